@@ -1,0 +1,106 @@
+//! Addresses as others may see them: never the number itself, only a keyed hash of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A keyed hash (HMAC-SHA-256) of a normalised address, with the id of the key that made it.
+///
+/// Without the key, which only vault and messaging hold, a dictionary of all numbers can't be
+/// tried against it. Text form: `<key id>.<64 hex digits>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressToken {
+    /// Which index key made it.
+    pub key_id: u8,
+    /// The 32 bytes of the keyed hash.
+    pub mac: [u8; 32],
+}
+
+/// The text is no address token.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not an address token: expected `<key id>.<64 hex digits>`")]
+pub struct InvalidToken;
+
+impl AddressToken {
+    /// Key id and hash in 33 bytes, as databases store it.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 33] {
+        let mut bytes = [0; 33];
+        bytes[0] = self.key_id;
+        bytes[1..].copy_from_slice(&self.mac);
+        bytes
+    }
+
+    /// Reads the 33 bytes that [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`InvalidToken`] when the length is another.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidToken> {
+        let (key_id, mac) = bytes.split_first().ok_or(InvalidToken)?;
+        Ok(Self { key_id: *key_id, mac: mac.try_into().map_err(|_| InvalidToken)? })
+    }
+}
+
+impl fmt::Display for AddressToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.", self.key_id)?;
+        self.mac.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for AddressToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AddressToken({}.{:02x}{:02x}…)", self.key_id, self.mac[0], self.mac[1])
+    }
+}
+
+impl FromStr for AddressToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let (key_id, hex) = text.split_once('.').ok_or(InvalidToken)?;
+        let key_id = key_id.parse().map_err(|_| InvalidToken)?;
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(InvalidToken);
+        }
+        let mut mac = [0; 32];
+        for (index, byte) in mac.iter_mut().enumerate() {
+            *byte =
+                u8::from_str_radix(&hex[index * 2..index * 2 + 2], 16).map_err(|_| InvalidToken)?;
+        }
+        Ok(Self { key_id, mac })
+    }
+}
+
+impl Serialize for AddressToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AddressToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_bytes_round_trip() {
+        let token = AddressToken { key_id: 7, mac: std::array::from_fn(|i| i as u8 * 3) };
+        assert_eq!(token.to_string().parse(), Ok(token));
+        assert_eq!(AddressToken::from_bytes(&token.to_bytes()), Ok(token));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        for text in ["", "1", "1.zz", "x.00", "+33612345678", "300.00"] {
+            assert_eq!(text.parse::<AddressToken>(), Err(InvalidToken));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The consent service's gate as messaging, vault and erasure call it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::SubjectId;
+use crate::address::AddressToken;
+use crate::consent::{Actor, Method};
+use crate::sealed::Sealed;
+
+/// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermitsRequest {
+    /// One ask per message.
+    pub asks: Vec<PermitAsk>,
+}
+
+/// One ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermitAsk {
+    /// The message (intent) that would be sent.
+    pub message_id: Uuid,
+    /// To whom.
+    pub subject_id: SubjectId,
+    /// Tokens of all spellings of the address that would be used.
+    pub addresses: Vec<AddressToken>,
+    /// For which purpose. `stop_confirmation` is the one confirmation after a stop.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// With which template.
+    pub template: String,
+}
+
+/// The answer: one permit or denial per ask, in the same order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PermitsResponse {
+    /// Verdicts in the order of the asks.
+    pub permits: Vec<Permit>,
+}
+
+/// A recorded verdict. It is worth one send, within one lease, counted from before the ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Permit {
+    /// Its id: each ask makes a new one.
+    pub permit_id: Uuid,
+    /// The message it is for.
+    pub message_id: Uuid,
+    /// Allowed or denied, and why.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Allow or deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It may be sent.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// A verdict that explains itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Allow or deny.
+    pub verdict: Decision,
+    /// Every reason that applies, stable codes, sorted. On allow: why it is allowed.
+    pub reasons: Vec<String>,
+    /// Ids of the events it rests on.
+    pub evidence: Vec<Uuid>,
+    /// Hash of the notice that was agreed to, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
+    /// Rule set and engine version, such as `spine-1`.
+    pub rules: String,
+    /// The moment it speaks of.
+    pub as_of: Timestamp,
+    /// Until when a change that is on record may still be settling (reads don't wait).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settling_until: Option<Timestamp>,
+}
+
+/// `POST /v1/consents/grant` (Idempotency-Key).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRequest {
+    /// Who agrees.
+    pub subject_id: SubjectId,
+    /// To what.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// Who acted; operators may not lift what only the person may (suppression, erasure).
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// Sealed evidence (`POST vault /v1/seal`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+    /// Tokens of the address from which the person herself acted; stops on them are lifted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressToken>,
+}
+
+/// `POST /v1/consents/refuse` and `POST /v1/consents/withdraw` (Idempotency-Key).
+/// A withdrawal answers when it is settled: no send that rests on what was withdrawn starts after.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawRequest {
+    /// Who withdraws.
+    pub subject_id: SubjectId,
+    /// From what; `*` is everything.
+    pub purpose: String,
+    /// On which channel; `*` is every one.
+    pub channel: String,
+    /// Who acted.
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// Sealed evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// The answer to a consent command; a repeat with the same key gets the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentAnswer {
+    /// Whom it concerns.
+    pub subject_id: SubjectId,
+    /// The events it made; empty when nothing had to change.
+    pub events: Vec<Uuid>,
+    /// The version of her ledger after it.
+    pub version: i64,
+}
+
+/// `POST /v1/gate/stops`: stops heard elsewhere, at most 500 at once. Answers when settled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopsRequest {
+    /// The stops.
+    pub stops: Vec<Stop>,
+}
+
+/// One stop, for an address, whoever it belongs to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// Its id: repeating it changes nothing.
+    pub stop_id: Uuid,
+    /// Tokens of all spellings of the address.
+    pub addresses: Vec<AddressToken>,
+    /// What kind of stop.
+    pub kind: StopKind,
+    /// When it was heard.
+    pub heard_at: Timestamp,
+}
+
+/// Why an address may not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// The person said stop; her own later opt-in lifts it.
+    Stopped,
+    /// It stood on a list of opt-outs; only the person's own act lifts it.
+    Suppressed,
+    /// The person was erased; only her own act opens a new relation, under a new id.
+    Erased,
+}
+
+/// The answer to stops: settled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StopsResponse {
+    /// How many were new.
+    pub recorded: u64,
+    /// Whom they concern, per stop in order, as far as consent knows.
+    pub subjects: Vec<Vec<SubjectId>>,
+}
+
+/// `POST /v1/verdict`: what the gate would say (nothing is recorded, nothing may be sent on it).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictRequest {
+    /// About whom.
+    pub subject_id: SubjectId,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+}

@@ -1,0 +1,5 @@
+//! HTTP types that one service offers and another calls. A service's other endpoints define
+//! their own types beside their handlers.
+
+pub mod consent;
+pub mod vault;

@@ -1,0 +1,194 @@
+//! The vault as the command line, messaging and erasure call it. Identifiers travel in bodies
+//! only, never in URLs.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::SubjectId;
+use crate::address::AddressToken;
+use crate::sealed::Sealed;
+use crate::vault::Origin;
+
+/// `POST /v1/subjects/import`: register people in bulk, at most 2,000 rows at once. Idempotent by
+/// nature: a known number is `existing`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// By which road these people come to be known.
+    pub origin: Origin,
+    /// The rows.
+    pub rows: Vec<ImportRow>,
+}
+
+/// One person of a contact file. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRow {
+    /// The phone number in any spelling.
+    pub phone: String,
+    /// ISO 3166-1 alpha-2 country for numbers without a country code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// E-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// What became of each row, in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImportResponse {
+    /// One outcome per row.
+    pub outcomes: Vec<ImportOutcome>,
+}
+
+/// What became of one row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ImportOutcome {
+    /// A new person.
+    Created {
+        /// Her id.
+        subject_id: SubjectId,
+    },
+    /// The number is known already.
+    Existing {
+        /// Her id.
+        subject_id: SubjectId,
+    },
+    /// She may not come in: `erased` or `suppressed` for callers with `suppression:read`, else
+    /// `refused`.
+    Refused {
+        /// Stable reason code.
+        reason: String,
+    },
+    /// The row is no contact: `phone_invalid`, `phone_missing`, `country_unknown`, …
+    Rejected {
+        /// Stable reason code.
+        reason: String,
+        /// Which field is wrong: `phone`, `country`, `name`, `email`.
+        field: String,
+    },
+}
+
+/// `POST /v1/subjects/lookup`: who has this address? Exactly one of the fields is given.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupRequest {
+    /// A phone number in any spelling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Country for numbers without a country code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Tokens of one address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressToken>,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LookupResponse {
+    /// The person, if known.
+    pub subject_id: Option<SubjectId>,
+    /// `erased` or `suppressed` where it applies and the caller has `suppression:read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
+    /// Tokens of the address (only for callers with `subjects:resolve` or `gate:write`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressToken>,
+}
+
+/// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is
+/// written before anything is decrypted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// Why: a stable reason code such as `send`.
+    pub reason: String,
+    /// Whom.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// Addresses in the order of the request. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ResolveResponse {
+    /// One per subject; none when there is no such person (any more).
+    pub addresses: Vec<Option<ResolvedAddress>>,
+}
+
+/// Where to send. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ResolvedAddress {
+    /// E.164 with its plus sign.
+    pub phone: String,
+    /// Tokens of all its spellings.
+    pub tokens: Vec<AddressToken>,
+}
+
+/// `POST /v1/keys/lease`: keys of people for the caller's own sealing, at most 100 at once. They
+/// are derived for the caller's service and held for at most one lease, counted from before the ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLeaseRequest {
+    /// Why: a stable reason code.
+    pub reason: String,
+    /// Whose.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// Keys in the order of the request. No `Debug`: it holds keys.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyLeaseResponse {
+    /// 32 bytes each, base64 without padding; none when destroyed or never made.
+    pub keys: Vec<Option<String>>,
+}
+
+/// `POST /v1/seal`: seal free text under a person's key. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealRequest {
+    /// Whose key.
+    pub subject_id: SubjectId,
+    /// The record it belongs to (part of the authenticated data).
+    pub record: Uuid,
+    /// The field, such as `consent.evidence`.
+    pub field: String,
+    /// The text, at most 64 KiB.
+    pub text: String,
+}
+
+/// The ciphertext.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SealResponse {
+    /// Sealed under the person's key.
+    pub sealed: Sealed,
+}
+
+/// `POST /v1/suppressions`: a list of opt-outs, at most 2,000 at once. Answers when settled.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressRequest {
+    /// Phone numbers in any spelling.
+    pub rows: Vec<SuppressRow>,
+}
+
+/// One opt-out. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressRow {
+    /// The phone number.
+    pub phone: String,
+    /// Country for numbers without a country code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+}
+
+/// What became of each row, in order: `suppressed`, `already_suppressed`, or a rejection code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SuppressResponse {
+    /// One outcome per row.
+    pub outcomes: Vec<String>,
+}

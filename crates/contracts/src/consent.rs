@@ -1,0 +1,198 @@
+//! Published consent events. Key: the `subject_id`; for purposes and notices the purpose's id.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::sealed::Sealed;
+
+/// `assent.consent.purpose_defined.v1`
+pub const PURPOSE_DEFINED: &str = "assent.consent.purpose_defined.v1";
+/// `assent.consent.granted.v1`
+pub const GRANTED: &str = "assent.consent.granted.v1";
+/// `assent.consent.refused.v1`
+pub const REFUSED: &str = "assent.consent.refused.v1";
+/// `assent.consent.withdrawn.v1`
+pub const WITHDRAWN: &str = "assent.consent.withdrawn.v1";
+/// `assent.consent.expired.v1`
+pub const EXPIRED: &str = "assent.consent.expired.v1";
+/// `assent.consent.erased.v1`
+pub const ERASED: &str = "assent.consent.erased.v1";
+/// `assent.consent.state.v1`, on the compacted topic only.
+pub const STATE: &str = "assent.consent.state.v1";
+
+/// Who caused an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The person herself, by an act of her own (a message, a page).
+    Subject,
+    /// An operator on her behalf; the caller's name is in the audit trail, not here.
+    Operator,
+    /// Assent itself (expiry, erasure).
+    System,
+}
+
+/// By which road an expression of will arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Over the HTTP API.
+    Api,
+    /// A WhatsApp message or button.
+    WhatsappMessage,
+    /// WhatsApp's own marketing preference (`user_preferences`).
+    WhatsappPreference,
+    /// A list of opt-outs loaded by an operator.
+    List,
+    /// A request to be deleted.
+    ErasureRequest,
+    /// The passing of time.
+    Time,
+}
+
+/// A purpose exists, with the notice that people are shown for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurposeDefined {
+    /// Stable name, such as `marketing`.
+    pub purpose: String,
+    /// Channels on which it may be pursued, such as `whatsapp`.
+    pub channels: Vec<String>,
+    /// The W3C DPV term, such as `dpv:DirectMarketing`.
+    pub dpv: String,
+    /// The lawful basis (GDPR Article 6): `consent`.
+    pub lawful_basis: String,
+    /// Version of the notice text, from 1.
+    pub notice_version: u32,
+    /// SHA-256 of the notice's canonical text, hex.
+    pub notice_hash: String,
+    /// The notice text that is shown. It speaks of no person.
+    pub notice_text: String,
+    /// BCP 47 language of the text.
+    pub notice_locale: String,
+    /// How long a consent stays valid, in days; none: until withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_days: Option<u32>,
+}
+
+/// A person agreed to a purpose on a channel (GDPR Article 7(1): the controller can prove it).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The purpose's name.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Hash of the notice that was shown.
+    pub notice_hash: String,
+    /// Version of the notice.
+    pub notice_version: u32,
+    /// Who acted.
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// When it was recorded; the order of events is the order of the stream, not of clocks.
+    pub at: Timestamp,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+    /// Evidence, sealed under the person's key by the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// A person said no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The purpose's name.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Who acted.
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Evidence, sealed under the person's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// A person withdrew (GDPR Article 7(3)). It is not retroactive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The purpose; `*` for every purpose.
+    pub purpose: String,
+    /// The channel; `*` for every channel.
+    pub channel: String,
+    /// Who acted.
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Evidence, sealed under the person's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// A consent ended because its validity did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// The purpose.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// When its validity ended.
+    pub valid_until: Timestamp,
+    /// When that was recorded.
+    pub at: Timestamp,
+}
+
+/// The person was fenced for erasure: nothing about her is recorded after this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The erasure request.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// The state of one consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Given and in force (DPV `ConsentGiven`).
+    Given,
+    /// Refused (`ConsentRefused`).
+    Refused,
+    /// Withdrawn (`ConsentWithdrawn`).
+    Withdrawn,
+    /// Expired (`ConsentExpired`).
+    Expired,
+}
+
+/// One line of [`ConsentState`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentLine {
+    /// The purpose.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+}
+
+/// Everything that holds for a person, on the compacted topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentState {
+    /// One line per purpose and channel that she ever spoke about, sorted by both.
+    pub consents: Vec<ConsentLine>,
+    /// Whether she is erased; then `consents` is empty.
+    pub erased: bool,
+}

@@ -1,0 +1,34 @@
+//! The envelope: CloudEvents 1.0 in Kafka binary mode. Attributes ride in headers named
+//! `ce_<attribute>`, the data is JSON, the record key is the subject.
+
+/// CloudEvents specification version.
+pub const SPEC_VERSION: &str = "1.0";
+/// Header: CloudEvents `specversion`.
+pub const CE_SPECVERSION: &str = "ce_specversion";
+/// Header: the event's id (UUID v7), the same in every redelivery.
+pub const CE_ID: &str = "ce_id";
+/// Header: where the event comes from, `/assent/<service>`.
+pub const CE_SOURCE: &str = "ce_source";
+/// Header: the type name, such as `assent.consent.granted.v1`.
+pub const CE_TYPE: &str = "ce_type";
+/// Header: when it was recorded, RFC 3339, UTC, microseconds.
+pub const CE_TIME: &str = "ce_time";
+/// Header: the key once more (a `subject_id`, or the stream's id where no person is meant).
+pub const CE_SUBJECT: &str = "ce_subject";
+/// Header: gapless per key from 1 on event topics; only rising on the compacted state topic.
+pub const CE_SEQUENCE: &str = "ce_sequence";
+/// Header on the compacted state topic: the last event-topic sequence that the record reflects.
+pub const CE_EVENT_SEQUENCE: &str = "ce_eventsequence";
+/// Header: media type of the data.
+pub const CONTENT_TYPE: &str = "content-type";
+/// Media type of the data of every Assent event.
+pub const CONTENT_TYPE_JSON: &str = "application/json";
+/// Header: W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The CloudEvents source of a topic's owner: `/assent/consent` for `consent.events.v1`.
+#[must_use]
+pub fn source(topic_suffix: &str) -> String {
+    let service = topic_suffix.split('.').next().unwrap_or(topic_suffix);
+    format!("/assent/{service}")
+}

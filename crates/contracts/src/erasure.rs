@@ -1,0 +1,155 @@
+//! Published erasure events, the saga's commands and the participants' acknowledgements.
+//! Key: the `subject_id`. To take part: consume the command topic, do the step, answer by
+//! `POST /v1/requests/{request_id}/acks`; repeating either is harmless.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::SubjectId;
+
+/// `assent.erasure.requested.v1`
+pub const REQUESTED: &str = "assent.erasure.requested.v1";
+/// `assent.erasure.step_started.v1`
+pub const STEP_STARTED: &str = "assent.erasure.step_started.v1";
+/// `assent.erasure.acknowledged.v1`
+pub const ACKNOWLEDGED: &str = "assent.erasure.acknowledged.v1";
+/// `assent.erasure.overdue.v1`
+pub const OVERDUE: &str = "assent.erasure.overdue.v1";
+/// `assent.erasure.completed.v1`
+pub const COMPLETED: &str = "assent.erasure.completed.v1";
+/// `assent.erasure.command.v1`, on the command topic.
+pub const COMMAND: &str = "assent.erasure.command.v1";
+
+/// The saga's steps, in order. Nothing goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Refuse new data for the person; after one lease send nothing more.
+    Fence,
+    /// Delete or anonymise what is held.
+    Delete,
+    /// Destroy her keys (only who keeps keys).
+    DestroyKeys,
+    /// Prove that nothing is left.
+    Sweep,
+}
+
+/// A request was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// The request.
+    pub request_id: Uuid,
+    /// Who must answer: the participants registered at that moment.
+    pub participants: Vec<String>,
+    /// By when it must be done (GDPR Article 12(3): one month).
+    pub due: Timestamp,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A step began: its command is on the command topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStarted {
+    /// The request.
+    pub request_id: Uuid,
+    /// The step.
+    pub step: Step,
+    /// The command that participants answer.
+    pub command_id: Uuid,
+    /// Who must answer it.
+    pub participants: Vec<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A participant answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// The request.
+    pub request_id: Uuid,
+    /// The step.
+    pub step: Step,
+    /// The command it answers.
+    pub command_id: Uuid,
+    /// Who answered.
+    pub participant: String,
+    /// What it did.
+    pub evidence: Evidence,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Its time ran out with answers missing; it goes on trying.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdue {
+    /// The request.
+    pub request_id: Uuid,
+    /// The step that hangs.
+    pub step: Step,
+    /// Who has not answered.
+    pub missing: Vec<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Every participant proved it: the certificate exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completed {
+    /// The request.
+    pub request_id: Uuid,
+    /// SHA-256 of the certificate's canonical payload, hex.
+    pub certificate_sha256: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Log positions: topic (with prefix) → partition → next offset.
+pub type Positions = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// A command of the saga, on the command topic. A repeat carries the same `command_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The command; an answer names it.
+    pub command_id: Uuid,
+    /// The request.
+    pub request_id: Uuid,
+    /// Whom it concerns.
+    pub subject_id: SubjectId,
+    /// What to do.
+    pub step: Step,
+    /// Who must do it.
+    pub participants: Vec<String>,
+    /// What a participant must at least have consumed before it answers.
+    #[serde(default)]
+    pub barrier: Positions,
+    /// When it was issued.
+    pub at: Timestamp,
+}
+
+/// What a participant did for a step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Rows touched (or, for a sweep, found: all must be 0), by kind.
+    pub counts: BTreeMap<String, u64>,
+    /// SHA-256 over the canonical list of what was touched, hex.
+    pub digest: String,
+    /// What it had consumed when it answered, at least the command's barrier.
+    #[serde(default)]
+    pub positions: Positions,
+}
+
+/// A participant's answer to a command: the body of `POST /v1/requests/{request_id}/acks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The command it answers.
+    pub command_id: Uuid,
+    /// The step it answers.
+    pub step: Step,
+    /// Who answers; must be the name the caller is registered under.
+    pub participant: String,
+    /// What it did.
+    pub evidence: Evidence,
+}
