@@ -1,0 +1,19 @@
+//! Envelope encryption under a key per person, and keyed hashes that find an address without
+//! storing it. It guarantees that a destroyed key never comes back through this crate and that
+//! ciphertext moved to another person, record, field or key version doesn't open; who may ask for
+//! a key, and which access record is written first, is the business of the services that use it.
+
+pub mod envelope;
+pub mod index;
+pub mod kek;
+mod key;
+pub mod key_file;
+pub mod keystore;
+pub mod spelling;
+
+pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
+pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeys};
+pub use kek::{FileKek, Kek};
+pub use key::DataKey;
+pub use key_file::KeyFileError;
+pub use keystore::{KeyState, KeyStore, KeyStoreError, StoredKey};
