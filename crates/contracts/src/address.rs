@@ -86,6 +86,17 @@ impl<'de> Deserialize<'de> for AddressToken {
     }
 }
 
+impl utoipa::PartialSchema for AddressToken {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("A keyed hash of an address: `<key id>.<64 hex digits>`."))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for AddressToken {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,6 @@ use serde::{Deserialize, Serialize};
 
 /// Ciphertext (AES-256-GCM) under the key of the person it speaks of, base64 without padding.
 /// Once that key is destroyed it is noise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
 pub struct Sealed(pub String);

@@ -14,7 +14,7 @@ pub const ADDRESS_SUPPRESSED: &str = "assent.vault.address_suppressed.v1";
 pub const SUBJECT_ERASED: &str = "assent.vault.subject_erased.v1";
 
 /// By which road a person came to be known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A contact file.

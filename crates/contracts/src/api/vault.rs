@@ -11,7 +11,7 @@ use crate::vault::Origin;
 
 /// `POST /v1/subjects/import`: register people in bulk, at most 2,000 rows at once. Idempotent by
 /// nature: a known number is `existing`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportRequest {
     /// By which road these people come to be known.
@@ -21,7 +21,7 @@ pub struct ImportRequest {
 }
 
 /// One person of a contact file. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportRow {
     /// The phone number in any spelling.
@@ -38,24 +38,26 @@ pub struct ImportRow {
 }
 
 /// What became of each row, in order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ImportResponse {
     /// One outcome per row.
     pub outcomes: Vec<ImportOutcome>,
 }
 
 /// What became of one row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum ImportOutcome {
     /// A new person.
     Created {
         /// Her id.
+        #[schema(value_type = Uuid)]
         subject_id: SubjectId,
     },
     /// The number is known already.
     Existing {
         /// Her id.
+        #[schema(value_type = Uuid)]
         subject_id: SubjectId,
     },
     /// She may not come in: `erased` or `suppressed` for callers with `suppression:read`, else
@@ -74,7 +76,7 @@ pub enum ImportOutcome {
 }
 
 /// `POST /v1/subjects/lookup`: who has this address? Exactly one of the fields is given.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookupRequest {
     /// A phone number in any spelling.
@@ -89,9 +91,10 @@ pub struct LookupRequest {
 }
 
 /// The answer to a lookup.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LookupResponse {
     /// The person, if known.
+    #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
     /// `erased` or `suppressed` where it applies and the caller has `suppression:read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,24 +106,25 @@ pub struct LookupResponse {
 
 /// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is
 /// written before anything is decrypted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// Why: a stable reason code such as `send`.
     pub reason: String,
     /// Whom.
+    #[schema(value_type = Vec<Uuid>)]
     pub subjects: Vec<SubjectId>,
 }
 
 /// Addresses in the order of the request. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResolveResponse {
     /// One per subject; none when there is no such person (any more).
     pub addresses: Vec<Option<ResolvedAddress>>,
 }
 
 /// Where to send. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResolvedAddress {
     /// E.164 with its plus sign.
     pub phone: String,
@@ -130,27 +134,29 @@ pub struct ResolvedAddress {
 
 /// `POST /v1/keys/lease`: keys of people for the caller's own sealing, at most 100 at once. They
 /// are derived for the caller's service and held for at most one lease, counted from before the ask.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLeaseRequest {
     /// Why: a stable reason code.
     pub reason: String,
     /// Whose.
+    #[schema(value_type = Vec<Uuid>)]
     pub subjects: Vec<SubjectId>,
 }
 
 /// Keys in the order of the request. No `Debug`: it holds keys.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeyLeaseResponse {
     /// 32 bytes each, base64 without padding; none when destroyed or never made.
     pub keys: Vec<Option<String>>,
 }
 
 /// `POST /v1/seal`: seal free text under a person's key. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealRequest {
     /// Whose key.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// The record it belongs to (part of the authenticated data).
     pub record: Uuid,
@@ -161,14 +167,14 @@ pub struct SealRequest {
 }
 
 /// The ciphertext.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SealResponse {
     /// Sealed under the person's key.
     pub sealed: Sealed,
 }
 
 /// `POST /v1/suppressions`: a list of opt-outs, at most 2,000 at once. Answers when settled.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuppressRequest {
     /// Phone numbers in any spelling.
@@ -176,7 +182,7 @@ pub struct SuppressRequest {
 }
 
 /// One opt-out. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuppressRow {
     /// The phone number.
@@ -187,7 +193,7 @@ pub struct SuppressRow {
 }
 
 /// What became of each row, in order: `suppressed`, `already_suppressed`, or a rejection code.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SuppressResponse {
     /// One outcome per row.
     pub outcomes: Vec<String>,
