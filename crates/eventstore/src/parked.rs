@@ -224,7 +224,8 @@ pub async fn count(conn: &mut PgConnection) -> Result<HashMap<String, i64>, sqlx
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// Moves a parked message to the discards. `false` when it wasn't parked. Advancing the key's
+/// Moves a parked message to the discards, with the `reason` for giving it up (a code). `false`
+/// when it wasn't parked. Advancing the key's
 /// sequence past it is the caller's part, in the same transaction.
 ///
 /// # Errors
@@ -235,6 +236,7 @@ pub async fn discard(
     topic: &str,
     partition: i32,
     offset: i64,
+    reason: &str,
     by: &str,
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
@@ -242,17 +244,18 @@ pub async fn discard(
         "WITH gone AS (
              DELETE FROM eventstore.parked
              WHERE consumer = $1 AND topic = $2 AND partition = $3 AND message_offset = $4
-             RETURNING consumer, topic, partition, message_offset, key, sequence, event_type, reason
+             RETURNING consumer, topic, partition, message_offset, key, sequence, event_type
          )
          INSERT INTO eventstore.discards
              (consumer, topic, partition, message_offset, key, sequence, event_type, reason,
               discarded_by, discarded_at)
-         SELECT gone.*, $5, $6 FROM gone",
+         SELECT gone.*, $5, $6, $7 FROM gone",
     )
     .bind(consumer)
     .bind(topic)
     .bind(partition)
     .bind(offset)
+    .bind(reason)
     .bind(by)
     .bind(at.to_sqlx())
     .execute(conn)

@@ -1,0 +1,22 @@
+//! Kafka as Assent uses it: the producer behind the relay, the consumer whose positions live in
+//! Postgres, parked messages, and a reader for rebuilds. It guarantees that what a handler wrote
+//! and how far it has read commit together, and that order per key survives every failure; what an
+//! event means is left to the handlers.
+
+pub mod config;
+pub mod consumer;
+pub mod envelope;
+mod metrics;
+pub mod parked;
+pub mod producer;
+pub mod replay;
+mod subscriber;
+mod topic_id;
+pub mod topics;
+
+pub use config::BusConfig;
+pub use consumer::ConsumerHandle;
+pub use envelope::Received;
+pub use producer::Producer;
+pub use subscriber::{ApplyError, Sequencing, Skipped, Subscriber};
+pub use topics::{TopicError, end_offsets, ensure_topics};
