@@ -1,0 +1,210 @@
+//! Given events, when a command, then events or a refusal.
+
+use super::*;
+
+const MARKETING: (&str, &str) = ("marketing", "whatsapp");
+const SERVICE: (&str, &str) = ("service", "whatsapp");
+
+fn scope((purpose, channel): (&str, &str)) -> Scope {
+    Scope::new(purpose, channel)
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn act(actor: Actor) -> Act {
+    Act { actor, method: Method::Api, evidence: None }
+}
+
+fn proven(actor: Actor) -> Act {
+    Act { evidence: Some(Sealed("c2VhbGVk".to_owned())), ..act(actor) }
+}
+
+fn notice() -> Notice {
+    Notice { version: 1, hash: "ab".to_owned(), validity_days: None }
+}
+
+fn grant(of: (&str, &str), act: Act) -> Command {
+    Command::Grant {
+        scope: scope(of),
+        notice: notice(),
+        act,
+        own_act: false,
+        bars: Bars::default(),
+    }
+}
+
+fn granted(of: (&str, &str), second: i64) -> Event {
+    Event::Granted {
+        scope: scope(of),
+        notice: (1, "ab".to_owned()),
+        act: act(Actor::Operator),
+        at: at(second),
+        valid_until: None,
+    }
+}
+
+fn withdrawn(of: (&str, &str), second: i64) -> Event {
+    Event::Withdrawn { scope: scope(of), act: act(Actor::Subject), at: at(second) }
+}
+
+fn withdraw(of: (&str, &str)) -> Command {
+    Command::Withdraw { scope: scope(of), act: act(Actor::Subject) }
+}
+
+fn given(events: &[Event]) -> Ledger {
+    Ledger::fold(
+        events.iter().zip(1_i64..).map(|(event, version)| (Uuid::from_u128(7), version, event)),
+    )
+}
+
+fn state(ledger: &Ledger, of: (&str, &str)) -> Option<State> {
+    ledger.last_word(&scope(of)).map(|line| line.state)
+}
+
+#[test]
+fn a_grant_is_recorded_with_the_notice_that_was_shown() {
+    let events = given(&[]).decide(grant(MARKETING, act(Actor::Operator)), at(1)).unwrap();
+    assert_eq!(events, [granted(MARKETING, 1)]);
+    assert_eq!(state(&given(&events), MARKETING), Some(State::Given));
+    assert_eq!(state(&given(&events), SERVICE), None, "consent is separable");
+}
+
+#[test]
+fn a_validity_is_counted_from_the_recording() {
+    let command = Command::Grant {
+        scope: scope(MARKETING),
+        notice: Notice { validity_days: Some(2), ..notice() },
+        act: act(Actor::Subject),
+        own_act: false,
+        bars: Bars::default(),
+    };
+    let events = given(&[]).decide(command, at(0)).unwrap();
+    let ledger = given(&events);
+    assert_eq!(ledger.lines[&scope(MARKETING)].valid_until, Some(at(2 * 86_400)));
+    let expire = || Command::Expire { scope: scope(MARKETING) };
+    assert_eq!(ledger.decide(expire(), at(2 * 86_400 - 1)), Ok(vec![]));
+    assert_eq!(ledger.decide(expire(), at(2 * 86_400)).unwrap().len(), 1);
+}
+
+#[test]
+fn a_withdrawal_reaches_what_it_names_and_nothing_else() {
+    let ledger = given(&[granted(MARKETING, 1), granted(SERVICE, 2), withdrawn(MARKETING, 3)]);
+    assert_eq!(state(&ledger, MARKETING), Some(State::Withdrawn));
+    assert_eq!(state(&ledger, SERVICE), Some(State::Given));
+}
+
+#[test]
+fn withdrawing_everything_reaches_every_consent_and_those_never_spoken_of() {
+    let ledger = given(&[granted(MARKETING, 1), withdrawn(("*", "*"), 2)]);
+    assert_eq!(state(&ledger, MARKETING), Some(State::Withdrawn));
+    assert_eq!(state(&ledger, SERVICE), Some(State::Withdrawn));
+}
+
+#[test]
+fn withdrawing_what_is_withdrawn_changes_nothing_but_after_a_new_grant_it_does() {
+    let all = ("*", "*");
+    let ledger = given(&[granted(MARKETING, 1), withdrawn(all, 2)]);
+    assert_eq!(ledger.decide(withdraw(all), at(3)), Ok(vec![]));
+    let ledger = given(&[granted(MARKETING, 1), withdrawn(all, 2), granted(MARKETING, 3)]);
+    assert_eq!(ledger.decide(withdraw(all), at(4)).unwrap().len(), 1);
+}
+
+#[test]
+fn a_withdrawal_without_a_consent_is_still_her_word() {
+    let events = given(&[]).decide(withdraw(MARKETING), at(1)).unwrap();
+    assert_eq!(state(&given(&events), MARKETING), Some(State::Withdrawn));
+}
+
+/// Trap 6: the order of the stream counts, not what clocks say.
+#[test]
+fn trap_6_a_timestamp_from_the_future_does_not_beat_a_later_withdrawal() {
+    let ledger = given(&[granted(MARKETING, 9_999_999), withdrawn(MARKETING, 1)]);
+    assert_eq!(state(&ledger, MARKETING), Some(State::Withdrawn));
+}
+
+/// Trap 2: whoever says "unsubscribe all" while a confirmation is on its way stays out; the
+/// confirmation is an operator's claim and needs proof by then.
+#[test]
+fn trap_2_a_grant_that_lands_after_unsubscribe_all_needs_proof() {
+    let ledger = given(&[withdrawn(("*", "*"), 1)]);
+    assert_eq!(
+        ledger.decide(grant(MARKETING, act(Actor::Operator)), at(2)),
+        Err(Refusal::EvidenceNeeded)
+    );
+    assert!(ledger.decide(grant(MARKETING, proven(Actor::Operator)), at(2)).is_ok());
+}
+
+#[test]
+fn an_operator_lifts_a_stop_only_with_evidence_and_a_suppression_never() {
+    let barred = |bars, act| {
+        let command =
+            Command::Grant { scope: scope(MARKETING), notice: notice(), act, own_act: false, bars };
+        given(&[]).decide(command, at(1)).err()
+    };
+    let stopped = Bars { stopped: true, ..Bars::default() };
+    assert_eq!(barred(stopped, act(Actor::Operator)), Some(Refusal::EvidenceNeeded));
+    assert_eq!(barred(stopped, proven(Actor::Operator)), None);
+    for bars in [
+        Bars { suppressed: true, ..Bars::default() },
+        Bars { erased: true, ..Bars::default() },
+        Bars { stopped: true, suppressed: true, erased: false },
+    ] {
+        assert_eq!(barred(bars, proven(Actor::Operator)), Some(Refusal::OwnActNeeded));
+    }
+}
+
+#[test]
+fn her_own_act_lifts_everything_that_stands_against_her_address() {
+    let command = Command::Grant {
+        scope: scope(MARKETING),
+        notice: notice(),
+        act: act(Actor::Subject),
+        own_act: true,
+        bars: Bars { stopped: true, suppressed: true, erased: true },
+    };
+    assert!(given(&[withdrawn(("*", "*"), 1)]).decide(command, at(2)).is_ok());
+}
+
+/// Trap 8: an import never creates consent.
+#[test]
+fn trap_8_a_list_or_the_system_never_gives_consent() {
+    let list = Act { method: Method::List, ..proven(Actor::Operator) };
+    for act in [list, proven(Actor::System)] {
+        let answer = given(&[]).decide(grant(MARKETING, act), at(1));
+        assert_eq!(answer, Err(Refusal::NotHerWill));
+    }
+}
+
+#[test]
+fn a_grant_for_everything_is_bundled_and_refused() {
+    for of in [("*", "whatsapp"), ("marketing", "*"), ("*", "*")] {
+        let answer = given(&[]).decide(grant(of, act(Actor::Subject)), at(1));
+        assert_eq!(answer, Err(Refusal::NotSpecific));
+    }
+}
+
+#[test]
+fn nothing_is_recorded_after_an_erasure_and_erasing_twice_changes_nothing() {
+    let request_id = Uuid::from_u128(1);
+    let ledger = given(&[granted(MARKETING, 1), Event::Erased { request_id, at: at(2) }]);
+    assert!(ledger.lines.is_empty());
+    for command in [
+        grant(MARKETING, proven(Actor::Subject)),
+        withdraw(MARKETING),
+        Command::Refuse { scope: scope(MARKETING), act: act(Actor::Subject) },
+        Command::Expire { scope: scope(MARKETING) },
+    ] {
+        assert_eq!(ledger.decide(command, at(3)), Err(Refusal::SubjectErased));
+    }
+    assert_eq!(ledger.decide(Command::Erase { request_id }, at(3)), Ok(vec![]));
+}
+
+/// After the delete step the stream begins with the tombstone: it must read the same.
+#[test]
+fn a_stream_that_begins_with_its_tombstone_is_erased() {
+    let event = Event::Erased { request_id: Uuid::from_u128(1), at: at(2) };
+    let ledger = Ledger::fold([(Uuid::from_u128(9), 5, &event)]);
+    assert_eq!((ledger.version, ledger.erased), (5, Some(Uuid::from_u128(1))));
+}

@@ -1,0 +1,11 @@
+//! What consent means, without clock, database or network: the ledger of a person, the purposes
+//! and the verdict. Everything here is a pure function of its arguments; reading and storing are
+//! left to the modules around it.
+
+pub mod ledger;
+pub mod purpose;
+pub mod scope;
+pub mod verdict;
+
+pub use ledger::{Command, Event, Ledger, Line, Refusal};
+pub use scope::Scope;

@@ -1,0 +1,393 @@
+//! The verdict: may this be sent? One pure function answers for the gate, for `explain` and for
+//! every page, so that no two places can disagree; it computes every reason, not the first.
+//! It guarantees the most restrictive answer over all addresses and people that hang together;
+//! that its facts come from one snapshot is left to who collects them (`gate`).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::{Decision, Verdict};
+use assent_contracts::consent::State;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::ledger::Line;
+use super::scope::{ANY, Scope};
+
+/// Version of the rules and of the engine that evaluates them.
+pub const RULES: &str = "spine-1";
+
+/// The purpose under which the one confirmation after a stop is sent. It is no purpose of the
+/// ledger and can't be consented to.
+pub const STOP_CONFIRMATION: &str = "stop_confirmation";
+
+/// Why, as a stable code. The first two allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// She agreed and it holds.
+    ConsentGiven,
+    /// A settled stop is being confirmed, once.
+    StopConfirmation,
+    /// No address was given, or none is linked to her.
+    AddressMissing,
+    /// An address is not known to be hers.
+    AddressUnlinked,
+    /// The purpose is not pursued on this channel.
+    ChannelUnknown,
+    /// The stop was confirmed already.
+    ConfirmationSpent,
+    /// Her consent's validity is over.
+    ConsentExpired,
+    /// She said no.
+    ConsentRefused,
+    /// She took it back.
+    ConsentWithdrawn,
+    /// She, or who had this address, was erased.
+    Erased,
+    /// Someone who shares an address with her said no.
+    LinkedSubjectDenies,
+    /// She never spoke about this.
+    NoConsent,
+    /// There is no such purpose.
+    PurposeUnknown,
+    /// There is no stop to confirm, or not one for all of the addresses.
+    StopMissing,
+    /// The stop has not settled yet.
+    StopUnsettled,
+    /// Someone said stop from one of her addresses.
+    Stopped,
+    /// One of her addresses is on a list of opt-outs.
+    Suppressed,
+}
+
+impl Reason {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ConsentGiven => "consent_given",
+            Self::StopConfirmation => "stop_confirmation",
+            Self::AddressMissing => "address_missing",
+            Self::AddressUnlinked => "address_unlinked",
+            Self::ChannelUnknown => "channel_unknown",
+            Self::ConfirmationSpent => "confirmation_spent",
+            Self::ConsentExpired => "consent_expired",
+            Self::ConsentRefused => "consent_refused",
+            Self::ConsentWithdrawn => "consent_withdrawn",
+            Self::Erased => "erased",
+            Self::LinkedSubjectDenies => "linked_subject_denies",
+            Self::NoConsent => "no_consent",
+            Self::PurposeUnknown => "purpose_unknown",
+            Self::StopMissing => "stop_missing",
+            Self::StopUnsettled => "stop_unsettled",
+            Self::Stopped => "stopped",
+            Self::Suppressed => "suppressed",
+        }
+    }
+}
+
+/// What stands against an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GateRow {
+    /// The stop that holds, if one does.
+    pub stop: Option<StopState>,
+    /// The suppression that holds.
+    pub suppressed_by: Option<Uuid>,
+    /// The erasure that left it behind.
+    pub erased_by: Option<Uuid>,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+}
+
+/// A stop, as far as its confirmation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopState {
+    /// The stop.
+    pub stop_id: Uuid,
+    /// One lease has passed since it was committed.
+    pub settled: bool,
+    /// A permit for its confirmation was given.
+    pub confirmed: bool,
+}
+
+/// Everything that verdicts rest on, from one snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct GateView {
+    /// Purposes with their channels.
+    pub purposes: HashMap<String, Vec<String>>,
+    /// The addresses of each person.
+    pub tokens_of: HashMap<SubjectId, Vec<AddressToken>>,
+    /// The people of each address.
+    pub subjects_of: HashMap<AddressToken, Vec<SubjectId>>,
+    /// What stands against each address.
+    pub rows: HashMap<AddressToken, GateRow>,
+    /// The ledger lines of each person.
+    pub lines: HashMap<SubjectId, Vec<(Scope, Line)>>,
+    /// Who is fenced for erasure.
+    pub fences: HashSet<SubjectId>,
+}
+
+impl GateView {
+    /// Records that an address belongs to a person.
+    pub fn link(&mut self, token: AddressToken, subject: SubjectId) {
+        let subjects = self.subjects_of.entry(token).or_default();
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+            self.tokens_of.entry(subject).or_default().push(token);
+        }
+    }
+
+    fn last_word(&self, subject: SubjectId, scope: &AskScope<'_>) -> Option<&Line> {
+        let lines = self.lines.get(&subject)?;
+        let narrow = lines
+            .iter()
+            .find(|(own, _)| own.purpose == scope.purpose && own.channel == scope.channel);
+        narrow
+            .or_else(|| {
+                lines
+                    .iter()
+                    .filter(|(own, _)| scope.is_within_wide(own))
+                    .max_by_key(|(_, line)| line.version)
+            })
+            .map(|(_, line)| line)
+    }
+}
+
+struct AskScope<'a> {
+    purpose: &'a str,
+    channel: &'a str,
+}
+
+impl AskScope<'_> {
+    fn is_within_wide(&self, wide: &Scope) -> bool {
+        wide.is_wide()
+            && (wide.purpose == ANY || wide.purpose == self.purpose)
+            && (wide.channel == ANY || wide.channel == self.channel)
+    }
+}
+
+/// Over which addresses is asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Addresses<'a> {
+    /// Over those that would be used, all of which must be hers.
+    Given(&'a [AddressToken]),
+    /// Over all that are hers.
+    Linked,
+}
+
+/// The question.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// About whom.
+    pub subject: SubjectId,
+    /// Over which addresses.
+    pub addresses: Addresses<'a>,
+    /// For which purpose.
+    pub purpose: &'a str,
+    /// On which channel.
+    pub channel: &'a str,
+}
+
+/// What an evaluation collects.
+#[derive(Default)]
+struct Findings {
+    reasons: BTreeSet<Reason>,
+    evidence: BTreeSet<Uuid>,
+    notice_hash: Option<String>,
+    taken_at: Option<Timestamp>,
+}
+
+impl Findings {
+    fn deny(&mut self, reason: Reason, evidence: Option<Uuid>) {
+        self.reasons.insert(reason);
+        self.evidence.extend(evidence);
+    }
+
+    fn taken(&mut self, at: Timestamp) {
+        self.taken_at = self.taken_at.max(Some(at));
+    }
+
+    fn verdict(self, now: Timestamp, settling: SignedDuration) -> Verdict {
+        let allowing = [Reason::ConsentGiven, Reason::StopConfirmation];
+        let allowed =
+            !self.reasons.is_empty() && self.reasons.iter().all(|reason| allowing.contains(reason));
+        let mut reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .filter(|reason| allowed || !allowing.contains(reason))
+            .map(|reason| reason.code().to_owned())
+            .collect();
+        reasons.sort_unstable();
+        Verdict {
+            verdict: if allowed { Decision::Allow } else { Decision::Deny },
+            reasons,
+            evidence: self.evidence.into_iter().collect(),
+            notice_hash: self.notice_hash,
+            rules: RULES.to_owned(),
+            as_of: now,
+            settling_until: self
+                .taken_at
+                .and_then(|at| at.checked_add(settling).ok())
+                .filter(|until| *until > now),
+        }
+    }
+}
+
+/// The verdict at `now`. `settling` is the lease with its drift: how long a right that was taken
+/// away may still be in use.
+#[must_use]
+pub fn evaluate(
+    view: &GateView,
+    ask: Ask<'_>,
+    now: Timestamp,
+    settling: SignedDuration,
+) -> Verdict {
+    let mut findings = Findings::default();
+    if view.fences.contains(&ask.subject) {
+        // One fixed answer, whatever else was known of her.
+        findings.reasons.insert(Reason::Erased);
+        return findings.verdict(now, settling);
+    }
+    if ask.purpose == STOP_CONFIRMATION {
+        stop_confirmation(view, ask, &mut findings);
+        return findings.verdict(now, settling);
+    }
+    purpose(view, ask, &mut findings);
+    let scope = AskScope { purpose: ask.purpose, channel: ask.channel };
+    consent(view.last_word(ask.subject, &scope), now, &mut findings);
+
+    let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
+    let given = match ask.addresses {
+        Addresses::Given(given) => given,
+        Addresses::Linked => linked,
+    };
+    if given.is_empty() {
+        findings.deny(Reason::AddressMissing, None);
+    }
+    if given.iter().any(|token| !linked.contains(token)) {
+        findings.deny(Reason::AddressUnlinked, None);
+    }
+    let mut others = BTreeSet::new();
+    for token in given.iter().chain(linked) {
+        if let Some(row) = view.rows.get(token) {
+            bars(row, &mut findings);
+        }
+        others.extend(view.subjects_of.get(token).into_iter().flatten().copied());
+    }
+    others.remove(&ask.subject);
+    for other in others {
+        linked_subject(view, other, &scope, &mut findings);
+    }
+    findings.verdict(now, settling)
+}
+
+fn purpose(view: &GateView, ask: Ask<'_>, findings: &mut Findings) {
+    match view.purposes.get(ask.purpose) {
+        None => findings.deny(Reason::PurposeUnknown, None),
+        Some(channels) if !channels.iter().any(|channel| channel == ask.channel) => {
+            findings.deny(Reason::ChannelUnknown, None);
+        }
+        Some(_) => {}
+    }
+}
+
+fn consent(line: Option<&Line>, now: Timestamp, findings: &mut Findings) {
+    let Some(line) = line else { return findings.deny(Reason::NoConsent, None) };
+    let reason = match line.state {
+        State::Given if line.valid_until.is_some_and(|until| until <= now) => {
+            Reason::ConsentExpired
+        }
+        State::Given => {
+            findings.notice_hash.clone_from(&line.notice_hash);
+            Reason::ConsentGiven
+        }
+        State::Expired => Reason::ConsentExpired,
+        State::Refused => Reason::ConsentRefused,
+        State::Withdrawn => Reason::ConsentWithdrawn,
+    };
+    if matches!(line.state, State::Refused | State::Withdrawn) {
+        findings.taken(line.since);
+    }
+    findings.deny(reason, Some(line.event_id));
+}
+
+fn bars(row: &GateRow, findings: &mut Findings) {
+    let stop = row.stop.map(|stop| stop.stop_id);
+    for (reason, by) in [
+        (Reason::Stopped, stop),
+        (Reason::Suppressed, row.suppressed_by),
+        (Reason::Erased, row.erased_by),
+    ] {
+        if by.is_some() {
+            findings.deny(reason, by);
+            findings.taken(row.changed_at);
+        }
+    }
+}
+
+/// Someone who shares an address denies by a no of hers or by her erasure; that she never spoke
+/// is no no.
+fn linked_subject(
+    view: &GateView,
+    other: SubjectId,
+    scope: &AskScope<'_>,
+    findings: &mut Findings,
+) {
+    if view.fences.contains(&other) {
+        findings.deny(Reason::LinkedSubjectDenies, None);
+    }
+    if let Some(line) = view.last_word(other, scope)
+        && matches!(line.state, State::Refused | State::Withdrawn)
+    {
+        findings.deny(Reason::LinkedSubjectDenies, Some(line.event_id));
+        findings.taken(line.since);
+    }
+}
+
+/// The confirmation rests on the stop itself: no consent is asked for and none would help.
+fn stop_confirmation(view: &GateView, ask: Ask<'_>, findings: &mut Findings) {
+    let given = match ask.addresses {
+        Addresses::Given(given) => given,
+        Addresses::Linked => view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice),
+    };
+    if given.is_empty() {
+        findings.deny(Reason::AddressMissing, None);
+    }
+    let mut stops = BTreeSet::new();
+    for token in given {
+        let row = view.rows.get(token);
+        if let Some(row) = row {
+            for (reason, by) in
+                [(Reason::Suppressed, row.suppressed_by), (Reason::Erased, row.erased_by)]
+            {
+                if by.is_some() {
+                    findings.deny(reason, by);
+                }
+            }
+        }
+        let Some(stop) = row.and_then(|row| row.stop) else {
+            findings.deny(Reason::StopMissing, None);
+            continue;
+        };
+        stops.insert(stop.stop_id);
+        findings.evidence.insert(stop.stop_id);
+        if !stop.settled {
+            findings.deny(Reason::StopUnsettled, None);
+        }
+        if stop.confirmed {
+            findings.deny(Reason::ConfirmationSpent, None);
+        }
+    }
+    if stops.len() > 1 {
+        // Addresses of different stops are not one address.
+        findings.deny(Reason::StopMissing, None);
+    }
+    if stops.len() == 1 {
+        findings.reasons.insert(Reason::StopConfirmation);
+    }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

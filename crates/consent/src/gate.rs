@@ -1,0 +1,262 @@
+//! The gate's rows in Postgres: collecting the facts of verdicts in one statement, and the writes
+//! that close or open an address. It guarantees that all facts of one collection are of one
+//! snapshot and that writers take row locks in token order; deciding is left to `domain::verdict`.
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::StopKind;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use crate::domain::ledger::Line;
+use crate::domain::scope::Scope;
+use crate::domain::verdict::{GateRow, GateView, StopState};
+use crate::lines;
+
+/// All that hangs together with the asked people ($1) and addresses ($2), from one snapshot:
+/// every address of theirs, everyone who shares one, what each said, what stands against each.
+const FACTS: &str = "
+WITH asked AS MATERIALIZED (
+    SELECT DISTINCT unnest($1::uuid[]) AS subject_id
+), tokens AS MATERIALIZED (
+    SELECT unnest($2::bytea[]) AS token
+    UNION
+    SELECT l.token FROM asked JOIN gate_links l USING (subject_id)
+), links AS MATERIALIZED (
+    SELECT l.token, l.subject_id FROM tokens JOIN gate_links l USING (token)
+), subjects AS MATERIALIZED (
+    SELECT subject_id FROM asked UNION SELECT subject_id FROM links
+)
+SELECT 'k'::\"char\" AS kind, token, subject_id AS a, NULL::uuid AS b, NULL::uuid AS c,
+       NULL::text AS t1, NULL::text AS t2, NULL::text AS t3, NULL::text AS t4,
+       NULL::timestamptz AS at, NULL::timestamptz AS until, NULL::bigint AS n,
+       NULL::boolean AS y, NULL::boolean AS z, NULL::text[] AS list
+FROM links
+UNION ALL
+SELECT 'r', r.token, r.stopped_by, r.suppressed_by, r.erased_by, NULL, NULL, NULL, NULL,
+       r.changed_at, NULL, NULL, s.settled, s.confirmed_by IS NOT NULL, NULL
+FROM tokens JOIN gate_rows r USING (token) LEFT JOIN stops s ON s.stop_id = r.stopped_by
+UNION ALL
+SELECT 'c', NULL, c.subject_id, c.event_id, NULL, c.purpose, c.channel, c.state, c.notice_hash,
+       c.since, c.valid_until, c.version, NULL, NULL, NULL
+FROM subjects JOIN consent_lines c USING (subject_id)
+UNION ALL
+SELECT 'f', NULL, f.subject_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL
+FROM subjects JOIN fences f USING (subject_id)
+UNION ALL
+SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       p.channels
+FROM purposes p WHERE p.purpose = ANY($3::text[])";
+
+/// What a question is about.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// The people.
+    pub subjects: Vec<SubjectId>,
+    /// The addresses, beside those of the people.
+    pub tokens: Vec<Vec<u8>>,
+    /// The purposes.
+    pub purposes: Vec<String>,
+}
+
+/// Connection options under which the plan of [`FACTS`] never changes: always by the indexes,
+/// planned once, whatever the statistics of the day say.
+#[must_use]
+pub fn pinned_plans(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ])
+}
+
+/// Collects the facts.
+///
+/// # Errors
+/// When the database fails, or a row can't be read.
+pub async fn facts(conn: &mut PgConnection, question: &Question) -> Result<GateView, sqlx::Error> {
+    let rows = sqlx::query(FACTS)
+        .bind(&question.subjects)
+        .bind(&question.tokens)
+        .bind(&question.purposes)
+        .fetch_all(conn)
+        .await?;
+    let mut view = GateView::default();
+    for row in rows {
+        add(&mut view, &row)?;
+    }
+    Ok(view)
+}
+
+fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
+    match row.try_get::<i8, _>(0)? as u8 {
+        b'k' => view.link(token(row.try_get(1)?)?, row.try_get(2)?),
+        b'r' => {
+            let stop: Option<Uuid> = row.try_get(2)?;
+            let stop = match stop {
+                None => None,
+                Some(stop_id) => Some(StopState {
+                    stop_id,
+                    settled: row.try_get::<Option<bool>, _>(12)?.unwrap_or(false),
+                    confirmed: row.try_get::<Option<bool>, _>(13)?.unwrap_or(true),
+                }),
+            };
+            let gate_row = GateRow {
+                stop,
+                suppressed_by: row.try_get(3)?,
+                erased_by: row.try_get(4)?,
+                changed_at: timestamp(row, 9)?,
+            };
+            view.rows.insert(token(row.try_get(1)?)?, gate_row);
+        }
+        b'c' => {
+            let line = Line {
+                state: lines::state(row.try_get(7)?)?,
+                event_id: row.try_get(3)?,
+                version: row.try_get(11)?,
+                since: timestamp(row, 9)?,
+                notice_hash: row.try_get(8)?,
+                valid_until: row
+                    .try_get::<Option<jiff_sqlx::Timestamp>, _>(10)?
+                    .map(jiff_sqlx::Timestamp::to_jiff),
+            };
+            let scope = Scope { purpose: row.try_get(5)?, channel: row.try_get(6)? };
+            view.lines.entry(row.try_get(2)?).or_default().push((scope, line));
+        }
+        b'f' => {
+            view.fences.insert(row.try_get(2)?);
+        }
+        _ => {
+            view.purposes.insert(row.try_get(5)?, row.try_get(14)?);
+        }
+    }
+    Ok(())
+}
+
+fn timestamp(row: &PgRow, index: usize) -> Result<Timestamp, sqlx::Error> {
+    Ok(row.try_get::<jiff_sqlx::Timestamp, _>(index)?.to_jiff())
+}
+
+fn token(bytes: &[u8]) -> Result<AddressToken, sqlx::Error> {
+    AddressToken::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// An address that is to be closed.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// The address.
+    pub token: AddressToken,
+    /// In which way.
+    pub kind: StopKind,
+    /// By which stop or erasure request.
+    pub by: Uuid,
+}
+
+/// Closes addresses. Where an address is closed in the same way already, the earlier cause stays:
+/// its confirmation was due, and is due once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close(
+    conn: &mut PgConnection,
+    closings: &[Closing],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const CLOSE: &str = "
+        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
+        SELECT DISTINCT ON (token) token,
+               CASE WHEN $3 = 'stopped' THEN by END,
+               CASE WHEN $3 = 'suppressed' THEN by END,
+               CASE WHEN $3 = 'erased' THEN by END, $4
+        FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS t (token, by, n)
+        ORDER BY token, n
+        ON CONFLICT (token) DO UPDATE SET
+            stopped_by = coalesce(g.stopped_by, excluded.stopped_by),
+            suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
+            erased_by = coalesce(g.erased_by, excluded.erased_by),
+            changed_at = $4
+        WHERE (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
+           OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
+           OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)";
+    for kind in [StopKind::Stopped, StopKind::Suppressed, StopKind::Erased] {
+        let of_kind = || closings.iter().filter(|closing| closing.kind == kind);
+        let tokens: Vec<Vec<u8>> = of_kind().map(|c| c.token.to_bytes().to_vec()).collect();
+        let by: Vec<Uuid> = of_kind().map(|closing| closing.by).collect();
+        if !tokens.is_empty() {
+            sqlx::query(CLOSE)
+                .bind(&tokens)
+                .bind(&by)
+                .bind(kind_name(kind))
+                .bind(now.to_sqlx())
+                .execute(&mut *conn)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lifts everything that stands against these addresses: the person herself has acted from them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lift_all(
+    conn: &mut PgConnection,
+    tokens: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const LIFT: &str = "
+        WITH held AS (SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR UPDATE)
+        UPDATE gate_rows SET stopped_by = NULL, suppressed_by = NULL, erased_by = NULL,
+                             changed_at = $2
+        FROM held WHERE gate_rows.token = held.token";
+    sqlx::query(LIFT).bind(tokens).bind(now.to_sqlx()).execute(conn).await?;
+    Ok(())
+}
+
+/// Lifts the stops, and only those, from the addresses of these people: an operator has proved
+/// that they changed their minds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lift_stops(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const LIFT: &str = "
+        WITH held AS (
+            SELECT token FROM gate_rows
+            WHERE token IN (SELECT token FROM gate_links WHERE subject_id = ANY($1))
+              AND suppressed_by IS NULL AND erased_by IS NULL
+            ORDER BY token FOR UPDATE
+        )
+        UPDATE gate_rows SET stopped_by = NULL, changed_at = $2
+        FROM held WHERE gate_rows.token = held.token
+          AND suppressed_by IS NULL AND erased_by IS NULL";
+    sqlx::query(LIFT).bind(subjects).bind(now.to_sqlx()).execute(conn).await?;
+    Ok(())
+}
+
+/// The stable name of a kind of stop.
+#[must_use]
+pub const fn kind_name(kind: StopKind) -> &'static str {
+    match kind {
+        StopKind::Stopped => "stopped",
+        StopKind::Suppressed => "suppressed",
+        StopKind::Erased => "erased",
+    }
+}
+
+/// Connection options for the pool of permits.
+///
+/// # Errors
+/// When `url` is no Postgres address.
+pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(pinned_plans(assent_eventstore::connect_options(url)?))
+}

@@ -1,0 +1,64 @@
+//! `POST /v1/consents/grant`: record that someone agrees. It gives a right and takes none, so it
+//! answers as soon as it is durable.
+
+use assent_contracts::api::consent::{ConsentAnswer, GrantRequest};
+use assent_contracts::consent::Actor;
+use assent_http::extract::JsonBytes;
+use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
+use assent_runtime::telemetry;
+use axum::extract::State;
+
+use super::App;
+use crate::commands::{LedgerCommand, Wish};
+use crate::domain::ledger::Act;
+use crate::domain::scope::Scope;
+
+/// Most addresses that one act can come from: the spellings of one.
+pub(super) const ADDRESSES_MAX: usize = 32;
+
+/// Record a consent.
+///
+/// An own act (actor `subject` with the addresses it came from; scope `gate:write` besides) lifts
+/// stops, suppressions and erasures from those addresses. An operator lifts a stop with evidence,
+/// and nothing else.
+#[utoipa::path(
+    post, path = "/v1/consents/grant", tag = "consents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
+    request_body(content = Object, description = "GrantRequest"),
+    responses(
+        (status = 200, description = "Recorded: ConsentAnswer", body = Object),
+        (status = 409, description = "consent_not_allowed", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
+        (status = 422, description = "channel_unknown, validation_failed, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn grant(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    JsonBytes(request, body): JsonBytes<GrantRequest>,
+) -> Result<Json<ConsentAnswer>, Problem> {
+    caller.require("consent:write")?;
+    let own_act = request.actor == Actor::Subject && !request.addresses.is_empty();
+    if own_act {
+        // Only who heard her can say where from: the services, not an operator.
+        caller.require("gate:write")?;
+    }
+    if request.addresses.len() > ADDRESSES_MAX {
+        return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));
+    }
+    let command = LedgerCommand {
+        subject: request.subject_id,
+        wish: Wish::Grant {
+            scope: Scope { purpose: request.purpose, channel: request.channel },
+            act: Act { actor: request.actor, method: request.method, evidence: request.evidence },
+            own_addresses: if own_act { request.addresses } else { Vec::new() },
+        },
+        idempotency: app.idempotency(&caller, "grant", key, &body),
+        traceparent: telemetry::traceparent(),
+    };
+    let outcome = app.batcher().run(command).await?;
+    Ok(Json(outcome.answer))
+}

@@ -1,0 +1,64 @@
+//! `GET /v1/subjects/{id}/history`: every event of a person's ledger, oldest first.
+
+use assent_contracts::SubjectId;
+use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::App;
+use super::refusals::store;
+
+/// One event of a ledger, as it was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEvent {
+    /// Its id.
+    pub id: Uuid,
+    /// Its type, such as `assent.consent.granted.v1`.
+    pub r#type: String,
+    /// Its place in the ledger, from 1.
+    pub sequence: i64,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Its data; evidence in it is sealed.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Value,
+}
+
+/// What happened, in order?
+#[utoipa::path(
+    get, path = "/v1/subjects/{id}/history", tag = "consents",
+    params(("id" = Uuid, Path, description = "The subject_id"), Page),
+    responses((status = 200, body = Listing<HistoryEvent>)),
+    security(("bearer" = []))
+)]
+pub(super) async fn history(
+    State(app): State<App>,
+    caller: Caller,
+    Path(subject_id): Path<SubjectId>,
+    Query(page): Query<Page>,
+) -> Result<Json<Listing<HistoryEvent>>, Problem> {
+    caller.require("consent:read")?;
+    let after = page.after::<i64>()?.unwrap_or(0);
+    let limit = page.limit();
+    let events = app
+        .0
+        .store
+        .load(subject_id, after, limit as i64 + 1)
+        .await
+        .map_err(store)?
+        .into_iter()
+        .map(|event| {
+            Ok(HistoryEvent {
+                id: event.id,
+                sequence: event.version,
+                recorded_at: event.recorded_at,
+                data: serde_json::from_str(&event.data).map_err(Problem::internal)?,
+                r#type: event.event_type,
+            })
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
+    Ok(Json(Listing::cut(events, limit, |last| last.sequence)))
+}

@@ -1,0 +1,142 @@
+//! The HTTP API: one file per endpoint, with its types, its handler and what it can answer. It
+//! guarantees a key with the right scope before anything is read; the edge (limits, spans) is
+//! `assent_http`'s.
+
+use std::sync::Arc;
+
+use assent_eventstore::EventStore;
+use assent_eventstore::batcher::{Batcher, BatcherConfig};
+use assent_http::{Caller, IdempotencyKey, Keys, protected};
+use assent_runtime::{Clock, Ids, LeaseTerms};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use sqlx::PgPool;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::commands::LedgerHandler;
+use crate::permits::Permits;
+use crate::purposes::Purposes;
+use crate::stops::Stops;
+
+mod consents;
+mod define_purpose;
+mod grant;
+mod history;
+mod permits;
+mod purposes;
+mod refusals;
+mod refuse;
+mod stops;
+mod verdict;
+mod withdraw;
+
+pub use consents::{ConsentView, ConsentsResponse};
+pub use define_purpose::DefinePurpose;
+pub use history::HistoryEvent;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+struct Parts {
+    store: EventStore,
+    batcher: Batcher<LedgerHandler>,
+    permits: Permits,
+    stops: Stops,
+    purposes: Purposes,
+    clock: Arc<dyn Clock>,
+    terms: LeaseTerms,
+}
+
+impl App {
+    /// An app over a migrated database; starts the batcher's workers.
+    #[must_use]
+    pub fn new(
+        store: EventStore,
+        permit_pool: PgPool,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        terms: LeaseTerms,
+        batching: BatcherConfig,
+    ) -> Self {
+        let handler = LedgerHandler { clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
+        Self(Arc::new(Parts {
+            batcher: Batcher::start(store.clone(), handler, batching),
+            permits: Permits {
+                pool: permit_pool,
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                terms,
+            },
+            stops: Stops {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                terms,
+            },
+            purposes: Purposes { store: store.clone(), clock: Arc::clone(&clock), ids },
+            store,
+            clock,
+            terms,
+        }))
+    }
+
+    /// The way to the ledgers.
+    #[must_use]
+    pub fn batcher(&self) -> &Batcher<LedgerHandler> {
+        &self.0.batcher
+    }
+
+    /// The idempotency key of a request, bound to who sent it, for what, and with which body.
+    fn idempotency(
+        &self,
+        caller: &Caller,
+        operation: &str,
+        key: IdempotencyKey,
+        body: &[u8],
+    ) -> Option<assent_eventstore::Idempotency> {
+        let scope = format!("{} {operation}", caller.name());
+        key.0.map(|key| self.0.store.idempotency(&scope, &key, body))
+    }
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Assent consent",
+        description = "Purposes and notices, the consent ledger per person, the gate and its permits."
+    ),
+    components(schemas(assent_http::openapi::ProblemBody)),
+    security(("bearer" = []))
+)]
+struct Document;
+
+fn documented() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(grant::grant))
+        .routes(routes!(refuse::refuse))
+        .routes(routes!(withdraw::withdraw))
+        .routes(routes!(permits::give_permits))
+        .routes(routes!(stops::hear_stops))
+        .routes(routes!(verdict::verdict))
+        .routes(routes!(consents::consents))
+        .routes(routes!(history::history))
+        .routes(routes!(purposes::purposes, define_purpose::define_purpose))
+}
+
+/// The routes, each behind a key.
+pub fn router(app: App, keys: Arc<Keys>) -> Router {
+    let (router, _) = documented().split_for_parts();
+    let router = protected(router, Arc::clone(&keys));
+    router.layer(DefaultBodyLimit::max(1 << 20)).with_state(app)
+}
+
+/// The OpenAPI document of this service.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, mut document) = documented().split_for_parts();
+    assent_http::openapi::add_bearer(&mut document);
+    document
+}

@@ -1,0 +1,42 @@
+//! `POST /v1/permits`: ask for fresh verdicts just before sending.
+
+use assent_contracts::api::consent::{PermitsRequest, PermitsResponse};
+use assent_eventstore::to_the_end;
+use assent_http::{Caller, Code, Json, Problem};
+use axum::extract::State;
+
+use super::App;
+use super::grant::ADDRESSES_MAX;
+use super::refusals::database;
+use crate::permits::ASKS_MAX;
+
+/// Ask for permits.
+///
+/// Start the lease before you ask. Each ask makes a new permit, worth one send within that lease;
+/// this request is never repeated by itself.
+#[utoipa::path(
+    post, path = "/v1/permits", tag = "gate",
+    request_body(content = Object, description = "PermitsRequest: at most 100 asks"),
+    responses(
+        (status = 200, description = "Verdicts in the order of the asks: PermitsResponse", body = Object),
+        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 503, description = "dependency_unavailable: then nothing may be sent", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn give_permits(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<PermitsRequest>,
+) -> Result<Json<PermitsResponse>, Problem> {
+    caller.require("permits:write")?;
+    if request.asks.len() > ASKS_MAX {
+        return Err(Problem::new(Code::ValidationFailed).detail("at most 100 asks at once"));
+    }
+    if request.asks.iter().any(|ask| ask.addresses.len() > ADDRESSES_MAX) {
+        return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));
+    }
+    let permits = app.0.permits.clone();
+    let permits = to_the_end(async move { permits.give(request.asks).await }).await;
+    Ok(Json(PermitsResponse { permits: permits.map_err(database)? }))
+}

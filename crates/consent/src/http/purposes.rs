@@ -1,0 +1,24 @@
+//! `GET /v1/purposes`: the purposes of this deployment, each with its newest notice.
+
+use assent_contracts::consent::PurposeDefined;
+use assent_http::{Caller, Json, Listing, Problem};
+use axum::extract::State;
+
+use super::App;
+use super::refusals::database;
+use crate::purposes::all;
+
+/// Which purposes are there?
+#[utoipa::path(
+    get, path = "/v1/purposes", tag = "purposes",
+    responses((status = 200, description = "The newest version of each: `items` of PurposeDefined", body = Object)),
+    security(("bearer" = []))
+)]
+pub(super) async fn purposes(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Json<Listing<PurposeDefined>>, Problem> {
+    caller.require("consent:read")?;
+    let items = all(app.0.store.pool()).await.map_err(database)?;
+    Ok(Json(Listing { items, next: None }))
+}

@@ -1,0 +1,62 @@
+//! How refusals of this service look over HTTP. Every `From` here is total, so that no error
+//! reaches a client without a code.
+
+use assent_eventstore::StoreError;
+use assent_http::{Code, Problem};
+
+use crate::commands::CommandError;
+use crate::domain::ledger::Refusal;
+use crate::purposes::DefineError;
+
+pub(super) fn store(error: StoreError) -> Problem {
+    match error {
+        StoreError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
+        StoreError::Overloaded => Problem::new(Code::Overloaded).retry_after(1),
+        StoreError::Conflict { .. } | StoreError::KeyTaken => Problem::new(Code::VersionConflict),
+        // It may have been done: whoever repeats with the same key learns what became of it.
+        StoreError::Unknown(_) => Problem::new(Code::Timeout),
+        StoreError::Stopped => Problem::new(Code::NotReady),
+        StoreError::Undecodable { .. } | StoreError::Aborted => Problem::internal(error),
+        StoreError::Database(cause) => database(cause),
+    }
+}
+
+pub(super) fn database(error: sqlx::Error) -> Problem {
+    match error {
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => {
+            Problem::internal(error)
+        }
+        error => Problem::unavailable("database", error),
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Store(error) => store(error),
+            CommandError::PurposeUnknown => Self::new(Code::PurposeUnknown),
+            CommandError::ChannelUnknown => Self::new(Code::ChannelUnknown),
+            CommandError::Refused(refusal) => {
+                let (code, reason) = match refusal {
+                    Refusal::SubjectErased => return Self::new(Code::SubjectErased),
+                    Refusal::NotSpecific => (Code::ValidationFailed, "not_specific"),
+                    Refusal::OwnActNeeded => (Code::ConsentNotAllowed, "own_act_needed"),
+                    Refusal::EvidenceNeeded => (Code::ConsentNotAllowed, "evidence_needed"),
+                    Refusal::NotHerWill => (Code::ConsentNotAllowed, "not_her_will"),
+                };
+                Self::new(code).detail(refusal.to_string()).with("reason", reason)
+            }
+        }
+    }
+}
+
+impl From<DefineError> for Problem {
+    fn from(error: DefineError) -> Self {
+        match error {
+            DefineError::Invalid(invalid) => {
+                Self::new(Code::ValidationFailed).detail(invalid.to_string())
+            }
+            DefineError::Store(error) => store(error),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `POST /v1/consents/refuse`: record that someone says no. Where that ends a consent it is a
+//! withdrawal, and answers when it has settled.
+
+use assent_contracts::api::consent::{ConsentAnswer, WithdrawRequest};
+use assent_http::extract::JsonBytes;
+use assent_http::{Caller, IdempotencyKey, Json, Problem};
+use assent_runtime::telemetry;
+use axum::extract::State;
+
+use super::App;
+use super::withdraw::settled;
+use crate::commands::{LedgerCommand, Wish};
+use crate::domain::ledger::Act;
+use crate::domain::scope::Scope;
+
+/// Record a refusal.
+#[utoipa::path(
+    post, path = "/v1/consents/refuse", tag = "consents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer, settled again.")),
+    request_body(content = Object, description = "WithdrawRequest; `*` is every purpose or channel"),
+    responses(
+        (status = 200, description = "Recorded, and settled where it ends a consent: ConsentAnswer", body = Object),
+        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
+        (status = 422, description = "channel_unknown, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn refuse(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    JsonBytes(request, body): JsonBytes<WithdrawRequest>,
+) -> Result<Json<ConsentAnswer>, Problem> {
+    caller.require("consent:write")?;
+    let command = LedgerCommand {
+        subject: request.subject_id,
+        wish: Wish::Refuse {
+            scope: Scope { purpose: request.purpose, channel: request.channel },
+            act: Act { actor: request.actor, method: request.method, evidence: request.evidence },
+        },
+        idempotency: app.idempotency(&caller, "refuse", key, &body),
+        traceparent: telemetry::traceparent(),
+    };
+    settled(&app, command).await
+}

@@ -1,0 +1,50 @@
+//! `POST /v1/verdict`: what the gate would say. It asks the same function over the same facts as
+//! a permit, so no page can promise what the gate refuses.
+
+use assent_contracts::api::consent::{Verdict, VerdictRequest};
+use assent_eventstore::to_the_end;
+use assent_http::{Caller, Json, Problem};
+use axum::extract::State;
+
+use super::App;
+use super::refusals::database;
+use crate::domain::verdict::{Addresses, Ask, evaluate};
+use crate::gate::{Question, facts};
+use crate::permits::settling;
+
+/// What would the gate say?
+///
+/// Nothing is recorded and nothing may be sent on it. It does not wait: `settling_until` tells of
+/// a change that is still settling.
+#[utoipa::path(
+    post, path = "/v1/verdict", tag = "gate",
+    request_body(content = Object, description = "VerdictRequest"),
+    responses((status = 200, description = "Verdict", body = Object)),
+    security(("bearer" = []))
+)]
+pub(super) async fn verdict(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<VerdictRequest>,
+) -> Result<Json<Verdict>, Problem> {
+    caller.require("consent:read")?;
+    let question = Question {
+        subjects: vec![request.subject_id],
+        tokens: Vec::new(),
+        purposes: vec![request.purpose.clone()],
+    };
+    let pool = app.0.permits.pool.clone();
+    let view = to_the_end(async move {
+        let mut connection = pool.acquire().await?;
+        facts(&mut connection, &question).await
+    })
+    .await
+    .map_err(database)?;
+    let ask = Ask {
+        subject: request.subject_id,
+        addresses: Addresses::Linked,
+        purpose: &request.purpose,
+        channel: &request.channel,
+    };
+    Ok(Json(evaluate(&view, ask, app.0.clock.now(), settling(&app.0.terms))))
+}

@@ -1,0 +1,137 @@
+//! The vault's events: whose address is which, and which addresses are suppressed. It guarantees
+//! that nobody who is fenced gets a link and that an address without one is denied.
+//!
+//! Making a link can take a right away: a person with a second, stopped address may be written to
+//! on neither. Nobody is told of a link by an answer, so nobody has to wait for it; whoever needs
+//! it settled (an erasure's fence) names the position in its barrier and waits the lease after it.
+
+use std::sync::Arc;
+
+use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::StopKind;
+use assent_contracts::topics::{Topic, VAULT_EVENTS};
+use assent_contracts::vault::{
+    ADDRESS_SUPPRESSED, AddressSuppressed, SUBJECT_REGISTERED, SubjectRegistered,
+};
+use assent_runtime::Clock;
+use jiff_sqlx::ToSqlx as _;
+use serde::de::DeserializeOwned;
+use sqlx::PgConnection;
+
+use crate::gate::{self, Closing};
+
+/// Held shared by whoever links and exclusively by whoever fences: a link that is being written
+/// can't slip past a fence. `SELECT`s never take it.
+pub const LINKING_LOCK: i64 = 0x6173_7365_6e74_0001;
+
+/// Follows the vault.
+pub struct Links {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Subscriber for Links {
+    fn name(&self) -> &'static str {
+        "consent.links"
+    }
+
+    fn topics(&self) -> Vec<Topic> {
+        vec![VAULT_EVENTS]
+    }
+
+    fn sequencing(&self) -> Sequencing {
+        Sequencing::Tracked
+    }
+
+    async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
+        let mut subjects = Vec::new();
+        let mut tokens = Vec::new();
+        let mut closings = Vec::new();
+        let mut heard = Vec::new();
+        for (index, event) in batch.iter().enumerate() {
+            match event.event_type.as_str() {
+                SUBJECT_REGISTERED => {
+                    let registered: SubjectRegistered = decode(index, event)?;
+                    for token in registered.addresses {
+                        subjects.push(event.key);
+                        tokens.push(token.to_bytes().to_vec());
+                    }
+                }
+                ADDRESS_SUPPRESSED => {
+                    let suppressed: AddressSuppressed = decode(index, event)?;
+                    heard.push((event.id, suppressed.at.to_sqlx()));
+                    let closing = |token: AddressToken| Closing {
+                        token,
+                        kind: StopKind::Suppressed,
+                        by: event.id,
+                    };
+                    closings.extend(suppressed.addresses.into_iter().map(closing));
+                }
+                _ => {}
+            }
+        }
+        // Links first: a fence takes the linking lock before it takes rows.
+        link(conn, &subjects, &tokens).await?;
+        self.suppress(conn, &heard, closings).await?;
+        Ok(())
+    }
+}
+
+impl Links {
+    /// A suppression whose id is known (the vault asked for it over HTTP, or this is a replay)
+    /// changes nothing: she may have lifted it by her own act since.
+    async fn suppress(
+        &self,
+        conn: &mut PgConnection,
+        heard: &[(uuid::Uuid, jiff_sqlx::Timestamp)],
+        mut closings: Vec<Closing>,
+    ) -> Result<(), sqlx::Error> {
+        const STOPS: &str = "
+            INSERT INTO stops (stop_id, kind, heard_at, recorded_at, settled)
+            SELECT DISTINCT ON (stop_id) stop_id, 'suppressed', heard_at, $3, true
+            FROM unnest($1::uuid[], $2::timestamptz[]) AS t (stop_id, heard_at) ORDER BY stop_id
+            ON CONFLICT (stop_id) DO NOTHING RETURNING stop_id";
+        if heard.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let (ids, at): (Vec<uuid::Uuid>, Vec<jiff_sqlx::Timestamp>) = heard.iter().copied().unzip();
+        let new: Vec<uuid::Uuid> = sqlx::query_scalar(STOPS)
+            .bind(&ids)
+            .bind(&at)
+            .bind(now.to_sqlx())
+            .fetch_all(&mut *conn)
+            .await?;
+        closings.retain(|closing| new.contains(&closing.by));
+        gate::close(conn, &closings, now).await
+    }
+}
+
+async fn link(
+    conn: &mut PgConnection,
+    subjects: &[uuid::Uuid],
+    tokens: &[Vec<u8>],
+) -> Result<(), sqlx::Error> {
+    const LINK: &str = "
+        INSERT INTO gate_links (subject_id, token)
+        SELECT DISTINCT t.subject_id, t.token
+        FROM unnest($1::uuid[], $2::bytea[]) AS t (subject_id, token)
+        WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
+        ON CONFLICT DO NOTHING";
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    // Two statements: the second one's snapshot must begin after the lock is held.
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(LINKING_LOCK)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(LINK).bind(subjects).bind(tokens).execute(conn).await?;
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {
+    serde_json::from_slice(&event.data)
+        .map_err(|_| ApplyError::Poison { index, reason: "malformed_data" })
+}

@@ -1,0 +1,269 @@
+//! The service as a process runs it: configuration, migrations, start. It guarantees that nothing
+//! is served before the stores answered once and the first purposes exist; listeners, signals and
+//! the operations port are the binary's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, VAULT_EVENTS};
+use assent_eventstore::batcher::BatcherConfig;
+use assent_eventstore::relay::{self, RelayConfig};
+use assent_eventstore::{EventStore, connect};
+use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::domain::purpose;
+use crate::http::{App, router};
+use crate::links::Links;
+use crate::purposes::Purposes;
+use crate::state_keeper::StateKeeper;
+use crate::{erasure, expiry, gate};
+
+/// What the service must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operations port listens.
+    pub ops_listen: SocketAddr,
+    /// The service's database.
+    pub database_url: SecretString,
+    /// Connections to it, beside [`PERMIT_CONNECTIONS`].
+    pub database_connections: u32,
+    /// Keys the hashes of idempotency keys.
+    pub idempotency_secret: SecretString,
+    /// Kafka.
+    pub bus: BusConfig,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// The lease.
+    pub terms: LeaseTerms,
+    /// The legal entity in whose name consent is asked.
+    pub controller: String,
+    /// The erasure service.
+    pub erasure_url: String,
+    /// What this service shows to others.
+    pub token: SecretString,
+}
+
+/// Connections that only permits use: their plans are pinned, and nothing else can take them all.
+pub const PERMIT_CONNECTIONS: u32 = 4;
+
+impl Config {
+    /// Reads `[consent]` and what it shares with others; what is wrong is recorded in the settings,
+    /// and then the answer is `None`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Option<Self> {
+        let consent = settings.section("consent");
+        let services = settings.section("services");
+        let listen = consent.required("listen");
+        let ops_listen = consent.required("ops_listen");
+        let database_url = consent.secret("database_url");
+        let database_connections = consent.default("database_connections", 10);
+        let idempotency_secret = consent.optional_secret("idempotency_secret");
+        let bus = BusConfig::read(settings);
+        let keys = Keys::read(settings);
+        let terms = LeaseTerms::read(settings);
+        let controller = settings.section("controller").required("name");
+        let erasure_url = services.required("erasure_url");
+        let token = services.secret("token");
+        let token = token?;
+        Some(Self {
+            listen: listen?,
+            ops_listen: ops_listen?,
+            database_url: database_url?,
+            database_connections,
+            // The token is as secret and as stable; losing it only forgets first answers.
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            bus: bus?,
+            keys: keys?,
+            terms,
+            controller: controller?,
+            erasure_url: erasure_url?,
+            token,
+        })
+    }
+}
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the consent database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Its migrations.
+    #[error("the consent database's migrations: {0}")]
+    Migrations(#[from] sqlx::migrate::MigrateError),
+    /// The first purposes.
+    #[error("the first purposes: {0}")]
+    Purposes(#[from] crate::purposes::DefineError),
+    /// Kafka's client.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The client of the erasure service.
+    #[error("the erasure service's address: {0}")]
+    Client(#[from] assent_http::ClientError),
+}
+
+/// Brings the database up to date and defines the first purposes. Replicas may call it at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    migrate_pool(&pool).await?;
+    let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
+    first_purposes(&store, &config.controller).await
+}
+
+/// The migrations alone.
+///
+/// # Errors
+/// When one fails.
+pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    assent_eventstore::migrate(pool).await?;
+    sqlx::migrate!().run(pool).await
+}
+
+async fn first_purposes(store: &EventStore, controller: &str) -> Result<(), StartError> {
+    let purposes =
+        Purposes { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
+    Ok(purposes.bootstrap(&purpose::defaults(controller)).await?)
+}
+
+/// Serves until the soft stop. The database must be [migrated](migrate).
+///
+/// # Errors
+/// [`StartError`] when it can't start; later failures stop the lifecycle.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let database_url = config.database_url.expose_secret();
+    let pool = connect(database_url, config.database_connections).await?;
+    let permit_pool = permit_pool(database_url).await?;
+    let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
+    first_purposes(&store, &config.controller).await?;
+    let saga = ServiceClient::new(&config.erasure_url, &config.token)?;
+
+    let checked = pool.clone();
+    health.ready_check("database", move || {
+        let pool = checked.clone();
+        async move {
+            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
+        }
+    });
+
+    let app = App::new(
+        store.clone(),
+        permit_pool,
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        config.terms,
+        BatcherConfig::default(),
+    );
+    lifecycle.spawn(
+        "consent.expiry",
+        expiry::run(pool.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
+    );
+    let producer =
+        Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
+    lifecycle.spawn(
+        "consent.relay",
+        relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
+    );
+    follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids));
+    let cleaned = store.clone();
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn("consent.cleaning", async move {
+        cleaned.keep_clean(clock, stopping).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+
+    let router = router_layers(router(app, config.keys), Limits::default());
+    lifecycle.spawn("consent.http", assent_http::serve(listener, router, lifecycle.clone()));
+    Ok(())
+}
+
+/// Starts everything that reads from Kafka.
+fn follow(
+    config: &Config,
+    store: &EventStore,
+    saga: ServiceClient,
+    health: &Health,
+    lifecycle: &Lifecycle,
+    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+) {
+    let heard = Arc::new(Notify::new());
+    let spawned = [
+        consumer::spawn(
+            lifecycle,
+            config.bus.clone(),
+            store.pool().clone(),
+            Arc::new(Links { clock: Arc::clone(&clock) }),
+        ),
+        consumer::spawn(
+            lifecycle,
+            config.bus.clone(),
+            store.pool().clone(),
+            Arc::new(erasure::Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) }),
+        ),
+        consumer::spawn(
+            lifecycle,
+            config.bus.clone(),
+            store.pool().clone(),
+            Arc::new(StateKeeper {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            }),
+        ),
+    ];
+    for consumer in &spawned {
+        consumer.watch(health);
+    }
+    let consumed = [VAULT_EVENTS, ERASURE_COMMANDS, CONSENT_STATE];
+    let participant = erasure::Participant {
+        store: store.clone(),
+        clock,
+        ids,
+        terms: config.terms,
+        saga,
+        consumers: spawned.to_vec(),
+        topics: consumed.iter().map(|topic| config.bus.topic_name(topic)).collect(),
+        topic_prefix: config.bus.topic_prefix.clone(),
+        heard,
+    };
+    lifecycle.spawn("consent.participant", participant.run(lifecycle.stopping()));
+}
+
+/// The pool of permits.
+///
+/// # Errors
+/// When nothing answers.
+pub async fn permit_pool(database_url: &str) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
+        .max_connections(PERMIT_CONNECTIONS)
+        .acquire_timeout(std::time::Duration::from_secs(1))
+        .test_before_acquire(false)
+        .connect_with(gate::options(database_url)?)
+        .await
+}
+
+/// Creates this service's topics where they don't exist.
+///
+/// # Errors
+/// When Kafka refuses or doesn't answer.
+pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
+    ensure_topics(bus, &[CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, ERASURE_COMMANDS]).await
+}

@@ -1,0 +1,199 @@
+//! Between the ledger's events and the published shapes of `assent-contracts`. It guarantees that
+//! what was stored in any version is read today; the shapes themselves and their golden files are
+//! the contract's.
+
+use assent_contracts::consent::{
+    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, WITHDRAWN,
+};
+use assent_contracts::upcast::upcast;
+use serde::Serialize;
+
+use crate::domain::ledger::{Act, Event, Ledger};
+use crate::domain::scope::Scope;
+
+/// A stored event can't be read: the store holds something this version doesn't know.
+#[derive(Debug, thiserror::Error)]
+#[error("stored event of type {event_type} can't be read: {problem}")]
+pub struct Unreadable {
+    /// Its type.
+    pub event_type: String,
+    /// Why. Never its content.
+    pub problem: String,
+}
+
+/// Type name and JSON data of an event.
+#[must_use]
+pub fn encode(event: &Event) -> (&'static str, String) {
+    match event.clone() {
+        Event::Granted { scope, notice: (notice_version, notice_hash), act, at, valid_until } => (
+            GRANTED,
+            json(&wire::Granted {
+                purpose: scope.purpose,
+                channel: scope.channel,
+                notice_hash,
+                notice_version,
+                actor: act.actor,
+                method: act.method,
+                at,
+                valid_until,
+                evidence: act.evidence,
+            }),
+        ),
+        Event::Refused { scope, act, at } => (
+            REFUSED,
+            json(&wire::Refused {
+                purpose: scope.purpose,
+                channel: scope.channel,
+                actor: act.actor,
+                method: act.method,
+                at,
+                evidence: act.evidence,
+            }),
+        ),
+        Event::Withdrawn { scope, act, at } => (
+            WITHDRAWN,
+            json(&wire::Withdrawn {
+                purpose: scope.purpose,
+                channel: scope.channel,
+                actor: act.actor,
+                method: act.method,
+                at,
+                evidence: act.evidence,
+            }),
+        ),
+        Event::Expired { scope, valid_until, at } => (
+            EXPIRED,
+            json(&wire::Expired {
+                purpose: scope.purpose,
+                channel: scope.channel,
+                valid_until,
+                at,
+            }),
+        ),
+        Event::Erased { request_id, at } => (wire::ERASED, json(&wire::Erased { request_id, at })),
+    }
+}
+
+/// The event that was stored under this type.
+///
+/// # Errors
+/// [`Unreadable`] for an unknown type or broken data.
+pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
+    let (event_type, data) = upcast(event_type, data);
+    let unreadable = |error: serde_json::Error| Unreadable {
+        event_type: event_type.to_string(),
+        problem: format!("{:?} at column {}", error.classify(), error.column()),
+    };
+    let act = |actor, method, evidence| Act { actor, method, evidence };
+    Ok(match event_type.as_ref() {
+        GRANTED => {
+            let e: wire::Granted = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Granted {
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                notice: (e.notice_version, e.notice_hash),
+                act: act(e.actor, e.method, e.evidence),
+                at: e.at,
+                valid_until: e.valid_until,
+            }
+        }
+        REFUSED => {
+            let e: wire::Refused = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Refused {
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                act: act(e.actor, e.method, e.evidence),
+                at: e.at,
+            }
+        }
+        WITHDRAWN => {
+            let e: wire::Withdrawn = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Withdrawn {
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                act: act(e.actor, e.method, e.evidence),
+                at: e.at,
+            }
+        }
+        EXPIRED => {
+            let e: wire::Expired = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Expired {
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                valid_until: e.valid_until,
+                at: e.at,
+            }
+        }
+        wire::ERASED => {
+            let e: wire::Erased = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Erased { request_id: e.request_id, at: e.at }
+        }
+        other => {
+            return Err(Unreadable {
+                event_type: other.to_owned(),
+                problem: "unknown type".to_owned(),
+            });
+        }
+    })
+}
+
+/// The state record of a ledger, for the compacted topic.
+#[must_use]
+pub fn state(ledger: &Ledger) -> String {
+    let consents = ledger
+        .lines
+        .iter()
+        .map(|(scope, line)| ConsentLine {
+            purpose: scope.purpose.clone(),
+            channel: scope.channel.clone(),
+            state: line.state,
+            since: line.since,
+            valid_until: line.valid_until,
+        })
+        .collect();
+    json(&ConsentState { consents, erased: ledger.erased.is_some() })
+}
+
+/// JSON of a contract type.
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("contract types have string keys and no fallible fields")
+}
+
+#[cfg(test)]
+mod tests {
+    use assent_contracts::consent::{Actor, Method};
+    use assent_contracts::sealed::Sealed;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn every_event_is_read_as_it_was_written() {
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let scope = Scope::new("marketing", "whatsapp");
+        let act = Act {
+            actor: Actor::Subject,
+            method: Method::WhatsappMessage,
+            evidence: Some(Sealed("bm9pc2U".to_owned())),
+        };
+        for event in [
+            Event::Granted {
+                scope: scope.clone(),
+                notice: (3, "ab".to_owned()),
+                act: act.clone(),
+                at,
+                valid_until: Some(at),
+            },
+            Event::Refused { scope: scope.clone(), act: act.clone(), at },
+            Event::Withdrawn { scope: Scope::everything(), act, at },
+            Event::Expired { scope, valid_until: at, at },
+            Event::Erased { request_id: Uuid::from_u128(1), at },
+        ] {
+            let (event_type, data) = encode(&event);
+            assert_eq!(decode(event_type, &data).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn an_error_never_quotes_what_it_could_not_read() {
+        let error = decode(GRANTED, r#"{"purpose":"secret"}"#).unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+}
