@@ -1,0 +1,63 @@
+//! What every endpoint of the vault works with. It holds no state of its own: two replicas are as
+//! good as one.
+
+use std::sync::Arc;
+
+use assent_contracts::address::AddressToken;
+use assent_eventstore::EventStore;
+use assent_http::ServiceClient;
+use assent_runtime::{Clock, Ids, LeaseTerms};
+use assent_sealing::{Aad, AddressIndex, FingerprintIndex, KeyStore};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// The fields that the vault holds of a person.
+pub(crate) const PHONE: &str = "phone";
+pub(crate) const NAME: &str = "name";
+pub(crate) const EMAIL: &str = "email";
+
+/// The vault's dependencies.
+#[derive(Clone)]
+pub struct App {
+    /// Events and everything else in the vault's database.
+    pub store: EventStore,
+    /// The keys, in a database of their own.
+    pub keys: KeyStore,
+    /// Makes address tokens.
+    pub addresses: AddressIndex,
+    /// Makes suppression fingerprints.
+    pub fingerprints: FingerprintIndex,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<dyn Ids>,
+    /// What holders of leased keys and addresses agreed on.
+    pub lease: LeaseTerms,
+    /// The consent service, whose gate learns of suppressed and erased addresses.
+    pub consent: ServiceClient,
+    /// The erasure service, which gets the answers to its commands.
+    pub erasure: ServiceClient,
+}
+
+impl App {
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.store.pool()
+    }
+}
+
+/// What a field of a person is bound to: the record is the person's own row.
+pub(crate) fn binding(subject: Uuid, field: &'static str, version: i32) -> Aad<'static> {
+    Aad { subject, record: subject, field, version }
+}
+
+/// The id under which something that has no id of its own is known: derived from the first token
+/// of an address, the same whichever spelling came in.
+pub(crate) fn derived_id(purpose: &str, tokens: &[AddressToken]) -> Uuid {
+    const NAMESPACE: Uuid = Uuid::from_u128(0x9b1f_9d0e_6c52_4d7c_8f0a_3b6c_2f5e_71a4);
+    let mut name = purpose.as_bytes().to_vec();
+    name.push(0);
+    if let Some(token) = tokens.first() {
+        name.extend_from_slice(&token.to_bytes());
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}

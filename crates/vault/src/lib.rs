@@ -1,0 +1,25 @@
+//! The vault: people and their identifiers, sealed under a key each, in a database that holds no
+//! key. It guarantees that a number is one person, that nothing identifying is stored or handed
+//! out in plain without a record of the access, and that an erased person's data can't be read by
+//! anyone, nor come in again by an import; who may be messaged is the consent service's business.
+
+mod access;
+mod app;
+mod contact;
+pub mod domain;
+pub mod erasure;
+mod error;
+mod import;
+mod lookup;
+mod people;
+pub mod phone;
+mod resolve;
+mod router;
+mod service;
+mod suppress;
+
+pub use access::AccessRecord;
+pub use app::App;
+pub use error::VaultError;
+pub use router::{openapi, router};
+pub use service::{Config, StartError, migrate, migrate_pools, serve};

@@ -1,0 +1,121 @@
+//! `POST /v1/subjects/lookup` and `GET /v1/subjects/{id}`: who has an address, and what is held of
+//! a person. Nothing is decrypted here, so nothing goes on record.
+
+use std::sync::Arc;
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::vault::{LookupRequest, LookupResponse};
+use assent_contracts::vault::Origin;
+use assent_http::{Caller, Code, Json, Path, Problem};
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::app::{App, EMAIL, NAME, PHONE};
+use crate::error::VaultError;
+use crate::people::{self, Barred};
+use crate::phone;
+
+/// Find a person by her address.
+///
+/// Needs `subjects:read`.
+#[utoipa::path(
+    post, path = "/v1/subjects/lookup", tag = "subjects", security(("bearer" = [])),
+    request_body = LookupRequest,
+    responses((status = 200, body = LookupResponse), (status = 422, description = "No phone number"))
+)]
+pub(crate) async fn lookup(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(request): Json<LookupRequest>,
+) -> Result<Json<LookupResponse>, Problem> {
+    caller.require("subjects:read")?;
+    let (tokens, fingerprints) = match (request.phone, request.addresses) {
+        (Some(text), addresses) if addresses.is_empty() => {
+            let text = Zeroizing::new(text);
+            let phone = phone::parse(&text, request.country.as_deref())
+                .map_err(|invalid| Problem::new(Code::PhoneInvalid).detail(invalid.reason()))?;
+            let fingerprints = app.fingerprints.fingerprints(&phone.e164);
+            (app.addresses.tokens(&phone.e164), fingerprints)
+        }
+        (None, addresses) if !addresses.is_empty() && addresses.len() <= 100 => {
+            (addresses, Vec::new())
+        }
+        _ => {
+            return Err(Problem::new(Code::ValidationFailed)
+                .detail("give either phone or the addresses of one number"));
+        }
+    };
+    let known = people::known(app.pool(), &tokens).await?;
+    let known = tokens.iter().find_map(|token| known.get(token)).copied();
+    let barred = if known.is_some_and(|known| known.fenced) {
+        Some(Barred::Erased)
+    } else {
+        people::barred(app.pool(), &fingerprints).await?.into_values().max()
+    };
+    let gets_tokens = caller.has("subjects:resolve") || caller.has("gate:write");
+    Ok(Json(LookupResponse {
+        subject_id: known.map(|known| known.subject),
+        barred: barred
+            .filter(|_| caller.has("suppression:read"))
+            .map(|barred| barred.reason().to_owned()),
+        addresses: if gets_tokens { tokens } else { Vec::new() },
+    }))
+}
+
+/// What the vault holds of a person, without its content.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Subject {
+    /// Her id.
+    subject_id: Uuid,
+    /// Which fields are held.
+    fields: Vec<&'static str>,
+    /// ISO 3166-1 alpha-2 region of her number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    /// By which road she came to be known.
+    origin: Origin,
+    /// Since when.
+    registered_at: Timestamp,
+}
+
+/// Show which fields are held of a person.
+///
+/// Needs `subjects:read`. Somebody who is being or was erased is gone (410).
+#[utoipa::path(
+    get, path = "/v1/subjects/{subject_id}", tag = "subjects", security(("bearer" = [])),
+    params(("subject_id" = Uuid, Path, description = "The person")),
+    responses((status = 200, body = Subject), (status = 404, description = "Unknown"),
+        (status = 410, description = "Erased, or being erased"))
+)]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(subject_id): Path<SubjectId>,
+) -> Result<Json<Subject>, Problem> {
+    caller.require("subjects:read")?;
+    require_open(&app, subject_id).await?;
+    let person = people::find(app.pool(), subject_id).await?;
+    let person = person.ok_or_else(|| Problem::new(Code::SubjectUnknown))?;
+    let held = [(true, PHONE), (person.name.is_some(), NAME), (person.email.is_some(), EMAIL)];
+    Ok(Json(Subject {
+        subject_id,
+        fields: held.iter().filter(|(held, _)| *held).map(|(_, field)| *field).collect(),
+        region: person.region,
+        origin: person.origin,
+        registered_at: person.registered_at,
+    }))
+}
+
+/// # Errors
+/// `subject_erased` when an erasure of this person has begun.
+pub(crate) async fn require_open(app: &App, subject: SubjectId) -> Result<(), Problem> {
+    let mut connection = app.pool().acquire().await.map_err(VaultError::from)?;
+    if people::any_fenced(&mut connection, &[subject]).await? {
+        return Err(Problem::new(Code::SubjectErased));
+    }
+    Ok(())
+}

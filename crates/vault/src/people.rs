@@ -1,0 +1,301 @@
+//! Rows of people, of the blind index and of suppressions. It guarantees the order in which an
+//! index entry and its successor, a suppression fingerprint, are looked for; deciding what they
+//! mean for a caller is left to the endpoints.
+
+use std::collections::HashMap;
+
+use assent_contracts::address::AddressToken;
+use assent_contracts::vault::Origin;
+use assent_sealing::Fingerprint;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, PgExecutor, Row as _};
+use uuid::Uuid;
+
+use crate::error::VaultError;
+
+/// Whom an address belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) subject: Uuid,
+    /// An erasure of this person has begun.
+    pub(crate) fenced: bool,
+}
+
+/// Why an address may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Barred {
+    Suppressed,
+    Erased,
+}
+
+impl Barred {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Suppressed => "suppressed",
+            Self::Erased => "erased",
+        }
+    }
+}
+
+/// A person as her row holds her: ciphertext.
+pub(crate) struct SealedPerson {
+    pub(crate) subject: Uuid,
+    pub(crate) key_version: i32,
+    pub(crate) phone: Vec<u8>,
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) email: Option<Vec<u8>>,
+    pub(crate) tokens: Vec<AddressToken>,
+    pub(crate) region: Option<String>,
+    pub(crate) origin: Origin,
+    pub(crate) registered_at: Timestamp,
+}
+
+/// Who has these addresses. Ask this before [`barred`]: an erasure removes the index entry and
+/// leaves the fingerprint in one transaction, so whoever asks in this order sees one of the two.
+pub(crate) async fn known(
+    executor: impl PgExecutor<'_>,
+    tokens: &[AddressToken],
+) -> Result<HashMap<AddressToken, Known>, VaultError> {
+    let tokens: Vec<[u8; 33]> = tokens.iter().map(|token| token.to_bytes()).collect();
+    let rows = sqlx::query(
+        "SELECT a.token, a.subject_id, t.subject_id IS NOT NULL
+         FROM addresses a LEFT JOIN tombstones t USING (subject_id) WHERE a.token = ANY($1)",
+    )
+    .bind(slices(&tokens))
+    .fetch_all(executor)
+    .await?;
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let token = AddressToken::from_bytes(row.try_get(0)?)
+            .map_err(|_| VaultError::Corrupt("address token"))?;
+        known.insert(token, Known { subject: row.try_get(1)?, fenced: row.try_get(2)? });
+    }
+    Ok(known)
+}
+
+/// Which of these addresses may not come in.
+pub(crate) async fn barred(
+    executor: impl PgExecutor<'_>,
+    fingerprints: &[Fingerprint],
+) -> Result<HashMap<Fingerprint, Barred>, VaultError> {
+    if fingerprints.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows =
+        sqlx::query("SELECT fingerprint, reason FROM suppressions WHERE fingerprint = ANY($1)")
+            .bind(fingerprint_slices(fingerprints))
+            .fetch_all(executor)
+            .await?;
+    let mut barred = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let bytes: &[u8] = row.try_get(0)?;
+        let bytes = bytes.try_into().map_err(|_| VaultError::Corrupt("fingerprint"))?;
+        let reason = match row.try_get::<&str, _>(1)? {
+            "erased" => Barred::Erased,
+            _ => Barred::Suppressed,
+        };
+        barred.insert(Fingerprint(bytes), reason);
+    }
+    Ok(barred)
+}
+
+/// Records that addresses may not come in. `erased` is never weakened to `suppressed`. Gives how
+/// many were not recorded before.
+pub(crate) async fn bar(
+    connection: &mut PgConnection,
+    fingerprints: &[Fingerprint],
+    reason: Barred,
+    at: Timestamp,
+) -> Result<u64, VaultError> {
+    let mut fingerprints = fingerprints.to_vec();
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    // xmax = 0: inserted, not updated.
+    let new: i64 = sqlx::query_scalar(
+        "WITH written AS (
+             INSERT INTO suppressions AS stored (fingerprint, reason, recorded_at)
+             SELECT fingerprint, $2, $3 FROM unnest($1::bytea[]) AS fingerprint ORDER BY 1
+             ON CONFLICT (fingerprint) DO UPDATE SET reason = excluded.reason
+                 WHERE stored.reason = 'suppressed' AND excluded.reason = 'erased'
+             RETURNING xmax = 0 AS new
+         )
+         SELECT count(*) FROM written WHERE new",
+    )
+    .bind(fingerprint_slices(&fingerprints))
+    .bind(reason.reason())
+    .bind(at.to_sqlx())
+    .fetch_one(connection)
+    .await?;
+    Ok(new.unsigned_abs())
+}
+
+/// Whether any of these people is being or was erased. Call it under their streams' locks.
+pub(crate) async fn any_fenced(
+    connection: &mut PgConnection,
+    subjects: &[Uuid],
+) -> Result<bool, VaultError> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM tombstones WHERE subject_id = ANY($1))")
+        .bind(subjects)
+        .fetch_one(connection)
+        .await?)
+}
+
+/// Adds people to the index. False: an address is taken meanwhile, and only a rollback is left.
+/// In token order, so that two imports of the same numbers wait instead of deadlocking.
+pub(crate) async fn index(
+    connection: &mut PgConnection,
+    people: &[SealedPerson],
+) -> Result<bool, VaultError> {
+    let mut entries: Vec<([u8; 33], Uuid)> = people
+        .iter()
+        .flat_map(|person| person.tokens.iter().map(|it| (it.to_bytes(), person.subject)))
+        .collect();
+    entries.sort_unstable();
+    let tokens: Vec<&[u8]> = entries.iter().map(|(token, _)| token.as_slice()).collect();
+    let subjects: Vec<Uuid> = entries.iter().map(|(_, subject)| *subject).collect();
+    let done = sqlx::query(
+        "INSERT INTO addresses (token, subject_id)
+         SELECT * FROM unnest($1::bytea[], $2::uuid[])
+         ON CONFLICT (token) DO NOTHING",
+    )
+    .bind(tokens)
+    .bind(subjects)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == entries.len() as u64)
+}
+
+/// Adds the rows of people.
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    people: &[SealedPerson],
+) -> Result<(), VaultError> {
+    let column = |value: fn(&SealedPerson) -> Option<&[u8]>| -> Vec<Option<&[u8]>> {
+        people.iter().map(value).collect()
+    };
+    let tokens: Vec<Vec<u8>> = people.iter().map(|person| join_tokens(&person.tokens)).collect();
+    sqlx::query(
+        "INSERT INTO people
+             (subject_id, key_version, phone, name, email, tokens, region, origin, registered_at)
+         SELECT * FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::bytea[], $5::bytea[],
+                              $6::bytea[], $7::text[], $8::text[], $9::timestamptz[])",
+    )
+    .bind(people.iter().map(|person| person.subject).collect::<Vec<_>>())
+    .bind(people.iter().map(|person| person.key_version).collect::<Vec<_>>())
+    .bind(people.iter().map(|person| person.phone.as_slice()).collect::<Vec<_>>())
+    .bind(column(|person| person.name.as_deref()))
+    .bind(column(|person| person.email.as_deref()))
+    .bind(tokens)
+    .bind(people.iter().map(|person| person.region.as_deref()).collect::<Vec<_>>())
+    .bind(people.iter().map(|person| origin_name(person.origin)).collect::<Vec<_>>())
+    .bind(people.iter().map(|person| person.registered_at.to_sqlx()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The rows of those of `subjects` who are held and not fenced.
+pub(crate) async fn reachable(
+    executor: impl PgExecutor<'_>,
+    subjects: &[Uuid],
+) -> Result<HashMap<Uuid, SealedPerson>, VaultError> {
+    let rows = sqlx::query(
+        "SELECT p.* FROM people p
+         WHERE p.subject_id = ANY($1)
+           AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.subject_id = p.subject_id)",
+    )
+    .bind(subjects)
+    .fetch_all(executor)
+    .await?;
+    let people = rows.iter().map(read).map(|person| person.map(|it| (it.subject, it)));
+    people.collect()
+}
+
+/// The row of a person, fenced or not.
+pub(crate) async fn find(
+    executor: impl PgExecutor<'_>,
+    subject: Uuid,
+) -> Result<Option<SealedPerson>, VaultError> {
+    let row = sqlx::query("SELECT * FROM people WHERE subject_id = $1")
+        .bind(subject)
+        .fetch_optional(executor)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Removes a person's index entries; gives them.
+pub(crate) async fn remove(
+    connection: &mut PgConnection,
+    subject: Uuid,
+) -> Result<Vec<AddressToken>, VaultError> {
+    // By token, as her row lists them: the index is by token. The sweep looks by subject.
+    let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+        "DELETE FROM addresses a
+         USING people p, generate_series(0, octet_length(p.tokens) / 33 - 1) AS n
+         WHERE p.subject_id = $1 AND a.subject_id = $1
+           AND a.token = substring(p.tokens FROM n * 33 + 1 FOR 33)
+         RETURNING a.token",
+    )
+    .bind(subject)
+    .fetch_all(connection)
+    .await?;
+    let tokens = rows.iter().map(|token| AddressToken::from_bytes(token));
+    tokens.collect::<Result<_, _>>().map_err(|_| VaultError::Corrupt("address token"))
+}
+
+/// Removes a person's row; tells whether there was one.
+pub(crate) async fn remove_row(
+    connection: &mut PgConnection,
+    subject: Uuid,
+) -> Result<bool, VaultError> {
+    let done = sqlx::query("DELETE FROM people WHERE subject_id = $1")
+        .bind(subject)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+fn read(row: &sqlx::postgres::PgRow) -> Result<SealedPerson, VaultError> {
+    Ok(SealedPerson {
+        subject: row.try_get("subject_id")?,
+        key_version: row.try_get("key_version")?,
+        phone: row.try_get("phone")?,
+        name: row.try_get("name")?,
+        email: row.try_get("email")?,
+        tokens: split_tokens(row.try_get("tokens")?)?,
+        region: row.try_get("region")?,
+        origin: match row.try_get::<&str, _>("origin")? {
+            "import" => Origin::Import,
+            "operator" => Origin::Operator,
+            "subject" => Origin::Subject,
+            _ => return Err(VaultError::Corrupt("origin")),
+        },
+        registered_at: row.try_get::<jiff_sqlx::Timestamp, _>("registered_at")?.to_jiff(),
+    })
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Import => "import",
+        Origin::Operator => "operator",
+        Origin::Subject => "subject",
+    }
+}
+
+fn join_tokens(tokens: &[AddressToken]) -> Vec<u8> {
+    tokens.iter().flat_map(|token| token.to_bytes()).collect()
+}
+
+fn split_tokens(bytes: &[u8]) -> Result<Vec<AddressToken>, VaultError> {
+    let split = bytes.chunks(33).map(AddressToken::from_bytes);
+    split.collect::<Result<_, _>>().map_err(|_| VaultError::Corrupt("address token"))
+}
+
+fn slices(tokens: &[[u8; 33]]) -> Vec<&[u8]> {
+    tokens.iter().map(|token| token.as_slice()).collect()
+}
+
+fn fingerprint_slices(fingerprints: &[Fingerprint]) -> Vec<&[u8]> {
+    fingerprints.iter().map(|fingerprint| fingerprint.0.as_slice()).collect()
+}

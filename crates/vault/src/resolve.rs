@@ -1,0 +1,172 @@
+//! `POST /v1/addresses/resolve`, `POST /v1/keys/lease` and `POST /v1/seal`: what leaves the vault.
+//! It guarantees that an access record is committed before anything is decrypted or handed out,
+//! and that nobody who is being erased is served; whoever is served holds it for one lease.
+
+use std::sync::Arc;
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::vault::{
+    KeyLeaseRequest, KeyLeaseResponse, ResolveRequest, ResolveResponse, ResolvedAddress,
+    SealRequest, SealResponse,
+};
+use assent_eventstore::to_the_end;
+use assent_http::{Caller, Code, Json, Problem};
+use assent_sealing::{Aad, KeyState, SealError, StoredKey, open, seal, to_text};
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use zeroize::Zeroizing;
+
+use crate::access::{self, Access, check_reason};
+use crate::app::{App, PHONE, binding};
+use crate::error::VaultError;
+use crate::lookup::require_open;
+use crate::people::{self, SealedPerson};
+
+/// Most people of one request.
+const SUBJECTS_MAX: usize = 100;
+/// Longest text that is sealed, in bytes.
+const TEXT_MAX: usize = 64 << 10;
+/// Longest name of a field.
+const FIELD_MAX: usize = 64;
+
+/// Decrypt the numbers of people, in order to send to them.
+///
+/// Needs `subjects:resolve`. Each person is put on record, with the reason, before her number is
+/// decrypted. Start the lease before asking.
+#[utoipa::path(
+    post, path = "/v1/addresses/resolve", tag = "access", security(("bearer" = [])),
+    request_body = ResolveRequest, responses((status = 200, body = ResolveResponse))
+)]
+pub(crate) async fn resolve(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(request): Json<ResolveRequest>,
+) -> Result<Json<ResolveResponse>, Problem> {
+    caller.require("subjects:resolve")?;
+    check(&request.reason, &request.subjects)?;
+    let addresses = to_the_end(async move {
+        let access = Access { caller: caller.name(), reason: &request.reason, field: PHONE };
+        let people = recorded(&app, access, &request.subjects).await?;
+        open_phones(&people)
+    })
+    .await?;
+    Ok(Json(ResolveResponse { addresses }))
+}
+
+/// Lease keys of people, derived for the caller.
+///
+/// Needs `keys:lease`. A key may be held for one lease, counted from before the ask.
+#[utoipa::path(
+    post, path = "/v1/keys/lease", tag = "access", security(("bearer" = [])),
+    request_body = KeyLeaseRequest, responses((status = 200, body = KeyLeaseResponse))
+)]
+pub(crate) async fn lease(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(request): Json<KeyLeaseRequest>,
+) -> Result<Json<KeyLeaseResponse>, Problem> {
+    caller.require("keys:lease")?;
+    check(&request.reason, &request.subjects)?;
+    let keys = to_the_end(async move {
+        let access = Access { caller: caller.name(), reason: &request.reason, field: "key" };
+        let people = recorded(&app, access, &request.subjects).await?;
+        let label = format!("lease:{}", caller.name());
+        let text = |(_, key): (SealedPerson, StoredKey)| {
+            STANDARD_NO_PAD.encode(key.key.derive(&label).expose())
+        };
+        Ok::<_, VaultError>(people.into_iter().map(|person| person.map(text)).collect())
+    })
+    .await?;
+    Ok(Json(KeyLeaseResponse { keys }))
+}
+
+/// Seal free text under a person's key.
+///
+/// Needs `seal:write`. The text is not kept here: the ciphertext goes with what it speaks of.
+#[utoipa::path(
+    post, path = "/v1/seal", tag = "access", security(("bearer" = [])),
+    request_body = SealRequest,
+    responses((status = 200, body = SealResponse), (status = 404, description = "Unknown person"),
+        (status = 410, description = "Erased, or being erased"))
+)]
+pub(crate) async fn seal_text(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(request): Json<SealRequest>,
+) -> Result<Json<SealResponse>, Problem> {
+    caller.require("seal:write")?;
+    let text = Zeroizing::new(request.text);
+    if text.len() > TEXT_MAX || request.field.is_empty() || request.field.len() > FIELD_MAX {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("field must have 1 to 64 bytes and text at most 64 KiB"));
+    }
+    require_open(&app, request.subject_id).await?;
+    let key = match app.keys.get(&[request.subject_id]).await.map_err(VaultError::from)?.pop() {
+        Some(KeyState::Live(key)) => key,
+        Some(KeyState::Destroyed) => return Err(Problem::new(Code::SubjectErased)),
+        Some(KeyState::Never) | None => return Err(Problem::new(Code::SubjectUnknown)),
+    };
+    let aad = Aad {
+        subject: request.subject_id,
+        record: request.record,
+        field: &request.field,
+        version: key.version,
+    };
+    let sealed = to_text(&seal(&key.key, app.ids.as_ref(), aad, text.as_bytes()));
+    Ok(Json(SealResponse { sealed }))
+}
+
+fn check(reason: &str, subjects: &[SubjectId]) -> Result<(), Problem> {
+    check_reason(reason)?;
+    if subjects.len() > SUBJECTS_MAX {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail(format!("at most {SUBJECTS_MAX} subjects at once")));
+    }
+    Ok(())
+}
+
+/// People and their keys, in the order of `subjects`, once the access is on record. Record and
+/// look at the tombstones are one transaction: a primary that was deposed can't answer.
+async fn recorded(
+    app: &App,
+    access: Access<'_>,
+    subjects: &[SubjectId],
+) -> Result<Vec<Option<(SealedPerson, StoredKey)>>, VaultError> {
+    let mut transaction = app.pool().begin().await?;
+    access::record(&mut transaction, app.ids.as_ref(), app.clock.now(), access, subjects).await?;
+    let mut people = people::reachable(&mut *transaction, subjects).await?;
+    transaction.commit().await?;
+
+    let mut wanted: Vec<SubjectId> = people.keys().copied().collect();
+    wanted.sort_unstable();
+    let keys = app.keys.get(&wanted).await?;
+    let mut keys: std::collections::HashMap<_, _> = wanted.into_iter().zip(keys).collect();
+    let served = |subject: &SubjectId| {
+        let key = keys.remove(subject)?.live()?;
+        Some((people.remove(subject)?, key))
+    };
+    Ok(subjects.iter().map(served).collect())
+}
+
+fn open_phones(
+    people: &[Option<(SealedPerson, StoredKey)>],
+) -> Result<Vec<Option<ResolvedAddress>>, VaultError> {
+    let address = |(person, key): &(SealedPerson, StoredKey)| {
+        let phone = open_phone(person, key)?;
+        let tokens: Vec<AddressToken> = person.tokens.clone();
+        Ok(ResolvedAddress { phone: phone.to_string(), tokens })
+    };
+    people.iter().map(|person| person.as_ref().map(address).transpose()).collect()
+}
+
+/// A person's number. The access must be on record.
+pub(crate) fn open_phone(
+    person: &SealedPerson,
+    key: &StoredKey,
+) -> Result<Zeroizing<String>, SealError> {
+    let aad = binding(person.subject, PHONE, person.key_version);
+    let bytes = open(&key.key, aad, &person.phone)?;
+    std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| SealError)
+}

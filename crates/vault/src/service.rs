@@ -1,0 +1,220 @@
+//! The service as a process runs it: configuration, migrations, start. It guarantees that nothing
+//! is served before both databases answered once; listeners, signals and the operations port are
+//! the binary's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::parked::ParkedMessages;
+use assent_bus::{BusConfig, Producer, consumer};
+use assent_eventstore::relay::{self, RelayConfig};
+use assent_eventstore::{EventStore, connect};
+use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
+use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::app::App;
+use crate::erasure::{Commands, Participant};
+use crate::router::router;
+
+/// Room for 2,000 rows with a name and an e-mail address each.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// Longer than the settlement of the most that one request suppresses.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the service must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operations port listens.
+    pub ops_listen: SocketAddr,
+    /// The service's database.
+    pub database_url: SecretString,
+    /// Connections to it.
+    pub database_connections: u32,
+    /// The database of people's keys, which is never part of a data backup.
+    pub keys_database_url: SecretString,
+    /// The key-encryption key above them.
+    pub kek_file: PathBuf,
+    /// The keys of the address index and of the suppression fingerprints.
+    pub index_keys_file: PathBuf,
+    /// Kafka.
+    pub bus: BusConfig,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// The lease.
+    pub terms: LeaseTerms,
+    /// The consent service.
+    pub consent_url: String,
+    /// The erasure service.
+    pub erasure_url: String,
+    /// What this service shows to others.
+    pub token: SecretString,
+}
+
+impl Config {
+    /// Reads `[vault]` and what it shares with others; what is wrong is recorded in the settings,
+    /// and then the answer is `None`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Option<Self> {
+        let vault = settings.section("vault");
+        let services = settings.section("services");
+        let listen = vault.required("listen");
+        let ops_listen = vault.required("ops_listen");
+        let database_url = vault.secret("database_url");
+        let database_connections = vault.default("database_connections", 10);
+        let keys_database_url = vault.secret("keys_database_url");
+        let kek_file = vault.required("kek_file");
+        let index_keys_file = vault.required("index_keys_file");
+        let bus = BusConfig::read(settings);
+        let keys = Keys::read(settings);
+        let terms = LeaseTerms::read(settings);
+        let consent_url = services.required("consent_url");
+        let erasure_url = services.required("erasure_url");
+        let token = services.secret("token");
+        Some(Self {
+            listen: listen?,
+            ops_listen: ops_listen?,
+            database_url: database_url?,
+            database_connections,
+            keys_database_url: keys_database_url?,
+            kek_file: kek_file?,
+            index_keys_file: index_keys_file?,
+            bus: bus?,
+            keys: keys?,
+            terms,
+            consent_url: consent_url?,
+            erasure_url: erasure_url?,
+            token: token?,
+        })
+    }
+}
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A database.
+    #[error("a database of the vault: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Migrations.
+    #[error("migrations of the vault: {0}")]
+    Migrations(#[from] sqlx::migrate::MigrateError),
+    /// A key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The index keys are those of messaging.
+    #[error("the index keys file has no [[fingerprint]] key")]
+    NoFingerprintKey,
+    /// Kafka's client.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The client of another service.
+    #[error("the address of a service: {0}")]
+    Client(#[from] assent_http::ClientError),
+}
+
+/// Brings both databases up to date. Replicas may call it at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    migrate_pools(
+        &connect(config.database_url.expose_secret(), 2).await?,
+        &connect(config.keys_database_url.expose_secret(), 2).await?,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The migrations of the vault's database and of its key store.
+///
+/// # Errors
+/// When one fails.
+pub async fn migrate_pools(
+    data: &PgPool,
+    keys: &PgPool,
+) -> Result<(), sqlx::migrate::MigrateError> {
+    assent_eventstore::migrate(data).await?;
+    sqlx::migrate!().run(data).await?;
+    KeyStore::migrate(keys).await
+}
+
+/// Serves until the soft stop. Both databases must be [migrated](migrate).
+///
+/// # Errors
+/// [`StartError`] when it can't start; later failures stop the lifecycle.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let keys_pool =
+        connect(config.keys_database_url.expose_secret(), config.database_connections).await?;
+    let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
+    let index_keys = IndexKeys::load(&config.index_keys_file)?;
+    ready_check(&health, "database", &pool);
+    ready_check(&health, "key_store", &keys_pool);
+
+    // The vault's commands are idempotent by nature: no idempotency key is ever kept, so there is
+    // nothing for a secret to protect.
+    let store = EventStore::new(pool.clone(), b"");
+    let app = Arc::new(App {
+        store: store.clone(),
+        keys: KeyStore::new(keys_pool, kek, Arc::clone(&clock), Arc::clone(&ids)),
+        addresses: index_keys.addresses(),
+        fingerprints: index_keys.fingerprints().ok_or(StartError::NoFingerprintKey)?,
+        clock: Arc::clone(&clock),
+        ids,
+        lease: config.terms,
+        consent: ServiceClient::new(&config.consent_url, &config.token)?,
+        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
+    });
+
+    let producer =
+        Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
+    lifecycle.spawn(
+        "vault.relay",
+        relay::run(store, producer, RelayConfig::default(), lifecycle.stopping()),
+    );
+
+    let heard = Arc::new(Notify::new());
+    let commands = Arc::new(Commands { clock, heard: Arc::clone(&heard) });
+    let consumer =
+        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), Arc::clone(&commands));
+    consumer.watch(&health);
+    let participant = Participant {
+        app: Arc::clone(&app),
+        consumer,
+        topic_prefix: config.bus.topic_prefix.clone(),
+        heard,
+    };
+    lifecycle.spawn("vault.participant", participant.run(lifecycle.stopping()));
+
+    let parked = ParkedMessages::new(pool, config.bus).with(commands);
+    let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };
+    let router = router_layers(router(app, parked, config.keys), limits);
+    lifecycle.spawn("vault.http", assent_http::serve(listener, router, lifecycle.clone()));
+    Ok(())
+}
+
+fn ready_check(health: &Health, name: &'static str, pool: &PgPool) {
+    let pool = pool.clone();
+    health.ready_check(name, move || {
+        let pool = pool.clone();
+        async move {
+            let asked = sqlx::query("SELECT 1").execute(&pool).await;
+            asked.map(|_| ()).map_err(|error| crate::error::code(&error))
+        }
+    });
+}
