@@ -61,6 +61,9 @@ pub struct StepStarted {
     pub command_id: Uuid,
     /// Who must answer it.
     pub participants: Vec<String>,
+    /// What a participant must at least have consumed before it answers.
+    #[serde(default, skip_serializing_if = "Positions::is_empty")]
+    pub barrier: Positions,
     /// When it was recorded.
     pub at: Timestamp,
 }

@@ -1,0 +1,274 @@
+//! Moves sagas on: issues what is due, sends again what is not answered, notes what is overdue,
+//! certifies what is proved. It guarantees that a saga goes on after any restart and with any
+//! number of replicas, because all that it knows is in the store; the rules are the domain's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::{BusConfig, TopicError};
+use assent_contracts::SubjectId;
+use assent_contracts::erasure::{Positions, Step};
+use assent_eventstore::StoreError;
+use assent_runtime::failpoint;
+use jiff::{SignedDuration, Timestamp};
+use jiff_sqlx::ToSqlx as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::canonical::CanonicalError;
+use crate::certificate::{self, Issuer};
+use crate::domain::{Command, Issued, Refusal, Summary};
+use crate::store::{Held, Sagas};
+use crate::{barrier, metrics};
+
+/// Sagas that are worked on at the same time.
+const TOGETHER: i64 = 8;
+
+/// How patient the saga is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long the answers to a command may take before it is overdue.
+    pub step_timeout: Duration,
+    /// How long before an unanswered command is sent again; doubled each time.
+    pub retry: Duration,
+    /// The longest pause between two repeats.
+    pub retry_max: Duration,
+    /// How often due sagas are looked for when nothing announces them.
+    pub poll: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            step_timeout: Duration::from_secs(60),
+            retry: Duration::from_secs(2),
+            retry_max: Duration::from_secs(300),
+            poll: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The worker.
+#[derive(Clone)]
+pub struct Driver {
+    /// The sagas.
+    pub sagas: Sagas,
+    /// Where barriers are read.
+    pub bus: BusConfig,
+    /// Signs certificates.
+    pub issuer: Arc<Issuer>,
+    /// The legal entity that certificates name.
+    pub controller: Arc<str>,
+    /// How long backups of keys are kept, where that is stated.
+    pub key_backup_kept: Option<SignedDuration>,
+    /// How patient it is.
+    pub pace: Pace,
+    /// Wakes it when something may be due.
+    pub wake: Arc<Notify>,
+}
+
+/// Why a saga could not be moved on now.
+#[derive(Debug, thiserror::Error)]
+enum Stuck {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the barrier can't be read: {0}")]
+    Barrier(#[from] TopicError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Certificate(#[from] CanonicalError),
+}
+
+impl Driver {
+    /// Works until `stopping`. Failures are logged and outlived.
+    ///
+    /// # Errors
+    /// Never; the type is the lifecycle's.
+    pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
+        while !stopping.is_cancelled() {
+            let due = match self.due().await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::warn!(%error, "due erasures can't be read");
+                    Vec::new()
+                }
+            };
+            let all = i64::try_from(due.len()) != Ok(TOGETHER);
+            let mut tasks = JoinSet::new();
+            for subject in due {
+                let driver = self.clone();
+                tasks.spawn(async move { driver.drive_logged(subject).await });
+            }
+            let moved = tasks.join_all().await.into_iter().all(|moved| moved);
+            if moved && !all {
+                continue;
+            }
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(self.pace.poll) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn due(&self) -> Result<Vec<SubjectId>, sqlx::Error> {
+        const DUE: &str =
+            "SELECT subject_id FROM requests WHERE look_at <= $1 ORDER BY look_at LIMIT $2";
+        sqlx::query_scalar(DUE)
+            .bind(self.sagas.clock.now().to_sqlx())
+            .bind(TOGETHER)
+            .fetch_all(self.sagas.store.pool())
+            .await
+    }
+
+    async fn drive_logged(&self, subject: SubjectId) -> bool {
+        match self.drive(subject).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "an erasure can't be moved on now");
+                false
+            }
+        }
+    }
+
+    /// Moves one saga on as far as it goes without an answer.
+    async fn drive(&self, subject: SubjectId) -> Result<(), Stuck> {
+        let mut barrier: Option<Positions> = None;
+        let mut certifying = false;
+        loop {
+            let mut held = self.sagas.hold(subject).await?;
+            // Another replica was faster, or it rests.
+            let Some(tries) = held.due().await? else { return Ok(held.rollback().await?) };
+            let Some(request) = &held.saga.request else { return Ok(held.rollback().await?) };
+            match request.summary(&held.registry) {
+                Summary::Completed => {
+                    held.look_again(None, 0).await?;
+                    return Ok(held.commit().await?);
+                }
+                Summary::Waiting => return self.remind(held, tries).await,
+                // Asking Kafka takes its time: not under lock.
+                Summary::Due(Step::Delete) if barrier.is_none() => {
+                    held.rollback().await?;
+                    barrier = Some(barrier::read(&self.bus, subject).await?);
+                }
+                Summary::Due(_) => {
+                    self.start_step(held, barrier.take().unwrap_or_default()).await?;
+                    failpoint::hit_async("erasure.step_started").await;
+                    return Ok(());
+                }
+                Summary::Proved if !certifying => {
+                    held.rollback().await?;
+                    failpoint::hit_async("erasure.before_certificate").await;
+                    certifying = true;
+                }
+                Summary::Proved => return self.complete(held).await,
+            }
+        }
+    }
+
+    async fn start_step(&self, mut held: Held, barrier: Positions) -> Result<(), Stuck> {
+        let command_id = self.sagas.ids.v7();
+        let command = Command::StartStep { command_id, registry: &held.registry, barrier };
+        let events = held.saga.decide(command, held.now)?;
+        held.record(events).await?;
+        let request = held.saga.request.as_ref();
+        if let Some(issued) = request.and_then(|request| request.command(command_id)).cloned() {
+            let (request_id, step) = (request.map(|request| request.id), issued.step);
+            tracing::info!(?request_id, ?step, "an erasure step begins");
+            held.issue(&issued).await?;
+        }
+        // Several newcomers at several steps: look at once whether more is due.
+        let more = held
+            .saga
+            .request
+            .as_ref()
+            .is_some_and(|request| request.summary(&held.registry) != Summary::Waiting);
+        let next = if more { held.now } else { later(held.now, self.pace.retry) };
+        held.look_again(Some(next), 0).await?;
+        Ok(held.commit().await?)
+    }
+
+    /// Sends open commands again and notes which are overdue.
+    async fn remind(&self, mut held: Held, tries: i32) -> Result<(), Stuck> {
+        let timeout =
+            SignedDuration::try_from(self.pace.step_timeout).unwrap_or(SignedDuration::MAX);
+        let open: Vec<Issued> = held
+            .saga
+            .request
+            .iter()
+            .flat_map(|request| &request.commands)
+            .filter(|command| !command.is_answered())
+            .cloned()
+            .collect();
+        let mut next = later(held.now, self.pace.pause(tries));
+        for issued in open {
+            let command = Command::MarkOverdue { command_id: issued.command_id, timeout };
+            match held.saga.decide(command, held.now) {
+                Ok(events) if events.is_empty() => {}
+                Ok(events) => {
+                    let missing: Vec<&String> = issued.missing().collect();
+                    tracing::warn!(step = ?issued.step, ?missing, "an erasure step is overdue");
+                    metrics::overdue();
+                    held.record(events).await?;
+                }
+                Err(refusal) => metrics::refused(refusal),
+            }
+            held.issue(&issued).await?;
+            if issued.overdue.is_empty() {
+                let overdue_at = later(issued.at, self.pace.step_timeout);
+                if overdue_at > held.now {
+                    next = next.min(overdue_at);
+                }
+            }
+        }
+        held.look_again(Some(next), tries.saturating_add(1)).await?;
+        Ok(held.commit().await?)
+    }
+
+    async fn complete(&self, mut held: Held) -> Result<(), Stuck> {
+        let Some(request) = &held.saga.request else { return Ok(held.rollback().await?) };
+        let request_id = request.id;
+        let payload =
+            certificate::payload(request, &self.controller, self.key_backup_kept, held.now);
+        let signed = self.issuer.sign(&payload)?;
+        let command = Command::Complete {
+            registry: &held.registry,
+            certificate_sha256: signed.payload_sha256,
+        };
+        let events = held.saga.decide(command, held.now)?;
+        held.record(events).await?;
+        held.keep_certificate(request_id, &signed.jws).await?;
+        held.look_again(None, 0).await?;
+        held.commit().await?;
+        metrics::completed();
+        tracing::info!(%request_id, "an erasure is complete");
+        Ok(())
+    }
+}
+
+impl Pace {
+    fn pause(&self, tries: i32) -> Duration {
+        let doublings = u32::try_from(tries).unwrap_or(0).min(16);
+        self.retry.saturating_mul(1 << doublings).min(self.retry_max)
+    }
+}
+
+fn later(now: Timestamp, pause: Duration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let pace = Pace::default();
+        let pauses: Vec<u64> =
+            [0, 1, 2, 7, 8, i32::MAX].iter().map(|tries| pace.pause(*tries).as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 256, 300, 300]);
+    }
+}

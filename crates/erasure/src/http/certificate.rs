@@ -1,0 +1,54 @@
+//! `GET /v1/requests/{id}/certificate` and `GET /v1/public-key`: what was signed, and the key to
+//! hand out beforehand by a road of its own.
+
+use assent_http::{Caller, Code, Path, Problem};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use uuid::Uuid;
+
+use super::{App, store_problem};
+
+#[utoipa::path(
+    get, path = "/v1/requests/{id}/certificate", tag = "certificates",
+    params(("id" = Uuid, Path, description = "The request")),
+    responses(
+        (status = 200, description = "A compact JWS", body = String, content_type = "application/jose"),
+        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 409, description = "certificate_not_ready", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+/// The certificate of a completed request.
+pub(super) async fn certificate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(request_id): Path<Uuid>,
+) -> Result<Response, Problem> {
+    const CERTIFICATE: &str = "
+        SELECT c.jws FROM requests r LEFT JOIN certificates c USING (request_id)
+        WHERE r.request_id = $1";
+    caller.require("erasure:read")?;
+    let found: Option<Option<String>> = sqlx::query_scalar(CERTIFICATE)
+        .bind(request_id)
+        .fetch_optional(app.sagas.store.pool())
+        .await
+        .map_err(|error| store_problem(error.into()))?;
+    let jws = found.ok_or(Code::RequestUnknown)?.ok_or(Code::CertificateNotReady)?;
+    Ok(([(header::CONTENT_TYPE, "application/jose")], jws).into_response())
+}
+
+#[utoipa::path(
+    get, path = "/v1/public-key", tag = "certificates",
+    responses((status = 200, description = "SubjectPublicKeyInfo, PEM", body = String, content_type = "application/x-pem-file")),
+    security(("bearer" = []))
+)]
+/// The public key of certificates.
+pub(super) async fn public_key(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    caller.require("erasure:read")?;
+    let pem = app.public_key.to_string();
+    Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
+}

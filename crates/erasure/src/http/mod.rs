@@ -1,0 +1,84 @@
+//! The HTTP API: one file per endpoint or pair of them, with types, handlers and refusals
+//! together. It guarantees a key with the right scope before anything is read; the edge (limits,
+//! spans) is `assent_http`'s.
+
+use std::sync::Arc;
+
+use assent_eventstore::StoreError;
+use assent_http::{Code, Keys, Problem, ServiceClient, protected};
+use axum::Router;
+use tokio::sync::Notify;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::store::Sagas;
+
+mod acknowledge;
+mod certificate;
+mod erased;
+mod participants;
+mod request;
+mod requests;
+
+pub use participants::is_participant_name;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The sagas.
+    pub sagas: Sagas,
+    /// Wakes the driver.
+    pub wake: Arc<Notify>,
+    /// The consent service.
+    pub consent: ServiceClient,
+    /// The public key of certificates, PEM.
+    pub public_key: Arc<str>,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Assent erasure",
+        description = "Requests to be forgotten, their progress, certificates, participants.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(assent_http::openapi::ProblemBody))
+)]
+struct Document;
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(request::request_erasure, requests::list))
+        .routes(routes!(requests::show))
+        .routes(routes!(acknowledge::acknowledge))
+        .routes(routes!(certificate::certificate))
+        .routes(routes!(certificate::public_key))
+        .routes(routes!(participants::register, participants::list))
+        .routes(routes!(participants::leave))
+        .routes(routes!(erased::erased))
+}
+
+/// The service's routes, all behind a key.
+pub fn router(app: App, keys: Arc<Keys>) -> Router {
+    let (router, _) = api().split_for_parts();
+    protected(router, keys).with_state(app)
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = api().into_openapi();
+    assent_http::openapi::add_bearer(&mut document);
+    document
+}
+
+/// What a failure of the store means to the caller.
+fn store_problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::KeyReused => Code::IdempotencyKeyReused.into(),
+        error if error.is_transient() => Problem::unavailable("database", error),
+        StoreError::Database(error) => Problem::unavailable("database", error),
+        error => Problem::internal(error),
+    }
+}

@@ -1,0 +1,152 @@
+//! `/v1/participants`: who takes part in erasures. A newcomer first loads `GET /v1/erased`; it is
+//! asked in every erasure that isn't completed when it registers. Leaving ends no duty to answer.
+
+use assent_eventstore::to_the_end;
+use assent_http::{Caller, Code, Json, Listing, Page, Path, Problem, Query};
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use utoipa::ToSchema;
+
+use super::{App, store_problem};
+use crate::domain::Participant;
+
+/// A participant that registers.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewParticipant {
+    /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
+    name: String,
+    /// The name of the bearer key that answers for it; its own name unless given.
+    #[serde(default)]
+    key_name: Option<String>,
+    /// Whether it keeps keys of persons, and so is asked to destroy them.
+    #[serde(default)]
+    keeps_keys: bool,
+}
+
+/// A participant as it is registered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ParticipantView {
+    name: String,
+    key_name: String,
+    keeps_keys: bool,
+    registered_at: Timestamp,
+    /// When it left. It must still answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_at: Option<Timestamp>,
+}
+
+/// Names stand in events, certificates and logs: they are codes.
+pub fn is_participant_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+}
+
+#[utoipa::path(
+    post, path = "/v1/participants", tag = "participants",
+    request_body = NewParticipant,
+    responses(
+        (status = 201, description = "Registered; open erasures will ask it too"),
+        (status = 200, description = "It was registered before"),
+        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+/// Registers a participant.
+pub(super) async fn register(
+    State(app): State<App>,
+    caller: Caller,
+    Json(new): Json<NewParticipant>,
+) -> Result<(StatusCode, Json<ParticipantView>), Problem> {
+    caller.require("operations")?;
+    if !is_participant_name(&new.name) {
+        return Err(
+            Problem::new(Code::ValidationFailed).detail("name: 1 to 64 of a-z, 0-9, - and _")
+        );
+    }
+    let registering = app.clone();
+    let name = new.name.clone();
+    let created = to_the_end(async move {
+        let key_name = new.key_name.as_deref().unwrap_or(&new.name);
+        let participant = Participant { keeps_keys: new.keeps_keys };
+        registering.sagas.register(&new.name, key_name, participant).await
+    })
+    .await
+    .map_err(store_problem)?;
+    app.wake.notify_one();
+    let view = sqlx::query(SHOW)
+        .bind(&name)
+        .fetch_one(app.sagas.store.pool())
+        .await
+        .and_then(|row| view(&row))
+        .map_err(|error| store_problem(error.into()))?;
+    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(view)))
+}
+
+#[utoipa::path(
+    get, path = "/v1/participants", tag = "participants",
+    params(Page),
+    responses((status = 200, description = "By name", body = Listing<ParticipantView>)),
+    security(("bearer" = []))
+)]
+/// All participants, those that left included.
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Json<Listing<ParticipantView>>, Problem> {
+    caller.require("erasure:read")?;
+    let after: String = page.after()?.unwrap_or_default();
+    let rows = sqlx::query(LIST)
+        .bind(after)
+        .bind(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
+        .fetch_all(app.sagas.store.pool())
+        .await
+        .and_then(|rows| rows.iter().map(view).collect::<Result<Vec<_>, _>>())
+        .map_err(|error| store_problem(error.into()))?;
+    Ok(Json(Listing::cut(rows, page.limit(), |last| last.name.clone())))
+}
+
+#[utoipa::path(
+    delete, path = "/v1/participants/{name}", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 204, description = "Recorded; what it received is still to be erased, so it must still answer"),
+        (status = 404, description = "participant_unknown", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+/// Records that a participant left.
+pub(super) async fn leave(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("operations")?;
+    match app.sagas.leave(&name).await.map_err(store_problem)? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Code::ParticipantUnknown.into()),
+    }
+}
+
+const SHOW: &str = "
+    SELECT name, key_name, keeps_keys, registered_at, left_at FROM participants WHERE name = $1";
+
+const LIST: &str = "
+    SELECT name, key_name, keeps_keys, registered_at, left_at FROM participants
+    WHERE name > $1 ORDER BY name LIMIT $2";
+
+fn view(row: &PgRow) -> Result<ParticipantView, sqlx::Error> {
+    Ok(ParticipantView {
+        name: row.try_get(0)?,
+        key_name: row.try_get(1)?,
+        keeps_keys: row.try_get(2)?,
+        registered_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
+        left_at: row.try_get::<Option<SqlTimestamp>, _>(4)?.map(|at| at.to_jiff()),
+    })
+}

@@ -1,0 +1,259 @@
+//! The service as a process runs it: configuration, migrations, start. It guarantees that nothing
+//! is served before the store answered once and the deployment's own participants are registered;
+//! listeners, signals and the operations port are the binary's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use assent_bus::{BusConfig, Producer, ensure_topics};
+use assent_contracts::topics::{
+    CONSENT_EVENTS, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, VAULT_EVENTS,
+};
+use assent_eventstore::relay::{self, RelayConfig};
+use assent_eventstore::{EventStore, StoreError, connect};
+use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_runtime::{Clock, Health, Ids, Lifecycle, Settings, SystemClock, SystemIds};
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::certificate::{Issuer, KeyError};
+use crate::domain::{Participant, Registry};
+use crate::driver::{Driver, Pace};
+use crate::http::{App, router};
+use crate::store::Sagas;
+
+/// The services of a deployment that hold data of people; the vault keeps their keys.
+const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
+
+/// What the service must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operations port listens.
+    pub ops_listen: SocketAddr,
+    /// The service's database.
+    pub database_url: SecretString,
+    /// Connections to it.
+    pub database_connections: u32,
+    /// Keys the hashes of idempotency keys.
+    pub idempotency_secret: SecretString,
+    /// Kafka.
+    pub bus: BusConfig,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// Signs certificates.
+    pub issuer: Issuer,
+    /// The legal entity that certificates name.
+    pub controller: String,
+    /// The deployment's own participants, registered at start.
+    pub participants: Registry,
+    /// How long backups of the key store are kept; certificates state it.
+    pub key_backup_kept: Option<SignedDuration>,
+    /// How patient the saga is.
+    pub pace: Pace,
+    /// The consent service, which is told to stop marketing.
+    pub consent_url: String,
+    /// What this service shows to others.
+    pub token: SecretString,
+}
+
+impl Config {
+    /// Reads `[erasure]` and what it shares with others; what is wrong is recorded in the settings,
+    /// and then the answer is `None`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Option<Self> {
+        let erasure = settings.section("erasure");
+        let services = settings.section("services");
+        let listen = erasure.required("listen");
+        let ops_listen = erasure.required("ops_listen");
+        let database_url = erasure.secret("database_url");
+        let database_connections = erasure.default("database_connections", 8);
+        let idempotency_secret = erasure.optional_secret("idempotency_secret");
+        let issuer = erasure.file("signing_key_file").and_then(|pem| {
+            Issuer::from_pem(&pem)
+                .map_err(|error| erasure.invalid("signing_key_file", error.to_string()))
+                .ok()
+        });
+        let participants = erasure.default("participants", PARTICIPANTS.to_owned());
+        let participants = parse_participants(&participants);
+        if participants.is_none() {
+            erasure.invalid(
+                "participants",
+                "must be names with commas between, `:keys` behind those that keep keys",
+            );
+        }
+        let key_backup_kept = erasure
+            .optional::<u16>("key_backup_days")
+            .map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+        let default = Pace::default();
+        let pace = Pace {
+            step_timeout: erasure.millis("step_timeout_ms", default.step_timeout),
+            retry: erasure.millis("retry_ms", default.retry),
+            retry_max: erasure.millis("retry_max_ms", default.retry_max),
+            poll: erasure.millis("poll_ms", default.poll),
+        };
+        let bus = BusConfig::read(settings);
+        let keys = Keys::read(settings);
+        let controller = settings.section("controller").required("name");
+        let consent_url = services.required("consent_url");
+        let token = services.secret("token")?;
+        Some(Self {
+            listen: listen?,
+            ops_listen: ops_listen?,
+            database_url: database_url?,
+            database_connections,
+            // The token is as secret and as stable; losing it only forgets first answers.
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            bus: bus?,
+            keys: keys?,
+            issuer: issuer?,
+            controller: controller?,
+            participants: participants?,
+            key_backup_kept,
+            pace,
+            consent_url: consent_url?,
+            token,
+        })
+    }
+}
+
+/// `name` or `name:keys`, separated by commas.
+fn parse_participants(text: &str) -> Option<Registry> {
+    text.split(',')
+        .map(|entry| {
+            let entry = entry.trim();
+            let (name, keeps_keys) = match entry.split_once(':') {
+                None => (entry, false),
+                Some((name, "keys")) => (name, true),
+                Some(_) => return None,
+            };
+            crate::http::is_participant_name(name)
+                .then(|| (name.to_owned(), Participant { keeps_keys }))
+        })
+        .collect()
+}
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the erasure database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Its migrations.
+    #[error("the erasure database's migrations: {0}")]
+    Migrations(#[from] sqlx::migrate::MigrateError),
+    /// The participants.
+    #[error("the participants can't be registered: {0}")]
+    Participants(#[from] StoreError),
+    /// Kafka's client.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The client of the consent service.
+    #[error("the consent service's address: {0}")]
+    Client(#[from] assent_http::ClientError),
+    /// The signing key.
+    #[error("the signing key: {0}")]
+    Key(#[from] KeyError),
+}
+
+/// Brings the database up to date. Replicas may call it at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    Ok(migrate_pool(&pool).await?)
+}
+
+/// The migrations alone.
+///
+/// # Errors
+/// When one fails.
+pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    assent_eventstore::migrate(pool).await?;
+    sqlx::migrate!().run(pool).await
+}
+
+/// Creates the topics that this service writes and reads the ends of.
+///
+/// # Errors
+/// When Kafka refuses or doesn't answer.
+pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
+    let topics = [ERASURE_COMMANDS, ERASURE_EVENTS, CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
+    ensure_topics(bus, &topics).await
+}
+
+/// Serves until the soft stop. The database must be [migrated](migrate).
+///
+/// # Errors
+/// [`StartError`] when it can't start; later failures stop the lifecycle.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
+    let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids };
+    for (name, participant) in &config.participants {
+        sagas.register_once(name, *participant).await?;
+    }
+    health.ready_check("database", move || {
+        let pool = pool.clone();
+        async move {
+            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
+        }
+    });
+
+    let producer =
+        Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
+    lifecycle.spawn(
+        "erasure.relay",
+        relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
+    );
+    let wake = Arc::new(Notify::new());
+    let public_key = config.issuer.public_key_pem()?;
+    let driver = Driver {
+        sagas: sagas.clone(),
+        bus: config.bus,
+        issuer: Arc::new(config.issuer),
+        controller: config.controller.into(),
+        key_backup_kept: config.key_backup_kept,
+        pace: config.pace,
+        wake: Arc::clone(&wake),
+    };
+    lifecycle.spawn("erasure.driver", driver.run(lifecycle.stopping()));
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn("erasure.cleaning", async move {
+        store.keep_clean(clock, stopping).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+
+    let consent = ServiceClient::new(&config.consent_url, &config.token)?;
+    let app = App { sagas, wake, consent, public_key: public_key.into() };
+    let router = router_layers(router(app, config.keys), Limits::default());
+    lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn participants_are_names_and_a_mark_for_keys() {
+        let parsed = parse_participants(PARTICIPANTS).unwrap();
+        let keepers: Vec<_> = parsed.iter().filter(|(_, p)| p.keeps_keys).collect();
+        assert_eq!((parsed.len(), keepers.len()), (4, 1));
+        for wrong in ["", "a,,b", "vault:key", "Vault", "a b"] {
+            assert_eq!(parse_participants(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Sagas in Postgres: their events, the row that shows where each stands, and who takes part. It
+//! guarantees that a saga is decided under the lock of its stream and with a registry that nobody
+//! changes meanwhile; what is decided is left to the domain.
+
+use std::sync::Arc;
+
+use assent_contracts::SubjectId;
+use assent_contracts::consent::Actor;
+use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
+use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
+use assent_eventstore::{
+    Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError,
+};
+use assent_runtime::{Clock, Ids, telemetry};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use serde_json::value::to_raw_value;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use crate::domain::{Event, Issued, Participant, Registry, Saga, Summary};
+
+/// Advisory lock over the registry: shared by whoever decides with it, exclusive to whoever
+/// changes it. A newcomer is thus seen by a completion, or comes after it.
+const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
+
+/// The sagas of this deployment. Cheap to clone.
+#[derive(Clone)]
+pub struct Sagas {
+    /// The events.
+    pub store: EventStore,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// A saga under lock, in one transaction with everything that is written about it.
+pub struct Held {
+    session: Session,
+    ids: Arc<dyn Ids>,
+    subject: SubjectId,
+    version: i64,
+    traceparent: Option<String>,
+    /// The state, what was recorded in this transaction included.
+    pub saga: Saga,
+    /// Who takes part; unchanged until the end of the transaction.
+    pub registry: Registry,
+    /// The moment of this transaction.
+    pub now: Timestamp,
+}
+
+/// Who asked, and on what ground: kept beside the saga, not in its events.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who asked.
+    pub actor: Actor,
+    /// A code for the ground.
+    pub reason: Option<String>,
+}
+
+impl Sagas {
+    /// Locks the saga of `subject`. Await it, and what follows, in a task that nobody cancels.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hold(&self, subject: SubjectId) -> Result<Held, StoreError> {
+        let mut session = self.store.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+            .bind(REGISTRY_LOCK)
+            .execute(session.conn())
+            .await?;
+        let registry = registry(session.conn()).await?;
+        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
+        let mut saga = Saga::default();
+        for stored in &stream.events {
+            if let Some(event) = Event::read(stored)? {
+                saga.evolve(&event);
+            }
+        }
+        // All that follows from a request belongs to its trace, whoever does it and whenever.
+        let traceparent = stream
+            .events
+            .into_iter()
+            .next()
+            .and_then(|first| first.traceparent)
+            .or_else(telemetry::traceparent);
+        Ok(Held {
+            session,
+            ids: Arc::clone(&self.ids),
+            subject,
+            version: stream.version,
+            traceparent,
+            saga,
+            registry,
+            now: self.clock.now(),
+        })
+    }
+
+    /// The saga of `subject` as it stands, without locking it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load(&self, subject: SubjectId) -> Result<Saga, StoreError> {
+        const PAGE: i64 = 500;
+        let mut saga = Saga::default();
+        let mut after = 0;
+        loop {
+            let events = self.store.load(subject, after, PAGE).await?;
+            for stored in &events {
+                if let Some(event) = Event::read(stored)? {
+                    saga.evolve(&event);
+                }
+                after = stored.version;
+            }
+            if i64::try_from(events.len()) != Ok(PAGE) {
+                return Ok(saga);
+            }
+        }
+    }
+
+    /// Whom a request concerns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn subject_of(&self, request_id: Uuid) -> Result<Option<SubjectId>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT subject_id FROM requests WHERE request_id = $1")
+            .bind(request_id)
+            .fetch_optional(self.store.pool())
+            .await?)
+    }
+
+    /// Registers a participant, or changes how it is registered. Every open saga is looked at
+    /// again, since it must now be asked too. Tells whether it is new.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn register(
+        &self,
+        name: &str,
+        key_name: &str,
+        participant: Participant,
+    ) -> Result<bool, StoreError> {
+        const REGISTER: &str = "
+            INSERT INTO participants (name, key_name, keeps_keys, registered_at)
+            VALUES ($1, $2, $3, $4)
+            ON CONFLICT (name) DO UPDATE
+            SET key_name = excluded.key_name, left_at = NULL,
+                -- Keys that it kept once may still be there.
+                keeps_keys = participants.keeps_keys OR excluded.keeps_keys
+            RETURNING (xmax = 0) AS new";
+        let now = self.clock.now().to_sqlx();
+        let mut transaction = self.store.pool().begin().await?;
+        lock_registry(&mut transaction).await?;
+        let new: bool = sqlx::query_scalar(REGISTER)
+            .bind(name)
+            .bind(key_name)
+            .bind(participant.keeps_keys)
+            .bind(now)
+            .fetch_one(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE requests SET look_at = $1 WHERE look_at > $1")
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(new)
+    }
+
+    /// Registers a participant unless it is registered already.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn register_once(
+        &self,
+        name: &str,
+        participant: Participant,
+    ) -> Result<(), StoreError> {
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM participants WHERE name = $1)")
+                .bind(name)
+                .fetch_one(self.store.pool())
+                .await?;
+        if !known {
+            self.register(name, name, participant).await?;
+        }
+        Ok(())
+    }
+
+    /// Records that a participant left. It must still answer. Tells whether it was registered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn leave(&self, name: &str) -> Result<bool, StoreError> {
+        const LEAVE: &str =
+            "UPDATE participants SET left_at = coalesce(left_at, $2) WHERE name = $1";
+        let left = sqlx::query(LEAVE)
+            .bind(name)
+            .bind(self.clock.now().to_sqlx())
+            .execute(self.store.pool())
+            .await?;
+        Ok(left.rows_affected() == 1)
+    }
+}
+
+impl Held {
+    /// The first answer to an idempotency key.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`]; when the database fails.
+    pub async fn first_answer(
+        &mut self,
+        key: Idempotency,
+    ) -> Result<Option<FirstAnswer>, StoreError> {
+        self.session.first_answer(key).await
+    }
+
+    /// Records the first event of a saga with its row.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_request(
+        &mut self,
+        events: Vec<Event>,
+        origin: &Origin,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(), StoreError> {
+        const INSERT: &str = "
+            INSERT INTO requests
+                (request_id, subject_id, status, actor, reason, requested_at, due, look_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $6)";
+        self.append(events, idempotency).await?;
+        let Some(request) = &self.saga.request else { return Ok(()) };
+        let actor = match origin.actor {
+            Actor::Subject => "subject",
+            Actor::Operator => "operator",
+            Actor::System => "system",
+        };
+        sqlx::query(INSERT)
+            .bind(request.id)
+            .bind(self.subject)
+            .bind(request.status().name())
+            .bind(actor)
+            .bind(&origin.reason)
+            .bind(request.requested_at.to_sqlx())
+            .bind(request.due.to_sqlx())
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps an idempotency key for a command that changed nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_answer(&mut self, idempotency: Idempotency) -> Result<(), StoreError> {
+        self.append(Vec::new(), Some(idempotency)).await
+    }
+
+    /// Records events of a saga that has begun, and where it stands after them. If they made
+    /// something due, the driver looks at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
+        const UPDATE: &str = "
+            UPDATE requests
+            SET status = $2, completed_at = $3, look_at = CASE WHEN $4 THEN $5 ELSE look_at END
+            WHERE request_id = $1";
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.append(events, None).await?;
+        let Some(request) = &self.saga.request else { return Ok(()) };
+        let due = request.summary(&self.registry) != Summary::Waiting;
+        sqlx::query(UPDATE)
+            .bind(request.id)
+            .bind(request.status().name())
+            .bind(request.completed_at.map(|at| at.to_sqlx()))
+            .bind(due)
+            .bind(self.now.to_sqlx())
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    async fn append(
+        &mut self,
+        events: Vec<Event>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(), StoreError> {
+        let new = events
+            .iter()
+            .map(|event| event.to_new(self.ids.v7()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let mut append =
+            Append::new(self.subject, Expected::Exact(self.version), ERASURE_EVENTS, new, self.now);
+        append.idempotency = idempotency;
+        append.traceparent.clone_from(&self.traceparent);
+        if let Some(appended) = self.session.append(vec![append]).await?.pop() {
+            self.version = appended.version;
+        }
+        for event in &events {
+            self.saga.evolve(event);
+        }
+        Ok(())
+    }
+
+    /// Queues a command for its participants, for the first time or again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn issue(&mut self, issued: &Issued) -> Result<(), StoreError> {
+        let Some(request) = &self.saga.request else { return Ok(()) };
+        let command = SagaCommand {
+            command_id: issued.command_id,
+            request_id: request.id,
+            subject_id: self.subject,
+            step: issued.step,
+            participants: issued.participants.iter().cloned().collect(),
+            barrier: issued.barrier.clone(),
+            at: issued.at,
+        };
+        let data = to_raw_value(&command).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let message = Message {
+            // A repeat is a new message with the same command in it: inboxes must let it through.
+            id: self.ids.v7(),
+            topic: ERASURE_COMMANDS,
+            key: self.subject,
+            event_type: COMMAND,
+            data,
+            at: self.now,
+            traceparent: self.traceparent.clone(),
+        };
+        self.session.enqueue(vec![message]).await
+    }
+
+    /// When the driver is to look at it, and how often it has sent again; none while it rests.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn due(&mut self) -> Result<Option<i32>, StoreError> {
+        const DUE: &str =
+            "SELECT tries FROM requests WHERE subject_id = $1 AND look_at <= $2 FOR UPDATE";
+        Ok(sqlx::query_scalar(DUE)
+            .bind(self.subject)
+            .bind(self.now.to_sqlx())
+            .fetch_optional(self.session.conn())
+            .await?)
+    }
+
+    /// Sets when the driver looks again; `None`: never.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn look_again(
+        &mut self,
+        at: Option<Timestamp>,
+        tries: i32,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE requests SET look_at = $2, tries = $3 WHERE subject_id = $1")
+            .bind(self.subject)
+            .bind(at.map(|at| at.to_sqlx()))
+            .bind(tries)
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a certificate.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_certificate(
+        &mut self,
+        request_id: Uuid,
+        jws: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO certificates (request_id, jws) VALUES ($1, $2)")
+            .bind(request_id)
+            .bind(jws)
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// As [`Session::commit`].
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.session.commit().await
+    }
+
+    /// Ends without a trace.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        self.session.rollback().await
+    }
+}
+
+async fn lock_registry(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(REGISTRY_LOCK).execute(conn).await?;
+    Ok(())
+}
+
+async fn registry(conn: &mut PgConnection) -> Result<Registry, sqlx::Error> {
+    sqlx::query("SELECT name, keeps_keys FROM participants")
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, Participant { keeps_keys: row.try_get(1)? })))
+        .collect()
+}
