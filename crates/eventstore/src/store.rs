@@ -108,6 +108,19 @@ impl EventStore {
         Ok(rows.iter().map(stored_event).collect::<Result<_, _>>()?)
     }
 
+    /// How many rows wait in the outbox, counted up to `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn backlog(&self, limit: i64) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT FROM eventstore.outbox LIMIT $1) AS waiting",
+        )
+        .bind(limit)
+        .fetch_one(self.pool())
+        .await?)
+    }
+
     /// Hashes what a client sent as idempotency key, with the body it came with. `scope` names the
     /// caller and the operation, so that two callers with one key don't meet.
     #[must_use]

@@ -8,6 +8,11 @@
 //! through the table by a cursor would not do: between two pages a late row can appear below the
 //! cursor and its successor above it.
 
+mod holds;
+mod leader;
+mod pump;
+mod reader;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +110,8 @@ impl Default for RelayConfig {
     }
 }
 
+const LEASE_MIN: Duration = Duration::from_millis(200);
+
 /// Why the relay gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -115,7 +122,7 @@ pub enum RelayError {
 
 /// Relays the outbox of `store` until `stopping`. Any number of replicas may run: one of them
 /// leads, the others wait for it to fall silent. Failures of Postgres or of the publisher are
-/// logged and outlived.
+/// logged and outlived. Besides the pool, a leader holds four connections.
 ///
 /// # Errors
 /// Only for a configuration that can't work.
@@ -125,7 +132,15 @@ pub async fn run<P: Publisher>(
     config: RelayConfig,
     stopping: CancellationToken,
 ) -> Result<(), RelayError> {
-    let _ = (store, publisher, config);
-    stopping.cancelled().await;
+    if config.lease < LEASE_MIN {
+        return Err(RelayError::LeaseTooShort);
+    }
+    while !stopping.is_cancelled() {
+        match leader::term(&store, &publisher, &config, &stopping).await {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "the relay starts again"),
+        }
+        stopping.run_until_cancelled(tokio::time::sleep(config.candidacy)).await;
+    }
     Ok(())
 }
