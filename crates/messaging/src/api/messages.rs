@@ -1,0 +1,335 @@
+//! `POST /v1/messages` queues a message, `GET /v1/messages/{id}` tells what became of it.
+
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
+use assent_eventstore::{Idempotency, StoreError, to_the_end};
+use assent_http::extract::JsonBytes;
+use assent_http::{Caller, Code, IdempotencyKey, Json, Path, Problem, Query};
+use assent_runtime::telemetry;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, Row as _};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::domain::intent;
+use crate::state::{Messaging, fenced};
+
+/// Longest wait of a `GET`.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How often a waiting `GET` looks by itself: another replica may have moved the message.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Most template parameters.
+const PARAMETERS_MAX: usize = 32;
+/// Longest template parameter, in bytes.
+const PARAMETER_BYTES_MAX: usize = 1024;
+
+/// A message to send.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageRequest {
+    /// To whom.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// For which purpose, such as `marketing`.
+    pub purpose: String,
+    /// On which channel: `whatsapp`.
+    pub channel: String,
+    /// Which template.
+    pub template: String,
+    /// In which of its languages; without: its only one, else `en`.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// Values of the template's body, in order. Stored sealed under the person's key.
+    #[serde(default)]
+    pub parameters: Vec<String>,
+}
+
+/// It is queued; the gate is asked when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MessageQueued {
+    /// The message.
+    pub message_id: Uuid,
+    /// Its state; a repeat with the same key tells the state of now.
+    pub state: String,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MessageView {
+    /// The message.
+    pub message_id: Uuid,
+    /// To whom.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// Which template; none: the text of a stop confirmation.
+    pub template: Option<String>,
+    /// `queued`, `claimed`, `calling`, `accepted`, `refused`, `failed` or `uncertain`.
+    pub state: String,
+    /// Stable codes: why it was refused, failed, or has not been sent yet.
+    pub reasons: Vec<String>,
+    /// The provider's error code.
+    pub provider_code: Option<i64>,
+    /// `sent`, `delivered`, `read` or `failed`, as the provider reported.
+    pub status: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
+    pub requested_at: Timestamp,
+    /// When it last moved.
+    #[schema(value_type = String, format = DateTime)]
+    pub changed_at: Timestamp,
+}
+
+/// How to wait.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Wait {
+    /// Answer only when the message is settled, or after this many milliseconds (at most 20,000).
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Queues a message. It is sent only if the gate allows it at that moment.
+///
+/// # Errors
+/// `template_unknown`, `validation_failed`, `subject_erased`, `idempotency_key_reused`,
+/// `dependency_unavailable` (parameters can't be sealed).
+#[utoipa::path(
+    post, path = "/v1/messages", tag = "messages", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
+    request_body = MessageRequest,
+    responses(
+        (status = 202, description = "Queued", body = MessageQueued),
+        (status = 400, description = "`malformed_body`, `idempotency_key_invalid`", body = assent_http::openapi::ProblemBody),
+        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
+        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "`template_unknown`", body = assent_http::openapi::ProblemBody),
+        (status = 410, description = "`subject_erased`", body = assent_http::openapi::ProblemBody),
+        (status = 422, description = "`validation_failed`, `channel_unknown`, `idempotency_key_reused`", body = assent_http::openapi::ProblemBody),
+        (status = 503, description = "`dependency_unavailable`", body = assent_http::openapi::ProblemBody)
+    )
+)]
+pub async fn request(
+    State(messaging): State<Messaging>,
+    caller: Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    JsonBytes(request, body): JsonBytes<MessageRequest>,
+) -> Result<(StatusCode, Json<MessageQueued>), Problem> {
+    caller.require("messages:write")?;
+    check(&request)?;
+    let language = language(messaging.pool(), &request).await?;
+    let idempotency = key.map(|key| {
+        let scope = format!("{} POST /v1/messages", caller.name());
+        messaging.store.idempotency(&scope, &key, &body)
+    });
+    let id = messaging.ids.v7();
+    let parameters = seal_parameters(&messaging, id, &request).await?;
+    let service = messaging.clone();
+    let queued = to_the_end(async move {
+        let new = New { id, language, parameters, idempotency };
+        queue(&service, &request, new).await
+    })
+    .await?;
+    messaging.queued.notify_one();
+    Ok((StatusCode::ACCEPTED, Json(queued)))
+}
+
+fn check(request: &MessageRequest) -> Result<(), Problem> {
+    if request.channel != "whatsapp" {
+        return Err(Problem::new(Code::ChannelUnknown).detail("the channel is whatsapp"));
+    }
+    let named = |text: &str| (1..=512).contains(&text.len());
+    if !named(&request.purpose) || request.purpose == crate::intents::STOP_CONFIRMATION {
+        return Err(Problem::new(Code::ValidationFailed).detail("the purpose can't be sent for"));
+    }
+    let fits = request.parameters.len() <= PARAMETERS_MAX
+        && request.parameters.iter().all(|it| it.len() <= PARAMETER_BYTES_MAX);
+    if !fits {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("at most 32 parameters of at most 1024 bytes each"));
+    }
+    Ok(())
+}
+
+/// The language to send in, if the template is known in it.
+async fn language(pool: &PgPool, request: &MessageRequest) -> Result<String, Problem> {
+    let known: Vec<String> =
+        sqlx::query_scalar("SELECT language FROM templates WHERE name = $1 ORDER BY language")
+            .bind(&request.template)
+            .fetch_all(pool)
+            .await
+            .map_err(database)?;
+    let wanted = match (request.language.as_deref(), known.as_slice()) {
+        (Some(language), _) => language,
+        (None, [only]) => only,
+        (None, _) => "en",
+    };
+    if known.iter().any(|language| language == wanted) {
+        Ok(wanted.to_owned())
+    } else {
+        Err(Code::TemplateUnknown.into())
+    }
+}
+
+async fn seal_parameters(
+    messaging: &Messaging,
+    id: Uuid,
+    request: &MessageRequest,
+) -> Result<Option<Vec<u8>>, Problem> {
+    if request.parameters.is_empty() {
+        return Ok(None);
+    }
+    let subject = request.subject_id;
+    let keys = messaging.person_keys.lease("queue_message", &[subject]).await?;
+    let text = serde_json::to_vec(&request.parameters).map_err(Problem::internal)?;
+    // No key: nobody, or nobody any more.
+    let sealed = keys.seal(subject, id, "parameters", &text);
+    sealed.map(Some).ok_or_else(|| Code::SubjectUnknown.into())
+}
+
+struct New {
+    id: Uuid,
+    language: String,
+    parameters: Option<Vec<u8>>,
+    idempotency: Option<Idempotency>,
+}
+
+/// Queues within one transaction, unless the key was used before or the person is fenced.
+async fn queue(
+    messaging: &Messaging,
+    request: &MessageRequest,
+    new: New,
+) -> Result<MessageQueued, Problem> {
+    const INSERT: &str = "
+        INSERT INTO intents (id, subject_id, purpose, channel, template, language, parameters, state,
+                             requested_at, changed_at, traceparent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9)";
+    let subject = request.subject_id;
+    let mut session = messaging.store.begin().await.map_err(store)?;
+    session.lock_versions(&[subject]).await.map_err(store)?;
+    if let Some(idempotency) = &new.idempotency
+        && let Some(first) = session.first_answer(*idempotency).await.map_err(store)?
+    {
+        session.rollback().await.map_err(store)?;
+        // A message's id is that of the event that asked for it.
+        let message_id = first.event_ids.first().copied().unwrap_or_default();
+        let view = read(messaging.pool(), message_id).await?;
+        let state = view.map_or_else(|| "refused".to_owned(), |view| view.state);
+        return Ok(MessageQueued { message_id, state });
+    }
+    if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
+        return Err(Code::SubjectErased.into());
+    }
+    let now = messaging.clock.now();
+    let event = MessageRequested {
+        message_id: new.id,
+        purpose: request.purpose.clone(),
+        channel: request.channel.clone(),
+        template: request.template.clone(),
+        at: now,
+    };
+    let mut append =
+        messaging.event(subject, new.id, MESSAGE_REQUESTED, &event, now).map_err(store)?;
+    append.idempotency = new.idempotency;
+    session.append(vec![append]).await.map_err(store)?;
+    sqlx::query(INSERT)
+        .bind(new.id)
+        .bind(subject)
+        .bind(&request.purpose)
+        .bind(&request.channel)
+        .bind(&request.template)
+        .bind(&new.language)
+        .bind(&new.parameters)
+        .bind(now.to_sqlx())
+        .bind(telemetry::traceparent())
+        .execute(session.conn())
+        .await
+        .map_err(database)?;
+    session.commit().await.map_err(store)?;
+    Ok(MessageQueued { message_id: new.id, state: intent::State::Queued.as_str().to_owned() })
+}
+
+/// What became of a message, at once or when it is settled.
+///
+/// # Errors
+/// `message_unknown`.
+#[utoipa::path(
+    get, path = "/v1/messages/{id}", tag = "messages", security(("bearer" = [])),
+    params(("id" = Uuid, Path, description = "The message."), Wait),
+    responses(
+        (status = 200, description = "The message", body = MessageView),
+        (status = 400, description = "`malformed_parameter`", body = assent_http::openapi::ProblemBody),
+        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
+        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "`message_unknown`", body = assent_http::openapi::ProblemBody)
+    )
+)]
+pub async fn show(
+    State(messaging): State<Messaging>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(wait): Query<Wait>,
+) -> Result<Json<MessageView>, Problem> {
+    caller.require("messages:read")?;
+    let wait = Duration::from_millis(wait.wait_ms).min(WAIT_MAX);
+    let until = messaging.clock.boottime() + wait;
+    loop {
+        // Registered before the look, so that no move in between is missed.
+        let mut moved = std::pin::pin!(messaging.moved.notified());
+        moved.as_mut().enable();
+        let view = read(messaging.pool(), id).await?.ok_or(Code::MessageUnknown)?;
+        let settled = intent::State::parse(&view.state).is_none_or(intent::State::is_settled);
+        let left = until.saturating_sub(messaging.clock.boottime());
+        if settled || left.is_zero() {
+            return Ok(Json(view));
+        }
+        let _ = tokio::time::timeout(left.min(LOOK_AGAIN), moved).await;
+    }
+}
+
+async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
+    const READ: &str = "
+        SELECT id, subject_id, purpose, channel, template, state, reasons, provider_code, status,
+               requested_at, changed_at
+        FROM intents WHERE id = $1";
+    let row = sqlx::query(READ).bind(id).fetch_optional(pool).await.map_err(database)?;
+    let Some(row) = row else { return Ok(None) };
+    let view = || {
+        Ok::<_, sqlx::Error>(MessageView {
+            message_id: row.try_get(0)?,
+            subject_id: row.try_get(1)?,
+            purpose: row.try_get(2)?,
+            channel: row.try_get(3)?,
+            template: row.try_get(4)?,
+            state: row.try_get(5)?,
+            reasons: row.try_get(6)?,
+            provider_code: row.try_get(7)?,
+            status: row.try_get(8)?,
+            requested_at: row.try_get::<SqlTimestamp, _>(9)?.to_jiff(),
+            changed_at: row.try_get::<SqlTimestamp, _>(10)?.to_jiff(),
+        })
+    };
+    view().map(Some).map_err(database)
+}
+
+pub(crate) fn database(error: sqlx::Error) -> Problem {
+    Problem::unavailable("database", error)
+}
+
+fn store(error: StoreError) -> Problem {
+    match error {
+        StoreError::KeyReused => Code::IdempotencyKeyReused.into(),
+        StoreError::Overloaded => Code::Overloaded.into(),
+        other => Problem::unavailable("database", other),
+    }
+}

@@ -1,0 +1,57 @@
+//! The HTTP API: messages, templates, the webhook. It guarantees the shapes; what they do is left to
+//! the modules around it.
+
+pub mod messages;
+pub mod templates;
+pub mod webhook;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use utoipa::OpenApi;
+
+use assent_http::{auth, openapi};
+
+use crate::state::Messaging;
+
+/// The provider sends up to 3 MB in one webhook.
+pub const WEBHOOK_BYTES_MAX: usize = 4 << 20;
+
+/// Every route; the webhook authenticates by its signature, everything else by a bearer key.
+pub fn router(messaging: Messaging) -> Router {
+    let keys = messaging.config.keys.clone();
+    let closed = Router::new()
+        .route("/v1/messages", post(messages::request))
+        .route("/v1/messages/{id}", get(messages::show))
+        .route("/v1/templates", get(templates::list).post(templates::put));
+    let webhook = Router::new()
+        .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
+        .layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
+    auth::protected(closed, keys).merge(webhook).with_state(messaging)
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Assent messaging",
+        description = "Messages through the gate; the WhatsApp webhook."
+    ),
+    paths(
+        messages::request,
+        messages::show,
+        templates::list,
+        templates::put,
+        webhook::verify,
+        webhook::receive
+    ),
+    components(schemas(openapi::ProblemBody))
+)]
+struct Document;
+
+/// The OpenAPI document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    openapi::add_bearer(&mut document);
+    document
+}

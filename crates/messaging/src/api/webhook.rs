@@ -1,0 +1,280 @@
+//! The webhook's door. It guarantees that a body is answered with 200 only after it was verified and
+//! is durable, sealed, together with every stop in it, and that neither the consent service nor the
+//! vault is needed for that. Everything else about the body is left to the processor.
+
+use assent_eventstore::to_the_end;
+use assent_http::{Code, Problem, Query};
+use assent_runtime::failpoint;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+
+use crate::api::messages::database;
+use crate::declarations::{self, Declared};
+use crate::domain::stop::{Form, Will, Words};
+use crate::hour_keys::HourKeyError;
+use crate::state::Messaging;
+use crate::whatsapp::reaction::PERSON_STOPPED_MARKETING;
+use crate::whatsapp::signature;
+use crate::whatsapp::updates::{self, Address, Said, Update};
+
+/// The field that raw bodies are sealed as.
+pub const BODY: &str = "webhook.body";
+/// The field that the phone number of a start is sealed as.
+pub const START_PHONE: &str = "declaration.phone";
+
+/// The provider's verification request.
+#[derive(Deserialize)]
+pub struct Verification {
+    #[serde(rename = "hub.mode")]
+    mode: Option<String>,
+    #[serde(rename = "hub.challenge")]
+    challenge: Option<String>,
+    #[serde(rename = "hub.verify_token")]
+    verify_token: Option<String>,
+}
+
+/// Proves to the provider that the webhook is ours: the raw challenge comes back.
+///
+/// # Errors
+/// `signature_invalid` when the token is another.
+#[utoipa::path(
+    get, path = "/webhooks/whatsapp", tag = "webhook",
+    params(
+        ("hub.mode" = String, Query, description = "`subscribe`"),
+        ("hub.challenge" = String, Query, description = "What to answer."),
+        ("hub.verify_token" = String, Query, description = "The shared token.")
+    ),
+    responses(
+        (status = 200, description = "The challenge", body = String),
+        (status = 401, description = "`signature_invalid`", body = assent_http::openapi::ProblemBody)
+    )
+)]
+pub async fn verify(
+    State(messaging): State<Messaging>,
+    Query(verification): Query<Verification>,
+) -> Result<String, Problem> {
+    let expected = messaging.config.whatsapp.verify_token.expose_secret();
+    let given = verification.verify_token.unwrap_or_default();
+    let matches = same(expected.as_bytes(), given.as_bytes());
+    match verification {
+        Verification { mode: Some(mode), challenge: Some(challenge), .. }
+            if matches && mode == "subscribe" =>
+        {
+            Ok(challenge)
+        }
+        _ => Err(Code::SignatureInvalid.into()),
+    }
+}
+
+/// Compares without telling by its time where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+}
+
+/// Takes a webhook: verified, stored sealed with the stops it holds, answered, processed later.
+///
+/// # Errors
+/// `signature_invalid`; `dependency_unavailable` when it can't be stored: the provider tries again.
+#[utoipa::path(
+    post, path = "/webhooks/whatsapp", tag = "webhook",
+    params(("X-Hub-Signature-256" = String, Header, description = "`sha256=` and the HMAC of the raw body")),
+    request_body(content = String, content_type = "application/json"),
+    responses(
+        (status = 200, description = "It is durable, and so is every stop in it"),
+        (status = 401, description = "`signature_invalid`", body = assent_http::openapi::ProblemBody),
+        (status = 413, description = "`body_too_large`", body = assent_http::openapi::ProblemBody),
+        (status = 503, description = "`dependency_unavailable`", body = assent_http::openapi::ProblemBody)
+    )
+)]
+pub async fn receive(
+    State(messaging): State<Messaging>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
+    let secret = messaging.config.whatsapp.app_secret.expose_secret();
+    if !signature.is_some_and(|it| signature::verify(secret.as_bytes(), &body, it)) {
+        return Err(Code::SignatureInvalid.into());
+    }
+    let service = messaging.clone();
+    let declared = to_the_end(async move { store(&service, &body).await }).await?;
+    failpoint::hit_async("messaging.webhook_committed").await;
+    messaging.received.notify_one();
+    if declared > 0 {
+        messaging.declared.notify_one();
+    }
+    Ok(StatusCode::OK)
+}
+
+/// One transaction: the sealed body and what it declares. Gives how many declarations were new.
+async fn store(messaging: &Messaging, body: &[u8]) -> Result<u64, Problem> {
+    const INSERT: &str = "
+        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at) VALUES ($1, $2, $3, $4)";
+    let now = messaging.clock.now();
+    let id = messaging.ids.v7();
+    let sealed = messaging.hour_keys.seal(id, BODY, body).await.map_err(keys)?;
+    let declared = declared(messaging, body, now).await?;
+    let mut transaction = messaging.pool().begin().await.map_err(database)?;
+    sqlx::query(INSERT)
+        .bind(id)
+        .bind(sealed.hour_key)
+        .bind(sealed.bytes)
+        .bind(now.to_sqlx())
+        .execute(&mut *transaction)
+        .await
+        .map_err(database)?;
+    let new = declarations::insert(&mut transaction, &declared).await.map_err(database)?;
+    transaction.commit().await.map_err(database)?;
+    Ok(new)
+}
+
+async fn declared(
+    messaging: &Messaging,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Vec<Declared>, Problem> {
+    let Ok(updates) = updates::read(body) else { return Ok(Vec::new()) };
+    let mut declared = Vec::new();
+    for update in &updates {
+        let Some(heard) = hear(&messaging.config.words, update) else { continue };
+        let id = messaging.ids.v7();
+        let phone = match (heard.will, &heard.from.phone) {
+            (Will::Start, Some(phone)) => Some(
+                messaging.hour_keys.seal(id, START_PHONE, phone.as_bytes()).await.map_err(keys)?,
+            ),
+            _ => None,
+        };
+        let source =
+            heard.source.and_then(|source| messaging.provider_hashes(&source).into_iter().next());
+        declared.push(Declared {
+            id,
+            will: heard.will,
+            form: heard.form,
+            source,
+            tokens: messaging.tokens(heard.from),
+            phone,
+            said_at: said_at(heard.said_at, now),
+            heard_at: now,
+        });
+    }
+    Ok(declared)
+}
+
+/// The provider's time, as far as it can be true: never in the future.
+fn said_at(seconds: i64, now: Timestamp) -> Timestamp {
+    match Timestamp::from_second(seconds) {
+        Ok(said) if seconds > 0 && said < now => said,
+        _ => now,
+    }
+}
+
+/// What an update declares.
+struct Heard<'a> {
+    will: Will,
+    form: Form,
+    from: &'a Address,
+    source: Option<String>,
+    said_at: i64,
+}
+
+fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
+    match update {
+        Update::Message(message) => {
+            let (will, form) = match &message.said {
+                Said::Text(text) => (words.in_text(text)?, Form::Word),
+                Said::Button { payload, text } => {
+                    (words.in_button(payload.as_deref(), text.as_deref())?, Form::Button)
+                }
+                Said::Other => return None,
+            };
+            let source = Some(&message.id).filter(|id| !id.is_empty()).cloned();
+            Some(Heard { will, form, from: &message.from, source, said_at: message.said_at })
+        }
+        // Resuming at WhatsApp lifts what she had stopped there. It is no consent to a purpose of ours.
+        Update::Preference(preference) if preference.stop => Some(Heard {
+            will: Will::Stop,
+            form: Form::Preference,
+            from: &preference.from,
+            source: Some(format!(
+                "preference {:?} {:?} {}",
+                preference.from.phone, preference.from.user_id, preference.said_at
+            )),
+            said_at: preference.said_at,
+        }),
+        Update::Status(status) if status.codes.contains(&PERSON_STOPPED_MARKETING) => {
+            if status.recipient.is_empty() {
+                return None;
+            }
+            // The status of a message comes more than once; its refusal is one declaration.
+            let source = Some(format!("refusal {}", status.id));
+            Some(Heard {
+                will: Will::Stop,
+                form: Form::ProviderRefusal,
+                from: &status.recipient,
+                source,
+                said_at: status.at,
+            })
+        }
+        Update::Preference(_) | Update::Status(_) | Update::Unknown => None,
+    }
+}
+
+fn keys(error: HourKeyError) -> Problem {
+    Problem::unavailable("key store", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(value: &str) -> Vec<(Will, Form)> {
+        let body = format!(r#"{{"entry":[{{"changes":[{{"value":{value}}}]}}]}}"#);
+        let updates = updates::read(body.as_bytes()).unwrap();
+        let words = Words::standard();
+        updates.iter().filter_map(|it| hear(&words, it)).map(|it| (it.will, it.form)).collect()
+    }
+
+    #[test]
+    fn each_form_of_a_stop_is_heard() {
+        let stops = heard(
+            r#"{"messages":[
+                {"from":"33612345678","id":"1","type":"text","text":{"body":"Stop"}},
+                {"from_user_id":"FR.x","id":"2","type":"button","button":{"text":"Stop promotions"}},
+                {"from":"33612345678","id":"3","type":"interactive","interactive":{"button_reply":{"id":"stop","title":"No"}}}],
+            "user_preferences":[{"wa_id":"33612345678","category":"marketing_messages","value":"stop"}],
+            "statuses":[{"id":"w","status":"failed","recipient_id":"33612345678","errors":[{"code":131050}]}]}"#,
+        );
+        let forms: Vec<_> = stops.iter().map(|(_, form)| *form).collect();
+        assert!(stops.iter().all(|(will, _)| *will == Will::Stop));
+        // In the order of the envelope's lists.
+        assert_eq!(
+            forms,
+            [Form::Word, Form::Button, Form::Button, Form::ProviderRefusal, Form::Preference]
+        );
+    }
+
+    #[test]
+    fn what_is_no_declaration_is_left_to_the_processor() {
+        assert!(
+            heard(
+                r#"{"messages":[{"from":"1","type":"text","text":{"body":"when do you open?"}},{"from":"1","type":"image"}],
+                "user_preferences":[{"wa_id":"1","category":"marketing_messages","value":"resume"}],
+                "statuses":[{"id":"w","status":"failed","recipient_id":"1","errors":[{"code":131026}]}]}"#
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_time_in_the_future_or_none_is_now() {
+        let now: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        assert_eq!(said_at(0, now), now);
+        assert_eq!(said_at(now.as_second() + 60, now), now);
+        assert_eq!(said_at(now.as_second() - 60, now).as_second(), now.as_second() - 60);
+    }
+}

@@ -1,0 +1,203 @@
+//! What the service must be told, read once at start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::BusConfig;
+use assent_http::Keys;
+use assent_runtime::{LeaseTerms, Settings};
+use secrecy::SecretString;
+
+use crate::domain::stop::Words;
+
+/// The settings of the messaging service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operations port listens.
+    pub ops_listen: SocketAddr,
+    /// The service's database.
+    pub database_url: SecretString,
+    /// Connections to it.
+    pub database_connections: u32,
+    /// The database of the hourly keys, which is never part of a data backup.
+    pub keys_database_url: SecretString,
+    /// The key-encryption key above the hourly keys.
+    pub kek_file: PathBuf,
+    /// The keys of the address index; the vault has the same.
+    pub index_keys_file: PathBuf,
+    /// Keys the hashes of idempotency keys.
+    pub idempotency_secret: SecretString,
+    /// Kafka.
+    pub bus: BusConfig,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// The lease.
+    pub terms: LeaseTerms,
+    /// The legal entity in whose name messages go out.
+    pub controller: String,
+    /// The consent service.
+    pub consent_url: String,
+    /// The vault.
+    pub vault_url: String,
+    /// The erasure service.
+    pub erasure_url: String,
+    /// What this service shows to others.
+    pub token: SecretString,
+    /// The WhatsApp number and how to reach the provider.
+    pub whatsapp: WhatsApp,
+    /// How messages go out.
+    pub sending: Sending,
+    /// The words that count as a stop or a start.
+    pub words: Words,
+    /// The purpose that a start agrees to.
+    pub start_purpose: String,
+    /// The text of the one confirmation after a stop.
+    pub stop_confirmation: String,
+}
+
+/// The provider as configured.
+#[derive(Debug, Clone)]
+pub struct WhatsApp {
+    /// Base address, such as `https://graph.facebook.com`.
+    pub base_url: String,
+    /// Version, such as `v26.0`.
+    pub version: String,
+    /// The number's id at the provider.
+    pub phone_number_id: String,
+    /// Authorises calls.
+    pub access_token: SecretString,
+    /// Signs webhooks.
+    pub app_secret: SecretString,
+    /// Answers the webhook's verification.
+    pub verify_token: SecretString,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+/// The dispatcher's limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// Messages per second of the number, inbound ones not counted (80 unless raised).
+    pub per_second: u32,
+    /// Batches that are under way at the same time.
+    pub batches: usize,
+    /// How long a message is put off while the gate can't say (consent or vault not reachable, address not linked yet)
+    /// before that becomes its visible end.
+    pub gate_patience: Duration,
+    /// The same for a provider that can't be reached or asks to wait.
+    pub provider_patience: Duration,
+    /// How long a claim lasts; also how long after its call began an intent without outcome is taken
+    /// for lost.
+    pub claim: Duration,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self {
+            per_second: 80,
+            batches: 4,
+            gate_patience: Duration::from_secs(30),
+            provider_patience: Duration::from_secs(6 * 3600),
+            claim: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// Reads `[messaging]` and what it shares with others; what is wrong is recorded in the settings,
+    /// and then the answer is `None`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Option<Self> {
+        let own = settings.section("messaging");
+        let services = settings.section("services");
+        let listen = own.required("listen");
+        let ops_listen = own.required("ops_listen");
+        let database_url = own.secret("database_url");
+        let database_connections = own.default("database_connections", 16);
+        let keys_database_url = own.secret("keys_database_url");
+        let kek_file = own.required("kek_file");
+        let index_keys_file = own.required("index_keys_file");
+        let idempotency_secret = own.optional_secret("idempotency_secret");
+        let bus = BusConfig::read(settings);
+        let keys = Keys::read(settings);
+        let terms = LeaseTerms::read(settings);
+        let controller = settings.section("controller").required::<String>("name");
+        let consent_url = services.required("consent_url");
+        let vault_url = services.required("vault_url");
+        let erasure_url = services.required("erasure_url");
+        let token = services.secret("token");
+        let base_url = own.required("whatsapp_base_url");
+        let version = own.default("whatsapp_version", "v26.0".to_owned());
+        let phone_number_id = own.required("phone_number_id");
+        let access_token = own.secret("access_token");
+        let app_secret = own.secret("app_secret");
+        let verify_token = own.secret("verify_token");
+        let timeout = own.millis("whatsapp_timeout_ms", Duration::from_secs(10));
+        let default = Sending::default();
+        let sending = Sending {
+            per_second: own.default("sends_per_second", default.per_second),
+            batches: own.default("send_batches", default.batches),
+            gate_patience: own.millis("gate_patience_ms", default.gate_patience),
+            provider_patience: own.millis("provider_patience_ms", default.provider_patience),
+            claim: own.millis("claim_ms", default.claim),
+        };
+        if sending.per_second == 0 {
+            own.invalid("sends_per_second", "must be at least 1");
+        }
+        if sending.batches == 0 {
+            own.invalid("send_batches", "must be at least 1");
+        }
+        if sending.claim <= timeout + terms.length {
+            own.invalid(
+                "claim_ms",
+                "must be longer than whatsapp_timeout_ms and the lease together",
+            );
+        }
+        let without = own.default("stop_words_without", String::new());
+        let with = own.default("stop_words_with", String::new());
+        let words = Words::configured(without.split(','), with.split(','));
+        let start_purpose = own.default("start_purpose", "marketing".to_owned());
+        let stop_confirmation = own.optional("stop_confirmation_text");
+        let (controller, token) = (controller?, token?);
+        Some(Self {
+            listen: listen?,
+            ops_listen: ops_listen?,
+            database_url: database_url?,
+            database_connections,
+            keys_database_url: keys_database_url?,
+            kek_file: kek_file?,
+            index_keys_file: index_keys_file?,
+            // The token is as secret and as stable; losing it only forgets first answers.
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            bus: bus?,
+            keys: keys?,
+            terms,
+            stop_confirmation: stop_confirmation.unwrap_or_else(|| {
+                format!(
+                    "You will get no more messages from {controller}. Send START to change that."
+                )
+            }),
+            controller,
+            consent_url: consent_url?,
+            vault_url: vault_url?,
+            erasure_url: erasure_url?,
+            token,
+            whatsapp: WhatsApp {
+                base_url: base_url?,
+                version,
+                phone_number_id: phone_number_id?,
+                access_token: access_token?,
+                app_secret: app_secret?,
+                verify_token: verify_token?,
+                timeout,
+            },
+            sending,
+            words,
+            start_purpose,
+        })
+    }
+}

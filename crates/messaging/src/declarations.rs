@@ -1,0 +1,94 @@
+//! What people declared, in the order in which it was heard. It guarantees that a stop blocks its
+//! address from the commit that stored it until the consent service's gate holds it; bringing it there
+//! is left to [`crate::forwarder`].
+
+use assent_contracts::address::AddressToken;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::stop::{Form, Will};
+use crate::hour_keys::Sealed;
+
+/// A declaration that was heard.
+pub struct Declared {
+    /// Its id; for the consent service the stop's id.
+    pub id: Uuid,
+    /// What it says.
+    pub will: Will,
+    /// How it was said.
+    pub form: Form,
+    /// Keyed hash of the message that said it.
+    pub source: Option<Vec<u8>>,
+    /// Tokens of all forms and spellings of the address it came from.
+    pub tokens: Vec<AddressToken>,
+    /// Of a start: the phone number, sealed under an hourly key.
+    pub phone: Option<Sealed>,
+    /// When she said it, by the provider's clock.
+    pub said_at: Timestamp,
+    /// When it came in.
+    pub heard_at: Timestamp,
+}
+
+/// Stores declarations. One whose source was heard before is passed over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(conn: &mut PgConnection, declared: &[Declared]) -> Result<u64, sqlx::Error> {
+    const INSERT: &str = "
+        INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (source) DO NOTHING";
+    let mut inserted = 0;
+    for it in declared {
+        inserted += sqlx::query(INSERT)
+            .bind(it.id)
+            .bind(it.will.as_str())
+            .bind(it.form.as_str())
+            .bind(&it.source)
+            .bind(bytes(&it.tokens))
+            .bind(it.phone.as_ref().map(|sealed| &sealed.bytes))
+            .bind(it.phone.as_ref().map(|sealed| sealed.hour_key))
+            .bind(it.said_at.to_sqlx())
+            .bind(it.heard_at.to_sqlx())
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+    }
+    Ok(inserted)
+}
+
+/// Which of these tokens are blocked by a stop that the consent service does not hold yet.
+///
+/// # Errors
+/// When the database fails; then nothing may be sent.
+pub async fn blocked(
+    pool: &sqlx::PgPool,
+    tokens: &[AddressToken],
+) -> Result<Vec<AddressToken>, sqlx::Error> {
+    const BLOCKED: &str = "
+        SELECT DISTINCT token FROM declarations, unnest(tokens) AS token
+        WHERE will = 'stop' AND settled_at IS NULL AND tokens && $1 AND token = ANY($1)";
+    let found: Vec<Vec<u8>> =
+        sqlx::query_scalar(BLOCKED).bind(bytes(tokens)).fetch_all(pool).await?;
+    read(&found)
+}
+
+/// Tokens as the database stores them.
+#[must_use]
+pub fn bytes(tokens: &[AddressToken]) -> Vec<Vec<u8>> {
+    tokens.iter().map(|token| token.to_bytes().to_vec()).collect()
+}
+
+/// Tokens as the database stored them.
+///
+/// # Errors
+/// When the bytes are none.
+pub fn read(tokens: &[Vec<u8>]) -> Result<Vec<AddressToken>, sqlx::Error> {
+    tokens
+        .iter()
+        .map(|bytes| {
+            AddressToken::from_bytes(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
+        })
+        .collect()
+}

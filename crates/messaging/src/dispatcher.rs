@@ -1,0 +1,536 @@
+//! Sends what is queued, through the gate. It guarantees that a provider call rests on a permit that
+//! was asked for within the lease it is made under, that an intent is called at most once unless
+//! it was certainly not sent, and that with the consent service or the vault down nothing is sent.
+//!
+//! The order is the point: claim the intents, take rate-limit tokens, start the lease, then
+//! resolve addresses, look for local stops and fences, ask for permits, mark as calling, and last look at
+//! the lease inside the request's body. Everything that may forbid a send is read after the lease
+//! has started: what is committed before is seen, and what is committed after waits the lease out
+//! before it counts. Local stops are read after the addresses are known and before the permits: a
+//! stop that left the local list in between is held by the consent service by then.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::{
+    Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse,
+};
+use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
+use assent_http::ClientError;
+use assent_runtime::ops::Watchdog;
+use assent_runtime::{Lease, Lifecycle, failpoint, telemetry};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::declarations;
+use crate::domain::intent::Happening;
+use crate::intents::{self, Claimed, STOP_CONFIRMATION, Settlement};
+use crate::state::{Messaging, fenced};
+use crate::whatsapp::answer::Answer;
+use crate::whatsapp::client::{Call, Outcome};
+use crate::whatsapp::outbound::{Content, Message};
+use crate::whatsapp::reaction::{self, Reaction};
+
+/// How often the queue is looked at when nothing announces an intent.
+const POLL: Duration = Duration::from_millis(200);
+/// How often expired claims are looked for.
+const REAP: Duration = Duration::from_secs(1);
+/// Most permits in one ask.
+const ASK_MAX: usize = 100;
+/// A number held back for longer than this gives its claims back.
+const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Outcomes that are written in one transaction.
+const SETTLE_TOGETHER: usize = 64;
+/// The name that free text has in permits.
+const FREE_TEXT: &str = "text";
+
+/// Dispatches until the soft stop. Any number of replicas may.
+///
+/// # Errors
+/// Never: what fails is logged and tried again.
+pub async fn run(
+    messaging: Messaging,
+    lifecycle: Lifecycle,
+    watchdog: Watchdog,
+) -> Result<(), std::convert::Infallible> {
+    let stopping = lifecycle.stopping();
+    let slots = Arc::new(Semaphore::new(messaging.config.sending.batches));
+    while !stopping.is_cancelled() {
+        watchdog.progress();
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot.ok(),
+            () = stopping.cancelled() => break,
+            () = tokio::time::sleep(POLL) => continue,
+        };
+        let claim_id = messaging.ids.v4();
+        let limit = batch_limit(&messaging);
+        let claim = messaging.config.sending.claim;
+        match intents::claim(messaging.pool(), claim_id, limit, claim).await {
+            Ok(batch) if !batch.is_empty() => {
+                let messaging = messaging.clone();
+                lifecycle.track(async move {
+                    Batch { messaging, claim_id }.send(batch).await;
+                    drop(slot);
+                });
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the queue can't be read"),
+        }
+        drop(slot);
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = messaging.queued.notified() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Looks for expired claims until the soft stop.
+///
+/// # Errors
+/// Never: what fails is logged and tried again.
+pub async fn reap(
+    messaging: Messaging,
+    lifecycle: Lifecycle,
+) -> Result<(), std::convert::Infallible> {
+    let stopping = lifecycle.stopping();
+    while !stopping.is_cancelled() {
+        match intents::reap(&messaging).await {
+            Ok((0, 0)) => {}
+            Ok((requeued, lost)) => tracing::warn!(requeued, lost, "expired claims"),
+            Err(error) => tracing::warn!(%error, "expired claims can't be looked for"),
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(REAP) => {}
+        }
+    }
+    Ok(())
+}
+
+/// No more than can be sent in half a lease.
+fn batch_limit(messaging: &Messaging) -> i64 {
+    let half = messaging.config.terms.length.as_secs_f64() / 2.0;
+    let sendable = f64::from(messaging.config.sending.per_second) * half;
+    (sendable as usize).clamp(1, ASK_MAX) as i64
+}
+
+/// An intent that passed everything so far.
+struct Ready {
+    intent: Claimed,
+    address: ResolvedAddress,
+    parameters: Vec<String>,
+}
+
+struct Batch {
+    messaging: Messaging,
+    claim_id: Uuid,
+}
+
+impl Batch {
+    async fn send(&self, intents: Vec<Claimed>) {
+        // Whatever happens, every intent of the batch gets an outcome; if writing it fails, its claim
+        // expires and the reaper decides.
+        let span = tracing::info_span!("dispatch", intents = intents.len());
+        for parent in intents.iter().filter_map(|intent| intent.traceparent.as_deref()) {
+            telemetry::link(&span, parent);
+        }
+        self.dispatch(intents).instrument(span).await;
+    }
+
+    async fn dispatch(&self, intents: Vec<Claimed>) {
+        let config = &self.messaging.config;
+        let number = &config.whatsapp.phone_number_id;
+        let rate = config.sending.per_second;
+        let pool = self.messaging.pool();
+        match intents::reserve(pool, number, intents.len(), rate).await {
+            Ok(wait) if wait <= RATE_WAIT_MAX => tokio::time::sleep(wait).await,
+            Ok(wait) => {
+                let wait = wait.min(Duration::from_secs(60));
+                return self.release(&intents, "number_held_back", wait).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no rate-limit tokens");
+                return self.release(&intents, "", POLL).await;
+            }
+        }
+        let lease = Lease::start(&self.messaging.clock, &config.terms);
+        let ready = self.resolve(intents).await;
+        let ready = self.without_local_bars(ready).await;
+        let permitted = self.permitted(ready).await;
+        failpoint::hit_async("messaging.after_permit").await;
+        let calling = self.mark_calling(permitted, &lease).await;
+        failpoint::hit_async("messaging.before_call").await;
+        self.call(calling, &lease).await;
+    }
+
+    /// The addresses, and the parameters of those that have some.
+    async fn resolve(&self, intents: Vec<Claimed>) -> Vec<Ready> {
+        let subjects: Vec<SubjectId> = distinct(intents.iter().map(|it| it.subject));
+        let with_parameters: Vec<SubjectId> =
+            distinct(intents.iter().filter(|it| it.parameters.is_some()).map(|it| it.subject));
+        let request = ResolveRequest { reason: "send".to_owned(), subjects: subjects.clone() };
+        let vault = &self.messaging.vault;
+        let resolved = vault.post::<_, ResolveResponse>("/v1/addresses/resolve", &request, None);
+        let keys = async {
+            if with_parameters.is_empty() {
+                return Ok(None);
+            }
+            self.messaging.person_keys.lease("send", &with_parameters).await.map(Some)
+        };
+        let (resolved, keys) = tokio::join!(resolved, keys);
+        let (resolved, keys) = match (resolved, keys) {
+            (Ok(resolved), Ok(keys)) if resolved.addresses.len() == subjects.len() => {
+                (resolved, keys)
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "the vault gives no addresses: nothing is sent");
+                self.put_off(&intents, "vault_unreachable").await;
+                return Vec::new();
+            }
+            _ => {
+                tracing::error!("the vault gave another number of addresses than asked for");
+                self.put_off(&intents, "vault_unreachable").await;
+                return Vec::new();
+            }
+        };
+        let mut addresses: HashMap<SubjectId, ResolvedAddress> = subjects
+            .into_iter()
+            .zip(resolved.addresses)
+            .filter_map(|(subject, address)| Some((subject, address?)))
+            .collect();
+        let mut ready = Vec::with_capacity(intents.len());
+        let mut refused = Vec::new();
+        for intent in intents {
+            let Some(address) = addresses.get(&intent.subject).cloned() else {
+                refused.push(self.settlement(&intent, Happening::Denied, "subject_unknown"));
+                continue;
+            };
+            let parameters = match &intent.parameters {
+                None => Some(Vec::new()),
+                Some(sealed) => keys.as_ref().and_then(|keys| {
+                    let text = keys.open(intent.subject, intent.id, "parameters", sealed).ok()?;
+                    serde_json::from_slice(&text).ok()
+                }),
+            };
+            match parameters {
+                Some(parameters) => ready.push(Ready { intent, address, parameters }),
+                None => refused.push(self.settlement(&intent, Happening::Denied, "key_destroyed")),
+            }
+        }
+        addresses.clear();
+        self.settle(refused).await;
+        ready
+    }
+
+    /// Without those whom a stop that was heard here, or a fence, forbids.
+    async fn without_local_bars(&self, ready: Vec<Ready>) -> Vec<Ready> {
+        if ready.is_empty() {
+            return ready;
+        }
+        let tokens: Vec<AddressToken> =
+            ready.iter().flat_map(|it| it.address.tokens.iter().copied()).collect();
+        let subjects = distinct(ready.iter().map(|it| it.intent.subject));
+        let bars = async {
+            let blocked = declarations::blocked(self.messaging.pool(), &tokens).await?;
+            let mut connection = self.messaging.pool().acquire().await?;
+            Ok::<_, sqlx::Error>((blocked, fenced(&mut connection, &subjects).await?))
+        };
+        let (blocked, fenced) = match bars.await {
+            Ok(bars) => bars,
+            Err(error) => {
+                tracing::warn!(%error, "local stops can't be read: nothing is sent");
+                self.put_off_ready(&ready, "stops_unreadable").await;
+                return Vec::new();
+            }
+        };
+        let blocked: HashSet<AddressToken> = blocked.into_iter().collect();
+        let mut free = Vec::with_capacity(ready.len());
+        let mut settlements = Vec::new();
+        for it in ready {
+            let stopped = it.address.tokens.iter().any(|token| blocked.contains(token));
+            if fenced.contains(&it.intent.subject) {
+                settlements.push(self.settlement(&it.intent, Happening::Denied, "erased"));
+            } else if stopped && it.intent.purpose == STOP_CONFIRMATION {
+                // It waits for the stop to be settled at the consent service.
+                settlements.push(self.deferral(&it.intent, "stop_settling"));
+            } else if stopped {
+                settlements.push(self.settlement(&it.intent, Happening::Denied, "stopped"));
+            } else {
+                free.push(it);
+            }
+        }
+        self.settle(settlements).await;
+        free
+    }
+
+    /// With a permit each; the others are settled.
+    async fn permitted(&self, ready: Vec<Ready>) -> Vec<(Ready, Uuid)> {
+        if ready.is_empty() {
+            return Vec::new();
+        }
+        let asks = ready.iter().map(ask).collect();
+        let answer: Result<PermitsResponse, ClientError> =
+            self.messaging.consent.post("/v1/permits", &PermitsRequest { asks }, None).await;
+        let permits = match answer {
+            Ok(answer) if answer.permits.len() == ready.len() => answer.permits,
+            Ok(_) => {
+                tracing::error!(
+                    "the consent service gave another number of permits than asked for"
+                );
+                self.put_off_ready(&ready, "consent_unreachable").await;
+                return Vec::new();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the consent service gives no permits: nothing is sent");
+                self.put_off_ready(&ready, "consent_unreachable").await;
+                return Vec::new();
+            }
+        };
+        let mut permitted = Vec::with_capacity(ready.len());
+        let mut settlements = Vec::new();
+        for (it, permit) in ready.into_iter().zip(permits) {
+            match judge(&it.intent, &permit) {
+                Judged::Permitted => permitted.push((it, permit.permit_id)),
+                Judged::NotLinkedYet => {
+                    settlements.push(self.deferral(&it.intent, ADDRESS_UNLINKED));
+                }
+                Judged::Denied(reasons) => {
+                    let mut denied = self.settlement(&it.intent, Happening::Denied, "");
+                    denied.reasons = reasons;
+                    settlements.push(denied);
+                }
+            }
+        }
+        self.settle(settlements).await;
+        permitted
+    }
+
+    async fn mark_calling(&self, permitted: Vec<(Ready, Uuid)>, lease: &Lease) -> Vec<Ready> {
+        if permitted.is_empty() {
+            return Vec::new();
+        }
+        if !lease.is_live() {
+            // The last look would withhold each of them.
+            let ready: Vec<Ready> = permitted.into_iter().map(|(it, _)| it).collect();
+            self.put_off_ready(&ready, "lease_expired").await;
+            return Vec::new();
+        }
+        let pairs: Vec<(Uuid, Uuid)> =
+            permitted.iter().map(|(it, permit)| (it.intent.id, *permit)).collect();
+        let claim = self.messaging.config.sending.claim;
+        let marked =
+            intents::mark_calling(self.messaging.pool(), self.claim_id, &pairs, claim).await;
+        let marked: HashSet<Uuid> = match marked {
+            Ok(marked) => marked.into_iter().collect(),
+            Err(error) => {
+                // Whether it committed is unknown, but nothing was sent: either way the claim's end
+                // settles it, as queued or as (too careful) uncertain.
+                tracing::warn!(%error, "intents can't be marked: nothing is sent");
+                HashSet::new()
+            }
+        };
+        permitted
+            .into_iter()
+            .map(|(it, _)| it)
+            .filter(|it| marked.contains(&it.intent.id))
+            .collect()
+    }
+
+    async fn call(&self, ready: Vec<Ready>, lease: &Lease) {
+        let calls: FuturesUnordered<_> =
+            ready.into_iter().map(|it| self.call_one(it, lease.clone())).collect();
+        let mut outcomes = calls.ready_chunks(SETTLE_TOGETHER);
+        while let Some(settlements) = outcomes.next().await {
+            self.settle(settlements).await;
+        }
+    }
+
+    async fn call_one(&self, ready: Ready, lease: Lease) -> Settlement {
+        let Ready { intent, address, parameters } = ready;
+        let content = match (&intent.template, &intent.language) {
+            (Some(name), language) => {
+                let language = language.as_deref().unwrap_or("en");
+                Content::template(name, language, &parameters)
+            }
+            (None, _) => Content::text(&self.messaging.config.stop_confirmation),
+        };
+        let message = Message::new(&address.phone, intent.id, content);
+        let span = tracing::info_span!("provider call", message_id = %intent.id);
+        if let Some(parent) = &intent.traceparent {
+            telemetry::set_parent(&span, parent);
+        }
+        let Call { outcome, overrun } =
+            self.messaging.provider.send(&message, lease).instrument(span).await;
+        let mut settlement = self.judge_outcome(&intent, outcome, &address.tokens).await;
+        settlement.overrun = overrun;
+        settlement
+    }
+
+    async fn judge_outcome(
+        &self,
+        intent: &Claimed,
+        outcome: Outcome,
+        tokens: &[AddressToken],
+    ) -> Settlement {
+        match outcome {
+            Outcome::Withheld => self.deferral(intent, "lease_expired"),
+            Outcome::Unreachable => {
+                self.provider_deferral(intent, "provider_unreachable", pause(intent.attempts))
+            }
+            Outcome::Lost(reason) => self.settlement(intent, Happening::Lost, reason),
+            Outcome::Answered(Answer::Unreadable) => {
+                self.settlement(intent, Happening::Lost, "provider_answer_unreadable")
+            }
+            Outcome::Answered(Answer::Accepted { provider_id }) => {
+                let mut accepted = self.settlement(intent, Happening::Accepted, "");
+                accepted.provider_id = Some(provider_id);
+                accepted
+            }
+            Outcome::Answered(Answer::Refused { http_status, code }) => {
+                let reaction = reaction::to(http_status, code);
+                let mut settlement = self.react(intent, reaction).await;
+                settlement.provider_code = code;
+                if reaction == Reaction::OptOut {
+                    settlement.stopped = Some(tokens.to_vec());
+                }
+                settlement
+            }
+        }
+    }
+
+    async fn react(&self, intent: &Claimed, reaction: Reaction) -> Settlement {
+        let pause = reaction::pause(reaction, intent.attempts);
+        if let (Reaction::Halt | Reaction::SlowNumber, Some(pause)) = (reaction, pause) {
+            let number = &self.messaging.config.whatsapp.phone_number_id;
+            if reaction == Reaction::Halt {
+                tracing::error!("the provider halts this number: someone must look");
+            }
+            if let Err(error) = intents::hold_back(self.messaging.pool(), number, pause).await {
+                tracing::warn!(%error, "the number can't be held back");
+            }
+        }
+        match (reaction, pause) {
+            (Reaction::Ambiguous, _) => {
+                self.settlement(intent, Happening::Lost, "provider_outcome_unknown")
+            }
+            (Reaction::OptOut, _) => {
+                self.settlement(intent, Happening::Rejected, "person_stopped_marketing")
+            }
+            (_, Some(pause)) => self.provider_deferral(intent, "provider_asks_to_wait", pause),
+            (_, None) => self.settlement(intent, Happening::Rejected, "provider_refused"),
+        }
+    }
+
+    fn settlement(&self, intent: &Claimed, happening: Happening, reason: &str) -> Settlement {
+        Settlement::new(intent.id, intent.subject, Some(self.claim_id), happening, reason)
+    }
+
+    /// Back to the queue because the gate can't say, or its visible end when that lasts.
+    fn deferral(&self, intent: &Claimed, reason: &str) -> Settlement {
+        let given_up = intent.put_off_for > self.messaging.config.sending.gate_patience;
+        let happening = match (given_up, reason) {
+            (false, _) => Happening::NotSent,
+            // The gate did answer: it denies.
+            (true, ADDRESS_UNLINKED) => Happening::Denied,
+            (true, _) => Happening::GivenUp,
+        };
+        let mut settlement = self.settlement(intent, happening, reason);
+        settlement.pause = pause(intent.attempts);
+        settlement
+    }
+
+    fn provider_deferral(&self, intent: &Claimed, reason: &str, pause: Duration) -> Settlement {
+        let given_up = intent.put_off_for > self.messaging.config.sending.provider_patience;
+        let happening = if given_up { Happening::GivenUp } else { Happening::NotSent };
+        let mut settlement = self.settlement(intent, happening, reason);
+        settlement.pause = pause;
+        settlement
+    }
+
+    async fn put_off(&self, intents: &[Claimed], reason: &str) {
+        self.settle(intents.iter().map(|intent| self.deferral(intent, reason)).collect()).await;
+    }
+
+    async fn put_off_ready(&self, ready: &[Ready], reason: &str) {
+        self.settle(ready.iter().map(|it| self.deferral(&it.intent, reason)).collect()).await;
+    }
+
+    /// Back to the queue as if they had not been claimed.
+    async fn release(&self, intents: &[Claimed], reason: &str, pause: Duration) {
+        let release = |intent: &Claimed| {
+            let mut settlement = self.settlement(intent, Happening::NotSent, reason);
+            settlement.pause = pause;
+            settlement
+        };
+        self.settle(intents.iter().map(release).collect()).await;
+    }
+
+    /// Writes outcomes, for as long as their claims may last; then the reaper decides.
+    async fn settle(&self, settlements: Vec<Settlement>) {
+        let give_up = self.messaging.clock.boottime() + self.messaging.config.sending.claim;
+        let mut failures = 0;
+        while let Err(error) = intents::settle(&self.messaging, settlements.clone()).await {
+            failures += 1;
+            tracing::warn!(%error, "outcomes can't be written yet");
+            if self.messaging.clock.boottime() >= give_up {
+                return;
+            }
+            tokio::time::sleep(pause(failures)).await;
+        }
+    }
+}
+
+/// The deny reason of an address that the gate doesn't know yet: the vault's link is on its way.
+const ADDRESS_UNLINKED: &str = "address_unlinked";
+
+/// What a permit says of an intent.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    Permitted,
+    NotLinkedYet,
+    Denied(Vec<String>),
+}
+
+fn judge(intent: &Claimed, permit: &Permit) -> Judged {
+    if permit.message_id != intent.id {
+        // Never a permit for another message.
+        return Judged::Denied(vec!["permit_mismatch".to_owned()]);
+    }
+    match permit.verdict.verdict {
+        Decision::Allow => Judged::Permitted,
+        Decision::Deny if permit.verdict.reasons == [ADDRESS_UNLINKED] => Judged::NotLinkedYet,
+        Decision::Deny => Judged::Denied(permit.verdict.reasons.clone()),
+    }
+}
+
+fn ask(ready: &Ready) -> PermitAsk {
+    PermitAsk {
+        message_id: ready.intent.id,
+        subject_id: ready.intent.subject,
+        addresses: ready.address.tokens.clone(),
+        purpose: ready.intent.purpose.clone(),
+        channel: ready.intent.channel.clone(),
+        template: ready.intent.template.clone().unwrap_or_else(|| FREE_TEXT.to_owned()),
+    }
+}
+
+/// Growing pauses, from a tenth of a second to five seconds.
+fn pause(attempts: u32) -> Duration {
+    Duration::from_millis(50 << attempts.clamp(1, 7)).min(Duration::from_secs(5))
+}
+
+fn distinct(subjects: impl Iterator<Item = SubjectId>) -> Vec<SubjectId> {
+    let mut subjects: Vec<_> = subjects.collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    subjects
+}

@@ -1,0 +1,316 @@
+//! What counts as a stop or as an opt-in, in any of the configured languages.
+//! It judges words only; that a stop is stored before the webhook answers is left to the webhook.
+//!
+//! A text counts when the *whole* message is one of the words, whatever its case, accents,
+//! surrounding blanks or punctuation. Words inside a longer sentence don't count: a person who writes
+//! "don't stop" has not opted out. Buttons arrive as messages of another type, and count by their
+//! payload or by their text: matching texts alone would miss WhatsApp's own "Stop promotions".
+
+use std::collections::HashSet;
+
+/// What a person declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Will {
+    /// No more messages.
+    Stop,
+    /// Messages again, or for the first time, by her own act.
+    Start,
+}
+
+impl Will {
+    /// As the database stores it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// How a stop was said; the `form` of the published event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A text message.
+    Word,
+    /// A quick reply or an interactive button.
+    Button,
+    /// WhatsApp's own marketing preference (`user_preferences`).
+    Preference,
+    /// The provider refused a send because the person had stopped marketing (error 131050).
+    ProviderRefusal,
+}
+
+impl Form {
+    /// The published name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Word => "word",
+            Self::Button => "button",
+            Self::Preference => "preference",
+            Self::ProviderRefusal => "provider_refusal",
+        }
+    }
+}
+
+/// Opt-out words per language, as people write them.
+pub const STOP_WORDS: &[(&str, &[&str])] = &[
+    (
+        "en",
+        &[
+            "stop",
+            "unsubscribe",
+            "end",
+            "quit",
+            "stopall",
+            "stop all",
+            "revoke",
+            "optout",
+            "opt-out",
+            "opt out",
+            "cancel",
+            "remove",
+        ],
+    ),
+    (
+        "fr",
+        &[
+            "arret",
+            "stop",
+            "desabonner",
+            "se desabonner",
+            "desinscrire",
+            "se desinscrire",
+            "stopper",
+        ],
+    ),
+    ("de", &["stop", "stopp", "abmelden", "abbestellen"]),
+    ("pt", &["parar", "pare", "sair", "cancelar", "descadastrar"]),
+    ("es", &["detener", "parar", "baja", "desuscribir"]),
+    ("ru", &["стоп", "отписаться", "отписаться от рассылки", "остановить рекламу"]),
+];
+
+/// Labels of the stop button per language (WhatsApp localises its "Stop promotions").
+pub const STOP_BUTTONS: &[(&str, &[&str])] = &[
+    ("en", &["stop promotions", "stop messages", "unsubscribe from promotions"]),
+    ("fr", &["arreter les promotions", "stopper les promotions", "arret promotions"]),
+    ("de", &["werbung stoppen", "werbung beenden", "keine werbung mehr"]),
+    ("pt", &["parar promocoes", "interromper promocoes"]),
+    ("es", &["detener promociones", "parar promociones"]),
+    ("ru", &["остановить рекламу", "отключить рекламу"]),
+];
+
+/// Opt-in words per language. Each is an unmistakable request, never a mere "yes".
+pub const START_WORDS: &[(&str, &[&str])] = &[
+    ("en", &["start", "unstop", "subscribe", "optin", "opt-in", "opt in"]),
+    ("fr", &["s'abonner", "abonner", "demarrer"]),
+    ("de", &["anmelden", "abonnieren", "starten"]),
+    ("pt", &["inscrever", "assinar", "iniciar"]),
+    ("es", &["alta", "suscribir", "suscribirme"]),
+    ("ru", &["старт", "подписаться"]),
+];
+
+/// The words that count, folded for comparison.
+#[derive(Debug, Clone)]
+pub struct Words {
+    stop: HashSet<String>,
+    stop_buttons: HashSet<String>,
+    start: HashSet<String>,
+}
+
+impl Words {
+    /// Every language's words, without those that the deployment takes out (`cancel` and `end`
+    /// collide with bookings) and with those that it adds as stops. The stop button and the word
+    /// `stop` itself can't be taken out.
+    #[must_use]
+    pub fn configured<'a>(
+        without: impl IntoIterator<Item = &'a str>,
+        with: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let all = |lists: &[(&str, &[&str])]| -> HashSet<String> {
+            lists.iter().flat_map(|(_, words)| *words).map(|word| fold(word)).collect()
+        };
+        let mut stop = all(STOP_WORDS);
+        for word in without {
+            stop.remove(&fold(word));
+        }
+        stop.extend(with.into_iter().map(fold).filter(|word| !word.is_empty()));
+        stop.insert("stop".to_owned());
+        Self { stop, stop_buttons: all(STOP_BUTTONS), start: all(START_WORDS) }
+    }
+
+    /// Every language's words.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self::configured([], [])
+    }
+
+    /// What a text message declares, if its whole content is one of the words.
+    #[must_use]
+    pub fn in_text(&self, text: &str) -> Option<Will> {
+        // Nothing that long is one of the words; folding a 64 kB message would be wasted.
+        if text.len() > 256 {
+            return None;
+        }
+        let folded = fold(text);
+        if self.stop.contains(&folded) || self.stop_buttons.contains(&folded) {
+            Some(Will::Stop)
+        } else if self.start.contains(&folded) {
+            Some(Will::Start)
+        } else {
+            None
+        }
+    }
+
+    /// What a button declares: its payload (the sender's own id) or its text. A stop in either wins.
+    #[must_use]
+    pub fn in_button(&self, payload: Option<&str>, text: Option<&str>) -> Option<Will> {
+        let heard = [payload.and_then(|p| self.in_text(p)), text.and_then(|t| self.in_text(t))];
+        if heard.contains(&Some(Will::Stop)) {
+            Some(Will::Stop)
+        } else {
+            heard.into_iter().flatten().next()
+        }
+    }
+}
+
+/// Lower case, without accents, blanks and underscores as one space, without anything but letters
+/// and digits at both ends.
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for character in text.chars().flat_map(char::to_lowercase) {
+        match character {
+            // Combining accents (decomposed input) and zero-width characters say nothing.
+            '\u{300}'..='\u{36f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2060}'
+            | '\u{fe0f}'
+            | '\u{feff}' => {}
+            '\u{2018}' | '\u{2019}' | '`' | '´' => folded.push('\''),
+            '\u{2010}'..='\u{2015}' => folded.push('-'),
+            '_' => push_space(&mut folded),
+            blank if blank.is_whitespace() => push_space(&mut folded),
+            letter => folded.push(without_accent(letter)),
+        }
+    }
+    folded.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
+}
+
+fn push_space(text: &mut String) {
+    if !text.ends_with(' ') {
+        text.push(' ');
+    }
+}
+
+/// The base letter of a composed lower-case letter of the languages above.
+fn without_accent(letter: char) -> char {
+    match letter {
+        'à'..='å' | 'ā' | 'ă' | 'ą' => 'a',
+        'ç' | 'ć' | 'č' => 'c',
+        'è'..='ë' | 'ē' | 'ę' | 'ě' => 'e',
+        'ì'..='ï' | 'ī' => 'i',
+        'ñ' | 'ń' => 'n',
+        'ò'..='ö' | 'ø' | 'ō' => 'o',
+        'ù'..='ü' | 'ū' => 'u',
+        'ý' | 'ÿ' => 'y',
+        'ё' => 'е',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list of the reference, language by language; each must stop, also as people type it.
+    #[test]
+    fn every_opt_out_word_of_every_language_stops() {
+        let words = Words::standard();
+        let lists = [
+            "stop unsubscribe end quit stopall revoke optout opt-out cancel remove",
+            "arret arrêt ARRÊT stop desabonner désabonner desinscrire Désinscrire stopper",
+            "stop stopp abmelden ABBESTELLEN",
+            "parar pare sair cancelar descadastrar",
+            "detener parar baja desuscribir",
+            "стоп СТОП отписаться",
+        ];
+        for word in lists.iter().flat_map(|list| list.split(' ')) {
+            assert_eq!(words.in_text(word), Some(Will::Stop), "{word}");
+            assert_eq!(words.in_text(&format!("  {}!\n", word.to_uppercase())), Some(Will::Stop));
+        }
+        for phrase in ["Отписаться от рассылки", "«Остановить рекламу»"]
+        {
+            assert_eq!(words.in_text(phrase), Some(Will::Stop), "{phrase}");
+        }
+    }
+
+    #[test]
+    fn decomposed_accents_and_odd_blanks_are_no_hiding_place() {
+        let words = Words::standard();
+        assert_eq!(words.in_text("De\u{301}sabonner"), Some(Will::Stop));
+        assert_eq!(words.in_text("opt\u{2011}out"), Some(Will::Stop));
+        assert_eq!(words.in_text("\u{feff}STOP\u{a0}"), Some(Will::Stop));
+        assert_eq!(words.in_text("stop \u{fe0f}🛑"), Some(Will::Stop));
+        assert_eq!(words.in_text("отписаться  от\u{a0}рассылки"), Some(Will::Stop));
+    }
+
+    #[test]
+    fn only_the_whole_message_counts() {
+        let words = Words::standard();
+        for text in [
+            "don't stop",
+            "please stop the delivery at 5",
+            "stopwatch",
+            "",
+            "  ",
+            "the end is near",
+        ] {
+            assert_eq!(words.in_text(text), None, "{text}");
+        }
+        assert_eq!(words.in_text(&"stop ".repeat(100)), None);
+    }
+
+    #[test]
+    fn buttons_count_by_payload_or_text_and_stop_wins() {
+        let words = Words::standard();
+        assert_eq!(words.in_button(Some("STOP_PROMOTIONS"), Some("No more")), Some(Will::Stop));
+        assert_eq!(words.in_button(None, Some("Stop promotions")), Some(Will::Stop));
+        assert_eq!(
+            words.in_button(Some("btn-7"), Some("Arrêter les promotions")),
+            Some(Will::Stop)
+        );
+        assert_eq!(words.in_button(Some("btn-7"), Some("Остановить рекламу")), Some(Will::Stop));
+        assert_eq!(words.in_button(Some("start"), Some("Stop promotions")), Some(Will::Stop));
+        assert_eq!(words.in_button(Some("btn-7"), Some("Show me more")), None);
+        assert_eq!(words.in_button(None, None), None);
+    }
+
+    #[test]
+    fn opt_in_needs_an_unmistakable_word() {
+        let words = Words::standard();
+        for text in ["START", "Subscribe", "S’abonner", "Anmelden", "alta", "Подписаться"]
+        {
+            assert_eq!(words.in_text(text), Some(Will::Start), "{text}");
+        }
+        for text in ["yes", "ok", "oui", "да", "start the engine"] {
+            assert_eq!(words.in_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_word_both_stops_and_starts() {
+        let words = Words::standard();
+        assert!(words.start.is_disjoint(&words.stop));
+        assert!(words.start.is_disjoint(&words.stop_buttons));
+    }
+
+    #[test]
+    fn words_that_collide_with_bookings_can_be_taken_out_but_stop_cannot() {
+        let words = Words::configured(["cancel", "end", "stop"], ["genug"]);
+        assert_eq!(words.in_text("Cancel"), None);
+        assert_eq!(words.in_text("end"), None);
+        assert_eq!(words.in_text("stop"), Some(Will::Stop));
+        assert_eq!(words.in_text("Genug."), Some(Will::Stop));
+    }
+}

@@ -1,0 +1,412 @@
+//! Brings declarations to the consent service, in the order in which each address made them. It
+//! guarantees that a stop is brought there however long that takes, that a start never lifts a
+//! stop that was heard after it, and that the one confirmation goes out only once a stop is settled.
+//!
+//! There is no leader: a forwarder takes only declarations without an earlier unsettled one of the same
+//! address, and holds each for [`HOLD`], longer than its calls can take. A start whose grant got no
+//! answer stays unsettled, is repeated with the same idempotency key, and until then holds back the
+//! stops behind it; those block sending here meanwhile.
+
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::{
+    ConsentAnswer, GrantRequest, Stop, StopKind, StopsRequest, StopsResponse,
+};
+use assent_contracts::api::vault::{
+    ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
+};
+use assent_contracts::consent::{Actor, Method};
+use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
+use assent_contracts::vault::Origin;
+use assent_eventstore::{Append, Session, StoreError, to_the_end};
+use assent_http::{ClientError, Code};
+use assent_runtime::ops::Watchdog;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::api::webhook::START_PHONE;
+use crate::declarations::{bytes, read};
+use crate::hour_keys::HourKeyError;
+use crate::intents::STOP_CONFIRMATION;
+use crate::state::{Messaging, fenced, stranger};
+
+/// Most stops in one call.
+const STOPS_MAX: i64 = 500;
+/// How long a forwarder holds what it took. Longer than its calls (10 s each) can take.
+const HOLD: Duration = Duration::from_secs(45);
+/// How often declarations are looked for when nothing announces them.
+const POLL: Duration = Duration::from_millis(500);
+/// How often a start is tried while the consent service doesn't know the new person yet.
+const START_TRIES: i32 = 30;
+
+/// A declaration as it is being forwarded.
+struct Pending {
+    id: Uuid,
+    position: i64,
+    form: String,
+    tokens: Vec<AddressToken>,
+    phone: Option<Vec<u8>>,
+    hour_key: Option<Uuid>,
+    said_at: jiff::Timestamp,
+    heard_at: jiff::Timestamp,
+    attempts: i32,
+    in_doubt: bool,
+}
+
+/// Why a declaration is still open.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    #[error(transparent)]
+    Keys(#[from] HourKeyError),
+    #[error("the answer does not fit the question")]
+    Mismatch,
+}
+
+/// Forwards until `stopping`. Any number of replicas may.
+///
+/// # Errors
+/// Never: what fails is logged and tried again, for ever.
+pub async fn run(
+    messaging: Messaging,
+    stopping: CancellationToken,
+    watchdog: Watchdog,
+) -> Result<(), std::convert::Infallible> {
+    let mut failures: u32 = 0;
+    while !stopping.is_cancelled() {
+        watchdog.progress();
+        match pass(&messaging).await {
+            Ok(0) => failures = 0,
+            Ok(_) => {
+                failures = 0;
+                continue;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, failures, "stops wait to be forwarded; they hold here");
+            }
+        }
+        let pause = POLL.min(Duration::from_millis(50 << failures.min(4)));
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = messaging.declared.notified(), if failures == 0 => {}
+            () = tokio::time::sleep(if failures == 0 { POLL } else { pause }) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes what is due and forwards it. Gives how many declarations it settled.
+async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
+    let stops = take(messaging, "stop", STOPS_MAX).await?;
+    let count = stops.len();
+    if !stops.is_empty()
+        && let Err(error) = forward_stops(messaging, &stops).await
+    {
+        put_back(messaging, &stops).await?;
+        return Err(error);
+    }
+    let starts = take(messaging, "start", 16).await?;
+    let mut settled = count;
+    for start in &starts {
+        match forward_start(messaging, start).await {
+            Ok(subjects) => {
+                settle_start(messaging, start, &subjects).await?;
+                settled += 1;
+            }
+            Err(error) => {
+                tracing::info!(%error, "an opt-in waits");
+                put_back(messaging, std::slice::from_ref(start)).await?;
+            }
+        }
+    }
+    Ok(settled)
+}
+
+/// Declarations that are due and not behind another of the same address. They are held for [`HOLD`].
+async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pending>, sqlx::Error> {
+    const TAKE: &str = "
+        UPDATE declarations SET not_before = now() + make_interval(secs => $3), attempts = attempts + 1
+        WHERE id IN (
+            SELECT id FROM declarations AS it
+            WHERE will = $1 AND settled_at IS NULL AND not_before <= now()
+              AND NOT EXISTS (SELECT FROM declarations AS before
+                              WHERE before.settled_at IS NULL AND before.position < it.position
+                                AND before.tokens && it.tokens)
+            ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
+        RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt";
+    let rows = sqlx::query(TAKE)
+        .bind(will)
+        .bind(limit)
+        .bind(HOLD.as_secs_f64())
+        .fetch_all(messaging.pool())
+        .await?;
+    rows.iter().map(pending).collect()
+}
+
+fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
+    Ok(Pending {
+        id: row.try_get(0)?,
+        position: row.try_get(1)?,
+        form: row.try_get(2)?,
+        tokens: read(&row.try_get::<Vec<Vec<u8>>, _>(3)?)?,
+        phone: row.try_get(4)?,
+        hour_key: row.try_get(5)?,
+        said_at: row.try_get::<SqlTimestamp, _>(6)?.to_jiff(),
+        heard_at: row.try_get::<SqlTimestamp, _>(7)?.to_jiff(),
+        attempts: row.try_get(8)?,
+        in_doubt: row.try_get(9)?,
+    })
+}
+
+/// Makes them due again, after a growing pause.
+async fn put_back(messaging: &Messaging, pending: &[Pending]) -> Result<(), sqlx::Error> {
+    const PUT_BACK: &str = "
+        UPDATE declarations
+        SET not_before = now() + make_interval(secs => least(0.05 * 2 ^ least(attempts, 7), 5))
+        WHERE id = ANY($1) AND settled_at IS NULL";
+    let ids: Vec<Uuid> = pending.iter().map(|it| it.id).collect();
+    sqlx::query(PUT_BACK).bind(ids).execute(messaging.pool()).await.map(|_| ())
+}
+
+async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(), Failure> {
+    let stops = pending
+        .iter()
+        .map(|it| Stop {
+            stop_id: it.id,
+            addresses: it.tokens.clone(),
+            kind: StopKind::Stopped,
+            heard_at: it.heard_at,
+        })
+        .collect();
+    // It answers when settled: from then on the gate there holds, and the block here may go.
+    let answer: StopsResponse =
+        messaging.consent.post("/v1/gate/stops", &StopsRequest { stops }, None).await?;
+    if answer.subjects.len() != pending.len() {
+        return Err(Failure::Mismatch);
+    }
+    let heard: Vec<Heard> = pending
+        .iter()
+        .zip(answer.subjects)
+        .map(|(it, subjects)| Heard {
+            id: it.id,
+            form: it.form.clone(),
+            tokens: it.tokens.clone(),
+            subjects,
+        })
+        .collect();
+    let service = messaging.clone();
+    to_the_end(async move { settle_stops(&service, &heard).await }).await?;
+    messaging.queued.notify_one();
+    Ok(())
+}
+
+/// A stop that the consent service holds.
+struct Heard {
+    id: Uuid,
+    form: String,
+    tokens: Vec<AddressToken>,
+    subjects: Vec<SubjectId>,
+}
+
+impl Heard {
+    fn streams(&self) -> Vec<SubjectId> {
+        if self.subjects.is_empty() { vec![stranger(&self.tokens)] } else { self.subjects.clone() }
+    }
+
+    /// She wrote to us, so she gets an answer, and may: the window for free text is open.
+    fn is_conversation(&self) -> bool {
+        matches!(self.form.as_str(), "word" | "button")
+    }
+}
+
+async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), StoreError> {
+    const SETTLED: &str = "
+        UPDATE declarations SET settled_at = $2, subjects = $3 WHERE id = $1 AND settled_at IS NULL";
+    let now = messaging.clock.now();
+    let mut streams: Vec<SubjectId> = heard.iter().flat_map(Heard::streams).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let mut session = messaging.store.begin().await?;
+    session.lock_versions(&streams).await?;
+    let fenced = fenced(session.conn(), &streams).await?;
+    let mut appends = Vec::new();
+    for it in heard {
+        let settled = sqlx::query(SETTLED)
+            .bind(it.id)
+            .bind(now.to_sqlx())
+            .bind(&it.subjects)
+            .execute(session.conn())
+            .await?;
+        if settled.rows_affected() == 0 {
+            continue;
+        }
+        for stream in it.streams().into_iter().filter(|stream| !fenced.contains(stream)) {
+            let event = StopHeard {
+                stop_id: it.id,
+                addresses: it.tokens.clone(),
+                form: it.form.clone(),
+                at: now,
+            };
+            let id = messaging.ids.v7();
+            appends.push(messaging.event(stream, id, STOP_HEARD, &event, now)?);
+            if it.subjects.contains(&stream) && it.is_conversation() {
+                appends.extend(confirm(messaging, &mut session, stream, now).await?);
+            }
+        }
+    }
+    session.append(appends).await?;
+    session.commit().await
+}
+
+/// Queues the confirmation, unless she got one within a day.
+async fn confirm(
+    messaging: &Messaging,
+    session: &mut Session,
+    subject: SubjectId,
+    now: jiff::Timestamp,
+) -> Result<Option<Append>, StoreError> {
+    const INSERT: &str = "
+        INSERT INTO intents (id, subject_id, purpose, channel, state, requested_at, changed_at)
+        SELECT $1, $2, $3, 'whatsapp', 'queued', $4, $4
+        WHERE NOT EXISTS (SELECT FROM intents WHERE subject_id = $2 AND purpose = $3
+                          AND requested_at > $4 - interval '24 hours')";
+    let id = messaging.ids.v7();
+    let inserted = sqlx::query(INSERT)
+        .bind(id)
+        .bind(subject)
+        .bind(STOP_CONFIRMATION)
+        .bind(now.to_sqlx())
+        .execute(session.conn())
+        .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let event = MessageRequested {
+        message_id: id,
+        purpose: STOP_CONFIRMATION.to_owned(),
+        channel: "whatsapp".to_owned(),
+        template: "text".to_owned(),
+        at: now,
+    };
+    messaging.event(subject, id, MESSAGE_REQUESTED, &event, now).map(Some)
+}
+
+/// Grants by her own act: as a new person, if she is not known (any more). Gives whom it concerns;
+/// nobody when it comes to nothing.
+async fn forward_start(messaging: &Messaging, start: &Pending) -> Result<Vec<SubjectId>, Failure> {
+    if !start.in_doubt && overruled(messaging, start).await? {
+        tracing::info!("an opt-in is overruled by a stop that came after it");
+        return Ok(Vec::new());
+    }
+    let Some(subject) = subject_of(messaging, start).await? else { return Ok(Vec::new()) };
+    sqlx::query("UPDATE declarations SET in_doubt = true WHERE id = $1")
+        .bind(start.id)
+        .execute(messaging.pool())
+        .await?;
+    let request = GrantRequest {
+        subject_id: subject,
+        purpose: messaging.config.start_purpose.clone(),
+        channel: "whatsapp".to_owned(),
+        actor: Actor::Subject,
+        method: Method::WhatsappMessage,
+        evidence: None,
+        addresses: start.tokens.clone(),
+    };
+    let key = start.id.to_string();
+    let answer: Result<ConsentAnswer, ClientError> =
+        messaging.consent.post("/v1/consents/grant", &request, Some(&key)).await;
+    match answer {
+        Ok(_) => Ok(vec![subject]),
+        // The vault's news of her is on its way.
+        Err(error)
+            if error.code() == Some(Code::SubjectUnknown) && start.attempts < START_TRIES =>
+        {
+            Err(error.into())
+        }
+        Err(error) if !error.is_transient() => {
+            tracing::warn!(%error, "the consent service refuses an opt-in");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a stop of the same address was heard, or said, after this start.
+async fn overruled(messaging: &Messaging, start: &Pending) -> Result<bool, sqlx::Error> {
+    const OVERRULED: &str = "
+        SELECT EXISTS (SELECT FROM declarations WHERE will = 'stop' AND tokens && $1
+                       AND (position > $2 OR said_at > $3))";
+    sqlx::query_scalar(OVERRULED)
+        .bind(bytes(&start.tokens))
+        .bind(start.position)
+        .bind(start.said_at.to_sqlx())
+        .fetch_one(messaging.pool())
+        .await
+}
+
+async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<SubjectId>, Failure> {
+    let (Some(sealed), Some(hour_key)) = (&start.phone, start.hour_key) else {
+        // Known by user id only: such a person can be found, but not made.
+        let request = LookupRequest { phone: None, country: None, addresses: start.tokens.clone() };
+        let found: LookupResponse =
+            messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
+        return Ok(found.subject_id);
+    };
+    let phone = match messaging.hour_keys.open(start.id, START_PHONE, hour_key, sealed).await {
+        Ok(phone) => phone,
+        Err(HourKeyError::Ended) => {
+            tracing::error!("an opt-in could not be forwarded within a day and is lost");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let row = ImportRow {
+        phone: String::from_utf8_lossy(&phone).into_owned(),
+        country: None,
+        name: None,
+        email: None,
+    };
+    let request = ImportRequest { origin: Origin::Subject, rows: vec![row] };
+    let answer: ImportResponse =
+        messaging.vault.post("/v1/subjects/import", &request, None).await?;
+    match answer.outcomes.into_iter().next() {
+        Some(ImportOutcome::Created { subject_id } | ImportOutcome::Existing { subject_id }) => {
+            Ok(Some(subject_id))
+        }
+        Some(ImportOutcome::Refused { reason } | ImportOutcome::Rejected { reason, .. }) => {
+            tracing::warn!(reason, "the vault refuses an opt-in");
+            Ok(None)
+        }
+        None => Err(Failure::Mismatch),
+    }
+}
+
+/// The phone goes as soon as it is not needed.
+async fn settle_start(
+    messaging: &Messaging,
+    start: &Pending,
+    subjects: &[SubjectId],
+) -> Result<(), sqlx::Error> {
+    const SETTLED: &str = "
+        UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, hour_key = NULL
+        WHERE id = $1";
+    sqlx::query(SETTLED)
+        .bind(start.id)
+        .bind(messaging.clock.now().to_sqlx())
+        .bind(subjects)
+        .execute(messaging.pool())
+        .await?;
+    messaging.declared.notify_one();
+    Ok(())
+}

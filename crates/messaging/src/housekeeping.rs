@@ -1,0 +1,96 @@
+//! What ends by age: hourly keys, parked bodies, and the hashes that tell redelivered webhooks. It
+//! guarantees that a body and its hour's key go together; what is kept for people is left to erasure.
+
+use std::time::Duration;
+
+use jiff_sqlx::ToSqlx as _;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::hour_keys::{HourKeyError, LIFETIME};
+use crate::state::Messaging;
+
+/// How often.
+const PAUSE: Duration = Duration::from_secs(600);
+/// The provider redelivers for seven days.
+const REDELIVERY: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// Why something is still there.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Keys(#[from] HourKeyError),
+}
+
+/// Keeps house until `stopping`. Any number of replicas may.
+///
+/// # Errors
+/// Never: what fails is logged and tried again.
+pub async fn run(
+    messaging: Messaging,
+    stopping: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    while !stopping.is_cancelled() {
+        if let Err(error) = once(&messaging).await {
+            tracing::warn!(%error, "housekeeping waits");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn once(messaging: &Messaging) -> Result<(), Failure> {
+    messaging.hour_keys.prepare().await?;
+    end_keys(messaging).await?;
+    forget(messaging).await?;
+    Ok(())
+}
+
+/// Ends the keys of hours whose bodies are processed. A pass comes every ten minutes, so what is taken an hour
+/// early is gone in time.
+async fn end_keys(messaging: &Messaging) -> Result<(), Failure> {
+    const PARKED: &str =
+        "DELETE FROM webhook_bodies WHERE hour_key = ANY($1) AND parked IS NOT NULL";
+    const USED: &str = "
+        SELECT hour_key FROM webhook_bodies WHERE hour_key = ANY($1)
+        UNION SELECT hour_key FROM declarations WHERE hour_key = ANY($1)";
+    let now = messaging.clock.now();
+    let early = Duration::from_secs(3600);
+    let moment = now.checked_sub(LIFETIME - early).unwrap_or(now);
+    let mut ending = messaging.hour_keys.ended_before(moment).await?;
+    if ending.is_empty() {
+        return Ok(());
+    }
+    let parked = sqlx::query(PARKED).bind(&ending).execute(messaging.pool()).await?;
+    if parked.rows_affected() > 0 {
+        tracing::error!(
+            bodies = parked.rows_affected(),
+            "unprocessable webhooks end with their key"
+        );
+    }
+    let used: Vec<Uuid> =
+        sqlx::query_scalar(USED).bind(&ending).fetch_all(messaging.pool()).await?;
+    if !used.is_empty() {
+        tracing::error!(keys = used.len(), "webhooks are not processed within a day: keys live on");
+    }
+    ending.retain(|key| !used.contains(key));
+    messaging.hour_keys.destroy(&ending).await?;
+    Ok(())
+}
+
+async fn forget(messaging: &Messaging) -> Result<(), Failure> {
+    let now = messaging.clock.now();
+    let moment = now.checked_sub(REDELIVERY).unwrap_or(now).to_sqlx();
+    for statement in [
+        "DELETE FROM seen_messages WHERE seen_at < $1",
+        "DELETE FROM declarations WHERE settled_at < $1",
+    ] {
+        sqlx::query(statement).bind(moment).execute(messaging.pool()).await?;
+    }
+    Ok(())
+}

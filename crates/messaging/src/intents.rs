@@ -1,0 +1,472 @@
+//! Intents in the database: queueing, claiming, marking, settling. It guarantees that each move is
+//! one that [`crate::domain::intent`] allows, is made by whoever holds the claim, and commits together
+//! with its event; what to do with an intent is left to the dispatcher.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::messaging::{
+    LEASE_OVERRUN, LeaseOverrun, MESSAGE_ACCEPTED, MESSAGE_FAILED, MESSAGE_REFUSED,
+    MESSAGE_UNCERTAIN, MessageAccepted, MessageFailed, MessageRefused, MessageUncertain,
+};
+use assent_contracts::sealed::Sealed;
+use assent_eventstore::{Append, Session, StoreError, to_the_end};
+use assent_sealing::to_text;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row as _};
+use uuid::Uuid;
+
+use crate::declarations::{self, Declared};
+use crate::domain::intent::{Happening, State, after};
+use crate::domain::stop::{Form, Will};
+use crate::person_keys::LeasedKeys;
+use crate::state::{Messaging, fenced};
+
+/// The purpose of the one confirmation after a stop.
+pub const STOP_CONFIRMATION: &str = "stop_confirmation";
+
+/// An intent in a dispatcher's hands.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The message.
+    pub id: Uuid,
+    /// To whom.
+    pub subject: SubjectId,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// Which template; none: the stop confirmation's text.
+    pub template: Option<String>,
+    /// In which language.
+    pub language: Option<String>,
+    /// Sealed parameters.
+    pub parameters: Option<Vec<u8>>,
+    /// How often it was claimed, this time included.
+    pub attempts: u32,
+    /// For how long it has been put off.
+    pub put_off_for: Duration,
+    /// The trace of whoever asked for it.
+    pub traceparent: Option<String>,
+}
+
+/// Claims up to `limit` intents that are due, for `claim`, under `claim_id`. Rows that another
+/// dispatcher is claiming at this moment are skipped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn claim(
+    pool: &PgPool,
+    claim_id: Uuid,
+    limit: i64,
+    claim: Duration,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    const CLAIM: &str = "
+        WITH due AS (
+            SELECT id FROM intents WHERE state = 'queued' AND not_before <= now()
+            ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1,
+               claim_until = now() + make_interval(secs => $3)
+        FROM due WHERE intents.id = due.id
+        RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
+                  coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent";
+    let rows = sqlx::query(CLAIM)
+        .bind(claim_id)
+        .bind(limit)
+        .bind(claim.as_secs_f64())
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(claimed).collect()
+}
+
+fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
+    Ok(Claimed {
+        id: row.try_get(0)?,
+        subject: row.try_get(1)?,
+        purpose: row.try_get(2)?,
+        channel: row.try_get(3)?,
+        template: row.try_get(4)?,
+        language: row.try_get(5)?,
+        parameters: row.try_get(6)?,
+        attempts: row.try_get::<i32, _>(7)?.unsigned_abs(),
+        put_off_for: Duration::from_secs_f64(row.try_get::<f64, _>(8)?.max(0.0)),
+        traceparent: row.try_get(9)?,
+    })
+}
+
+/// Marks intents as being called, each with its permit, in one statement guarded by the claim. Only
+/// those that come back may be sent: the others' claims have expired, or their people are fenced.
+///
+/// # Errors
+/// When the database fails; then none may be sent.
+pub async fn mark_calling(
+    pool: &PgPool,
+    claim_id: Uuid,
+    permits: &[(Uuid, Uuid)],
+    call: Duration,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    const MARK: &str = "
+        UPDATE intents SET state = 'calling', permit_id = permits.permit_id,
+               claim_until = now() + make_interval(secs => $4)
+        FROM unnest($2::uuid[], $3::uuid[]) AS permits (id, permit_id)
+        WHERE intents.id = permits.id AND claim_id = $1 AND state = 'claimed'
+          AND claim_until > now()
+          AND NOT EXISTS (SELECT FROM fences WHERE fences.subject_id = intents.subject_id)
+        RETURNING intents.id";
+    let (ids, permit_ids): (Vec<Uuid>, Vec<Uuid>) = permits.iter().copied().unzip();
+    sqlx::query_scalar(MARK)
+        .bind(claim_id)
+        .bind(ids)
+        .bind(permit_ids)
+        .bind(call.as_secs_f64())
+        .fetch_all(pool)
+        .await
+}
+
+/// What became of an intent.
+#[derive(Clone)]
+pub struct Settlement {
+    /// Which.
+    pub id: Uuid,
+    /// Whose.
+    pub subject: SubjectId,
+    /// Under which claim; none for webhooks, which need none.
+    pub claim_id: Option<Uuid>,
+    /// What happened.
+    pub happening: Happening,
+    /// Stable codes.
+    pub reasons: Vec<String>,
+    /// The provider's error code.
+    pub provider_code: Option<i64>,
+    /// The provider's message id.
+    pub provider_id: Option<String>,
+    /// When to try again.
+    pub pause: Duration,
+    /// By how much the write came after its lease.
+    pub overrun: Option<Duration>,
+    /// The provider says that she stopped marketing: tokens of her address.
+    pub stopped: Option<Vec<AddressToken>>,
+}
+
+impl Settlement {
+    /// `happening` for an intent, with one reason.
+    #[must_use]
+    pub fn new(
+        id: Uuid,
+        subject: SubjectId,
+        claim_id: Option<Uuid>,
+        happening: Happening,
+        reason: &str,
+    ) -> Self {
+        Self {
+            id,
+            subject,
+            claim_id,
+            happening,
+            reasons: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },
+            provider_code: None,
+            provider_id: None,
+            pause: Duration::ZERO,
+            overrun: None,
+            stopped: None,
+        }
+    }
+}
+
+/// Applies settlements in one transaction, with their events. Runs to its end even if the caller
+/// goes away. Those that change nothing (settled meanwhile, claim lost, row gone) are passed over.
+///
+/// # Errors
+/// When the transaction fails: nothing was applied, and it may be repeated.
+pub async fn settle(messaging: &Messaging, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+    if settlements.is_empty() {
+        return Ok(());
+    }
+    let service = messaging.clone();
+    to_the_end(async move { settle_now(&service, settlements).await }).await?;
+    messaging.moved.notify_waiters();
+    Ok(())
+}
+
+async fn settle_now(messaging: &Messaging, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+    let accepted: Vec<SubjectId> =
+        settlements.iter().filter(|it| it.provider_id.is_some()).map(|it| it.subject).collect();
+    let keys = lease_keys(messaging, &accepted).await;
+    let mut session = messaging.store.begin().await?;
+    apply(messaging, &mut session, &settlements, keys.as_ref()).await?;
+    session.commit().await
+}
+
+/// The keys that seal provider ids. Without them (vault down, person erased) the id itself is
+/// dropped: reconciliation needs its hash and our own id only.
+pub async fn lease_keys(messaging: &Messaging, subjects: &[SubjectId]) -> Option<LeasedKeys> {
+    if subjects.is_empty() {
+        return None;
+    }
+    match messaging.person_keys.lease("seal_provider_id", subjects).await {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            tracing::warn!(%error, "provider ids are not kept: no keys to seal them");
+            None
+        }
+    }
+}
+
+/// A row as it stands under its lock.
+struct Row {
+    state: State,
+    claim_id: Option<Uuid>,
+    permit_id: Option<Uuid>,
+}
+
+/// Applies settlements within a session. The caller commits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn apply(
+    messaging: &Messaging,
+    session: &mut Session,
+    settlements: &[Settlement],
+    keys: Option<&LeasedKeys>,
+) -> Result<(), StoreError> {
+    let now = messaging.clock.now();
+    let mut subjects: Vec<SubjectId> = settlements.iter().map(|it| it.subject).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    session.lock_versions(&subjects).await?;
+    let fenced = fenced(session.conn(), &subjects).await?;
+    let mut rows = lock_rows(session, settlements).await?;
+    let mut appends = Vec::new();
+    for settlement in settlements {
+        let Some(row) = rows.get_mut(&settlement.id) else { continue };
+        if let Some(overrun) = settlement.overrun
+            && !fenced.contains(&settlement.subject)
+        {
+            tracing::error!(message_id = %settlement.id, ?overrun, "a write ended after its lease");
+            let event = LeaseOverrun {
+                message_id: settlement.id,
+                overrun_ms: overrun.as_millis() as u64,
+                at: now,
+            };
+            let id = messaging.ids.v7();
+            appends.push(messaging.event(settlement.subject, id, LEASE_OVERRUN, &event, now)?);
+        }
+        let is_ours = row.claim_id.is_none()
+            || settlement.claim_id.is_none()
+            || row.claim_id == settlement.claim_id;
+        let next = after(row.state, settlement.happening).filter(|_| is_ours);
+        let sealed = settlement.provider_id.as_ref().map(|provider_id| {
+            keys.and_then(|keys| {
+                keys.seal(settlement.subject, settlement.id, "provider_id", provider_id.as_bytes())
+            })
+        });
+        if let Some(sealed) = &sealed {
+            note_provider_id(messaging, session, settlement, sealed.as_deref()).await?;
+        }
+        let Some(next) = next else { continue };
+        update(session, settlement, next, now).await?;
+        if !fenced.contains(&settlement.subject) {
+            let provider_id = sealed.flatten().map_or(Sealed(String::new()), |it| to_text(&it));
+            appends.extend(event(messaging, settlement, next, row.permit_id, provider_id, now)?);
+        }
+        row.state = next;
+        row.claim_id = None;
+    }
+    session.append(appends).await?;
+    for settlement in settlements {
+        let Some(tokens) = &settlement.stopped else { continue };
+        let declared = Declared {
+            id: messaging.ids.v7(),
+            will: Will::Stop,
+            form: Form::ProviderRefusal,
+            source: None,
+            tokens: tokens.clone(),
+            phone: None,
+            said_at: now,
+            heard_at: now,
+        };
+        declarations::insert(session.conn(), &[declared]).await?;
+        messaging.declared.notify_one();
+    }
+    Ok(())
+}
+
+async fn lock_rows(
+    session: &mut Session,
+    settlements: &[Settlement],
+) -> Result<HashMap<Uuid, Row>, StoreError> {
+    const LOCK: &str = "
+        SELECT id, state, claim_id, permit_id FROM intents WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let ids: Vec<Uuid> = settlements.iter().map(|it| it.id).collect();
+    let rows = sqlx::query(LOCK).bind(ids).fetch_all(session.conn()).await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let state: String = row.try_get(1)?;
+        let state = State::parse(&state)
+            .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {state}").into()))?;
+        let row_state = Row { state, claim_id: row.try_get(2)?, permit_id: row.try_get(3)? };
+        found.insert(row.try_get(0)?, row_state);
+    }
+    Ok(found)
+}
+
+async fn note_provider_id(
+    messaging: &Messaging,
+    session: &mut Session,
+    settlement: &Settlement,
+    sealed: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    const NOTE: &str = "
+        UPDATE intents SET provider_hash = coalesce(provider_hash, $2),
+               provider_id = coalesce(provider_id, $3) WHERE id = $1";
+    let hashes = settlement.provider_id.as_deref().map(|id| messaging.provider_hashes(id));
+    sqlx::query(NOTE)
+        .bind(settlement.id)
+        .bind(hashes.and_then(|hashes| hashes.into_iter().next()))
+        .bind(sealed)
+        .execute(session.conn())
+        .await?;
+    Ok(())
+}
+
+async fn update(
+    session: &mut Session,
+    settlement: &Settlement,
+    next: State,
+    now: jiff::Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "
+        UPDATE intents SET state = $2, reasons = $3, provider_code = coalesce($4, provider_code),
+               claim_id = NULL, claim_until = NULL, changed_at = $5,
+               not_before = now() + make_interval(secs => $6),
+               -- Since when for this reason: patience with one says nothing of another.
+               put_off_since = CASE WHEN $2 <> 'queued' THEN NULL
+                   WHEN reasons = $3 THEN coalesce(put_off_since, now()) ELSE now() END
+        WHERE id = $1";
+    sqlx::query(UPDATE)
+        .bind(settlement.id)
+        .bind(next.as_str())
+        .bind(&settlement.reasons)
+        .bind(settlement.provider_code)
+        .bind(now.to_sqlx())
+        .bind(settlement.pause.as_secs_f64())
+        .execute(session.conn())
+        .await?;
+    Ok(())
+}
+
+/// The event of a move, where it has one: going back to the queue is nobody else's business.
+fn event(
+    messaging: &Messaging,
+    settlement: &Settlement,
+    next: State,
+    permit_id: Option<Uuid>,
+    provider_id: Sealed,
+    at: jiff::Timestamp,
+) -> Result<Option<Append>, StoreError> {
+    let message_id = settlement.id;
+    let id = messaging.ids.v7();
+    let reason = || settlement.reasons.first().cloned().unwrap_or_default();
+    let subject = settlement.subject;
+    Ok(Some(match next {
+        State::Queued | State::Claimed | State::Calling => return Ok(None),
+        State::Accepted => {
+            let permit_id = permit_id.unwrap_or_default();
+            let event = MessageAccepted { message_id, permit_id, provider_id, at };
+            messaging.event(subject, id, MESSAGE_ACCEPTED, &event, at)?
+        }
+        State::Refused => {
+            let event = MessageRefused { message_id, reasons: settlement.reasons.clone(), at };
+            messaging.event(subject, id, MESSAGE_REFUSED, &event, at)?
+        }
+        State::Failed => {
+            let provider_code = settlement.provider_code;
+            let event = MessageFailed { message_id, provider_code, reason: reason(), at };
+            messaging.event(subject, id, MESSAGE_FAILED, &event, at)?
+        }
+        State::Uncertain => {
+            let event = MessageUncertain { message_id, reason: reason(), at };
+            messaging.event(subject, id, MESSAGE_UNCERTAIN, &event, at)?
+        }
+    }))
+}
+
+/// Claims whose time is over: those that were not called go back to the queue, those that were are
+/// lost (their dispatcher died, or is frozen) and become uncertain. Gives how many of each.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reap(messaging: &Messaging) -> Result<(u64, u64), StoreError> {
+    const REQUEUE: &str = "
+        UPDATE intents SET state = 'queued', claim_id = NULL, claim_until = NULL
+        WHERE id IN (SELECT id FROM intents WHERE state = 'claimed' AND claim_until < now()
+                     ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)";
+    const LOST: &str = "
+        SELECT id, subject_id, claim_id FROM intents WHERE state = 'calling' AND claim_until < now()
+        ORDER BY id LIMIT 200";
+    let requeued = sqlx::query(REQUEUE).execute(messaging.pool()).await?.rows_affected();
+    let rows = sqlx::query(LOST).fetch_all(messaging.pool()).await?;
+    let lost = rows
+        .iter()
+        .map(|row| {
+            let (id, subject) = (row.try_get(0)?, row.try_get(1)?);
+            let claim_id = row.try_get(2)?;
+            Ok(Settlement::new(id, subject, claim_id, Happening::Lost, "dispatcher_lost"))
+        })
+        .collect::<Result<Vec<_>, sqlx::Error>>()?;
+    let count = lost.len() as u64;
+    settle(messaging, lost).await?;
+    if requeued > 0 {
+        messaging.queued.notify_one();
+    }
+    Ok((requeued, count))
+}
+
+/// Reserves `count` sends of a number and gives how long to wait for the first. All dispatchers of the
+/// deployment share the rate.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reserve(
+    pool: &PgPool,
+    phone_number_id: &str,
+    count: usize,
+    per_second: u32,
+) -> Result<Duration, sqlx::Error> {
+    const RESERVE: &str = "
+        INSERT INTO send_rates AS rate (phone_number_id, next_at)
+        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (phone_number_id) DO UPDATE
+            SET next_at = greatest(rate.next_at, clock_timestamp()) + make_interval(secs => $2)
+        RETURNING extract(epoch FROM next_at - clock_timestamp())::float8 - $2";
+    let cost = count as f64 / f64::from(per_second);
+    let wait: f64 =
+        sqlx::query_scalar(RESERVE).bind(phone_number_id).bind(cost).fetch_one(pool).await?;
+    Ok(Duration::from_secs_f64(wait.max(0.0)))
+}
+
+/// Holds a number back for `pause`: the provider asked for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hold_back(
+    pool: &PgPool,
+    phone_number_id: &str,
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
+    const HOLD: &str = "
+        INSERT INTO send_rates AS rate (phone_number_id, next_at)
+        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (phone_number_id) DO UPDATE
+            SET next_at = greatest(rate.next_at, clock_timestamp() + make_interval(secs => $2))";
+    sqlx::query(HOLD)
+        .bind(phone_number_id)
+        .bind(pause.as_secs_f64())
+        .execute(pool)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,26 @@
+//! The messaging service: intents that go out through the gate, the WhatsApp adapter, the webhook
+//! that hears stops at the door. It guarantees that no provider call starts outside of a lease
+//! under which a permit was given (G1), and that a stop holds from the webhook's 200 on (G9);
+//! who agreed to what is the consent service's, who has which number the vault's.
+
+pub mod api;
+pub mod config;
+mod declarations;
+mod dispatcher;
+pub mod domain;
+mod erasure;
+mod forwarder;
+mod hour_keys;
+mod housekeeping;
+mod intents;
+mod person_keys;
+mod processor;
+mod service;
+mod state;
+pub mod whatsapp;
+
+pub use api::document as openapi;
+pub use config::Config;
+pub use erasure::PARTICIPANT;
+pub use service::{StartError, build, create_topics, migrate, migrate_pool, run, serve};
+pub use state::Messaging;

@@ -1,0 +1,372 @@
+//! Processes stored webhook bodies. It guarantees that each update is applied once, that an update
+//! that can't be read never stands in the way of others, and that a body is deleted in the transaction
+//! that applies it; the stops in it were taken at the door already.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::vault::{LookupRequest, LookupResponse};
+use assent_contracts::messaging::{
+    MESSAGE_RECEIVED, MessageReceived, STATUS_CHANGED, Status, StatusChanged,
+};
+use assent_eventstore::{Append, Session, StoreError, to_the_end};
+use assent_http::ClientError;
+use assent_runtime::ops::Watchdog;
+use assent_sealing::to_text;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, Row as _};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::api::webhook::BODY;
+use crate::domain::intent::{Happening, State, advance};
+use crate::hour_keys::HourKeyError;
+use crate::intents::{self, Settlement};
+use crate::state::{Messaging, fenced};
+use crate::whatsapp::updates::{self, Inbound, StatusUpdate, Update};
+
+/// Bodies taken at once.
+const TAKE: i64 = 16;
+/// How long a processor holds what it took.
+const HOLD: Duration = Duration::from_secs(60);
+/// How often bodies are looked for when nothing announces them.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A body as it was stored.
+struct Stored {
+    id: Uuid,
+    hour_key: Uuid,
+    sealed: Vec<u8>,
+}
+
+/// Why a body is still there.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Vault(#[from] ClientError),
+    #[error(transparent)]
+    Keys(#[from] HourKeyError),
+    /// It will never be processed.
+    #[error("not processable: {0}")]
+    Unprocessable(&'static str),
+}
+
+/// Processes until `stopping`. Any number of replicas may.
+///
+/// # Errors
+/// Never: what fails is logged and tried again.
+pub async fn run(
+    messaging: Messaging,
+    stopping: CancellationToken,
+    watchdog: Watchdog,
+) -> Result<(), std::convert::Infallible> {
+    while !stopping.is_cancelled() {
+        watchdog.progress();
+        let taken = match take(&messaging).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(%error, "stored webhooks can't be read");
+                Vec::new()
+            }
+        };
+        let idle = taken.is_empty();
+        for body in taken {
+            watchdog.progress();
+            let id = body.id;
+            if let Err(error) = process(&messaging, body).await {
+                tracing::warn!(%error, body = %id, "a webhook body is not processed yet");
+                if let Err(error) = put_back(&messaging, id, &error).await {
+                    tracing::warn!(%error, body = %id, "a webhook body can't be put back");
+                }
+            }
+        }
+        if idle {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = messaging.received.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn take(messaging: &Messaging) -> Result<Vec<Stored>, sqlx::Error> {
+    const SQL: &str = "
+        UPDATE webhook_bodies SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
+        WHERE id IN (SELECT id FROM webhook_bodies WHERE parked IS NULL AND not_before <= now()
+                     ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, hour_key, sealed";
+    let rows =
+        sqlx::query(SQL).bind(TAKE).bind(HOLD.as_secs_f64()).fetch_all(messaging.pool()).await?;
+    let mut taken = rows
+        .iter()
+        .map(|row| {
+            Ok(Stored { id: row.try_get(0)?, hour_key: row.try_get(1)?, sealed: row.try_get(2)? })
+        })
+        .collect::<Result<Vec<_>, sqlx::Error>>()?;
+    taken.sort_unstable_by_key(|body| body.id);
+    Ok(taken)
+}
+
+async fn put_back(messaging: &Messaging, id: Uuid, why: &Failure) -> Result<(), sqlx::Error> {
+    const SQL: &str = "
+        UPDATE webhook_bodies SET parked = $2,
+               not_before = now() + make_interval(secs => least(0.1 * 2 ^ least(attempts, 8), 20))
+        WHERE id = $1";
+    let parked = match why {
+        Failure::Unprocessable(reason) => Some(*reason),
+        Failure::Keys(HourKeyError::Ended) => Some("key_ended"),
+        _ => None,
+    };
+    sqlx::query(SQL).bind(id).bind(parked).execute(messaging.pool()).await.map(|_| ())
+}
+
+/// An inbound message of a person we know.
+struct FromPerson {
+    subject: SubjectId,
+    id: Uuid,
+    hash: Vec<u8>,
+    kind: &'static str,
+    sealed: Vec<u8>,
+}
+
+/// A status and the intent that it is about.
+struct OfIntent {
+    subject: SubjectId,
+    id: Uuid,
+    status: Status,
+    provider_id: String,
+    code: Option<i64>,
+}
+
+async fn process(messaging: &Messaging, body: Stored) -> Result<(), Failure> {
+    let raw = messaging.hour_keys.open(body.id, BODY, body.hour_key, &body.sealed).await?;
+    let updates = updates::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
+    drop(raw);
+    let mut messages = Vec::new();
+    let mut statuses = Vec::new();
+    for update in updates {
+        match update {
+            Update::Message(message) => messages.push(message),
+            Update::Status(status) => statuses.extend(of_intent(messaging, status).await?),
+            Update::Preference(_) | Update::Unknown => {}
+        }
+    }
+    let messages = from_people(messaging, messages).await?;
+    let reconciled: Vec<SubjectId> = statuses.iter().map(|it| it.subject).collect();
+    let keys = intents::lease_keys(messaging, &reconciled).await;
+    let service = messaging.clone();
+    let applied: Result<(), Failure> = to_the_end(async move {
+        let mut session = service.store.begin().await?;
+        let mut subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
+        subjects.extend(&reconciled);
+        subjects.sort_unstable();
+        subjects.dedup();
+        session.lock_versions(&subjects).await?;
+        let gone = fenced(session.conn(), &subjects).await?;
+        let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = $1")
+            .bind(body.id)
+            .execute(session.conn())
+            .await?;
+        if deleted.rows_affected() == 0 {
+            // Another processor was faster.
+            session.rollback().await?;
+            return Ok(());
+        }
+        let mut appends = Vec::new();
+        for message in messages.iter().filter(|it| !gone.contains(&it.subject)) {
+            appends.extend(receive(&service, session.conn(), message).await?);
+        }
+        session.append(appends).await?;
+        for status in statuses.iter().filter(|it| !gone.contains(&it.subject)) {
+            reconcile(&service, &mut session, status, keys.as_ref()).await?;
+        }
+        session.commit().await?;
+        Ok(())
+    })
+    .await;
+    applied?;
+    messaging.moved.notify_waiters();
+    Ok(())
+}
+
+/// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
+/// is no key to keep it under, and no reason.
+async fn from_people(
+    messaging: &Messaging,
+    messages: Vec<Inbound>,
+) -> Result<Vec<FromPerson>, Failure> {
+    let mut known: Vec<(SubjectId, Inbound)> = Vec::with_capacity(messages.len());
+    let mut found = HashMap::new();
+    for message in messages {
+        let tokens = messaging.tokens(&message.from);
+        let subject = match found.get(&tokens) {
+            Some(subject) => *subject,
+            None => {
+                let request =
+                    LookupRequest { phone: None, country: None, addresses: tokens.clone() };
+                let answer: LookupResponse =
+                    messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
+                found.insert(tokens, answer.subject_id);
+                answer.subject_id
+            }
+        };
+        known.extend(subject.map(|subject| (subject, message)));
+    }
+    if known.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut subjects: Vec<SubjectId> = known.iter().map(|(subject, _)| *subject).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
+    Ok(known
+        .into_iter()
+        .filter_map(|(subject, message)| {
+            let id = messaging.ids.v7();
+            let content = message.raw.to_string();
+            // Without a key she is gone.
+            let sealed = keys.seal(subject, id, "content", content.as_bytes())?;
+            let hash = messaging.provider_hashes(&message.id).into_iter().next()?;
+            Some(FromPerson { subject, id, hash, kind: message.said.kind(), sealed })
+        })
+        .collect())
+}
+
+/// Records a message from a person, unless it was seen before.
+async fn receive(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    message: &FromPerson,
+) -> Result<Option<Append>, StoreError> {
+    const SEEN: &str =
+        "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    const INSERT: &str = "
+        INSERT INTO inbound_messages (id, subject_id, kind, content, received_at)
+        VALUES ($1, $2, $3, $4, $5)";
+    let now = messaging.clock.now();
+    let is_new =
+        sqlx::query(SEEN).bind(&message.hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
+    if is_new.rows_affected() == 0 {
+        return Ok(None);
+    }
+    sqlx::query(INSERT)
+        .bind(message.id)
+        .bind(message.subject)
+        .bind(message.kind)
+        .bind(&message.sealed)
+        .bind(now.to_sqlx())
+        .execute(&mut *conn)
+        .await?;
+    let event = MessageReceived {
+        message_id: message.id,
+        kind: message.kind.to_owned(),
+        content: Some(to_text(&message.sealed)),
+        at: now,
+    };
+    messaging.event(message.subject, messaging.ids.v7(), MESSAGE_RECEIVED, &event, now).map(Some)
+}
+
+/// The intent that a status is about: by our own id, which comes back, or by the provider's.
+async fn of_intent(
+    messaging: &Messaging,
+    status: StatusUpdate,
+) -> Result<Option<OfIntent>, sqlx::Error> {
+    const FIND: &str = "
+        SELECT id, subject_id FROM intents WHERE id = $1
+        UNION ALL
+        SELECT id, subject_id FROM intents WHERE provider_hash = ANY($2)
+        LIMIT 1";
+    let reported = match status.status.as_str() {
+        "sent" => Status::Sent,
+        "delivered" => Status::Delivered,
+        "read" | "played" => Status::Read,
+        "failed" => Status::Failed,
+        _ => return Ok(None),
+    };
+    let ours: Option<Uuid> = status.callback_data.as_deref().and_then(|it| it.parse().ok());
+    let row = sqlx::query(FIND)
+        .bind(ours)
+        .bind(messaging.provider_hashes(&status.id))
+        .fetch_optional(messaging.pool())
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(OfIntent {
+        id: row.try_get(0)?,
+        subject: row.try_get(1)?,
+        status: reported,
+        provider_id: status.id,
+        code: status.codes.first().copied(),
+    }))
+}
+
+/// Settles an intent whose answer was lost or is not here yet, and moves its status forward.
+async fn reconcile(
+    messaging: &Messaging,
+    session: &mut Session,
+    it: &OfIntent,
+    keys: Option<&crate::person_keys::LeasedKeys>,
+) -> Result<(), StoreError> {
+    const LOOK: &str = "SELECT state, status FROM intents WHERE id = $1 FOR UPDATE";
+    const MOVE: &str = "
+        UPDATE intents SET status = $2, provider_code = coalesce($3, provider_code), changed_at = $4
+        WHERE id = $1";
+    let row = sqlx::query(LOOK).bind(it.id).fetch_optional(session.conn()).await?;
+    let Some(row) = row else { return Ok(()) };
+    let state = State::parse(row.try_get(0)?);
+    let current = row.try_get::<Option<&str>, _>(1)?.and_then(status_named);
+    if matches!(state, Some(State::Calling | State::Uncertain)) {
+        // A status proves that the provider has it; `failed` says that it did, and gave up.
+        let (happening, reason) = match it.status {
+            Status::Failed => (Happening::Rejected, "provider_failed"),
+            _ => (Happening::Accepted, ""),
+        };
+        let mut settlement = Settlement::new(it.id, it.subject, None, happening, reason);
+        settlement.provider_id = Some(it.provider_id.clone()).filter(|id| !id.is_empty());
+        settlement.provider_code = it.code;
+        intents::apply(messaging, session, &[settlement], keys).await?;
+    } else if matches!(state, Some(State::Queued | State::Claimed | State::Refused)) {
+        tracing::error!(message_id = %it.id, "a status for a message that was not sent");
+        return Ok(());
+    }
+    let Some(next) = advance(current, it.status) else { return Ok(()) };
+    let now = messaging.clock.now();
+    sqlx::query(MOVE)
+        .bind(it.id)
+        .bind(status_name(next))
+        .bind(it.code)
+        .bind(now.to_sqlx())
+        .execute(session.conn())
+        .await?;
+    let event = StatusChanged {
+        message_id: it.id,
+        status: next,
+        provider_code: it.code.filter(|_| next == Status::Failed),
+        at: now,
+    };
+    let id = messaging.ids.v7();
+    let append = messaging.event(it.subject, id, STATUS_CHANGED, &event, now)?;
+    session.append(vec![append]).await?;
+    Ok(())
+}
+
+const fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Sent => "sent",
+        Status::Delivered => "delivered",
+        Status::Read => "read",
+        Status::Failed => "failed",
+    }
+}
+
+fn status_named(name: &str) -> Option<Status> {
+    [Status::Sent, Status::Delivered, Status::Read, Status::Failed]
+        .into_iter()
+        .find(|status| status_name(*status) == name)
+}

@@ -1,0 +1,211 @@
+//! The service as a process runs it: migrations, start. It guarantees that nothing is served before the
+//! stores answered once; listeners, signals and the operations port are the binary's.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_contracts::topics::{ERASURE_COMMANDS, MESSAGING_EVENTS};
+use assent_eventstore::relay::{self, RelayConfig};
+use assent_eventstore::{EventStore, connect};
+use assent_http::{Limits, ServiceClient, router_layers};
+use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
+use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
+use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::api::{WEBHOOK_BYTES_MAX, router};
+use crate::config::Config;
+use crate::erasure::{Commands, Participant};
+use crate::hour_keys::HourKeys;
+use crate::person_keys::PersonKeys;
+use crate::state::{Messaging, Parts};
+use crate::whatsapp::client::{Provider, ProviderError};
+use crate::{dispatcher, forwarder, housekeeping, processor};
+
+/// A loop that reports nothing for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Connections to the hourly keys.
+const KEYS_CONNECTIONS: u32 = 4;
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A database.
+    #[error("the messaging databases: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Its migrations.
+    #[error("the messaging databases' migrations: {0}")]
+    Migrations(#[from] sqlx::migrate::MigrateError),
+    /// A key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// Kafka's client.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// The client of another service.
+    #[error("another service's address: {0}")]
+    Client(#[from] assent_http::ClientError),
+    /// The provider's client.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
+
+/// Brings both databases up to date. Replicas may call it at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    migrate_pool(&connect(config.database_url.expose_secret(), 2).await?).await?;
+    let keys = connect(config.keys_database_url.expose_secret(), 2).await?;
+    Ok(KeyStore::migrate(&keys).await?)
+}
+
+/// The migrations of the service's own database.
+///
+/// # Errors
+/// When one fails.
+pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    assent_eventstore::migrate(pool).await?;
+    sqlx::migrate!().run(pool).await
+}
+
+/// Builds the service without starting anything.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn build(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+) -> Result<Messaging, StartError> {
+    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let keys = connect(config.keys_database_url.expose_secret(), KEYS_CONNECTIONS).await?;
+    let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
+    let key_store = KeyStore::new(keys, kek, Arc::clone(&clock), Arc::clone(&ids));
+    let index = IndexKeys::load(&config.index_keys_file)?.addresses();
+    let vault = ServiceClient::new(&config.vault_url, &config.token)?;
+    let whatsapp = &config.whatsapp;
+    let provider = Provider::new(
+        &whatsapp.base_url,
+        &whatsapp.version,
+        &whatsapp.phone_number_id,
+        &whatsapp.access_token,
+        whatsapp.timeout,
+    )?;
+    Ok(Messaging::from(Parts {
+        store: EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes()),
+        index,
+        hour_keys: HourKeys::new(key_store, Arc::clone(&clock), Arc::clone(&ids)),
+        person_keys: PersonKeys::new(
+            vault.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&ids),
+            config.terms,
+        ),
+        consent: ServiceClient::new(&config.consent_url, &config.token)?,
+        vault,
+        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
+        provider,
+        clock,
+        ids,
+        queued: Notify::new(),
+        moved: Notify::new(),
+        received: Notify::new(),
+        declared: Notify::new(),
+        commanded: Arc::new(Notify::new()),
+        config,
+    }))
+}
+
+/// Serves until the soft stop. The databases must be [migrated](migrate).
+///
+/// # Errors
+/// [`StartError`] when it can't start; later failures stop the lifecycle.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
+    let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    let producer = Producer::new(&messaging.config.bus)
+        .map_err(|error| StartError::Kafka(error.to_string()))?;
+    lifecycle.spawn(
+        "messaging.relay",
+        relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
+    );
+    let commands = consumer::spawn(
+        &lifecycle,
+        messaging.config.bus.clone(),
+        messaging.pool().clone(),
+        Arc::new(Commands {
+            clock: Arc::clone(&messaging.clock),
+            heard: Arc::clone(&messaging.commanded),
+        }),
+    );
+    commands.watch(&health);
+    let participant = Participant { messaging: messaging.clone(), consumers: vec![commands] };
+    lifecycle.spawn("messaging.participant", participant.run(lifecycle.stopping()));
+    run(&messaging, listener, &health, &lifecycle);
+    Ok(())
+}
+
+/// Starts everything that needs no Kafka: the API and the loops behind it.
+pub fn run(messaging: &Messaging, listener: TcpListener, health: &Health, lifecycle: &Lifecycle) {
+    checks(messaging, health);
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn(
+        "messaging.dispatcher",
+        dispatcher::run(
+            messaging.clone(),
+            lifecycle.clone(),
+            health.watchdog("dispatcher", PATIENCE),
+        ),
+    );
+    lifecycle.spawn("messaging.reaper", dispatcher::reap(messaging.clone(), lifecycle.clone()));
+    lifecycle.spawn(
+        "messaging.forwarder",
+        forwarder::run(messaging.clone(), stopping.clone(), health.watchdog("forwarder", PATIENCE)),
+    );
+    lifecycle.spawn(
+        "messaging.processor",
+        processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
+    );
+    lifecycle
+        .spawn("messaging.housekeeping", housekeeping::run(messaging.clone(), stopping.clone()));
+    let (store, clock) = (messaging.store.clone(), Arc::clone(&messaging.clock));
+    lifecycle.spawn("messaging.cleaning", async move {
+        store.keep_clean(clock, stopping).await;
+        Ok::<_, Infallible>(())
+    });
+    let limits = Limits { body_bytes_max: WEBHOOK_BYTES_MAX, ..Limits::default() };
+    let router = router_layers(router(messaging.clone()), limits);
+    lifecycle.spawn("messaging.http", assent_http::serve(listener, router, lifecycle.clone()));
+}
+
+fn checks(messaging: &Messaging, health: &Health) {
+    let checked = messaging.clone();
+    health.ready_check("database", move || {
+        let pool = checked.pool().clone();
+        async move {
+            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
+        }
+    });
+    let checked = messaging.clone();
+    health.ready_check("key store", move || {
+        let keys = checked.hour_keys.clone();
+        async move { keys.ping().await.map_err(|error| error.to_string()) }
+    });
+}
+
+/// Creates this service's topics where they don't exist.
+///
+/// # Errors
+/// When Kafka refuses or doesn't answer.
+pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
+    ensure_topics(bus, &[MESSAGING_EVENTS, ERASURE_COMMANDS]).await
+}

@@ -1,0 +1,145 @@
+//! What every part of the running service works with. It guarantees nothing by itself.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
+use assent_contracts::topics::MESSAGING_EVENTS;
+use assent_eventstore::{Append, EventStore, Expected, NewEvent, StoreError};
+use assent_http::ServiceClient;
+use assent_runtime::{Clock, Ids, telemetry};
+use assent_sealing::AddressIndex;
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::hour_keys::HourKeys;
+use crate::person_keys::PersonKeys;
+use crate::whatsapp::client::Provider;
+use crate::whatsapp::updates::Address;
+
+/// The running service. Clones are the same service.
+#[derive(Clone)]
+pub struct Messaging(Arc<Parts>);
+
+/// The parts of [`Messaging`].
+pub struct Parts {
+    /// The settings.
+    pub config: Config,
+    /// Events, outbox, and through its pool the service's own rows.
+    pub store: EventStore,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn Ids>,
+    /// Keyed hashes of addresses and provider ids.
+    pub index: AddressIndex,
+    /// Hourly keys of raw bodies.
+    pub hour_keys: HourKeys,
+    /// Keys of people, as leases from the vault.
+    pub person_keys: PersonKeys,
+    /// The consent service.
+    pub consent: ServiceClient,
+    /// The vault.
+    pub vault: ServiceClient,
+    /// The erasure service.
+    pub erasure: ServiceClient,
+    /// The provider.
+    pub provider: Provider,
+    /// Rings when an intent was queued.
+    pub queued: Notify,
+    /// Rings (for all who wait) when an intent moved.
+    pub moved: Notify,
+    /// Rings when a body was stored.
+    pub received: Notify,
+    /// Rings when something was declared.
+    pub declared: Notify,
+    /// Rings when the erasure saga gave a command.
+    pub commanded: Arc<Notify>,
+}
+
+impl Deref for Messaging {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for Messaging {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Parts {
+    /// The service's database.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        self.store.pool()
+    }
+
+    /// Tokens of all forms and spellings of an address, as the vault makes them.
+    #[must_use]
+    pub fn tokens(&self, address: &Address) -> Vec<AddressToken> {
+        let forms = address.phone.iter().chain(&address.user_id);
+        forms.flat_map(|form| self.index.tokens(form)).collect()
+    }
+
+    /// Keyed hashes of a provider's message id, one per index key. The first is the one to store, any may
+    /// be the stored one.
+    #[must_use]
+    pub fn provider_hashes(&self, provider_id: &str) -> Vec<Vec<u8>> {
+        let labelled = format!("message id {provider_id}");
+        self.index.tokens(&labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
+    }
+
+    /// One event for one stream, recorded at `at`.
+    ///
+    /// # Errors
+    /// Never in practice: published types always serialise.
+    pub fn event(
+        &self,
+        stream: SubjectId,
+        id: Uuid,
+        event_type: &'static str,
+        data: &impl Serialize,
+        at: Timestamp,
+    ) -> Result<Append, StoreError> {
+        let event = NewEvent::new(id, event_type, data)
+            .map_err(|error| StoreError::Database(sqlx::Error::Encode(error.into())))?;
+        let mut append = Append::new(stream, Expected::Any, MESSAGING_EVENTS, vec![event], at);
+        append.traceparent = telemetry::traceparent();
+        Ok(append)
+    }
+}
+
+/// Which of these people are fenced. Call it under the lock of their streams: the fence is written
+/// under the same lock, so no write slips past it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fenced(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<Vec<SubjectId>, sqlx::Error> {
+    sqlx::query_scalar("SELECT subject_id FROM fences WHERE subject_id = ANY($1)")
+        .bind(subjects)
+        .fetch_all(conn)
+        .await
+}
+
+/// The stream of an address that belongs to nobody we know: an id made of its token, so that its
+/// events have one order. It is a keyed hash like the token itself.
+#[must_use]
+pub fn stranger(tokens: &[AddressToken]) -> Uuid {
+    let mut bytes = [0; 16];
+    if let Some(token) = tokens.iter().min() {
+        bytes.copy_from_slice(&token.mac[..16]);
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}

@@ -1,0 +1,138 @@
+//! The call to the provider. It guarantees that one call is at most one message: nothing here
+//! retries, follows redirects, uses a proxy or a pooled connection, and what is said of a lost call
+//! ("certainly not sent" or "may have been sent") is never too hopeful.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use assent_runtime::{Lease, telemetry};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::answer::{self, Answer};
+use super::last_look::LastLook;
+use super::outbound::Message;
+
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The Cloud API for one phone number.
+#[derive(Clone)]
+pub struct Provider {
+    http: reqwest::Client,
+    url: String,
+    authorization: HeaderValue,
+}
+
+/// How a call ended.
+pub enum Outcome {
+    /// The provider answered.
+    Answered(Answer),
+    /// Certainly not sent: the lease had run out at the last look.
+    Withheld,
+    /// Certainly not sent: the connection failed before the body began.
+    Unreachable,
+    /// The body had begun and no answer came. It may have been sent.
+    Lost(&'static str),
+}
+
+/// A finished call.
+pub struct Call {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// By how much the body's last byte was written after the end of the lease: an incident.
+    pub overrun: Option<Duration>,
+}
+
+/// The provider's address or token can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// The HTTP client can't be built.
+    #[error("the provider's client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The access token holds characters that no header may.
+    #[error("the provider's access token is no header value")]
+    Token,
+}
+
+impl Provider {
+    /// A client for `{base}/{version}/{phone_number_id}/messages`.
+    ///
+    /// # Errors
+    /// When the client can't be built or the token is no header value.
+    pub fn new(
+        base: &str,
+        version: &str,
+        phone_number_id: &str,
+        token: &SecretString,
+        timeout: Duration,
+    ) -> Result<Self, ProviderError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this path needs stricter settings than other clients: no pool, HTTP/1 only"
+        )]
+        let http = reqwest::Client::builder()
+            .retry(reqwest::retry::never())
+            // A pooled connection that the provider has just closed takes the body and loses it:
+            // each call has a connection of its own. HTTP/2 would share one again.
+            .pool_max_idle_per_host(0)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(timeout)
+            .timeout(timeout)
+            .user_agent(concat!("assent/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| ProviderError::Token)?;
+        authorization.set_sensitive(true);
+        let url = format!("{}/{version}/{phone_number_id}/messages", base.trim_end_matches('/'));
+        Ok(Self { http, url, authorization })
+    }
+
+    /// Sends one message under `lease`. When this future is dropped the outcome is unknown.
+    pub async fn send(&self, message: &Message<'_>, lease: Lease) -> Call {
+        let (body, written) = LastLook::new(message.to_json(), lease);
+        let mut request = self
+            .http
+            .post(&self.url)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .body(reqwest::Body::wrap(body));
+        if let Some(traceparent) = telemetry::traceparent() {
+            request = request.header("traceparent", traceparent);
+        }
+        let outcome = match request.send().await {
+            Ok(response) => Outcome::Answered(read(response).await),
+            Err(_) if written.withheld() => Outcome::Withheld,
+            Err(_) if !written.began() => Outcome::Unreachable,
+            Err(error) => Outcome::Lost(reason(&error)),
+        };
+        Call { outcome, overrun: written.overrun() }
+    }
+}
+
+/// Status and body; an answer that breaks off is judged by its status.
+async fn read(mut response: reqwest::Response) -> Answer {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    answer::read(status, &body)
+}
+
+/// A stable code. The error's own text holds the address that was called, not the person's, but
+/// codes are what others can count.
+fn reason(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "provider_timeout"
+    } else if error.source().is_some() {
+        "provider_connection_lost"
+    } else {
+        "provider_no_answer"
+    }
+}
