@@ -1,0 +1,93 @@
+//! Developer commands of Assent: a private cluster on this machine, the test suite, the
+//! benchmarks. It starts and stops only what it started itself.
+#![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
+#![expect(clippy::disallowed_methods, reason = "the dev cluster lives in wall-clock time")]
+
+mod artifacts;
+mod bench;
+mod cluster;
+mod error;
+mod example;
+mod kafka;
+mod machine;
+mod ports;
+mod postgres;
+mod process;
+mod secrets;
+mod services;
+mod suite;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Assent's developer commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start Kafka, Postgres, every service and the WhatsApp simulator on this machine.
+    ///
+    /// Everything lives under target/dev. Run it again at any time: what runs is left alone, what
+    /// died is started again.
+    #[command(after_help = "Example:\n  cargo xtask up && . target/dev/env && assent --help")]
+    Up,
+    /// Stop what `up` started.
+    #[command(after_help = "Example:\n  cargo xtask down --purge")]
+    Down {
+        /// Also delete its data, keys and logs.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show what runs, where, and whether it is ready.
+    Status,
+    /// Print a service's log.
+    #[command(after_help = "Example:\n  cargo xtask logs consent --follow")]
+    Logs {
+        /// kafka, postgres, whatsapp-sim, gateway, consent, vault, messaging, erasure, projector
+        service: String,
+        /// Go on printing as it grows.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Formatting, lints, docs, unit, integration and fault tests against real Kafka and Postgres.
+    #[command(after_help = "Example:\n  cargo xtask test -- gate::")]
+    Test {
+        /// Passed on to the test binary: run only the tests whose name contains it.
+        #[arg(last = true)]
+        filter: Vec<String>,
+    },
+    /// Measure against the limit of this machine, in the same run (release build).
+    #[command(after_help = "Example:\n  cargo xtask bench relay --json bench.json")]
+    Bench {
+        /// append, relay, projection, freshness, permit, import; all when absent.
+        names: Vec<String>,
+        /// Also write the figures here.
+        #[arg(long)]
+        json: Option<std::path::PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Up => cluster::up(),
+        Command::Down { purge } => cluster::down(purge),
+        Command::Status => cluster::status(),
+        Command::Logs { service, follow } => cluster::logs(&service, follow),
+        Command::Test { filter } => suite::test(&filter),
+        Command::Bench { names, json } => bench::run(&names, json.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

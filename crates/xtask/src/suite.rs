@@ -1,0 +1,128 @@
+//! `test`: everything that must hold before a change lands, on servers of its own beside a
+//! running `up`.
+
+use std::process::Command;
+
+use crate::cluster::build_command;
+use crate::error::{Error, Result};
+use crate::ports::Ports;
+use crate::process::{Process, show};
+use crate::secrets::Secrets;
+use crate::workspace::{Home, root, target};
+use crate::{artifacts, kafka, machine, postgres};
+
+/// Postgres and Kafka for one run, stopped when dropped.
+pub struct Stores {
+    postgres: Process,
+    kafka: Process,
+    /// Address of the Postgres server, without a database name.
+    pub postgres_url: String,
+    /// Bootstrap address of Kafka.
+    pub kafka_address: String,
+}
+
+impl Stores {
+    /// Starts both, empty, in the named cluster's folder.
+    pub fn start(home: &Home) -> Result<Stores> {
+        let programs = artifacts::fetch(home)?;
+        for dir in [postgres::data_dir(home), home.path("kafka")] {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        let secrets = Secrets::open(home)?;
+        let mut ports = Ports::default();
+        let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
+        let postgres = postgres::start(&programs, home, postgres_port, &secrets.postgres_password)?;
+        let kafka = kafka::start(&programs, home, kafka_port, controller_port)
+            .inspect_err(|_| postgres::stop(&postgres))?;
+        Ok(Stores {
+            postgres,
+            kafka,
+            postgres_url: format!(
+                "postgres://postgres:{}@127.0.0.1:{postgres_port}",
+                secrets.postgres_password
+            ),
+            kafka_address: format!("127.0.0.1:{kafka_port}"),
+        })
+    }
+}
+
+impl Drop for Stores {
+    fn drop(&mut self) {
+        self.kafka.signal(rustix::process::Signal::KILL);
+        postgres::stop(&self.postgres);
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(arguments);
+    cargo
+}
+
+/// Runs the suite.
+pub fn test(filter: &[String]) -> Result<()> {
+    let home = Home::open("test")?;
+    machine::prepare(&home)?;
+    if filter.is_empty() {
+        println!("formatting");
+        show(&mut cargo(&["fmt", "--all", "--check"]), "`cargo fmt --all --check`")?;
+        println!("lints");
+        show(
+            cargo(&["clippy", "--workspace", "--all-targets", "--features", "assent/failpoints"])
+                .args(["--", "-D", "warnings"]),
+            "`cargo clippy`",
+        )?;
+        println!("documentation");
+        show(
+            cargo(&["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+            "`cargo doc`",
+        )?;
+    }
+    println!("build");
+    show(&mut build_command(), "`cargo build`")?;
+    if filter.is_empty() {
+        generated_files_are_current()?;
+    }
+    println!("tests");
+    let stores = Stores::start(&home)?;
+    let mut tests = cargo(&["test", "--workspace", "--features", "assent/failpoints"]);
+    if !filter.is_empty() {
+        tests.args(["--test", "it", "--"]).args(filter);
+    }
+    tests
+        .env("ASSENT_TEST_POSTGRES", &stores.postgres_url)
+        .env("ASSENT_TEST_KAFKA", &stores.kafka_address)
+        .env("ASSENT_TEST_BIN_DIR", target().join("debug"))
+        .env("ASSENT_TEST_HOME", &home.dir);
+    show(&mut tests, "the tests")
+}
+
+/// What is generated from code must be what the code generates.
+fn generated_files_are_current() -> Result<()> {
+    let fresh = target().join("openapi");
+    let _ = std::fs::remove_dir_all(&fresh);
+    show(
+        Command::new(target().join("debug/assent")).arg("openapi").arg(&fresh),
+        "`assent openapi`",
+    )?;
+    let committed = root().join("docs/openapi");
+    let read = |dir: &std::path::Path| -> std::collections::BTreeMap<_, _> {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                Some((path.file_name()?.to_owned(), std::fs::read(&path).ok()?))
+            })
+            .collect()
+    };
+    if read(&fresh) == read(&committed) {
+        Ok(())
+    } else {
+        Err(Error::Said(
+            "docs/openapi is stale: run `target/debug/assent openapi docs/openapi` and commit"
+                .to_owned(),
+        ))
+    }
+}
