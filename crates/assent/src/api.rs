@@ -1,0 +1,116 @@
+//! The services as the command line calls them: through the gateway at `ASSENT_URL`, with the
+//! token in `ASSENT_TOKEN`. It guarantees that nothing is repeated unless a command says so.
+
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::vault::{LookupRequest, LookupResponse};
+use assent_http::{ClientError, ServiceClient};
+use assent_runtime::{Ids, SystemIds};
+use clap::Args;
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::outcome::Failure;
+
+/// Longer than the slowest answer: a settled stop or a long poll.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the services are and who asks.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// Address of the gateway (or of an ingress with the same paths).
+    #[arg(long, env = "ASSENT_URL", default_value = "http://127.0.0.1:7100", global = true, help_heading = "Connection")]
+    pub url: String,
+    /// Bearer token; better given by the environment than on the command line.
+    #[arg(long, env = "ASSENT_TOKEN", hide_env_values = true, global = true, help_heading = "Connection")]
+    pub token: Option<Token>,
+}
+
+/// A bearer token, hidden from debug output.
+#[derive(Clone, Debug)]
+pub struct Token(SecretString);
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(SecretString::from(text.to_owned()))
+    }
+}
+
+/// The services behind the gateway. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Api {
+    client: ServiceClient,
+}
+
+impl Connection {
+    /// A client.
+    ///
+    /// # Errors
+    /// When there is no token, or the address is none.
+    pub fn open(&self) -> Result<Api, Failure> {
+        let token = self.token.as_ref().ok_or_else(|| {
+            Failure::wrong_use("no token: set ASSENT_TOKEN (after `cargo xtask up`: `. target/dev/env`)")
+        })?;
+        Ok(Api { client: ServiceClient::with_timeout(&self.url, &token.0, CALL_TIMEOUT)? })
+    }
+}
+
+impl Api {
+    /// GET `path` such as `/messaging/v1/messages/…`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
+        self.client.get(path).await
+    }
+
+    /// POST `path`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post<B: Serialize + ?Sized, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        idempotency: Option<&str>,
+    ) -> Result<R, ClientError> {
+        self.client.post(path, body, idempotency).await
+    }
+
+    /// Who has this number?
+    ///
+    /// # Errors
+    /// [`ClientError`], also when the text is no phone number.
+    pub async fn lookup(&self, phone: String, country: Option<String>) -> Result<LookupResponse, ClientError> {
+        let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
+        self.post("/vault/v1/subjects/lookup", &request, None).await
+    }
+}
+
+/// A fresh idempotency key: one invocation is one intention.
+#[must_use]
+pub fn idempotency_key() -> String {
+    SystemIds.v4().to_string()
+}
+
+/// A person found by her number, or why not.
+pub enum Found {
+    /// Known.
+    Subject(SubjectId),
+    /// Unknown; `erased` or `suppressed` if we may know.
+    Nobody {
+        /// Why she is barred, where she is.
+        barred: Option<String>,
+    },
+}
+
+impl From<LookupResponse> for Found {
+    fn from(answer: LookupResponse) -> Self {
+        match answer.subject_id {
+            Some(subject) => Self::Subject(subject),
+            None => Self::Nobody { barred: answer.barred },
+        }
+    }
+}

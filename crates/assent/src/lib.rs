@@ -1,0 +1,3 @@
+//! The binary's parts: operator commands and the composition of services.
+
+pub mod contact_file;

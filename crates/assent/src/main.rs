@@ -1,0 +1,7 @@
+//! The binary. Everything is in the library, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    assent::main()
+}
