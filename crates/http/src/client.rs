@@ -30,7 +30,6 @@ pub fn http_client(
 }
 
 /// The builder behind [`http_client`], for settings of one's own (a pool, a root certificate).
-#[must_use]
 pub fn builder(connect_timeout: Duration, call_timeout: Duration) -> reqwest::ClientBuilder {
     #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
     reqwest::Client::builder()
@@ -214,7 +213,6 @@ impl ServiceClient {
 
     /// A request with bearer and trace context, for what [`Self::get`] and [`Self::post`] don't
     /// cover.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(AUTHORIZATION, self.bearer.clone());
