@@ -17,6 +17,9 @@ struct Hold {
     retry_at: Duration,
     /// The last pass that met the row.
     met_in_pass: u64,
+    /// The row has gone through. Its key stays shut until the next pass, since this one has already
+    /// left rows of it out.
+    freed: bool,
 }
 
 /// The held keys. Times are counted from any fixed moment.
@@ -43,10 +46,18 @@ impl Holds {
         self.by_key.len()
     }
 
+    /// To be called before each pass.
+    pub(super) fn begin_pass(&mut self) {
+        self.by_key.retain(|_, hold| !hold.freed);
+    }
+
     /// Whether `record`, met in `pass`, may be sent.
     pub(super) fn lets_pass(&mut self, record: &OutboxRecord, pass: u64, now: Duration) -> bool {
         let key = (Arc::clone(&record.topic), record.key);
         let Some(hold) = self.by_key.get_mut(&key) else { return true };
+        if hold.freed {
+            return false;
+        }
         if record.id == hold.id {
             hold.met_in_pass = pass;
             return now >= hold.retry_at;
@@ -71,7 +82,7 @@ impl Holds {
         match self.by_key.get_mut(&key) {
             Some(hold) if hold.id == record.id => {
                 if delivered {
-                    self.by_key.remove(&key);
+                    hold.freed = true;
                     return Fate::Delete;
                 }
                 hold.retry_at = retry_at;
@@ -81,7 +92,7 @@ impl Holds {
             Some(_) => Fate::Keep,
             None if delivered => Fate::Delete,
             None => {
-                let hold = Hold { id: record.id, retry_at, met_in_pass: pass };
+                let hold = Hold { id: record.id, retry_at, met_in_pass: pass, freed: false };
                 self.by_key.insert(key, hold);
                 Fate::Keep
             }
@@ -133,6 +144,9 @@ mod tests {
         assert!(holds.lets_pass(&record(1, 7), 2, RETRY));
         assert!(!holds.lets_pass(&record(2, 7), 2, RETRY));
         assert_eq!(holds.settle(&record(1, 7), true, 2, RETRY), Fate::Delete);
+        // Row 2 was left out of this pass, so row 3 must be too.
+        assert!(!holds.lets_pass(&record(3, 7), 2, RETRY));
+        holds.begin_pass();
         assert!(holds.lets_pass(&record(2, 7), 3, RETRY));
         assert!(holds.is_empty());
     }

@@ -142,6 +142,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
         for id in self.done.drain(..) {
             self.taken.remove(&id);
         }
+        self.holds.begin_pass();
         self.pass += 1;
         self.due = false;
         self.reading = true;
