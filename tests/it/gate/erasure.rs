@@ -1,0 +1,181 @@
+//! The consent service as a participant of an erasure: fence, delete, sweep, and answers that
+//! arrive. The saga here is a socket that writes down what it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::{Received, Subscriber};
+use assent_consent::erasure::{Commands, Participant};
+use assent_contracts::api::consent::StopKind;
+use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
+use assent_contracts::topics::ERASURE_COMMANDS;
+use assent_http::ServiceClient;
+use assent_runtime::{Clock, Lifecycle, SystemClock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use super::world::{LEASE, World, code, world};
+
+/// Answers heard: each with the moment it came.
+type Answers = mpsc::UnboundedReceiver<(Duration, Ack)>;
+
+async fn saga(refuse_first: bool) -> (ServiceClient, Answers) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client =
+        ServiceClient::new(&format!("http://{}", listener.local_addr().unwrap()), &"t".into());
+    let (tell, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut refuse = refuse_first;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let body = request_body(&mut stream).await;
+            let status = if refuse { "503 Service Unavailable" } else { "200 OK" };
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if !std::mem::take(&mut refuse) {
+                let _ = tell.send((SystemClock.boottime(), serde_json::from_slice(&body).unwrap()));
+            }
+        }
+    });
+    (client.unwrap(), heard)
+}
+
+async fn request_body(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest);
+            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
+            if request.len() >= head.len() + 4 + length {
+                return request.split_off(head.len() + 4);
+            }
+        }
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert!(read > 0, "the request ended early");
+        request.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// The participant, and a way to command it.
+struct Erasure<'a> {
+    world: &'a World,
+    commands: Commands,
+    subject: Uuid,
+    request_id: Uuid,
+    answers: Answers,
+}
+
+impl<'a> Erasure<'a> {
+    async fn of(world: &'a World, subject: Uuid, refuse_first: bool) -> Self {
+        let (client, answers) = saga(refuse_first).await;
+        let heard = Arc::new(Notify::new());
+        let participant = Participant {
+            store: world.store.clone(),
+            clock: Arc::clone(&world.clock),
+            ids: Arc::clone(&world.ids),
+            terms: world.terms,
+            saga: client,
+            consumers: Vec::new(),
+            topics: Vec::new(),
+            topic_prefix: "t.".to_owned(),
+            heard: Arc::clone(&heard),
+        };
+        tokio::spawn(participant.run(Lifecycle::new().stopping()));
+        let commands = Commands { clock: Arc::clone(&world.clock), heard };
+        Self { world, commands, subject, request_id: world.ids.v7(), answers }
+    }
+
+    async fn command(&mut self, command_id: Uuid, step: Step) -> (Duration, Ack) {
+        let command = Command {
+            command_id,
+            request_id: self.request_id,
+            subject_id: self.subject,
+            step,
+            participants: vec!["consent".to_owned(), "vault".to_owned()],
+            barrier: Positions::new(),
+            at: self.world.clock.now(),
+        };
+        let message = Received {
+            topic: ERASURE_COMMANDS,
+            ..self.world.vault_event(self.subject, COMMAND, &command)
+        };
+        let mut transaction = self.world.pool.begin().await.unwrap();
+        self.commands.apply(&mut transaction, &[message]).await.unwrap();
+        transaction.commit().await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(20), self.answers.recv());
+        answer.await.expect("an answer within 20 s").unwrap()
+    }
+
+    async fn step(&mut self, step: Step) -> Ack {
+        self.command(self.world.ids.v7(), step).await.1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_fence_nothing_is_recorded_or_permitted_and_its_answer_has_settled() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    let mut erasure = Erasure::of(&world, subject, false).await;
+    let asked = SystemClock.boottime();
+    let command_id = world.ids.v7();
+    let (answered, ack) = erasure.command(command_id, Step::Fence).await;
+    assert!(answered - asked >= LEASE, "a fence is answered one lease after its commit");
+    assert_eq!(ack.evidence.counts["fences"], 1);
+    assert_eq!(world.reasons(subject, &[1]).await, ["erased"]);
+    for refused in [world.prove(subject).await, world.withdraw(subject, None).await] {
+        assert_eq!(code(&refused.unwrap_err()), "subject_erased");
+    }
+    // A late event of the vault links nothing; whoever is imported with the number stays out.
+    world.link(subject, &[2]).await;
+    let newcomer = world.person(&[1]).await;
+    assert!(world.reasons(newcomer, &[1]).await.contains(&"erased".to_owned()));
+    assert_eq!(code(&world.prove(newcomer).await.unwrap_err()), "consent_not_allowed");
+
+    // The repeat is answered alike, and waits like the first.
+    let asked = SystemClock.boottime();
+    let (answered, again) = erasure.command(command_id, Step::Fence).await;
+    assert!(answered - asked >= LEASE);
+    assert_eq!(again, ack);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_leaves_nothing_that_a_sweep_would_find_and_the_saga_hears_of_it_at_last() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    world.stop(&[1], StopKind::Stopped).await;
+    let mut erasure = Erasure::of(&world, subject, true).await;
+    erasure.step(Step::Fence).await;
+    let found = erasure.step(Step::Sweep).await.evidence.counts;
+    assert_eq!((found["links"], found["events"]), (1, 2), "a sweep without a delete finds her");
+    let deleted = erasure.step(Step::Delete).await.evidence;
+    assert_eq!(deleted.counts["links"], 1);
+    let swept = erasure.step(Step::Sweep).await.evidence;
+    assert!(swept.counts.values().all(|count| *count == 0), "{:?}", swept.counts);
+
+    // Her stream goes on where it was: what is published stays gapless.
+    let events = world.store.load(subject, 0, 10).await.unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].version, events[0].event_type.as_str()), (3, "assent.consent.erased.v1"));
+    assert_eq!(code(&world.prove(subject).await.unwrap_err()), "subject_erased");
+}
+
+/// G6: her own act opens a new relation, under a new id, with nothing carried over.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_her_own_act_opens_a_new_relation_under_a_new_id() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    let mut erasure = Erasure::of(&world, subject, false).await;
+    for step in [Step::Fence, Step::Delete, Step::Sweep] {
+        erasure.step(step).await;
+    }
+    let again = world.person(&[1]).await;
+    assert_eq!(world.reasons(again, &[1]).await, ["erased", "no_consent"]);
+    world.opt_in(again, &[1]).await.unwrap();
+    assert_eq!(world.reasons(again, &[1]).await, ["consent_given"]);
+    assert_eq!(code(&world.opt_in(subject, &[1]).await.unwrap_err()), "subject_erased");
+}
