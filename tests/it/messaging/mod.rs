@@ -1,0 +1,6 @@
+//! The messaging service against real Postgres, with stand-ins for its neighbours: what it guarantees
+//! on its own, with each fault injected and shown to have happened.
+
+mod sending;
+mod stand_ins;
+mod stops;

@@ -1,0 +1,530 @@
+//! A messaging service in this process, and stand-ins for the consent service, the vault and the
+//! provider that record what they are asked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assent_bus::BusConfig;
+use assent_contracts::SubjectId;
+use assent_http::Keys;
+use assent_messaging::config::{Config, Sending, WhatsApp};
+use assent_messaging::domain::stop::Words;
+use assent_messaging::{Messaging, build, migrate, run};
+use assent_runtime::{Clock as _, Health, Ids as _, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_sealing::{AddressIndex, FileKek, IndexKeys};
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use uuid::Uuid;
+
+use crate::harness;
+
+const TOKEN: &str = "messaging-test-token";
+const SECRET: &str = "app secret";
+
+/// The phone number of the `n`th person.
+pub fn phone(n: usize) -> String {
+    format!("+336123{n:05}")
+}
+
+/// The consent service and the vault, as far as messaging sees them.
+#[derive(Clone)]
+pub struct Neighbours {
+    state: Arc<NeighboursState>,
+    /// Where they listen.
+    pub address: SocketAddr,
+}
+
+struct NeighboursState {
+    index: AddressIndex,
+    people: Mutex<HashMap<SubjectId, String>>,
+    stops: Mutex<Vec<Value>>,
+    grants: Mutex<Vec<Value>>,
+    asks: Mutex<usize>,
+    refuses_stops: AtomicBool,
+    denies: Mutex<Option<String>>,
+}
+
+impl Neighbours {
+    /// Stand-ins on `listener`.
+    pub fn serve(listener: TcpListener, index: AddressIndex) -> Self {
+        let state = Arc::new(NeighboursState {
+            index,
+            people: Mutex::default(),
+            stops: Mutex::default(),
+            grants: Mutex::default(),
+            asks: Mutex::default(),
+            refuses_stops: AtomicBool::new(false),
+            denies: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/v1/addresses/resolve", post(resolve))
+            .route("/v1/keys/lease", post(lease))
+            .route("/v1/subjects/lookup", post(lookup))
+            .route("/v1/subjects/import", post(import))
+            .route("/v1/permits", post(permits))
+            .route("/v1/gate/stops", post(stops))
+            .route("/v1/consents/grant", post(grant))
+            .with_state(Arc::clone(&state));
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router).into_future());
+        Self { state, address }
+    }
+
+    /// Makes the `n`th person known.
+    pub fn person(&self, n: usize) -> SubjectId {
+        let subject = SystemIds.v4();
+        self.state.people.lock().unwrap().insert(subject, phone(n));
+        subject
+    }
+
+    /// From now on the consent service answers stops with an error.
+    pub fn refuse_stops(&self, refuses: bool) {
+        self.state.refuses_stops.store(refuses, Ordering::SeqCst);
+    }
+
+    /// From now on permits are denied for this reason.
+    pub fn deny(&self, reason: Option<&str>) {
+        *self.state.denies.lock().unwrap() = reason.map(str::to_owned);
+    }
+
+    /// The stops that arrived.
+    pub fn stops(&self) -> Vec<Value> {
+        self.state.stops.lock().unwrap().clone()
+    }
+
+    /// The grants that arrived.
+    pub fn grants(&self) -> Vec<Value> {
+        self.state.grants.lock().unwrap().clone()
+    }
+
+    /// How many permits were asked for.
+    pub fn asks(&self) -> usize {
+        *self.state.asks.lock().unwrap()
+    }
+}
+
+type Shared = State<Arc<NeighboursState>>;
+
+fn list<'a>(body: &'a Value, key: &str) -> &'a [Value] {
+    body[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn id(value: &Value) -> Uuid {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let people = state.people.lock().unwrap();
+    let address = |subject: &Value| {
+        people.get(&id(subject)).map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
+    };
+    let addresses: Vec<_> = list(&body, "subjects").iter().map(address).collect();
+    axum::Json(json!({"addresses": addresses}))
+}
+
+async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let people = state.people.lock().unwrap();
+    let key = |subject: &Value| {
+        let subject = id(subject);
+        let mut bytes = [7; 32];
+        bytes[..16].copy_from_slice(subject.as_bytes());
+        people.contains_key(&subject).then(|| STANDARD_NO_PAD.encode(bytes))
+    };
+    let keys: Vec<_> = list(&body, "subjects").iter().map(key).collect();
+    axum::Json(json!({"keys": keys}))
+}
+
+async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let people = state.people.lock().unwrap();
+    let found = people.iter().find(|(_, phone)| {
+        let tokens = json!(state.index.tokens(phone));
+        list(&body, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
+    });
+    axum::Json(json!({"subject_id": found.map(|(subject, _)| subject)}))
+}
+
+async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    assert_eq!(body["origin"], "subject");
+    let mut people = state.people.lock().unwrap();
+    let phone = body["rows"][0]["phone"].as_str().unwrap();
+    let known = people.iter().find(|(_, known)| *known == phone).map(|(subject, _)| *subject);
+    let outcome = match known {
+        Some(subject) => json!({"outcome": "existing", "subject_id": subject}),
+        None => {
+            let subject = SystemIds.v4();
+            people.insert(subject, phone.to_owned());
+            json!({"outcome": "created", "subject_id": subject})
+        }
+    };
+    axum::Json(json!({"outcomes": [outcome]}))
+}
+
+async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let denies = state.denies.lock().unwrap().clone();
+    let permit = |ask: &Value| {
+        let (verdict, reasons) = match &denies {
+            None => ("allow", vec!["consent_given"]),
+            Some(reason) => ("deny", vec![reason.as_str()]),
+        };
+        json!({"permit_id": SystemIds.v7(), "message_id": ask["message_id"], "verdict": verdict,
+            "reasons": reasons, "evidence": [], "rules": "test-1", "as_of": SystemClock.now()})
+    };
+    *state.asks.lock().unwrap() += list(&body, "asks").len();
+    let permits: Vec<_> = list(&body, "asks").iter().map(permit).collect();
+    axum::Json(json!({"permits": permits}))
+}
+
+async fn stops(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if state.refuses_stops.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let people = state.people.lock().unwrap();
+    let stops = list(&body, "stops");
+    let subjects = |stop: &Value| -> Vec<SubjectId> {
+        let has = |phone: &String| {
+            let tokens = json!(state.index.tokens(phone));
+            list(stop, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
+        };
+        people.iter().filter(|(_, phone)| has(phone)).map(|(subject, _)| *subject).collect()
+    };
+    let answer = json!({"recorded": stops.len(), "subjects": stops.iter().map(subjects).collect::<Vec<_>>()});
+    state.stops.lock().unwrap().extend(stops.iter().cloned());
+    Ok(axum::Json(answer))
+}
+
+async fn grant(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.grants.lock().unwrap().push(body.0.clone());
+    axum::Json(json!({"subject_id": body["subject_id"], "events": [], "version": 1}))
+}
+
+/// What the provider does with a call whose body has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Accepts it.
+    Accepts,
+    /// Drops the connection without an answer.
+    HangsUp,
+    /// Refuses it with this code.
+    Refuses(i64),
+}
+
+/// The provider, down to the bytes: one connection per call, as messaging makes them.
+#[derive(Clone)]
+pub struct Provider {
+    state: Arc<ProviderState>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+struct ProviderState {
+    manner: Mutex<Manner>,
+    bodies: Mutex<Vec<Value>>,
+    empty: Mutex<usize>,
+}
+
+impl Provider {
+    /// A provider that accepts connections at once.
+    pub async fn serve() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener)
+    }
+
+    /// A provider to which nobody can connect before the returned connections are dropped and it
+    /// begins: its queue of unaccepted connections is full, so SYNs are dropped.
+    pub async fn unreachable() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut fillers = Vec::new();
+        // The queue holds backlog + 1; the connection after that hangs.
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            fillers.push(stream);
+        }
+        (listener, fillers)
+    }
+
+    /// A provider on this listener.
+    pub fn on(listener: TcpListener) -> Self {
+        let state = Arc::new(ProviderState {
+            manner: Mutex::new(Manner::Accepts),
+            bodies: Mutex::default(),
+            empty: Mutex::default(),
+        });
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(Arc::clone(&shared), stream));
+            }
+        });
+        Self { state, address }
+    }
+
+    /// Changes its manner.
+    pub fn manner(&self, manner: Manner) {
+        *self.state.manner.lock().unwrap() = manner;
+    }
+
+    /// The bodies that arrived whole.
+    pub fn bodies(&self) -> Vec<Value> {
+        self.state.bodies.lock().unwrap().clone()
+    }
+
+    /// How many connections ended without a byte of a body.
+    pub fn without_body(&self) -> usize {
+        *self.state.empty.lock().unwrap()
+    }
+}
+
+async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
+    let mut bytes = Vec::new();
+    let (head, length) = loop {
+        let mut buffer = [0; 4096];
+        let read = stream.read(&mut buffer).await.unwrap_or(0);
+        bytes.extend_from_slice(&buffer[..read]);
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        match end {
+            Some(end) => {
+                let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+                let length = head.split("content-length: ").nth(1).unwrap();
+                let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                if bytes.len() >= end + length {
+                    break (end, length);
+                }
+                if read == 0 {
+                    assert_eq!(bytes.len(), end, "a body never stops in the middle");
+                }
+            }
+            None if read == 0 => {}
+            None => continue,
+        }
+        if read == 0 {
+            *state.empty.lock().unwrap() += 1;
+            return;
+        }
+    };
+    let body: Value = serde_json::from_slice(&bytes[head..head + length]).unwrap();
+    let wamid = format!("wamid.{}", body["biz_opaque_callback_data"].as_str().unwrap());
+    state.bodies.lock().unwrap().push(body);
+    let (status, answer) = match *state.manner.lock().unwrap() {
+        Manner::Accepts => ("200 OK", json!({"messages": [{"id": wamid}]})),
+        Manner::Refuses(code) => ("400 Bad Request", json!({"error": {"code": code}})),
+        Manner::HangsUp => return,
+    };
+    let answer = answer.to_string();
+    let response = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    );
+    let _ = stream.write_all(response.as_bytes()).await;
+}
+
+/// What a test may change of the configuration.
+pub struct Setup {
+    /// Where consent and vault listen.
+    pub neighbours: SocketAddr,
+    /// Where the provider listens.
+    pub provider: SocketAddr,
+    /// The lease.
+    pub lease: Duration,
+    /// How long the gate is waited for.
+    pub patience: Duration,
+    /// How long a claim lasts.
+    pub claim: Duration,
+}
+
+impl Setup {
+    /// A second of lease, short patience.
+    pub fn new(neighbours: SocketAddr, provider: SocketAddr) -> Self {
+        Self {
+            neighbours,
+            provider,
+            lease: Duration::from_secs(1),
+            patience: Duration::from_secs(20),
+            claim: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Databases and keys of one messaging service; several replicas may run on them.
+pub struct Home {
+    database_url: String,
+    keys_database_url: String,
+    folder: std::path::PathBuf,
+    /// The address index, as the vault has it too.
+    pub index: AddressIndex,
+}
+
+impl Home {
+    /// Empty databases, fresh keys.
+    pub async fn new() -> Self {
+        let folder = std::env::temp_dir().join(harness::unique("assent_messaging"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        FileKek::generate(&folder.join("kek"), &SystemIds).unwrap();
+        let keys = IndexKeys::generate(&SystemIds);
+        keys.write_address_only(&folder.join("index.toml")).unwrap();
+        Self {
+            database_url: harness::database_url("messaging").await,
+            keys_database_url: harness::database_url("messaging_keys").await,
+            folder,
+            index: keys.addresses(),
+        }
+    }
+
+    fn config(&self, setup: &Setup) -> Config {
+        let neighbours = format!("http://{}", setup.neighbours);
+        let scopes = ["messages:read", "messages:write"];
+        Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ops_listen: "127.0.0.1:0".parse().unwrap(),
+            database_url: self.database_url.clone().into(),
+            database_connections: 8,
+            keys_database_url: self.keys_database_url.clone().into(),
+            kek_file: self.folder.join("kek"),
+            index_keys_file: self.folder.join("index.toml"),
+            idempotency_secret: "secret".into(),
+            bus: BusConfig::new("127.0.0.1:1", "none."),
+            keys: Arc::new(
+                Keys::parse(&assent_http::auth::key_entry("test", TOKEN, &scopes)).unwrap(),
+            ),
+            terms: LeaseTerms { length: setup.lease, ..LeaseTerms::default() },
+            controller: "Boulangerie Exemple SARL".to_owned(),
+            consent_url: neighbours.clone(),
+            vault_url: neighbours.clone(),
+            erasure_url: neighbours,
+            token: "services".into(),
+            whatsapp: WhatsApp {
+                base_url: format!("http://{}", setup.provider),
+                version: "v26.0".to_owned(),
+                phone_number_id: "106540352242922".to_owned(),
+                access_token: "access".into(),
+                app_secret: SECRET.into(),
+                verify_token: "verify".into(),
+                timeout: Duration::from_secs(5),
+            },
+            sending: Sending {
+                per_second: 2_000,
+                gate_patience: setup.patience,
+                claim: setup.claim,
+                ..Sending::default()
+            },
+            words: Words::standard(),
+            start_purpose: "marketing".to_owned(),
+            stop_confirmation: "You will get no more messages.".to_owned(),
+        }
+    }
+
+    /// A running replica.
+    pub async fn start(&self, setup: &Setup) -> Replica {
+        let config = self.config(setup);
+        migrate(&config).await.unwrap();
+        let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let lifecycle = Lifecycle::new();
+        run(&messaging, listener, &Health::new(), &lifecycle);
+        let http =
+            assent_http::client::http_client(Duration::from_secs(1), Duration::from_secs(30))
+                .unwrap();
+        Replica { messaging, base, http, lifecycle }
+    }
+}
+
+/// A running messaging service.
+pub struct Replica {
+    /// Its inside, for looking into the database.
+    pub messaging: Messaging,
+    base: String,
+    http: reqwest::Client,
+    lifecycle: Lifecycle,
+}
+
+impl Replica {
+    /// Asks for the message `hello` to a person and gives its id.
+    pub async fn send(&self, subject: SubjectId) -> Uuid {
+        let body = json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
+            "template": "hello", "parameters": ["Ada"]});
+        let request = self.http.post(format!("{}/v1/messages", self.base)).bearer_auth(TOKEN);
+        let response = request.json(&body).send().await.unwrap();
+        assert_eq!(response.status(), 202);
+        id(&response.json::<Value>().await.unwrap()["message_id"])
+    }
+
+    /// The message once it is settled, or after 20 seconds.
+    pub async fn settled(&self, message: Uuid) -> Value {
+        self.look(message, 20_000).await
+    }
+
+    /// The message, waiting at most so long.
+    pub async fn look(&self, message: Uuid, wait_ms: u64) -> Value {
+        let url = format!("{}/v1/messages/{message}?wait_ms={wait_ms}", self.base);
+        self.http.get(url).bearer_auth(TOKEN).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Delivers a webhook whose one value is this, signed, and gives the status.
+    pub async fn webhook(&self, value: Value) -> u16 {
+        let body = json!({"object": "whatsapp_business_account", "entry": [{"id": "1",
+            "changes": [{"field": "messages", "value": value}]}]});
+        self.raw_webhook(&body.to_string(), SECRET).await
+    }
+
+    /// Delivers these bytes, signed with this secret.
+    pub async fn raw_webhook(&self, body: &str, secret: &str) -> u16 {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let request = self
+            .http
+            .post(format!("{}/webhooks/whatsapp", self.base))
+            .header("x-hub-signature-256", format!("sha256={hex}"))
+            .body(body.to_owned());
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// A text message from the `n`th person.
+    pub async fn hears(&self, n: usize, text: &str) -> u16 {
+        let wamid = format!("wamid.{}", SystemIds.v4());
+        let from = phone(n).trim_start_matches('+').to_owned();
+        let message = json!({"from": from, "id": wamid, "type": "text", "text": {"body": text}});
+        self.webhook(json!({"messages": [message]})).await
+    }
+
+    /// The one number that a query gives.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(self.messaging.store.pool()).await.unwrap()
+    }
+
+    /// Stops it softly.
+    pub async fn stop(self) {
+        assert!(self.lifecycle.stop_and_wait(Duration::from_secs(10)).await);
+    }
+}
+
+/// Waits until a condition holds, at most 20 seconds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = SystemClock.boottime() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(SystemClock.boottime() < give_up, "{what}: not within 20 seconds");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

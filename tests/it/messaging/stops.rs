@@ -1,0 +1,196 @@
+//! Stops: heard at the door whatever is down, held until the consent service holds them.
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::stand_ins::{Home, Manner, Neighbours, Provider, Setup, phone, until};
+
+async fn neighbours(home: &Home) -> Neighbours {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Neighbours::serve(listener, home.index.clone())
+}
+
+const PENDING: &str = "SELECT count(*) FROM declarations WHERE settled_at IS NULL";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g9_a_stop_is_taken_with_consent_and_vault_down_and_arrives_when_they_are_back() {
+    let home = Home::new().await;
+    let provider = Provider::serve().await;
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let replica = home.start(&Setup::new(address, provider.address)).await;
+    assert_eq!(replica.hears(1, "STOP").await, 200);
+    assert_eq!(replica.count(PENDING).await, 1);
+    assert_eq!(replica.count("SELECT count(*) FROM webhook_bodies").await, 1);
+    // A stranger's stop, known by user id only, holds too.
+    let stop = json!({"from_user_id": "FR.abc", "id": "wamid.s", "type": "button",
+        "button": {"payload": "x", "text": "Stop promotions"}});
+    assert_eq!(replica.webhook(json!({"messages": [stop]})).await, 200);
+    assert_eq!(replica.count(PENDING).await, 2);
+
+    let neighbours =
+        Neighbours::serve(TcpListener::bind(address).await.unwrap(), home.index.clone());
+    until("both stops arrive", async || neighbours.stops().len() == 2).await;
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    let tokens: Vec<_> = neighbours.stops().iter().map(|stop| stop["addresses"].clone()).collect();
+    assert!(tokens.contains(&json!(home.index.tokens(&phone(1)))));
+    assert!(tokens.contains(&json!(home.index.tokens("FR.abc"))));
+    let heard = "SELECT count(*) FROM eventstore.events
+        WHERE event_type = 'assent.messaging.stop_heard.v1'";
+    assert_eq!(replica.count(heard).await, 2);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_an_unforwarded_stop_blocks_although_the_gate_still_allows() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    neighbours.refuse_stops(true);
+    assert_eq!(replica.hears(1, "Arrêt !").await, 200);
+    let message = replica.send(subject).await;
+    let view = replica.settled(message).await;
+    assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["stopped"])));
+    assert!(provider.bodies().is_empty());
+
+    // Back again: it is settled, and the one confirmation goes out.
+    neighbours.refuse_stops(false);
+    until("the confirmation", async || provider.bodies().len() == 1).await;
+    assert_eq!(provider.bodies()[0]["text"]["body"], "You will get no more messages.");
+    assert_eq!(replica.count(PENDING).await, 0);
+    assert_eq!(replica.hears(1, "stop").await, 200);
+    until("the second stop", async || neighbours.stops().len() == 2).await;
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    let confirmations = "SELECT count(*) FROM intents WHERE purpose = 'stop_confirmation'";
+    assert_eq!(replica.count(confirmations).await, 1, "one confirmation a day");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_webhook_declares_nothing_anew() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let stop = json!({"messages": [{"from": "33612300001", "id": "wamid.same", "type": "text",
+        "text": {"body": "stop"}}]});
+    for _ in 0..3 {
+        assert_eq!(replica.webhook(stop.clone()).await, 200);
+    }
+    assert_eq!(replica.count("SELECT count(*) FROM declarations").await, 1);
+    until("processed", async || {
+        replica.count("SELECT count(*) FROM webhook_bodies").await == 0
+    })
+    .await;
+    assert_eq!(replica.count("SELECT count(*) FROM inbound_messages").await, 1);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_providers_opt_out_error_is_a_stop() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    provider.manner(Manner::Refuses(131_050));
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let message = replica.send(neighbours.person(1)).await;
+    let view = replica.settled(message).await;
+    assert_eq!((&view["state"], &view["provider_code"]), (&json!("failed"), &json!(131_050)));
+    until("the stop arrives", async || neighbours.stops().len() == 1).await;
+    assert_eq!(neighbours.stops()[0]["addresses"], json!(home.index.tokens(&phone(1))));
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_by_a_stranger_makes_her_known_and_grants() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    assert_eq!(replica.hears(5, "START").await, 200);
+    until("the grant", async || neighbours.grants().len() == 1).await;
+    let grant = &neighbours.grants()[0];
+    assert_eq!((&grant["actor"], &grant["method"]), (&json!("subject"), &json!("whatsapp_message")));
+    assert_eq!(grant["addresses"], json!(home.index.tokens(&phone(5))));
+    until("settled, its number gone", async || {
+        replica.count("SELECT count(*) FROM declarations WHERE settled_at IS NULL OR phone IS NOT NULL").await == 0
+    })
+    .await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_never_lifts_a_stop_that_was_heard_after_it() {
+    let home = Home::new().await;
+    let provider = Provider::serve().await;
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let replica = home.start(&Setup::new(address, provider.address)).await;
+    // Nothing can be forwarded yet: start, then stop.
+    assert_eq!(replica.hears(1, "start").await, 200);
+    assert_eq!(replica.hears(1, "stop").await, 200);
+    let neighbours =
+        Neighbours::serve(TcpListener::bind(address).await.unwrap(), home.index.clone());
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    assert_eq!(neighbours.stops().len(), 1);
+    assert!(neighbours.grants().is_empty());
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_webhook_leaves_no_trace_and_a_broken_one_is_kept() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    assert_eq!(replica.raw_webhook("{\"entry\":[]}", "another secret").await, 401);
+    assert_eq!(replica.count("SELECT count(*) FROM webhook_bodies").await, 0);
+    assert_eq!(replica.raw_webhook("no json", "app secret").await, 200);
+    until("parked", async || {
+        replica.count("SELECT count(*) FROM webhook_bodies WHERE parked IS NOT NULL").await == 1
+    })
+    .await;
+    replica.stop().await;
+}
+
+/// What is at rest: no column of any table holds a number, a word or a provider's id in plain.
+#[tokio::test(flavor = "multi_thread")]
+async fn g5_nothing_that_identifies_is_stored_in_plain() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let message = replica.send(neighbours.person(1)).await;
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    let inbound = json!({"from": "33612300001", "id": "wamid.HBgLMzM2MTIzMDAwMDE", "type": "text",
+        "text": {"body": "canary words"}});
+    replica.webhook(json!({"messages": [inbound]})).await;
+    until("processed", async || {
+        replica.count("SELECT count(*) FROM inbound_messages").await == 1
+    })
+    .await;
+    replica.hears(1, "START").await;
+    until("granted", async || neighbours.grants().len() == 1).await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+         WHERE schemaname IN ('public', 'eventstore')",
+    )
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    for table in tables {
+        for canary in ["33612300001", "canary words", "Ada", "HBgLMzM2MTIzMDAwMDE"] {
+            let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let query = format!(
+                "SELECT count(*) FROM {table} AS t WHERE position($1 in t::text) + position($2 in t::text) > 0"
+            );
+            let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+                .bind(canary)
+                .bind(hex)
+                .fetch_one(replica.messaging.store.pool())
+                .await
+                .unwrap();
+            assert_eq!(found, 0, "{canary} in {table}");
+        }
+    }
+    replica.stop().await;
+}
