@@ -16,6 +16,7 @@ use crate::config::BusConfig;
 use crate::topic_id;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a topic is not as it must be, or couldn't be asked for.
 #[derive(Debug, Error)]
@@ -81,9 +82,23 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
     }
     let topics = topics.to_vec();
     blocking(config, move |config, client| {
-        topics.iter().try_for_each(|topic| check(config, client, topic))
+        topics.iter().try_for_each(|topic| check_new(config, client, topic))
     })
     .await
+}
+
+/// A topic that was just made takes a moment until every broker knows it.
+fn check_new(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+    let mut patience = TIMEOUT;
+    loop {
+        match check(config, client, topic) {
+            Err(TopicError::Missing(_)) if !patience.is_zero() => {
+                std::thread::sleep(PAUSE);
+                patience = patience.saturating_sub(PAUSE);
+            }
+            checked => return checked,
+        }
+    }
 }
 
 /// The end of each partition: the offset that the next message will have. A barrier waits until

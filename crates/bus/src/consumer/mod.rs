@@ -107,7 +107,10 @@ pub enum ConsumerError {
 impl ConsumerError {
     /// Whether trying again may help.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::Topic(TopicError::Kafka(_)))
+        matches!(
+            self,
+            Self::Database(_) | Self::Topic(TopicError::Kafka(_) | TopicError::Missing(_))
+        )
     }
 }
 
