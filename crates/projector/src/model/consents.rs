@@ -1,0 +1,286 @@
+//! Consents: per person one line for each purpose and channel that she ever spoke about. Slightly
+//! old by nature: audiences are computed on it, sends are decided by the gate.
+
+use std::collections::HashMap;
+
+use assent_bus::Received;
+use assent_contracts::consent::{
+    ERASED, EXPIRED, Expired, GRANTED, Granted, REFUSED, Refused, State, WITHDRAWN, Withdrawn,
+};
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Event, Malformed, Model, Schema, json};
+
+const EVERY: &str = "*";
+
+/// The read model of consents.
+pub struct Consents;
+
+/// What a person said. Keys that are no person (a purpose) have no lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The key.
+    pub subject_id: Uuid,
+    /// The last sequence folded in.
+    pub sequence: i64,
+    /// Her lines, sorted by purpose and channel.
+    pub consents: Vec<Line>,
+    /// Time of the last event folded in.
+    pub updated_at: Timestamp,
+}
+
+/// What a person said about one purpose on one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Line {
+    /// The purpose; `*` for a withdrawal from every one.
+    pub purpose: String,
+    /// The channel; `*` for every one.
+    pub channel: String,
+    /// `given`, `refused`, `withdrawn` or `expired`.
+    #[schema(value_type = String)]
+    pub state: State,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// The event that it rests on.
+    pub event_id: Uuid,
+    /// Version of the notice that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_version: Option<u32>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub valid_until: Option<Timestamp>,
+}
+
+impl Row {
+    /// Sets the line of this purpose and channel.
+    fn set(&mut self, line: Line) {
+        let place = self.consents.binary_search_by(|other| {
+            (&*other.purpose, &*other.channel).cmp(&(&*line.purpose, &*line.channel))
+        });
+        match place {
+            Ok(index) => self.consents[index] = line,
+            Err(index) => self.consents.insert(index, line),
+        }
+    }
+
+    /// A no reaches every line within its scope and stays on record for scopes never spoken of.
+    fn end(&mut self, event: &Event<'_>, scope: (&str, &str), state: State, since: Timestamp) {
+        let (purpose, channel) = scope;
+        let covers = |line: &Line| {
+            (purpose == EVERY || purpose == line.purpose)
+                && (channel == EVERY || channel == line.channel)
+        };
+        for line in self.consents.iter_mut().filter(|line| covers(line)) {
+            line.state = state;
+            line.since = since;
+            line.event_id = event.id;
+            line.valid_until = None;
+        }
+        if !self.consents.iter().any(|line| (&*line.purpose, &*line.channel) == scope) {
+            self.set(Line {
+                purpose: purpose.to_owned(),
+                channel: channel.to_owned(),
+                state,
+                since,
+                event_id: event.id,
+                notice_version: None,
+                valid_until: None,
+            });
+        }
+    }
+}
+
+impl Model for Consents {
+    type Row = Row;
+
+    fn empty(key: Uuid) -> Row {
+        let updated_at = Timestamp::UNIX_EPOCH;
+        Row { subject_id: key, sequence: 0, consents: Vec::new(), updated_at }
+    }
+
+    fn sequence(row: &Row) -> i64 {
+        row.sequence
+    }
+
+    fn advance(row: &mut Row, sequence: i64) {
+        row.sequence = sequence;
+    }
+
+    fn fold(row: &mut Row, event: &Event<'_>) -> Result<(), Malformed> {
+        match &*event.event_type {
+            GRANTED => {
+                let data: Granted = event.read()?;
+                row.set(Line {
+                    purpose: data.purpose,
+                    channel: data.channel,
+                    state: State::Given,
+                    since: data.at,
+                    event_id: event.id,
+                    notice_version: Some(data.notice_version),
+                    valid_until: data.valid_until,
+                });
+            }
+            REFUSED => {
+                let data: Refused = event.read()?;
+                row.end(event, (&data.purpose, &data.channel), State::Refused, data.at);
+            }
+            WITHDRAWN => {
+                let data: Withdrawn = event.read()?;
+                row.end(event, (&data.purpose, &data.channel), State::Withdrawn, data.at);
+            }
+            EXPIRED => {
+                let data: Expired = event.read()?;
+                let line = row
+                    .consents
+                    .iter_mut()
+                    .find(|line| line.purpose == data.purpose && line.channel == data.channel);
+                if let Some(line) = line {
+                    line.state = State::Expired;
+                    line.since = data.at;
+                    line.event_id = event.id;
+                }
+            }
+            ERASED => row.consents.clear(),
+            _ => {}
+        }
+        row.updated_at = event.time;
+        Ok(())
+    }
+
+    async fn load(
+        conn: &mut PgConnection,
+        schema: Schema,
+        keys: &[Uuid],
+        _events: &[&Received],
+    ) -> Result<HashMap<Uuid, Row>, sqlx::Error> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT subject_id, sequence, consents, updated_at
+             FROM {}.consents WHERE subject_id = ANY($1)",
+            schema.name()
+        )))
+        .bind(keys)
+        .fetch_all(conn)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let Json(consents): Json<Vec<Line>> = row.try_get(2)?;
+                let row = Row {
+                    subject_id: row.try_get(0)?,
+                    sequence: row.try_get(1)?,
+                    consents,
+                    updated_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
+                };
+                Ok((row.subject_id, row))
+            })
+            .collect()
+    }
+
+    async fn store(
+        conn: &mut PgConnection,
+        schema: Schema,
+        rows: Vec<Row>,
+    ) -> Result<(), sqlx::Error> {
+        let count = rows.len();
+        let mut subjects = Vec::with_capacity(count);
+        let mut sequences = Vec::with_capacity(count);
+        let mut consents = Vec::with_capacity(count);
+        let mut updated = Vec::with_capacity(count);
+        for row in rows {
+            subjects.push(row.subject_id);
+            sequences.push(row.sequence);
+            consents.push(json(&row.consents)?);
+            updated.push(row.updated_at.to_sqlx());
+        }
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO {}.consents (subject_id, sequence, consents, updated_at)
+             SELECT s, q, c::jsonb, u
+             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[])
+                 AS t (s, q, c, u)
+             ON CONFLICT (subject_id) DO UPDATE SET
+                 sequence = excluded.sequence, consents = excluded.consents,
+                 updated_at = excluded.updated_at",
+            schema.name()
+        )))
+        .bind(subjects)
+        .bind(sequences)
+        .bind(consents)
+        .bind(updated)
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assent_contracts::consent::{Actor, Method};
+
+    use super::super::testing::{event, time};
+    use super::*;
+
+    fn granted(purpose: &str, at: i64) -> Granted {
+        Granted {
+            purpose: purpose.to_owned(),
+            channel: "whatsapp".to_owned(),
+            notice_hash: "h".to_owned(),
+            notice_version: 3,
+            actor: Actor::Subject,
+            method: Method::Api,
+            at: time(at),
+            valid_until: Some(time(100)),
+            evidence: None,
+        }
+    }
+
+    fn withdrawn(purpose: &str, channel: &str, at: i64) -> Withdrawn {
+        Withdrawn {
+            purpose: purpose.to_owned(),
+            channel: channel.to_owned(),
+            actor: Actor::Subject,
+            method: Method::WhatsappMessage,
+            at: time(at),
+            evidence: None,
+        }
+    }
+
+    fn states(row: &Row) -> Vec<(&str, State)> {
+        row.consents.iter().map(|line| (&*line.purpose, line.state)).collect()
+    }
+
+    #[test]
+    fn a_withdrawal_from_everything_ends_every_consent_that_was_given() {
+        let mut row = Consents::empty(Uuid::nil());
+        Consents::fold(&mut row, &event(1, GRANTED, &granted("news", 1))).unwrap();
+        Consents::fold(&mut row, &event(2, GRANTED, &granted("marketing", 2))).unwrap();
+        Consents::fold(&mut row, &event(3, WITHDRAWN, &withdrawn("*", "*", 3))).unwrap();
+        assert_eq!(
+            states(&row),
+            [("*", State::Withdrawn), ("marketing", State::Withdrawn), ("news", State::Withdrawn)]
+        );
+        Consents::fold(&mut row, &event(4, GRANTED, &granted("news", 4))).unwrap();
+        assert_eq!(states(&row)[2], ("news", State::Given));
+    }
+
+    #[test]
+    fn an_expiry_ends_what_expired_and_nothing_else() {
+        let mut row = Consents::empty(Uuid::nil());
+        Consents::fold(&mut row, &event(1, GRANTED, &granted("news", 1))).unwrap();
+        Consents::fold(&mut row, &event(2, GRANTED, &granted("marketing", 2))).unwrap();
+        let expired = Expired {
+            purpose: "news".to_owned(),
+            channel: "whatsapp".to_owned(),
+            valid_until: time(100),
+            at: time(101),
+        };
+        Consents::fold(&mut row, &event(3, EXPIRED, &expired)).unwrap();
+        assert_eq!(states(&row), [("marketing", State::Given), ("news", State::Expired)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! The service as a process runs it: configuration, migrations, start. It guarantees that nothing
+//! is served before the database answered once; listeners, signals and the operations port are
+//! the binary's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use assent_bus::parked::ParkedMessages;
+use assent_bus::{BusConfig, consumer};
+use assent_eventstore::connect;
+use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_runtime::{Clock, Health, Lifecycle, Settings, SystemClock};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::api::{self, App};
+use crate::erasure::{Commands, Participant};
+use crate::model::Projection;
+use crate::rebuild::Rebuilder;
+use crate::subscriber::Follower;
+
+/// What the service must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the operations port listens.
+    pub ops_listen: SocketAddr,
+    /// The service's database.
+    pub database_url: SecretString,
+    /// Connections to it.
+    pub database_connections: u32,
+    /// Kafka.
+    pub bus: BusConfig,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// The erasure service.
+    pub erasure_url: String,
+    /// What this service shows to others.
+    pub token: SecretString,
+}
+
+impl Config {
+    /// Reads `[projector]` and what it shares with others; what is wrong is recorded in the
+    /// settings, and then the answer is `None`.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Option<Self> {
+        let projector = settings.section("projector");
+        let services = settings.section("services");
+        let listen = projector.required("listen");
+        let ops_listen = projector.required("ops_listen");
+        let database_url = projector.secret("database_url");
+        let database_connections = projector.default("database_connections", 12);
+        let bus = BusConfig::read(settings);
+        let keys = Keys::read(settings);
+        let erasure_url = services.required("erasure_url");
+        let token = services.secret("token");
+        Some(Self {
+            listen: listen?,
+            ops_listen: ops_listen?,
+            database_url: database_url?,
+            database_connections,
+            bus: bus?,
+            keys: keys?,
+            erasure_url: erasure_url?,
+            token: token?,
+        })
+    }
+}
+
+/// The service can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error("the database of the projector: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Migrations.
+    #[error("migrations of the projector: {0}")]
+    Migrations(#[from] sqlx::migrate::MigrateError),
+    /// The client of another service.
+    #[error("the address of a service: {0}")]
+    Client(#[from] assent_http::ClientError),
+}
+
+/// Brings the database up to date. Replicas may call it at once.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    Ok(migrate_pool(&pool).await?)
+}
+
+/// The migrations of the projector's database.
+///
+/// # Errors
+/// When one fails.
+pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    assent_eventstore::migrate(pool).await?;
+    sqlx::migrate!().run(pool).await
+}
+
+/// Serves until the soft stop. The database must be [migrated](migrate).
+///
+/// # Errors
+/// [`StartError`] when it can't start; later failures stop the lifecycle.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    ready_check(&health, &pool);
+
+    let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
+    for projection in Projection::ALL {
+        let follower = Arc::new(Follower(projection));
+        parked = parked.with(Arc::clone(&follower));
+        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), follower).watch(&health);
+    }
+
+    let heard = Arc::new(Notify::new());
+    let commands = Arc::new(Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) });
+    parked = parked.with(Arc::clone(&commands));
+    consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), commands).watch(&health);
+    let participant = Participant {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
+        topic_prefix: config.bus.topic_prefix.clone(),
+        heard,
+    };
+    lifecycle.spawn("projector.participant", participant.run(lifecycle.stopping()));
+
+    let asked = Arc::new(Notify::new());
+    let rebuilder = Rebuilder {
+        pool: pool.clone(),
+        bus: config.bus.clone(),
+        clock: Arc::clone(&clock),
+        asked: Arc::clone(&asked),
+    };
+    lifecycle.spawn("projector.rebuilder", rebuilder.run(lifecycle.stopping()));
+
+    let app = Arc::new(App { pool, bus: config.bus, clock, asked });
+    let router = router_layers(api::router(app, parked, config.keys), Limits::default());
+    lifecycle.spawn("projector.http", assent_http::serve(listener, router, lifecycle.clone()));
+    Ok(())
+}
+
+fn ready_check(health: &Health, pool: &PgPool) {
+    let pool = pool.clone();
+    health.ready_check("database", move || {
+        let pool = pool.clone();
+        async move {
+            let asked = sqlx::query("SELECT 1").execute(&pool).await;
+            asked.map(|_| ()).map_err(|error| crate::error::code(&error))
+        }
+    });
+}
