@@ -78,14 +78,7 @@ impl Config {
                 .map_err(|error| erasure.invalid("signing_key_file", error.to_string()))
                 .ok()
         });
-        let participants = erasure.default("participants", PARTICIPANTS.to_owned());
-        let participants = parse_participants(&participants);
-        if participants.is_none() {
-            erasure.invalid(
-                "participants",
-                "must be names with commas between, `:keys` behind those that keep keys",
-            );
-        }
+        let participants = Self::read_participants(settings);
         let key_backup_kept = erasure
             .optional::<u16>("key_backup_days")
             .map(|days| SignedDuration::from_hours(24 * i64::from(days)));
@@ -118,6 +111,22 @@ impl Config {
             consent_url: consent_url?,
             token,
         })
+    }
+
+    /// Reads `[erasure] participants`: names with commas between, `:keys` behind those that keep
+    /// keys; what is wrong is recorded in the settings.
+    #[must_use]
+    pub fn read_participants(settings: &Settings) -> Option<Registry> {
+        let erasure = settings.section("erasure");
+        let participants =
+            parse_participants(&erasure.default("participants", PARTICIPANTS.to_owned()));
+        if participants.is_none() {
+            erasure.invalid(
+                "participants",
+                "must be names with commas between, `:keys` behind those that keep keys",
+            );
+        }
+        participants
     }
 }
 

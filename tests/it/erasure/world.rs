@@ -1,0 +1,362 @@
+//! An erasure service with a database and topics of its own, a consent service that only listens,
+//! and an ear on the command topic.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assent_bus::BusConfig;
+use assent_contracts::erasure::{Ack, Command, Evidence, Step};
+use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
+use assent_erasure::certificate::Issuer;
+use assent_erasure::{Config, Pace};
+use assent_http::auth::key_entry;
+use assent_http::client::http_client;
+use assent_http::{Keys, Problem};
+use assent_runtime::{Health, Lifecycle, Settings};
+use axum::Router;
+use axum::routing::post;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::harness;
+
+/// How long a condition is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pace of tests.
+pub fn pace() -> Pace {
+    Pace {
+        step_timeout: Duration::from_secs(60),
+        retry: Duration::from_millis(150),
+        retry_max: Duration::from_millis(300),
+        poll: Duration::from_millis(50),
+    }
+}
+
+/// What a participant that did its work says.
+pub fn evidence(step: Step) -> Evidence {
+    let count = if step == Step::Sweep { 0 } else { 2 };
+    Evidence {
+        counts: BTreeMap::from([("rows".to_owned(), count)]),
+        digest: "0".repeat(64),
+        positions: BTreeMap::new(),
+    }
+}
+
+pub struct World {
+    pub subject: Uuid,
+    config: Config,
+    pool: PgPool,
+    http: reqwest::Client,
+    replicas: Vec<(Lifecycle, String)>,
+    stops: Arc<Mutex<Vec<Value>>>,
+    down: Arc<AtomicBool>,
+    commands: Arc<Mutex<Vec<Command>>>,
+    deaf: Arc<AtomicBool>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.deaf.store(true, Ordering::Release);
+    }
+}
+
+impl World {
+    /// A running service with these participants.
+    pub async fn new(participants: &str, pace: Pace) -> Self {
+        let database_url = harness::database_url("erasure").await;
+        let pool = PgPool::connect(&database_url).await.unwrap();
+        assent_erasure::migrate_pool(&pool).await.unwrap();
+        let (consent_url, stops, down) = consent().await;
+        let config = configure(&database_url, &consent_url, participants, pace);
+        assent_erasure::create_topics(&config.bus).await.unwrap();
+        let commands = Arc::default();
+        let deaf = Arc::new(AtomicBool::new(false));
+        listen(&config.bus, Arc::clone(&commands), Arc::clone(&deaf));
+        let mut world = Self {
+            subject: subject(),
+            config,
+            pool,
+            http: http_client(Duration::from_secs(2), Duration::from_secs(15)).unwrap(),
+            replicas: Vec::new(),
+            stops,
+            down,
+            commands,
+            deaf,
+        };
+        world.start().await;
+        world
+    }
+
+    /// Starts one more replica.
+    pub async fn start(&mut self) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let lifecycle = Lifecycle::new();
+        let (config, health) = (self.config.clone(), Health::new());
+        assent_erasure::serve(config, listener, health, lifecycle.clone()).await.unwrap();
+        self.replicas.push((lifecycle, base));
+    }
+
+    /// Drops every replica's tasks where they stand.
+    pub async fn kill(&mut self) {
+        for (lifecycle, _) in self.replicas.drain(..) {
+            lifecycle.stop_and_wait(Duration::ZERO).await;
+        }
+    }
+
+    /// Stops every replica; each must end well.
+    pub async fn stop(mut self) {
+        for (lifecycle, _) in self.replicas.drain(..) {
+            assert!(lifecycle.stop_and_wait(Duration::from_secs(10)).await);
+        }
+    }
+
+    pub fn consent_is_down(&self, down: bool) {
+        self.down.store(down, Ordering::Release);
+    }
+
+    /// The withdrawals that the consent service heard.
+    pub fn stops(&self) -> Vec<Value> {
+        self.stops.lock().unwrap().clone()
+    }
+
+    /// How many events of a type are stored.
+    pub async fn events(&self, event_type: &str) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM eventstore.events WHERE event_type = $1")
+            .bind(event_type)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    pub fn topic(&self, topic: Topic) -> String {
+        self.config.bus.topic_name(&topic)
+    }
+
+    /// Writes a record of the subject to a topic; where it landed.
+    pub async fn publish(&self, topic: Topic) -> (i32, i64) {
+        let producer: FutureProducer =
+            client(&self.config.bus).set("partitioner", "murmur2_random").create().unwrap();
+        let (topic, key) = (self.topic(topic), self.subject.to_string());
+        let record = FutureRecord::to(&topic).key(&key).payload("{}");
+        let landed = producer.send(record, PATIENCE).await.unwrap();
+        (landed.partition, landed.offset)
+    }
+
+    async fn call(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        idempotency: Option<&str>,
+    ) -> (StatusCode, String) {
+        let base = &self.replicas.last().expect("a replica runs").1;
+        let mut call = self.http.request(method, format!("{base}{path}")).bearer_auth(token);
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        if let Some(key) = idempotency {
+            call = call.header("idempotency-key", key);
+        }
+        let answer = call.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.call("operator", Method::GET, path, None, None).await
+    }
+
+    pub async fn post(
+        &self,
+        token: &str,
+        path: &str,
+        body: &Value,
+        idempotency: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let (status, text) = self.call(token, Method::POST, path, Some(body), idempotency).await;
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub async fn leave(&self, name: &str) -> StatusCode {
+        let path = format!("/v1/participants/{name}");
+        self.call("operator", Method::DELETE, &path, None, None).await.0
+    }
+
+    /// Asks to erase the subject.
+    pub async fn request(&self, key: &str) -> (StatusCode, Uuid) {
+        let body = json!({"subject_id": self.subject, "actor": "subject"});
+        let (status, answer) = self.post("operator", "/v1/requests", &body, Some(key)).await;
+        (status, serde_json::from_value(answer["request_id"].clone()).unwrap())
+    }
+
+    pub async fn view(&self, request: Uuid) -> Value {
+        let (status, text) = self.get(&format!("/v1/requests/{request}")).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Waits until the request has this status.
+    pub async fn until(&self, request: Uuid, status: &str) -> Value {
+        for _ in 0..PATIENCE.as_millis() / 50 {
+            let view = self.view(request).await;
+            if view["status"] == status {
+                return view;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never {status}: {}", self.view(request).await);
+    }
+
+    /// Waits for a command of this step that asks this participant.
+    pub async fn hears(&self, step: Step, name: &str) -> Command {
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            let heard = self.commands.lock().unwrap().iter().find_map(|command| {
+                let asks = command.step == step && command.participants.iter().any(|n| n == name);
+                asks.then(|| command.clone())
+            });
+            if let Some(command) = heard {
+                return command;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{name} never heard of {step:?}: {:?}", self.commands.lock().unwrap());
+    }
+
+    /// Waits until a command was heard so many times.
+    pub async fn hears_again(&self, command_id: Uuid, times: usize) {
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            let heard = self.commands.lock().unwrap();
+            if heard.iter().filter(|command| command.command_id == command_id).count() >= times {
+                return;
+            }
+            drop(heard);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the command was not sent {times} times");
+    }
+
+    /// Lets everyone whom a step asks answer it.
+    pub async fn answer_all(&self, step: Step) {
+        let command = self.hears(step, "vault").await;
+        for name in &command.participants {
+            let (status, answer) = self.ack(&command, name, evidence(step)).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+        }
+    }
+
+    /// Answers a command with the participant's own key.
+    pub async fn ack(&self, command: &Command, name: &str, proof: Evidence) -> (StatusCode, Value) {
+        self.ack_as(name, command, name, proof).await
+    }
+
+    /// Answers a command with the key `token`.
+    pub async fn ack_as(
+        &self,
+        token: &str,
+        command: &Command,
+        name: &str,
+        evidence: Evidence,
+    ) -> (StatusCode, Value) {
+        let ack = Ack {
+            command_id: command.command_id,
+            step: command.step,
+            participant: name.to_owned(),
+            evidence,
+        };
+        let path = format!("/v1/requests/{}/acks", command.request_id);
+        self.post(token, &path, &serde_json::to_value(ack).unwrap(), None).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own subject may be random")]
+fn subject() -> Uuid {
+    Uuid::new_v4()
+}
+
+fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pace) -> Config {
+    let everything = ["erasure:read", "erasure:write", "operations"];
+    let keys: String = ["consent", "vault", "crm", "stranger"]
+        .iter()
+        .map(|name| key_entry(name, name, &["erasure:ack"]))
+        .chain([key_entry("operator", "operator", &everything)])
+        .collect();
+    let pem = SigningKey::from_bytes(&[7; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    // Participants are read as a deployment writes them; the rest is given.
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ops_listen: "127.0.0.1:0".parse().unwrap(),
+        database_url: database_url.into(),
+        database_connections: 8,
+        idempotency_secret: "secret".into(),
+        bus: BusConfig::new(harness::kafka(), harness::topic_prefix()),
+        keys: Arc::new(Keys::parse(&keys).unwrap()),
+        issuer: Issuer::from_pem(&pem).unwrap(),
+        controller: "Boulangerie Exemple SARL".to_owned(),
+        participants: Config::read_participants(
+            &Settings::from_parts(&format!("[erasure]\nparticipants = {participants:?}"), [])
+                .unwrap(),
+        )
+        .unwrap(),
+        key_backup_kept: None,
+        pace,
+        consent_url: consent_url.to_owned(),
+        token: "erasure".into(),
+    }
+}
+
+/// A consent service that notes withdrawals, or is down.
+async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
+    let (stops, down) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<AtomicBool>::default());
+    let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
+    let withdraw = post(move |axum::Json(body): axum::Json<Value>| async move {
+        if is_down.load(Ordering::Acquire) {
+            return Err(Problem::unavailable("database", "down"));
+        }
+        let answer = json!({"subject_id": body["subject_id"], "events": [], "version": 1});
+        noted.lock().unwrap().push(body);
+        Ok(axum::Json(answer))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/v1/consents/withdraw", withdraw);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, stops, down)
+}
+
+fn client(bus: &BusConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &bus.brokers);
+    config
+}
+
+/// Collects the commands, from the first on, until `deaf`.
+fn listen(bus: &BusConfig, commands: Arc<Mutex<Vec<Command>>>, deaf: Arc<AtomicBool>) {
+    let consumer: BaseConsumer =
+        client(bus).set("group.id", "unused").set("enable.auto.commit", "false").create().unwrap();
+    let mut all = TopicPartitionList::new();
+    for partition in 0..ERASURE_COMMANDS.partitions {
+        all.add_partition_offset(&bus.topic_name(&ERASURE_COMMANDS), partition, Offset::Beginning)
+            .unwrap();
+    }
+    consumer.assign(&all).unwrap();
+    std::thread::spawn(move || {
+        while !deaf.load(Ordering::Acquire) {
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+                let command = serde_json::from_slice(message.payload().unwrap()).unwrap();
+                commands.lock().unwrap().push(command);
+            }
+        }
+    });
+}
