@@ -193,17 +193,18 @@ impl KeyStore {
     /// [`KeyStoreError`]; the keys may be destroyed then, but their bytes may still be on disk.
     pub async fn destroy(&self, ids: &[Uuid]) -> Result<u64, KeyStoreError> {
         let mut transaction = self.pool.begin().await?;
+        let alive: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT id FROM keys WHERE id = ANY($1) AND destroyed_at IS NULL ORDER BY id FOR UPDATE",
+        )
+        .bind(ids)
+        .fetch_all(&mut *transaction)
+        .await?;
         let rows = sqlx::query(
-            "WITH before AS (
-                 SELECT id FROM keys WHERE id = ANY($1) AND destroyed_at IS NULL
-                 ORDER BY id FOR UPDATE
-             )
-             INSERT INTO keys AS stored (id, wrapped, kek_id, version, created_at, destroyed_at)
+            "INSERT INTO keys AS stored (id, wrapped, kek_id, version, created_at, destroyed_at)
              SELECT id, NULL, $2, $3, $4, $4 FROM unnest($1::uuid[]) AS gone (id) ORDER BY id
              ON CONFLICT (id) DO UPDATE
                  SET wrapped = NULL, destroyed_at = coalesce(stored.destroyed_at, $4)
-             RETURNING id IN (SELECT id FROM before) AS was_alive,
-                       tableoid::regclass::text AS partition,
+             RETURNING tableoid::regclass::text AS partition,
                        pg_current_xact_id()::text::xid8::xid::text AS xid",
         )
         .bind(ids)
@@ -214,11 +215,9 @@ impl KeyStore {
         .await?;
         transaction.commit().await?;
 
-        let mut alive = 0;
         let mut partitions = BTreeSet::new();
         let mut xid = None;
         for row in &rows {
-            alive += u64::from(row.try_get::<bool, _>("was_alive")?);
             partitions.insert(row.try_get::<String, _>("partition")?);
             xid = Some(row.try_get::<String, _>("xid")?);
         }
@@ -226,7 +225,7 @@ impl KeyStore {
             self.wait_for_readers(&xid).await?;
             self.rewrite(&partitions).await?;
         }
-        Ok(alive)
+        Ok(alive.len() as u64)
     }
 
     /// Waits until no transaction can see what `xid` has changed: a rewrite keeps rows that one
