@@ -228,7 +228,12 @@ impl Participant {
         let mut touched = Touched::default();
         match open.step {
             Step::Fence => self.fence(&mut session, open, &mut touched).await?,
-            Step::Delete => delete(session.conn(), open.subject, &mut touched).await?,
+            Step::Delete => {
+                // What is deleted stays deleted only behind a fence; it is there already unless
+                // this database is older than the saga.
+                self.fence(&mut session, open, &mut Touched::default()).await?;
+                delete(session.conn(), open.subject, &mut touched).await?;
+            }
             // No key was ever here.
             Step::DestroyKeys => {}
             Step::Sweep => sweep(session.conn(), open.subject, &mut touched).await?,
