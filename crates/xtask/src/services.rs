@@ -148,7 +148,7 @@ whatsapp_base_url = \"{}\"\nwhatsapp_version = \"v26.0\"\nphone_number_id = \"10
 access_token = \"{}\"\napp_secret = \"{}\"\nverify_token = \"{}\"",
                     addresses.database_url(secrets, "messaging_keys"),
                     key("messaging.kek"),
-                    key("index.toml"),
+                    key("index-address.toml"),
                     addresses.url(SIMULATOR),
                     secrets.whatsapp_access_token,
                     secrets.whatsapp_app_secret,
