@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Status};
 
 /// Longer than the slowest answer: a settled stop or a long poll.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,10 +21,22 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Args)]
 pub struct Connection {
     /// Address of the gateway (or of an ingress with the same paths).
-    #[arg(long, env = "ASSENT_URL", default_value = "http://127.0.0.1:7100", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "ASSENT_URL",
+        default_value = "http://127.0.0.1:7100",
+        global = true,
+        help_heading = "Connection"
+    )]
     pub url: String,
     /// Bearer token; better given by the environment than on the command line.
-    #[arg(long, env = "ASSENT_TOKEN", hide_env_values = true, global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "ASSENT_TOKEN",
+        hide_env_values = true,
+        global = true,
+        help_heading = "Connection"
+    )]
     pub token: Option<Token>,
 }
 
@@ -51,7 +63,9 @@ impl Connection {
     /// When there is no token, or the address is none.
     pub fn open(&self) -> Result<Api, Failure> {
         let token = self.token.as_ref().ok_or_else(|| {
-            Failure::wrong_use("no token: set ASSENT_TOKEN (after `cargo xtask up`: `. target/dev/env`)")
+            Failure::wrong_use(
+                "no token: set ASSENT_TOKEN (after `cargo xtask up`: `. target/dev/env`)",
+            )
         })?;
         Ok(Api { client: ServiceClient::with_timeout(&self.url, &token.0, CALL_TIMEOUT)? })
     }
@@ -79,11 +93,38 @@ impl Api {
         self.client.post(path, body, idempotency).await
     }
 
+    /// GET a text, such as a certificate.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let unreachable = |error: &dyn std::fmt::Display| Failure {
+            status: Status::Unreachable,
+            code: "unreachable".to_owned(),
+            message: format!("couldn't reach the service: {error}"),
+        };
+        let response = self
+            .client
+            .request(reqwest::Method::GET, path)
+            .send()
+            .await
+            .map_err(|error| unreachable(&error.without_url()))?;
+        if !response.status().is_success() {
+            let status = response.status();
+            return Err(Failure::wrong_use(format!("the service refused with {status}")));
+        }
+        response.text().await.map_err(|error| unreachable(&error.without_url()))
+    }
+
     /// Who has this number?
     ///
     /// # Errors
     /// [`ClientError`], also when the text is no phone number.
-    pub async fn lookup(&self, phone: String, country: Option<String>) -> Result<LookupResponse, ClientError> {
+    pub async fn lookup(
+        &self,
+        phone: String,
+        country: Option<String>,
+    ) -> Result<LookupResponse, ClientError> {
         let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
         self.post("/vault/v1/subjects/lookup", &request, None).await
     }

@@ -1,3 +1,14 @@
 //! The binary's parts: operator commands and the composition of services.
 
+pub mod api;
+mod cli;
+pub mod commands;
 pub mod contact_file;
+pub mod gateway;
+pub mod migrate;
+pub mod openapi;
+pub mod outcome;
+pub mod phone;
+pub mod serve;
+
+pub use cli::main;

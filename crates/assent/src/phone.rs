@@ -52,7 +52,10 @@ mod tests {
 
     #[test]
     fn a_dash_reads_standard_input_and_debug_hides_the_number() {
-        assert_eq!(Phone::from("-").read_from(&b"+44 7700 900001\nmore"[..]).unwrap(), "+44 7700 900001");
+        assert_eq!(
+            Phone::from("-").read_from(&b"+44 7700 900001\nmore"[..]).unwrap(),
+            "+44 7700 900001"
+        );
         assert_eq!(Phone::from(" 06 39 98 00 01 ").read_from(&b""[..]).unwrap(), "06 39 98 00 01");
         assert!(Phone::from("-").read_from(&b""[..]).is_err());
         assert!(!format!("{:?}", Phone::from("+447700900001")).contains("7700"));

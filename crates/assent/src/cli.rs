@@ -1,0 +1,154 @@
+//! The command line: what there is, and which file does it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::Connection;
+use crate::commands::consent::Consent;
+use crate::commands::erase::Erase;
+use crate::commands::explain::Explain;
+use crate::commands::import::Import;
+use crate::commands::keys::Keys;
+use crate::commands::parked::Parked;
+use crate::commands::projection::Projection;
+use crate::commands::send::Send;
+use crate::commands::suppress::Suppress;
+use crate::commands::verify::Verify;
+use crate::migrate::Migrate;
+use crate::openapi::OpenApi;
+use crate::outcome::{Failure, Output, Status};
+use crate::serve::Serve;
+
+/// From "we have this number" to "we may message this person", lawfully.
+#[derive(Debug, Parser)]
+#[command(
+    name = "assent",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  assent import contacts.csv --country FR
+  assent explain '+33 6 39 98 00 01' --purpose marketing
+  assent consent grant '+33 6 39 98 00 01' --purpose marketing --channel whatsapp --evidence 'form 12'
+
+Exit status: 0 done, 1 done with refusals, 2 wrong use, 3 a service couldn't be reached."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    /// JSON on standard output, for machines.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a contact file into the vault; creates no consent.
+    Import(Import),
+    /// Load a list of opt-outs: these numbers are kept out.
+    Suppress(Suppress),
+    /// Say whether a person may be messaged, and why or why not.
+    Explain(Explain),
+    /// Record what a person said.
+    #[command(subcommand)]
+    Consent(Consent),
+    /// Send one message through the gate and wait for the outcome.
+    Send(Send),
+    /// Ask that a person be forgotten.
+    Erase(Erase),
+    /// Check an erasure certificate, offline.
+    Verify(Verify),
+    /// Look after messages that a consumer could not apply.
+    #[command(subcommand)]
+    Parked(Parked),
+    /// Look after the read models.
+    #[command(subcommand)]
+    Projection(Projection),
+    /// Make the keys of a deployment.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Create or update databases, schemas and topics.
+    Migrate(Migrate),
+    /// Run services.
+    Serve(Serve),
+    /// Write the OpenAPI documents.
+    Openapi(OpenApi),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // Wrong use is 2 with clap too; help and version are 0.
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let ended = match &cli.command {
+        Command::Serve(serve) => match serve.run() {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Command::Verify(verify) => verify.run(output),
+        Command::Keys(keys) => keys.run(output),
+        Command::Openapi(openapi) => openapi.run(output),
+        _ => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::wrong_use(error.to_string()))
+            .and_then(|runtime| runtime.block_on(run(&cli, output))),
+    };
+    match ended {
+        Ok(status) => status.into(),
+        Err(failure) => output.fail(&failure).into(),
+    }
+}
+
+async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
+    if let Command::Migrate(migrate) = &cli.command {
+        return migrate.run(output).await;
+    }
+    let api = &cli.connection.open()?;
+    match &cli.command {
+        Command::Import(import) => import.run(api, output).await,
+        Command::Suppress(suppress) => suppress.run(api, output).await,
+        Command::Explain(explain) => explain.run(api, output).await,
+        Command::Consent(consent) => consent.run(api, output).await,
+        Command::Send(send) => send.run(api, output).await,
+        Command::Erase(erase) => erase.run(api, output).await,
+        Command::Parked(parked) => parked.run(api, output).await,
+        Command::Projection(projection) => projection.run(api, output).await,
+        Command::Verify(_)
+        | Command::Keys(_)
+        | Command::Migrate(_)
+        | Command::Serve(_)
+        | Command::Openapi(_) => Ok(Status::Done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.get_subcommands().next().is_some() {
+                command.get_subcommands().for_each(|sub| check(sub, &path));
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let call = format!("{} ", path.trim_start());
+                assert!(help.contains("Examples:") && help.contains(call.trim_end()), "{path}");
+            }
+        }
+        Cli::command().get_subcommands().for_each(|sub| check(sub, "assent"));
+    }
+}

@@ -1,0 +1,191 @@
+//! `assent consent grant` and `withdraw`: what a person said, recorded by an operator. Evidence is
+//! sealed by the vault before it travels on; a withdrawal returns when it is settled.
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::consent::{ConsentAnswer, GrantRequest, WithdrawRequest};
+use assent_contracts::api::vault::{
+    ImportOutcome, ImportRequest, ImportResponse, ImportRow, SealRequest, SealResponse,
+};
+use assent_contracts::consent::{Actor, Method};
+use assent_contracts::sealed::Sealed;
+use assent_contracts::vault::Origin;
+use assent_runtime::{Ids, SystemIds};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::upload::country;
+use crate::api::{Api, Found, idempotency_key};
+use crate::outcome::{Failure, Output, Status};
+use crate::phone::Phone;
+
+/// `assent consent …`
+#[derive(Debug, Subcommand)]
+pub enum Consent {
+    /// Record that a person agreed.
+    #[command(after_help = "\
+Examples:
+  assent consent grant '+33 6 39 98 00 01' --purpose marketing --channel whatsapp \\
+      --evidence 'paper form of 3 May, folder 12'
+  echo '06 39 98 00 01' | assent consent grant - --country FR --purpose marketing \\
+      --channel whatsapp --evidence 'counter, shop Lyon' --json
+
+Exit status: 0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a service didn't answer.")]
+    Grant {
+        /// Whose consent, to what.
+        #[command(flatten)]
+        what: What,
+        /// How she agreed; sealed under her key.
+        #[arg(long)]
+        evidence: String,
+    },
+    /// Record that a person withdrew; returns when it is settled.
+    #[command(after_help = "\
+Examples:
+  assent consent withdraw '+33 6 39 98 00 01' --purpose marketing --channel whatsapp
+  assent consent withdraw - --purpose '*' --channel '*' --evidence 'call of 4 May'
+
+After it returned, no send starts that rests on what was withdrawn. Exit status: 0 settled, 1 the
+person is not known, 2 wrong use, 3 a service didn't answer (run it again).")]
+    Withdraw {
+        /// Whose consent, to what.
+        #[command(flatten)]
+        what: What,
+        /// How she said it; sealed under her key.
+        #[arg(long)]
+        evidence: Option<String>,
+    },
+}
+
+/// Whose consent, to what.
+#[derive(Debug, Args)]
+pub struct What {
+    /// Phone number in any spelling; `-` reads it from standard input.
+    phone: Phone,
+    /// Which purpose.
+    #[arg(long)]
+    purpose: String,
+    /// On which channel.
+    #[arg(long)]
+    channel: String,
+    /// Country of a number without a country code.
+    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+    country: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Recorded {
+    status: &'static str,
+    subject_id: Option<SubjectId>,
+    events: Vec<Uuid>,
+    reasons: Vec<String>,
+}
+
+impl Consent {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When it is refused or a service doesn't answer.
+    pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
+        let key = idempotency_key();
+        match self {
+            Self::Grant { what, evidence } => {
+                let subject_id = match who_grants(api, what).await? {
+                    Ok(subject) => subject,
+                    Err(reason) => return Ok(refuse(output, reason)),
+                };
+                let request = GrantRequest {
+                    subject_id,
+                    purpose: what.purpose.clone(),
+                    channel: what.channel.clone(),
+                    actor: Actor::Operator,
+                    method: Method::Api,
+                    evidence: Some(seal(api, subject_id, evidence).await?),
+                    addresses: Vec::new(),
+                };
+                let answer = api.post("/consent/v1/consents/grant", &request, Some(&key)).await?;
+                Ok(done(output, "granted", answer))
+            }
+            Self::Withdraw { what, evidence } => {
+                let phone = what.phone.read()?;
+                let subject_id = match api.lookup(phone, what.country.clone()).await?.into() {
+                    Found::Subject(subject) => subject,
+                    Found::Nobody { barred } => {
+                        let reason = barred.unwrap_or_else(|| "subject_unknown".to_owned());
+                        output.remark("nobody with this number is known; `assent suppress` keeps a number out");
+                        return Ok(refuse(output, reason));
+                    }
+                };
+                let evidence = match evidence {
+                    Some(text) => Some(seal(api, subject_id, text).await?),
+                    None => None,
+                };
+                let request = WithdrawRequest {
+                    subject_id,
+                    purpose: what.purpose.clone(),
+                    channel: what.channel.clone(),
+                    actor: Actor::Operator,
+                    method: Method::Api,
+                    evidence,
+                };
+                let answer =
+                    api.post("/consent/v1/consents/withdraw", &request, Some(&key)).await?;
+                Ok(done(output, "withdrawn", answer))
+            }
+        }
+    }
+}
+
+/// Who grants. Somebody new comes in first, by the operator's hand, which an erasure or a
+/// suppression forbids; then the answer is the reason.
+async fn who_grants(api: &Api, what: &What) -> Result<Result<SubjectId, String>, Failure> {
+    let phone = what.phone.read()?;
+    if let Found::Subject(subject) = api.lookup(phone.clone(), what.country.clone()).await?.into() {
+        return Ok(Ok(subject));
+    }
+    let row = ImportRow { phone, country: what.country.clone(), name: None, email: None };
+    let request = ImportRequest { origin: Origin::Operator, rows: vec![row] };
+    let answer: ImportResponse = api.post("/vault/v1/subjects/import", &request, None).await?;
+    match answer.outcomes.into_iter().next() {
+        Some(ImportOutcome::Created { subject_id } | ImportOutcome::Existing { subject_id }) => {
+            Ok(Ok(subject_id))
+        }
+        Some(ImportOutcome::Refused { reason }) => Ok(Err(reason)),
+        Some(ImportOutcome::Rejected { reason, .. }) => {
+            Err(Failure::wrong_use(format!("the number was rejected: {reason}")))
+        }
+        None => Err(Failure::wrong_use("the vault gave no outcome")),
+    }
+}
+
+async fn seal(api: &Api, subject_id: SubjectId, text: &str) -> Result<Sealed, Failure> {
+    let request = SealRequest {
+        subject_id,
+        record: SystemIds.v7(),
+        field: "consent.evidence".to_owned(),
+        text: text.to_owned(),
+    };
+    let answer: SealResponse = api.post("/vault/v1/seal", &request, None).await?;
+    Ok(answer.sealed)
+}
+
+fn done(output: Output, status: &'static str, answer: ConsentAnswer) -> Status {
+    let subject_id = Some(answer.subject_id);
+    let recorded = Recorded { status, subject_id, events: answer.events, reasons: Vec::new() };
+    output.print(&recorded, |recorded| {
+        if recorded.events.is_empty() {
+            format!("{status} already: nothing had to change")
+        } else {
+            let events: Vec<String> = recorded.events.iter().map(Uuid::to_string).collect();
+            format!("{status}: event {}", events.join(", "))
+        }
+    });
+    Status::Done
+}
+
+fn refuse(output: Output, reason: String) -> Status {
+    let refused =
+        Recorded { status: "refused", subject_id: None, events: Vec::new(), reasons: vec![reason] };
+    output.print(&refused, |refused| format!("refused: {}", refused.reasons.join(", ")));
+    Status::Refused
+}

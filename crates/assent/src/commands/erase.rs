@@ -1,0 +1,149 @@
+//! `assent erase`: a request that a person be forgotten, and its progress. Partial is never
+//! completed: with `--wait` it returns 0 only when every participant has proved it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assent_runtime::{Clock, SystemClock};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::upload::country;
+use crate::api::{Api, Found, idempotency_key};
+use crate::outcome::{Failure, Output, Status};
+use crate::phone::Phone;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Arguments of `assent erase`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  assent erase '+33 6 39 98 00 01'
+  assent erase - --country FR --wait --certificate erasure.jws --json < number.txt
+
+Marketing has stopped when it returns; deletion goes on by itself. Exit status: 0 requested (with
+--wait: completed), 1 nobody with this number is known, 2 wrong use, 3 a service didn't answer or the
+waiting time is over.")]
+pub struct Erase {
+    /// Phone number in any spelling; `-` reads it from standard input.
+    phone: Phone,
+    /// Return when the erasure is complete.
+    #[arg(long)]
+    wait: bool,
+    /// Write the certificate to this file (implies --wait).
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 300)]
+    timeout_s: u64,
+    /// Country of a number without a country code.
+    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+    country: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Requested {
+    request_id: Uuid,
+    status: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Progress {
+    status: String,
+    #[serde(default)]
+    missing: Vec<String>,
+}
+
+/// Where the request stands.
+#[derive(Debug, Serialize)]
+struct Erasure {
+    request: Option<Uuid>,
+    status: String,
+    /// Who has not answered yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<PathBuf>,
+}
+
+impl Erase {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a service doesn't answer.
+    pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
+        let phone = self.phone.read()?;
+        let subject = match api.lookup(phone, self.country.clone()).await?.into() {
+            Found::Subject(subject) => subject,
+            Found::Nobody { barred } => {
+                let erased = barred.as_deref() == Some("erased");
+                let status = if erased { "already_erased" } else { "subject_unknown" };
+                output.print(&erasure(None, status), text);
+                return Ok(if erased { Status::Done } else { Status::Refused });
+            }
+        };
+        let request = json!({"subject_id": subject, "actor": "operator"});
+        let requested: Requested =
+            api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
+        let mut erasure = erasure(Some(requested.request_id), &requested.status);
+        let mut status = Status::Done;
+        if self.wait || self.certificate.is_some() {
+            output.remark(&format!(
+                "request {}: waiting for every participant",
+                requested.request_id
+            ));
+            self.follow(api, &mut erasure).await?;
+            if erasure.status != "completed" {
+                status = Status::Unreachable;
+            } else if let Some(path) = &self.certificate {
+                let source = format!("/erasure/v1/requests/{}/certificate", requested.request_id);
+                let certificate = api.get_text(&source).await?;
+                std::fs::write(path, certificate).map_err(|error| Failure::file(path, error))?;
+                erasure.certificate = Some(path.clone());
+            }
+        }
+        output.print(&erasure, text);
+        Ok(status)
+    }
+
+    async fn follow(&self, api: &Api, erasure: &mut Erasure) -> Result<(), Failure> {
+        let until = SystemClock.boottime() + Duration::from_secs(self.timeout_s);
+        let Some(request) = erasure.request else { return Ok(()) };
+        loop {
+            // A service that is away for a moment doesn't end the waiting.
+            match api.get::<Progress>(&format!("/erasure/v1/requests/{request}")).await {
+                Ok(progress) => {
+                    erasure.status = progress.status;
+                    erasure.missing = progress.missing;
+                }
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+            if erasure.status == "completed" || SystemClock.boottime() >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+fn erasure(request: Option<Uuid>, status: &str) -> Erasure {
+    Erasure { request, status: status.to_owned(), missing: Vec::new(), certificate: None }
+}
+
+fn text(erasure: &Erasure) -> String {
+    let mut text = erasure.status.clone();
+    if let Some(request) = erasure.request {
+        text.push_str(&format!("\n  request      {request}"));
+    }
+    if !erasure.missing.is_empty() {
+        text.push_str(&format!("\n  missing      {}", erasure.missing.join(", ")));
+    }
+    if let Some(path) = &erasure.certificate {
+        text.push_str(&format!("\n  certificate  {}", path.display()));
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! `assent import`: a contact file into the vault. It never creates consent; run again after an
+//! interruption it goes on without doubles, because a number that is known is `existing`.
+
+use std::collections::BTreeMap;
+
+use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse, ImportRow};
+use assent_contracts::vault::Origin;
+use clap::Args;
+use serde::Serialize;
+
+use super::upload::{self, Batch, Rejected, Rejects, Source};
+use crate::api::Api;
+use crate::contact_file::{Contact, Place};
+use crate::outcome::{Failure, Output, Status};
+
+/// Arguments of `assent import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  assent import contacts.csv --country FR
+  assent import export.vcf --country GB --json
+  assent import crm.csv --country FR --map phone=Handy --map name=2 --rejects rejected.csv
+  zcat contacts.csv.gz | assent import - --country FR
+
+Exit status: 0 all rows are in, 1 some were refused or rejected, 2 wrong use, 3 the vault didn't
+answer (run it again: it goes on without doubles).")]
+pub struct Import {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// What became of the file.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    /// Rows read.
+    rows: u64,
+    /// New people.
+    created: u64,
+    /// People who were known.
+    existing: u64,
+    /// People who may not come in, by reason.
+    refused: BTreeMap<String, u64>,
+    /// Rows that are no contacts: at most 1,000 of them.
+    rejected: Vec<Rejected>,
+    /// How many rows were rejected.
+    rejected_total: u64,
+    /// Whether the end of the file was reached.
+    complete: bool,
+}
+
+impl Import {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the file can't be read; an interruption is reported with the summary so far.
+    pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
+        let mut summary = Summary::default();
+        let mut rejects = Rejects::default();
+        let country = self.source.country.as_deref();
+        let ran = upload::run(
+            &self.source,
+            output,
+            &mut rejects,
+            |batch| async move {
+                let answer = send(api, &batch, country).await?;
+                Ok((batch.rows(), (batch, answer)))
+            },
+            |(batch, answer), rejects| settle(&mut summary, rejects, &batch, answer),
+        )
+        .await;
+        (summary.rejected, summary.rejected_total) = rejects.into_parts();
+        summary.complete = ran.is_ok();
+        if let Err(failure) = ran {
+            if summary.rows > 0 {
+                output.print(&summary, text);
+            }
+            return Err(failure);
+        }
+        output.print(&summary, text);
+        Ok(upload::status(!summary.refused.is_empty(), summary.rejected_total))
+    }
+}
+
+async fn send(api: &Api, batch: &Batch, country: Option<&str>) -> Result<ImportResponse, Failure> {
+    let rows: Vec<ImportRow> = batch.contacts.iter().map(|contact| row(contact, country)).collect();
+    if rows.is_empty() {
+        return Ok(ImportResponse { outcomes: Vec::new() });
+    }
+    let request = ImportRequest { origin: Origin::Import, rows };
+    let answer: ImportResponse =
+        upload::patiently(|| api.post("/vault/v1/subjects/import", &request, None)).await?;
+    if answer.outcomes.len() == request.rows.len() {
+        Ok(answer)
+    } else {
+        Err(Failure {
+            status: Status::Unreachable,
+            code: "protocol".to_owned(),
+            message: "the vault answered for another number of rows".to_owned(),
+        })
+    }
+}
+
+fn row(contact: &Contact, country: Option<&str>) -> ImportRow {
+    let text =
+        |cell: &Option<crate::contact_file::Cell>| cell.as_ref().map(|cell| cell.text.clone());
+    ImportRow {
+        // Mobile numbers come first: that is where messages go.
+        phone: contact.phones[0].text.clone(),
+        country: text(&contact.country).or_else(|| country.map(str::to_owned)),
+        name: text(&contact.name),
+        email: text(&contact.email),
+    }
+}
+
+fn settle(
+    summary: &mut Summary,
+    rejects: &mut Rejects,
+    batch: &Batch,
+    answer: ImportResponse,
+) -> Result<(), Failure> {
+    summary.rows += batch.rows();
+    for bad in &batch.bad {
+        rejects.add(bad.place, bad.reason.code(), &bad.raw)?;
+    }
+    for (contact, outcome) in batch.contacts.iter().zip(answer.outcomes) {
+        match outcome {
+            ImportOutcome::Created { .. } => summary.created += 1,
+            ImportOutcome::Existing { .. } => summary.existing += 1,
+            ImportOutcome::Refused { reason } => *summary.refused.entry(reason).or_default() += 1,
+            ImportOutcome::Rejected { reason, field } => {
+                rejects.add(place(contact, &field), &reason, &contact.raw)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the field stands that the vault rejected.
+fn place(contact: &Contact, field: &str) -> Place {
+    let cell = match field {
+        "country" => contact.country.as_ref(),
+        "name" => contact.name.as_ref(),
+        "email" => contact.email.as_ref(),
+        _ => None,
+    };
+    cell.or(contact.phones.first()).map_or(contact.place, |cell| cell.place)
+}
+
+fn text(summary: &Summary) -> String {
+    let Summary { rows, created, existing, refused, rejected, rejected_total, .. } = summary;
+    let mut text = format!("{rows} rows: {created} created, {existing} existing");
+    for (reason, count) in refused {
+        text.push_str(&format!(", {count} refused ({reason})"));
+    }
+    if *rejected_total > 0 {
+        text.push_str(&format!(", {rejected_total} rejected"));
+        text.push_str(&upload::describe(rejected, *rejected_total));
+    }
+    text
+}

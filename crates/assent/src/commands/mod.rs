@@ -1,0 +1,13 @@
+//! The operator commands, one file each, with their arguments, their output and their tests.
+
+pub mod consent;
+pub mod erase;
+pub mod explain;
+pub mod import;
+pub mod keys;
+pub mod parked;
+pub mod projection;
+pub mod send;
+pub mod suppress;
+pub mod upload;
+pub mod verify;

@@ -1,0 +1,265 @@
+//! `assent serve`: the composition root, the only place that sees all services. It guarantees that
+//! every configuration error is reported before anything starts and that a process stops as a
+//! whole; what a service does is the service's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use assent_runtime::telemetry::{self, Telemetry, TelemetryConfig};
+use assent_runtime::{ConfigErrors, Health, Lifecycle, Settings, ops};
+use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
+
+use crate::gateway;
+use crate::outcome::{Failure, Status};
+
+/// How long a soft stop may take; Kubernetes kills after 30 s unless told otherwise.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Service {
+    /// Purposes, the ledger, the gate.
+    Consent,
+    /// People and their identifiers.
+    Vault,
+    /// Messages and the webhook.
+    Messaging,
+    /// The erasure saga.
+    Erasure,
+    /// Read models.
+    Projector,
+    /// One address in front of all.
+    Gateway,
+}
+
+impl Service {
+    const ALL: [Self; 6] = [
+        Self::Consent,
+        Self::Vault,
+        Self::Messaging,
+        Self::Erasure,
+        Self::Projector,
+        Self::Gateway,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Consent => "consent",
+            Self::Vault => "vault",
+            Self::Messaging => "messaging",
+            Self::Erasure => "erasure",
+            Self::Projector => "projector",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFile {
+    /// Configuration file (TOML). Environment variables ASSENT_<SECTION>_<KEY> win over it.
+    #[arg(long = "config", env = "ASSENT_CONFIG", value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// When the file can't be read or is no TOML.
+    pub fn load(&self) -> Result<Settings, Failure> {
+        Settings::load(self.path.as_deref()).map_err(wrong_configuration)
+    }
+}
+
+/// Configuration errors as a failure of the command.
+pub fn wrong_configuration(errors: ConfigErrors) -> Failure {
+    Failure::wrong_use(errors.to_string())
+}
+
+/// Arguments of `assent serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  assent serve consent --config /etc/assent/assent.toml
+  assent serve vault messaging
+  assent serve --all
+
+All configuration errors are reported at once. Exit status: 0 stopped softly, 1 stopped by a failure,
+2 wrong configuration, 3 a store couldn't be reached.")]
+pub struct Serve {
+    /// Which services.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    services: Vec<Service>,
+    /// All services and the gateway, in one process.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+impl Serve {
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// When the configuration is wrong or something can't start.
+    pub fn run(&self) -> Result<ExitCode, Failure> {
+        let settings = self.config.load()?;
+        let services = if self.all { Service::ALL.to_vec() } else { self.services.clone() };
+        let telemetry_config = TelemetryConfig::read(&settings);
+        know_shared_keys(&settings);
+        let plans: Vec<Option<Plan>> =
+            services.iter().map(|service| Plan::read(*service, &settings)).collect();
+        settings.finish().map_err(wrong_configuration)?;
+        let Some(plans) = plans.into_iter().collect::<Option<Vec<_>>>() else {
+            return Err(Failure::wrong_use("the configuration is incomplete"));
+        };
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::wrong_use(error.to_string()))?;
+        runtime.block_on(async {
+            let name = match services.as_slice() {
+                [service] => service.name(),
+                _ => "assent",
+            };
+            let telemetry = telemetry::init(name, &telemetry_config)
+                .map_err(|error| Failure::wrong_use(error.to_string()))?;
+            let ended = live(plans, &telemetry).await;
+            telemetry.shutdown().await;
+            ended
+        })
+    }
+}
+
+/// A process reads the keys of shared sections that it needs; those that others need are no
+/// mistakes.
+fn know_shared_keys(settings: &Settings) {
+    let services = settings.section("services");
+    for name in gateway::UPSTREAMS {
+        let _ = services.optional::<String>(&format!("{name}_url"));
+    }
+    let _ = services.optional_secret("token");
+    let controller = settings.section("controller");
+    for key in ["name", "country"] {
+        let _ = controller.optional::<String>(key);
+    }
+}
+
+/// A service with its configuration, ready to start.
+enum Plan {
+    Consent(Box<assent_consent::Config>),
+    Vault(Box<assent_vault::Config>),
+    Messaging(Box<assent_messaging::Config>),
+    Erasure(Box<assent_erasure::Config>),
+    Projector(Box<assent_projector::Config>),
+    Gateway(Box<gateway::Config>),
+}
+
+impl Plan {
+    fn read(service: Service, settings: &Settings) -> Option<Self> {
+        Some(match service {
+            Service::Consent => Self::Consent(Box::new(assent_consent::Config::read(settings)?)),
+            Service::Vault => Self::Vault(Box::new(assent_vault::Config::read(settings)?)),
+            Service::Messaging => {
+                Self::Messaging(Box::new(assent_messaging::Config::read(settings)?))
+            }
+            Service::Erasure => Self::Erasure(Box::new(assent_erasure::Config::read(settings)?)),
+            Service::Projector => {
+                Self::Projector(Box::new(assent_projector::Config::read(settings)?))
+            }
+            Service::Gateway => Self::Gateway(Box::new(gateway::Config::read(settings)?)),
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Consent(_) => "consent",
+            Self::Vault(_) => "vault",
+            Self::Messaging(_) => "messaging",
+            Self::Erasure(_) => "erasure",
+            Self::Projector(_) => "projector",
+            Self::Gateway(_) => "gateway",
+        }
+    }
+
+    /// Where it listens: the API and the operations port.
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        match self {
+            Self::Consent(config) => (config.listen, config.ops_listen),
+            Self::Vault(config) => (config.listen, config.ops_listen),
+            Self::Messaging(config) => (config.listen, config.ops_listen),
+            Self::Erasure(config) => (config.listen, config.ops_listen),
+            Self::Projector(config) => (config.listen, config.ops_listen),
+            Self::Gateway(config) => (config.listen, config.ops_listen),
+        }
+    }
+
+    async fn start(
+        self,
+        listener: TcpListener,
+        health: Health,
+        lifecycle: &Lifecycle,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let life = lifecycle.clone();
+        match self {
+            Self::Consent(config) => assent_consent::serve(*config, listener, health, life).await?,
+            Self::Vault(config) => assent_vault::serve(*config, listener, health, life).await?,
+            Self::Messaging(config) => {
+                assent_messaging::serve(*config, listener, health, life).await?
+            }
+            Self::Erasure(config) => assent_erasure::serve(*config, listener, health, life).await?,
+            Self::Projector(config) => {
+                assent_projector::serve(*config, listener, health, life).await?
+            }
+            Self::Gateway(config) => gateway::serve(*config, listener, lifecycle)?,
+        }
+        Ok(())
+    }
+}
+
+/// Binds everything, starts everything, lives until stopped.
+async fn live(plans: Vec<Plan>, telemetry: &Telemetry) -> Result<ExitCode, Failure> {
+    let mut bound = Vec::new();
+    let mut taken = Vec::new();
+    for plan in plans {
+        let (api, ops) = plan.addresses();
+        match (TcpListener::bind(api).await, TcpListener::bind(ops).await) {
+            (Ok(api), Ok(ops)) => bound.push((plan, api, ops)),
+            (api_bound, ops_bound) => {
+                let failed = [(api, api_bound.err()), (ops, ops_bound.err())];
+                for (address, error) in failed {
+                    if let Some(error) = error {
+                        taken.push(format!("{} can't listen on {address}: {error}", plan.name()));
+                    }
+                }
+            }
+        }
+    }
+    if !taken.is_empty() {
+        return Err(Failure::wrong_use(taken.join("; ")));
+    }
+    let lifecycle = Lifecycle::new();
+    for (plan, api, ops_listener) in bound {
+        let name = plan.name();
+        let health = Health::new();
+        let started = plan.start(api, health.clone(), &lifecycle).await;
+        if let Err(error) = started {
+            lifecycle.stop_and_wait(Duration::from_secs(1)).await;
+            return Err(Failure {
+                status: Status::Unreachable,
+                code: "start_failed".to_owned(),
+                message: format!("{name} can't start: {error}"),
+            });
+        }
+        // From here on it says that it is ready, so it comes last.
+        lifecycle
+            .spawn("ops", ops::serve(ops_listener, health, telemetry.clone(), lifecycle.clone()));
+        tracing::info!(service = name, "started");
+    }
+    Ok(lifecycle.run_until_stopped(GRACE).await)
+}
