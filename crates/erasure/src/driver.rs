@@ -129,6 +129,11 @@ impl Driver {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, "an erasure can't be moved on now");
+                // One that can't be moved must not stand before those that can.
+                let at = later(self.sagas.clock.now(), self.pace.retry);
+                if let Err(error) = self.sagas.defer(subject, at).await {
+                    tracing::warn!(%error, "nor can it be put off");
+                }
                 false
             }
         }

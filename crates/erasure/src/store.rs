@@ -130,6 +130,17 @@ impl Sagas {
             .await?)
     }
 
+    /// Puts off when the driver looks at an open saga.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn defer(&self, subject: SubjectId, at: Timestamp) -> Result<(), StoreError> {
+        const DEFER: &str =
+            "UPDATE requests SET look_at = $2 WHERE subject_id = $1 AND look_at < $2";
+        sqlx::query(DEFER).bind(subject).bind(at.to_sqlx()).execute(self.store.pool()).await?;
+        Ok(())
+    }
+
     /// Registers a participant, or changes how it is registered. Every open saga is looked at
     /// again, since it must now be asked too. Tells whether it is new.
     ///

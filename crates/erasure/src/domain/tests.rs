@@ -69,7 +69,7 @@ impl Story {
     /// Decides and, if it is allowed, lets it happen; how many events that made.
     fn when(&mut self, command: Command<'_>) -> Result<usize, Refusal> {
         let events = self.saga().decide(command, self.now)?;
-        self.now = self.now + SignedDuration::from_secs(1);
+        self.now += SignedDuration::from_secs(1);
         let made = events.len();
         self.events.extend(events);
         Ok(made)
@@ -132,8 +132,7 @@ fn the_steps_follow_each_other_and_only_key_holders_destroy_keys() {
         assert_eq!(issued.step, step);
         assert_eq!(issued.participants.iter().collect::<Vec<_>>(), participants);
         assert_eq!(story.status(), status);
-        let mut names = issued.participants.iter().peekable();
-        while let Some(name) = names.next() {
+        for name in &issued.participants {
             assert_eq!(story.start_step(), None, "an answer is missing: nothing moves");
             assert_eq!(story.complete(), Err(Refusal::Unfinished));
             story.ack(&issued, name).unwrap();
@@ -277,7 +276,7 @@ fn a_participant_behind_the_barrier_has_not_deleted_all() {
 fn a_time_out_after_the_last_answer_is_told_apart() {
     let mut story = Story::requested(&["vault"]);
     let fence = story.run_step();
-    story.now = story.now + SignedDuration::from_hours(1);
+    story.now += SignedDuration::from_hours(1);
     let late = Command::MarkOverdue { command_id: fence.command_id, timeout: TIMEOUT };
     assert_eq!(story.when(late), Err(Refusal::LateTimeout));
     let unknown = Command::MarkOverdue { command_id: Uuid::from_u128(9), timeout: TIMEOUT };

@@ -82,3 +82,21 @@ fn store_problem(error: StoreError) -> Problem {
         error => Problem::internal(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_documented_behind_a_key() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        assert_eq!(paths.len(), 8, "{:?}", paths.keys());
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().unwrap() {
+                assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");
+                assert!(operation["summary"].is_string(), "{method} {path} says what it does");
+            }
+        }
+    }
+}
