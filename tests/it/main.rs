@@ -3,10 +3,11 @@
 
 mod harness;
 
-mod event_store;
-mod relay;
 mod consumer;
-mod gate;
-mod vault;
 mod erasure;
+mod event_store;
+mod gate;
 mod messaging;
+mod projector;
+mod relay;
+mod vault;

@@ -1,0 +1,64 @@
+//! Following a topic.
+
+use std::time::Duration;
+
+use super::stage::{Stage, granted, keys};
+
+/// Rows and position are one fact: in every snapshot there are as many rows as events read, also
+/// while connections are cut in the middle of transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_and_position_commit_together() {
+    let stage = Stage::new().await;
+    let life = stage.follow();
+    let everyone = keys(6_000);
+    let mut cut = 0;
+    for chunk in everyone.chunks(500) {
+        let events: Vec<_> = chunk.iter().map(|key| granted(*key, 1, "news")).collect();
+        stage.publish(&events).await;
+        // Only transactions that have already written: the fault is in their middle.
+        cut += stage
+            .number(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND backend_xid IS NOT NULL
+                   AND pid <> pg_backend_pid() AND pg_terminate_backend(pid)",
+            )
+            .await;
+        for _ in 0..20 {
+            let difference = stage
+                .number(
+                    "SELECT (SELECT count(*) FROM live.consents)
+                          - (SELECT coalesce(sum(next_offset), 0)::bigint
+                             FROM eventstore.consumer_offsets
+                             WHERE consumer = 'projector.consents')",
+                )
+                .await;
+            assert_eq!(difference, 0, "rows without a position, or a position without rows");
+        }
+    }
+    stage.drained().await;
+    assert_eq!(stage.number("SELECT count(*) FROM live.consents").await, 6_000);
+    assert_eq!(stage.number("SELECT count(*) FROM eventstore.parked").await, 0);
+    assert!(cut > 0, "the fault must have happened: no transaction was cut");
+    assert!(life.stop_and_wait(Duration::from_secs(10)).await);
+}
+
+/// A gap stops its key alone; what was given up on record advances it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_parks_its_key_and_a_duplicate_changes_nothing() {
+    let stage = Stage::new().await;
+    let life = stage.follow();
+    let people = keys(2);
+    let first = granted(people[0], 1, "news");
+    stage
+        .publish(&[
+            first.clone(),
+            first,
+            granted(people[0], 3, "gap"),
+            granted(people[1], 1, "news"),
+        ])
+        .await;
+    stage.drained().await;
+    assert_eq!(stage.number("SELECT count(*) FROM live.consents WHERE sequence = 1").await, 2);
+    assert_eq!(stage.number("SELECT count(*) FROM eventstore.parked").await, 1);
+    assert!(life.stop_and_wait(Duration::from_secs(10)).await);
+}

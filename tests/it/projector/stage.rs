@@ -1,0 +1,176 @@
+//! A corner of one test's own: topics, a database, a producer of consent events, and a follower.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_bus::producer::Record;
+use assent_bus::{BusConfig, Producer, consumer, end_offsets, ensure_topics};
+use assent_contracts::consent::{Actor, GRANTED, Granted, Method};
+use assent_contracts::erasure::{Command, Step};
+use assent_contracts::topics::{ALL, CONSENT_EVENTS};
+use assent_projector::rebuild::{self, Progress, Rebuilder};
+use assent_projector::{Follower, Projection, erasure};
+use assent_runtime::{Clock, Ids, Lifecycle, SystemClock, SystemIds};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::harness;
+
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// A topic prefix, a database and a producer of one test's own.
+pub struct Stage {
+    pub config: BusConfig,
+    pub url: String,
+    pub pool: PgPool,
+    pub producer: Producer,
+}
+
+/// An event to publish.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub id: Uuid,
+    pub key: Uuid,
+    pub sequence: i64,
+    pub data: String,
+}
+
+/// A consent given to a purpose.
+pub fn granted(key: Uuid, sequence: i64, purpose: &str) -> Made {
+    let data = Granted {
+        purpose: purpose.to_owned(),
+        channel: "whatsapp".to_owned(),
+        notice_hash: "00".to_owned(),
+        notice_version: 1,
+        actor: Actor::Subject,
+        method: Method::Api,
+        at: SystemClock.now(),
+        valid_until: None,
+        evidence: None,
+    };
+    let data = serde_json::to_string(&data).unwrap();
+    Made { id: SystemIds.v7(), key, sequence, data }
+}
+
+pub fn keys(count: usize) -> Vec<Uuid> {
+    (0..count).map(|_| SystemIds.v4()).collect()
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let config = BusConfig::new(harness::kafka(), harness::topic_prefix());
+        ensure_topics(&config, &ALL).await.expect("the topics can be made");
+        let url = harness::database_url("projector").await;
+        let pool = assent_eventstore::connect(&url, 12).await.expect("the database answers");
+        assent_projector::migrate_pool(&pool).await.expect("the schema can be made");
+        let producer = Producer::new(&config).unwrap();
+        Self { config, url, pool, producer }
+    }
+
+    pub async fn publish(&self, events: &[Made]) {
+        let records: Vec<_> = events
+            .iter()
+            .map(|event| Record {
+                topic: CONSENT_EVENTS.suffix,
+                key: event.key,
+                sequence: Some(event.sequence),
+                event_sequence: None,
+                id: event.id,
+                event_type: GRANTED,
+                time: SystemClock.now(),
+                traceparent: None,
+                payload: Some(event.data.as_bytes()),
+            })
+            .collect();
+        for answer in self.producer.send(&records).await {
+            answer.expect("Kafka takes the record");
+        }
+    }
+
+    /// Starts a follower of consent events.
+    pub fn follow(&self) -> Lifecycle {
+        let life = Lifecycle::new();
+        let follower = Arc::new(Follower(Projection::Consents));
+        consumer::spawn(&life, self.config.clone(), self.pool.clone(), follower);
+        life
+    }
+
+    pub async fn behind_it(&self) -> i64 {
+        let positions =
+            consumer::positions(&self.pool, Projection::Consents.consumer()).await.unwrap();
+        positions.values().sum()
+    }
+
+    /// Waits until the follower has read to the end.
+    pub async fn drained(&self) {
+        let ends = end_offsets(&self.config, CONSENT_EVENTS).await.unwrap();
+        let end: i64 = ends.values().sum();
+        eventually("the follower has read to the end", async || self.behind_it().await == end)
+            .await;
+    }
+
+    pub fn rebuilder(&self) -> Rebuilder {
+        Rebuilder {
+            pool: self.pool.clone(),
+            bus: self.config.clone(),
+            clock: Arc::new(SystemClock),
+            asked: Arc::new(Notify::new()),
+        }
+    }
+
+    pub async fn ask_for_rebuild(&self, accept_differences: bool) -> bool {
+        let now = SystemClock.now();
+        rebuild::request(&self.pool, Projection::Consents, accept_differences, now).await.unwrap()
+    }
+
+    pub async fn progress(&self) -> Progress {
+        rebuild::progress(&self.pool, Projection::Consents).await.unwrap().unwrap()
+    }
+
+    /// Rebuilds from zero and says how it ended.
+    pub async fn rebuild(&self) -> Progress {
+        assert!(self.ask_for_rebuild(false).await);
+        self.rebuilder().work().await.unwrap();
+        self.progress().await
+    }
+
+    /// The bytes of the live model, row by row.
+    pub async fn rows(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT c::text FROM live.consents c ORDER BY subject_id")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    pub async fn number(&self, query: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Does a step of an erasure.
+    pub async fn erase(&self, subject: Uuid, step: Step) -> assent_contracts::erasure::Evidence {
+        erasure::perform(&self.pool, &SystemClock, &command(subject, step)).await.unwrap()
+    }
+}
+
+pub fn command(subject: Uuid, step: Step) -> Command {
+    Command {
+        command_id: SystemIds.v7(),
+        request_id: SystemIds.v7(),
+        subject_id: subject,
+        step,
+        participants: vec![erasure::PARTICIPANT.to_owned()],
+        barrier: Default::default(),
+        at: SystemClock.now(),
+    }
+}
+
+/// Polls a condition until it holds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(BOUND, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"));
+}
