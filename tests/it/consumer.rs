@@ -4,4 +4,4 @@
 mod halting;
 mod parking;
 mod positions;
-mod recorder;
+pub mod recorder;

@@ -92,8 +92,9 @@ async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
 }
 
 async fn vault() -> Vault {
-    let data = harness::database("vault").await;
-    let keys = harness::database("vault_keys").await;
+    let pool = async |area| assent_vault::pool(&harness::database_url(area).await, 10).await;
+    let data = pool("vault").await.unwrap();
+    let keys = pool("vault_keys").await.unwrap();
     assent_vault::migrate_pools(&data, &keys).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);

@@ -85,6 +85,35 @@ async fn one_partitions_failure_never_advances_past_it_and_stops_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_behind_a_failing_partition_stays_bounded_and_is_applied_in_the_end() {
+    let mut stage = Stage::new().await;
+    stage.config.batch_max = 10;
+    let keys = keys(12);
+    let events: Vec<_> = (1..=40).flat_map(|n| keys.iter().map(move |key| made(*key, n))).collect();
+    let recorder = Recorder::new(TRACKED);
+    recorder.trouble(events[0].id, Trouble::Transient);
+    stage.publish(&events).await;
+    let member = stage.start(&recorder);
+    eventually("the other partitions are read to the end", async || {
+        let ends = assent_bus::end_offsets(&stage.config, TOPIC).await.unwrap();
+        let positions = member.handle.positions().await.unwrap();
+        let open = ends.iter().filter(|(partition, end)| {
+            let place = (TOPIC.suffix.to_owned(), **partition);
+            positions.get(&place) != Some(*end)
+        });
+        open.count() == 1
+    })
+    .await;
+    assert!(stage.applied(keys[0]).await.is_empty());
+    recorder.heal();
+    stage.drained().await;
+    for key in keys {
+        assert_eq!(stage.applied(key).await, (1..=40).collect::<Vec<i64>>());
+    }
+    assert!(member.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebalance_in_mid_batch_applies_everything_once() {
     let stage = Stage::new().await;
     let keys = keys(30);

@@ -13,7 +13,7 @@ use assent_contracts::SubjectId;
 use assent_http::Keys;
 use assent_messaging::config::{Config, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
-use assent_messaging::{Messaging, build, migrate, run};
+use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
 use assent_runtime::{Clock as _, Health, Ids as _, LeaseTerms, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{AddressIndex, FileKek, IndexKeys};
 use axum::Router;
@@ -52,6 +52,7 @@ struct NeighboursState {
     people: Mutex<HashMap<SubjectId, String>>,
     stops: Mutex<Vec<Value>>,
     grants: Mutex<Vec<Value>>,
+    acks: Mutex<Vec<Value>>,
     asks: Mutex<usize>,
     refuses_stops: AtomicBool,
     denies: Mutex<Option<String>>,
@@ -65,6 +66,7 @@ impl Neighbours {
             people: Mutex::default(),
             stops: Mutex::default(),
             grants: Mutex::default(),
+            acks: Mutex::default(),
             asks: Mutex::default(),
             refuses_stops: AtomicBool::new(false),
             denies: Mutex::default(),
@@ -77,6 +79,7 @@ impl Neighbours {
             .route("/v1/permits", post(permits))
             .route("/v1/gate/stops", post(stops))
             .route("/v1/consents/grant", post(grant))
+            .route("/v1/requests/{id}/acks", post(ack))
             .with_state(Arc::clone(&state));
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, router).into_future());
@@ -110,6 +113,12 @@ impl Neighbours {
         self.state.grants.lock().unwrap().clone()
     }
 
+    /// The saga's acknowledgements that arrived for this step.
+    pub fn acks(&self, step: &str) -> Vec<Value> {
+        let acks = self.state.acks.lock().unwrap();
+        acks.iter().filter(|ack| ack["step"] == step).cloned().collect()
+    }
+
     /// How many permits were asked for.
     pub fn asks(&self) -> usize {
         *self.state.asks.lock().unwrap()
@@ -129,7 +138,9 @@ fn id(value: &Value) -> Uuid {
 async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     let people = state.people.lock().unwrap();
     let address = |subject: &Value| {
-        people.get(&id(subject)).map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
+        people
+            .get(&id(subject))
+            .map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
     };
     let addresses: Vec<_> = list(&body, "subjects").iter().map(address).collect();
     axum::Json(json!({"addresses": addresses}))
@@ -211,6 +222,11 @@ async fn stops(
 async fn grant(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     state.grants.lock().unwrap().push(body.0.clone());
     axum::Json(json!({"subject_id": body["subject_id"], "events": [], "version": 1}))
+}
+
+async fn ack(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.acks.lock().unwrap().push(body.0);
+    axum::Json(json!({}))
 }
 
 /// What the provider does with a call whose body has arrived.
@@ -350,6 +366,8 @@ pub struct Setup {
     pub patience: Duration,
     /// How long a claim lasts.
     pub claim: Duration,
+    /// Kafka, for tests that need it.
+    pub bus: Option<BusConfig>,
 }
 
 impl Setup {
@@ -361,6 +379,7 @@ impl Setup {
             lease: Duration::from_secs(1),
             patience: Duration::from_secs(20),
             claim: Duration::from_secs(20),
+            bus: None,
         }
     }
 }
@@ -403,7 +422,7 @@ impl Home {
             kek_file: self.folder.join("kek"),
             index_keys_file: self.folder.join("index.toml"),
             idempotency_secret: "secret".into(),
-            bus: BusConfig::new("127.0.0.1:1", "none."),
+            bus: setup.bus.clone().unwrap_or_else(|| BusConfig::new("127.0.0.1:1", "none.")),
             keys: Arc::new(
                 Keys::parse(&assent_http::auth::key_entry("test", TOKEN, &scopes)).unwrap(),
             ),
@@ -438,11 +457,18 @@ impl Home {
     pub async fn start(&self, setup: &Setup) -> Replica {
         let config = self.config(setup);
         migrate(&config).await.unwrap();
-        let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await.unwrap();
+        let messaging =
+            build(config.clone(), Arc::new(SystemClock), Arc::new(SystemIds)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new();
-        run(&messaging, listener, &Health::new(), &lifecycle);
+        match &setup.bus {
+            None => run(&messaging, listener, &Health::new(), &lifecycle),
+            Some(bus) => {
+                create_topics(bus).await.unwrap();
+                serve(config, listener, Health::new(), lifecycle.clone()).await.unwrap();
+            }
+        }
         let http =
             assent_http::client::http_client(Duration::from_secs(1), Duration::from_secs(30))
                 .unwrap();
@@ -462,12 +488,17 @@ pub struct Replica {
 impl Replica {
     /// Asks for the message `hello` to a person and gives its id.
     pub async fn send(&self, subject: SubjectId) -> Uuid {
+        let response = self.request(subject).await;
+        assert_eq!(response.status(), 202);
+        id(&response.json::<Value>().await.unwrap()["message_id"])
+    }
+
+    /// Asks for the message `hello` to a person.
+    pub async fn request(&self, subject: SubjectId) -> reqwest::Response {
         let body = json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
             "template": "hello", "parameters": ["Ada"]});
         let request = self.http.post(format!("{}/v1/messages", self.base)).bearer_auth(TOKEN);
-        let response = request.json(&body).send().await.unwrap();
-        assert_eq!(response.status(), 202);
-        id(&response.json::<Value>().await.unwrap()["message_id"])
+        request.json(&body).send().await.unwrap()
     }
 
     /// The message once it is settled, or after 20 seconds.

@@ -80,10 +80,8 @@ async fn a_redelivered_webhook_declares_nothing_anew() {
         assert_eq!(replica.webhook(stop.clone()).await, 200);
     }
     assert_eq!(replica.count("SELECT count(*) FROM declarations").await, 1);
-    until("processed", async || {
-        replica.count("SELECT count(*) FROM webhook_bodies").await == 0
-    })
-    .await;
+    until("processed", async || replica.count("SELECT count(*) FROM webhook_bodies").await == 0)
+        .await;
     assert_eq!(replica.count("SELECT count(*) FROM inbound_messages").await, 1);
     replica.stop().await;
 }
@@ -110,10 +108,18 @@ async fn a_start_by_a_stranger_makes_her_known_and_grants() {
     assert_eq!(replica.hears(5, "START").await, 200);
     until("the grant", async || neighbours.grants().len() == 1).await;
     let grant = &neighbours.grants()[0];
-    assert_eq!((&grant["actor"], &grant["method"]), (&json!("subject"), &json!("whatsapp_message")));
+    assert_eq!(
+        (&grant["actor"], &grant["method"]),
+        (&json!("subject"), &json!("whatsapp_message"))
+    );
     assert_eq!(grant["addresses"], json!(home.index.tokens(&phone(5))));
     until("settled, its number gone", async || {
-        replica.count("SELECT count(*) FROM declarations WHERE settled_at IS NULL OR phone IS NOT NULL").await == 0
+        replica
+            .count(
+                "SELECT count(*) FROM declarations WHERE settled_at IS NULL OR phone IS NOT NULL",
+            )
+            .await
+            == 0
     })
     .await;
     replica.stop().await;
@@ -164,10 +170,8 @@ async fn g5_nothing_that_identifies_is_stored_in_plain() {
     let inbound = json!({"from": "33612300001", "id": "wamid.HBgLMzM2MTIzMDAwMDE", "type": "text",
         "text": {"body": "canary words"}});
     replica.webhook(json!({"messages": [inbound]})).await;
-    until("processed", async || {
-        replica.count("SELECT count(*) FROM inbound_messages").await == 1
-    })
-    .await;
+    until("processed", async || replica.count("SELECT count(*) FROM inbound_messages").await == 1)
+        .await;
     replica.hears(1, "START").await;
     until("granted", async || neighbours.grants().len() == 1).await;
     let tables: Vec<String> = sqlx::query_scalar(

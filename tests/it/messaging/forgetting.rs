@@ -1,0 +1,96 @@
+//! Erasure: fenced first, nothing deleted while something unread may name her, nothing left at the end.
+
+use std::time::Duration;
+
+use assent_bus::producer::Record;
+use assent_bus::{BusConfig, Producer};
+use assent_contracts::SubjectId;
+use assent_contracts::erasure::{COMMAND, Command, Step};
+use assent_contracts::topics::ERASURE_COMMANDS;
+use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
+use serde_json::json;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::stand_ins::{Home, Neighbours, Provider, Setup, until};
+use crate::harness;
+
+async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
+    let now = SystemClock.now();
+    let id = SystemIds.v7();
+    let command = Command {
+        command_id: id,
+        request_id,
+        subject_id: subject,
+        step,
+        participants: vec!["messaging".to_owned()],
+        barrier: Default::default(),
+        at: now,
+    };
+    let payload = serde_json::to_vec(&command).unwrap();
+    let record = Record {
+        topic: ERASURE_COMMANDS.suffix,
+        key: subject,
+        sequence: None,
+        event_sequence: None,
+        id,
+        event_type: COMMAND,
+        time: now,
+        traceparent: None,
+        payload: Some(&payload),
+    };
+    Producer::new(bus).unwrap().send(&[record]).await.remove(0).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
+    let home = Home::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let neighbours = Neighbours::serve(listener, home.index.clone());
+    let provider = Provider::serve().await;
+    let bus = BusConfig::new(harness::kafka(), harness::topic_prefix());
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.bus = Some(bus.clone());
+    let replica = home.start(&setup).await;
+
+    let subject = neighbours.person(1);
+    let sent = replica.send(subject).await;
+    assert_eq!(replica.settled(sent).await["state"], "accepted");
+    replica.hears(1, "when do you open?").await;
+    let inbound = "SELECT count(*) FROM inbound_messages";
+    until("received", async || replica.count(inbound).await == 1).await;
+    neighbours.deny(Some("address_unlinked"));
+    let waiting = replica.send(subject).await;
+    // A body that nobody can read: it may name her.
+    replica.raw_webhook("not json", "app secret").await;
+
+    let request = SystemIds.v7();
+    command(&bus, subject, request, Step::Fence).await;
+    until("the fence is answered", async || neighbours.acks("fence").len() == 1).await;
+    assert_eq!(replica.request(subject).await.status(), 410, "nothing new for her");
+    let view = replica.settled(waiting).await;
+    assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["erased"])));
+
+    command(&bus, subject, request, Step::Delete).await;
+    let open = "SELECT count(*) FROM erasure_steps WHERE step = 'delete' AND NOT acknowledged";
+    until("the command is heard", async || replica.count(open).await == 1).await;
+    // Longer than the participant's pause, so that it has looked: a negative can't be waited for.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(neighbours.acks("delete").is_empty(), "a stored body may name her");
+    assert_eq!(replica.count(inbound).await, 1);
+    // As when the body's hourly key ends.
+    sqlx::query("DELETE FROM webhook_bodies WHERE parked IS NOT NULL")
+        .execute(replica.messaging.store.pool())
+        .await
+        .unwrap();
+    until("the deletion is answered", async || neighbours.acks("delete").len() == 1).await;
+    let counts = neighbours.acks("delete")[0]["evidence"]["counts"].clone();
+    assert_eq!((&counts["intents"], &counts["inbound_messages"]), (&json!(2), &json!(1)));
+
+    command(&bus, subject, request, Step::Sweep).await;
+    until("the sweep is answered", async || neighbours.acks("sweep").len() == 1).await;
+    let counts = neighbours.acks("sweep")[0]["evidence"]["counts"].clone();
+    assert!(counts.as_object().unwrap().values().all(|count| count == 0), "{counts}");
+    assert_eq!(replica.count(inbound).await, 0);
+    replica.stop().await;
+}
