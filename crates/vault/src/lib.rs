@@ -22,4 +22,4 @@ pub use access::AccessRecord;
 pub use app::App;
 pub use error::VaultError;
 pub use router::{openapi, router};
-pub use service::{Config, StartError, migrate, migrate_pools, serve};
+pub use service::{Config, StartError, migrate, migrate_pools, pool, serve};

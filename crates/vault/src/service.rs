@@ -10,7 +10,7 @@ use std::time::Duration;
 use assent_bus::parked::ParkedMessages;
 use assent_bus::{BusConfig, Producer, consumer};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, connect_options};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
@@ -120,6 +120,24 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
+/// A pool on one of the vault's databases. Every statement of the vault looks rows up by key, in
+/// batches: the plans are pinned to the indexes, since a plan that Postgres made for an empty table
+/// would read a full one from end to end.
+///
+/// # Errors
+/// When `url` is not a Postgres address or nothing answers there.
+pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let pool = connect(url, connections).await?;
+    pool.set_connect_options(
+        connect_options(url)?
+            .options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]),
+    );
+    // The connection that has just been tried out has the old options.
+    let first = pool.acquire().await?.detach();
+    sqlx::Connection::close(first).await?;
+    Ok(pool)
+}
+
 /// Brings both databases up to date. Replicas may call it at once.
 ///
 /// # Errors
@@ -158,17 +176,17 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let database = pool(config.database_url.expose_secret(), config.database_connections).await?;
     let keys_pool =
-        connect(config.keys_database_url.expose_secret(), config.database_connections).await?;
+        pool(config.keys_database_url.expose_secret(), config.database_connections).await?;
     let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
     let index_keys = IndexKeys::load(&config.index_keys_file)?;
-    ready_check(&health, "database", &pool);
+    ready_check(&health, "database", &database);
     ready_check(&health, "key_store", &keys_pool);
 
     // The vault's commands are idempotent by nature: no idempotency key is ever kept, so there is
     // nothing for a secret to protect.
-    let store = EventStore::new(pool.clone(), b"");
+    let store = EventStore::new(database.clone(), b"");
     let app = Arc::new(App {
         store: store.clone(),
         keys: KeyStore::new(keys_pool, kek, Arc::clone(&clock), Arc::clone(&ids)),
@@ -191,7 +209,7 @@ pub async fn serve(
     let heard = Arc::new(Notify::new());
     let commands = Arc::new(Commands { clock, heard: Arc::clone(&heard) });
     let consumer =
-        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), Arc::clone(&commands));
+        consumer::spawn(&lifecycle, config.bus.clone(), database.clone(), Arc::clone(&commands));
     consumer.watch(&health);
     let participant = Participant {
         app: Arc::clone(&app),
@@ -201,7 +219,7 @@ pub async fn serve(
     };
     lifecycle.spawn("vault.participant", participant.run(lifecycle.stopping()));
 
-    let parked = ParkedMessages::new(pool, config.bus).with(commands);
+    let parked = ParkedMessages::new(database, config.bus).with(commands);
     let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };
     let router = router_layers(router(app, parked, config.keys), limits);
     lifecycle.spawn("vault.http", assent_http::serve(listener, router, lifecycle.clone()));
