@@ -25,8 +25,11 @@ pub struct HourKeys {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     // The current hour's key is used for every webhook; it is no person's key, and no older one is kept.
-    current: Arc<Mutex<Option<(Uuid, Arc<DataKey>)>>>,
+    current: Arc<Mutex<Option<CurrentKey>>>,
 }
+
+/// The key of the current hour, with its id.
+type CurrentKey = (Uuid, Arc<DataKey>);
 
 /// Something sealed under an hour's key.
 pub struct Sealed {
@@ -122,7 +125,7 @@ impl HourKeys {
         Ok(self.store.ping().await?)
     }
 
-    async fn current(&self) -> Result<(Uuid, Arc<DataKey>), HourKeyError> {
+    async fn current(&self) -> Result<CurrentKey, HourKeyError> {
         let id = id_of(self.clock.now(), 0);
         let held = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((held, key)) = held.filter(|(held, _)| *held == id) {
