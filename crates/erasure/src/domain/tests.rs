@@ -335,6 +335,19 @@ fn a_newcomer_catches_up_from_the_fence_before_it_is_completed() {
 }
 
 #[test]
+fn who_registers_after_completion_reopens_nothing() {
+    let mut story = Story::requested(&["consent"]);
+    for _ in 0..3 {
+        story.run_step();
+    }
+    story.complete().unwrap();
+    // It loads the list of the erased instead.
+    story.registry = registry(&["consent", "crm"]);
+    assert_eq!(story.start_step(), None);
+    assert_eq!(story.status(), Status::Completed);
+}
+
+#[test]
 fn a_newcomer_while_others_are_still_asked_is_asked_at_once() {
     let mut story = Story::requested(&["consent"]);
     let fence = story.start_step().unwrap();
