@@ -2,7 +2,7 @@
 //! commits positions to Kafka for lag tools. It guarantees that nothing is read before its position
 //! is known, and that leaving is prompt; what was read is applied elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +60,7 @@ pub(super) fn start(
         lanes: HashMap::new(),
         to_rewind: Vec::new(),
         committed: HashMap::new(),
+        paused: HashSet::new(),
         last_commit: Duration::ZERO,
         last_progress: Duration::ZERO,
     };
@@ -108,6 +109,8 @@ struct Client {
     to_rewind: Vec<Arc<Lane>>,
     /// What Kafka was told.
     committed: HashMap<(usize, i32), i64>,
+    /// Partitions whose lane was full.
+    paused: HashSet<(usize, i32)>,
     last_commit: Duration,
     last_progress: Duration,
 }
@@ -124,8 +127,14 @@ impl Client {
                 }
             }
             self.rewind();
+            self.resume();
             match self.consumer.poll(POLL) {
-                Some(Ok(message)) => deliver(&self.consumer, &self.topics, &self.lanes, &message),
+                Some(Ok(message)) => {
+                    if let Some(full) = deliver(&self.topics, &self.lanes, &message) {
+                        drop(message);
+                        self.pause(full);
+                    }
+                }
                 Some(Err(error)) => self.trouble(error),
                 None => {}
             }
@@ -155,11 +164,6 @@ impl Client {
                     self.to_rewind.push(lane);
                 }
             }
-            Command::Resume(place) => {
-                if let Err(error) = self.consumer.resume(&self.list([place])) {
-                    tracing::warn!(%error, %place, "can't resume");
-                }
-            }
             Command::Assign { .. } | Command::Rewind { .. } | Command::Close => {}
         }
     }
@@ -178,7 +182,37 @@ impl Client {
         self.lanes =
             lanes.into_iter().filter_map(|lane| Some((self.index(lane.place)?, lane))).collect();
         if let Err(error) = self.consumer.assign(&list) {
+            return self.fail(error.into());
+        }
+        // A pause may outlive the assignment in which it was made.
+        let places: Vec<_> = self.lanes.keys().copied().collect();
+        self.paused.clear();
+        if let Err(error) = self.consumer.resume(&self.list(&places)) {
             self.fail(error.into());
+        }
+    }
+
+    fn pause(&mut self, place: (usize, i32)) {
+        match self.consumer.pause(&self.list(&[place])) {
+            Ok(()) => drop(self.paused.insert(place)),
+            Err(error) => tracing::warn!(%error, "can't pause a partition"),
+        }
+    }
+
+    /// Begins to fetch again where there is room.
+    fn resume(&mut self) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let ready: Vec<_> = self
+            .paused
+            .iter()
+            .copied()
+            .filter(|place| self.lanes.get(place).is_none_or(|lane| lane.is_half_empty()))
+            .collect();
+        match self.consumer.resume(&self.list(&ready)) {
+            Ok(()) => self.paused.retain(|place| !ready.contains(place)),
+            Err(error) => tracing::warn!(%error, "can't resume a partition"),
         }
     }
 
@@ -305,32 +339,27 @@ impl Client {
         Some((topic, place.partition))
     }
 
-    fn list(&self, places: impl IntoIterator<Item = Place>) -> TopicPartitionList {
+    fn list(&self, places: &[(usize, i32)]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        for place in places {
-            list.add_partition(&self.shared.config.topic_name(&place.topic), place.partition);
+        for (topic, partition) in places {
+            list.add_partition(&self.topics[*topic].0, *partition);
         }
         list
     }
 }
 
+/// Puts a message into its lane. The partition, if the lane stayed full.
 fn deliver(
-    consumer: &BaseConsumer<Rebalances>,
     topics: &[(String, Topic)],
     lanes: &HashMap<(usize, i32), Arc<Lane>>,
     message: &BorrowedMessage<'_>,
-) {
-    let Some(topic) = topics.iter().position(|(name, _)| name == message.topic()) else { return };
-    let Some(lane) = lanes.get(&(topic, message.partition())) else { return };
-    if !lane.push(Delivery::read(lane.place.topic, message)) || lane.wait_for_room(FULL_LANE) {
-        return;
-    }
-    let mut list = TopicPartitionList::new();
-    list.add_partition(message.topic(), message.partition());
-    lane.paused.store(true, Ordering::Release);
-    if let Err(error) = consumer.pause(&list) {
-        tracing::warn!(%error, place = %lane.place, "can't pause");
-    }
+) -> Option<(usize, i32)> {
+    let topic = topics.iter().position(|(name, _)| name == message.topic())?;
+    let place = (topic, message.partition());
+    // Without a lane it is a message of an assignment that has ended.
+    let lane = lanes.get(&place)?;
+    let full = lane.push(Delivery::read(lane.place.topic, message));
+    (full && !lane.wait_for_room(FULL_LANE)).then_some(place)
 }
 
 enum Rebalance {

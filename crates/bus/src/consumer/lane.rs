@@ -2,7 +2,7 @@
 //! messages and bytes; order is the order of arrival.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +31,6 @@ pub(super) struct Lane {
     committed: AtomicI64,
     /// Boot time in milliseconds at which the running transaction began; 0 while there is none.
     busy_since: AtomicU64,
-    /// The partition is paused in the client because the lane was full.
-    pub paused: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,7 +52,6 @@ impl Lane {
             ended: CancellationToken::new(),
             committed: AtomicI64::new(position.next_offset),
             busy_since: AtomicU64::new(0),
-            paused: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +87,12 @@ impl Lane {
             })
             .unwrap_or_else(PoisonError::into_inner);
         !self.is_full(&queue)
+    }
+
+    /// Whether enough was taken to begin fetching again.
+    pub fn is_half_empty(&self) -> bool {
+        let queue = self.lock();
+        queue.messages.len() * 2 <= self.capacity && queue.bytes * 2 <= BYTES_MAX
     }
 
     /// Takes what is there, at most `limit` messages; waits only while there is nothing. `None`

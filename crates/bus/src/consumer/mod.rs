@@ -207,8 +207,6 @@ enum Command {
     Assign { generation: u64, lanes: Vec<Arc<Lane>> },
     /// Read a partition from another offset, into a new lane, if the assignment is still this one.
     Rewind { generation: u64, lane: Arc<Lane> },
-    /// A full lane has room again.
-    Resume(Place),
     /// Leave the group and end.
     Close,
 }
@@ -256,7 +254,7 @@ impl Supervisor {
                     };
                     pending = None;
                     for lane in &lanes {
-                        self.start_worker(generation, lane, &commands);
+                        self.start_worker(generation, lane);
                     }
                     current = Some((generation, lanes.clone()));
                     // Nobody listens only when the thread ended: then `events` says so.
@@ -279,7 +277,7 @@ impl Supervisor {
                     };
                     lanes.retain(|kept| kept.place != lane.place);
                     lanes.push(Arc::clone(&lane));
-                    self.start_worker(generation, &lane, &commands);
+                    self.start_worker(generation, &lane);
                     let _ = commands.send(Command::Rewind { generation, lane });
                 }
             }
@@ -360,11 +358,11 @@ impl Supervisor {
         lanes.into_iter().next().ok_or(ConsumerError::PositionGone(lost.lane.place))
     }
 
-    fn start_worker(&self, generation: u64, lane: &Arc<Lane>, commands: &mpsc::Sender<Command>) {
+    fn start_worker(&self, generation: u64, lane: &Arc<Lane>) {
         let (lane, shared) = (Arc::clone(lane), Arc::clone(&self.shared));
-        let (commands, lost) = (commands.clone(), self.lost.clone());
+        let lost = self.lost.clone();
         self.workers.spawn(async move {
-            let end = worker::run(&shared, &lane, &commands).await;
+            let end = worker::run(&shared, &lane).await;
             if matches!(end, worker::End::Lost) {
                 let _ = lost.send(Lost { generation, lane });
             }

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use assent_contracts::topics::Cleanup;
@@ -18,7 +16,7 @@ use tracing::Instrument as _;
 
 use super::lane::Lane;
 use super::plan::{Plan, plan};
-use super::{BACKOFF, Command, Place, Shared, database_code, offsets};
+use super::{BACKOFF, Place, Shared, database_code, offsets};
 use crate::envelope::{Delivery, Malformed, Received};
 use crate::metrics::{metrics, of_consumer};
 use crate::parked::HANDLER_CRASHED;
@@ -38,11 +36,7 @@ pub(super) enum End {
 }
 
 /// Works until the lane ends.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    lane: &Arc<Lane>,
-    commands: &mpsc::Sender<Command>,
-) -> End {
+pub(super) async fn run(shared: &Arc<Shared>, lane: &Arc<Lane>) -> End {
     let mut worker = Worker {
         shared,
         lane,
@@ -54,9 +48,6 @@ pub(super) async fn run(
     loop {
         let limit = if worker.singly > 0 { 1 } else { shared.config.batch_max };
         let Some(messages) = lane.take(limit).await else { return End::Ended };
-        if lane.paused.swap(false, Ordering::AcqRel) {
-            let _ = commands.send(Command::Resume(lane.place));
-        }
         if let ControlFlow::Break(end) = worker.handle(messages).await {
             lane.set_busy(None);
             return end;
