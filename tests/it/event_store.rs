@@ -279,15 +279,21 @@ async fn a_commit_after_a_failed_statement_is_not_called_a_success() {
 }
 
 #[tokio::test]
-async fn a_locked_stream_without_events_leaves_no_row() {
-    let store = store(2).await;
-    let (unknown, known) = (id(), id());
-    let mut session = store.begin().await.unwrap();
-    let locked = session.lock(&[unknown, known, unknown]).await.unwrap();
-    assert_eq!((locked[&unknown].version, locked.len()), (0, 2));
-    session.append(vec![append(known, Expected::Exact(0))]).await.unwrap();
-    session.commit().await.unwrap();
-    assert_eq!(count(&store, "SELECT count(*) FROM eventstore.streams").await, 1);
+async fn a_stream_is_locked_before_it_has_events() {
+    let store = store(3).await;
+    let stream = id();
+    let mut first = store.begin().await.unwrap();
+    assert_eq!(first.lock(&[stream, stream]).await.unwrap()[&stream].version, 0);
+    let second = tokio::spawn({
+        let store = store.clone();
+        async move { store.append(append(stream, Expected::Any)).await }
+    });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until("the second waits", async || count(&store, waiting).await == 1).await;
+    first.append(vec![append(stream, Expected::Exact(0))]).await.unwrap();
+    first.commit().await.unwrap();
+    assert_eq!(second.await.unwrap().unwrap().version, 2);
 }
 
 /// Appends one event per command. What else it does is said by the command.

@@ -1,12 +1,6 @@
 -- Streams, their events, what is still to be published, and the first answers of commands.
 -- The schema itself is made by the migrator, which keeps its own table in it.
 
--- The row of a stream is its lock: whoever appends holds it from before ids are drawn until the commit.
-CREATE TABLE eventstore.streams (
-    id      uuid   PRIMARY KEY,
-    version bigint NOT NULL CHECK (version >= 0)
-) WITH (fillfactor = 70);
-
 -- `data` is json and not jsonb: the bytes that were written are the bytes that are read.
 CREATE TABLE eventstore.events (
     stream      uuid        NOT NULL,
@@ -20,6 +14,11 @@ CREATE TABLE eventstore.events (
     PRIMARY KEY (stream, version)
 );
 CREATE UNIQUE INDEX events_position ON eventstore.events (position);
+
+-- A stream has no row of its own: its last event says its version, so that event is never deleted.
+-- Appends lock a stream by an advisory lock, which costs no write.
+CREATE VIEW eventstore.streams AS
+    SELECT stream AS id, max(version) AS version FROM eventstore.events GROUP BY stream;
 
 -- Only what Kafka has not acknowledged yet. Ids are drawn under the stream's lock, so they rise per key.
 CREATE TABLE eventstore.outbox (

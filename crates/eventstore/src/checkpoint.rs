@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// Where a consumer stands in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Full topic name.
+    /// Topic without the deployment's prefix.
     pub topic: String,
     /// Partition.
     pub partition: i32,

@@ -18,7 +18,7 @@ pub const BEHIND: &str = "behind";
 pub struct Parked {
     /// The consumer that parked it.
     pub consumer: String,
-    /// Full topic name.
+    /// Topic without the deployment's prefix.
     pub topic: String,
     /// Partition.
     pub partition: i32,

@@ -1,7 +1,6 @@
 //! The rows of a batch as columns: what goes to Postgres in one statement by UNNEST, whatever the
 //! number of appends. Locking and versions are left to the session.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use jiff_sqlx::{Timestamp, ToSqlx as _};
@@ -26,15 +25,12 @@ WITH event AS (
         (topic, key, sequence, event_id, event_type, recorded_at, traceparent, payload)
     SELECT topic, stream, version, id, event_type, at, traceparent, convert_to(data, 'UTF8')
     FROM event ORDER BY n
-), moved AS (
-    UPDATE eventstore.streams SET version = v.version
-    FROM unnest($9::uuid[], $10::bigint[]) AS v (id, version) WHERE streams.id = v.id
 ), answered AS (
     INSERT INTO eventstore.idempotency_keys
         (key_hash, body_hash, stream, version, event_ids, recorded_at)
     SELECT key_hash, body_hash, stream, version, event_ids::uuid[], at
-    FROM unnest($11::bytea[], $12::bytea[], $13::uuid[], $14::bigint[], $15::text[],
-                $16::timestamptz[])
+    FROM unnest($9::bytea[], $10::bytea[], $11::uuid[], $12::bigint[], $13::text[],
+                $14::timestamptz[])
         AS a (key_hash, body_hash, stream, version, event_ids, at)
     ORDER BY key_hash
     ON CONFLICT (key_hash) DO NOTHING
@@ -123,15 +119,10 @@ impl<'a> AppendRows<'a> {
         !self.stream.is_empty() || !self.state.topic.is_empty()
     }
 
-    /// Inserts all and moves the streams to their new versions. `false` when an idempotency key
+    /// Inserts all. `false` when an idempotency key
     /// was there already.
-    pub(crate) async fn insert(
-        &self,
-        conn: &mut PgConnection,
-        moved: &HashMap<Uuid, i64>,
-    ) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn insert(&self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
         if !self.stream.is_empty() || !self.keys.key_hash.is_empty() {
-            let (ids, versions): (Vec<Uuid>, Vec<i64>) = moved.iter().unzip();
             let written: i64 = sqlx::query_scalar(APPEND)
                 .bind(&self.stream)
                 .bind(&self.version)
@@ -141,8 +132,6 @@ impl<'a> AppendRows<'a> {
                 .bind(&self.at)
                 .bind(&self.traceparent)
                 .bind(&self.topic)
-                .bind(ids)
-                .bind(versions)
                 .bind(&self.keys.key_hash)
                 .bind(&self.keys.body_hash)
                 .bind(&self.keys.stream)

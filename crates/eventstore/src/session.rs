@@ -2,7 +2,7 @@
 //! events and outbox rows are drawn, so that their order per key is the order of the commits;
 //! deciding what to append is left to the caller.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use assent_runtime::failpoint;
@@ -19,26 +19,28 @@ use crate::{Append, Appended, Expected, Message, StoreError, Stream};
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(15);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
 
-/// Creates missing rows and locks all, in id order: `WHERE false` locks without writing.
-const LOCK: &str = "
-INSERT INTO eventstore.streams AS s (id, version)
-SELECT id, 0 FROM unnest($1::uuid[]) AS id ORDER BY id
-ON CONFLICT (id) DO UPDATE SET version = s.version WHERE false
-RETURNING id";
+/// Every statement of a session goes by keys. Its plan must not depend on the statistics of the
+/// day: one made while a table was new and empty scans it whole, and stays with the connection.
+const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
 
-const VERSIONS: &str = "SELECT id, version FROM eventstore.streams WHERE id = ANY($1)";
+/// An advisory lock and not a row: it costs no write, and there is something to lock before the
+/// first event. The keys come sorted.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key";
+
+const VERSIONS: &str = "
+SELECT wanted.id, coalesce((SELECT e.version FROM eventstore.events e WHERE e.stream = wanted.id
+                            ORDER BY e.version DESC LIMIT 1), 0)
+FROM unnest($1::uuid[]) AS wanted (id)";
 
 const EVENTS: &str = "
-SELECT s.id AS stream, s.version AS stream_version, e.position, e.id, e.version, e.event_type, e.data::text AS data,
-       e.recorded_at, e.traceparent
-FROM eventstore.streams s LEFT JOIN eventstore.events e ON e.stream = s.id
-WHERE s.id = ANY($1) ORDER BY s.id, e.version";
+SELECT position, id, stream, version, event_type, data::text AS data, recorded_at, traceparent
+FROM eventstore.events WHERE stream = ANY($1) ORDER BY stream, version";
 
 const FIRST_ANSWERS: &str = "
 SELECT key_hash, body_hash, stream, version, event_ids
 FROM eventstore.idempotency_keys WHERE key_hash = ANY($1)";
-
-const DROP_EMPTY: &str = "DELETE FROM eventstore.streams WHERE id = ANY($1) AND version = 0";
 
 const LANDED: &str =
     "SELECT 1 FROM eventstore.events WHERE stream = $1 AND version = $2 AND id = $3";
@@ -55,8 +57,6 @@ pub struct Session {
     transaction: Transaction<'static, Postgres>,
     /// Locked streams with their versions as this transaction sees them.
     locked: HashMap<Uuid, i64>,
-    /// Rows that [`LOCK`] made and that no event has followed yet.
-    empty: HashSet<Uuid>,
     witness: Option<Witness>,
     queued: bool,
     /// A statement of ours failed or lost a race: only a rollback is left.
@@ -74,10 +74,9 @@ impl std::fmt::Debug for Session {
 impl Session {
     pub(crate) async fn begin(store: &EventStore) -> Result<Self, StoreError> {
         Ok(Self {
-            transaction: store.pool().begin().await?,
+            transaction: store.pool().begin_with(BEGIN).await?,
             store: store.clone(),
             locked: HashMap::new(),
-            empty: HashSet::new(),
             witness: None,
             queued: false,
             doomed: false,
@@ -95,24 +94,24 @@ impl Session {
     /// Locks `ids` until the end of the session and loads their events. Streams that don't exist
     /// come back empty, and locked as well.
     ///
-    /// Locks of one call are taken in id order. Two calls in one session may deadlock with another
+    /// Locks of one call are taken in one order. Two calls in one session may deadlock with another
     /// session, which Postgres ends after a second ([`StoreError::is_transient`]): lock all in one.
+    /// Each takes a place in the server's lock table (`max_locks_per_transaction` times
+    /// `max_connections` in all): keep a session below a few thousand streams.
     ///
     /// # Errors
     /// When the database fails, or a lock isn't had within its time-out.
     pub async fn lock(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Stream>, StoreError> {
-        self.lock_rows(ids).await?;
-        let rows = self.checked_rows(sqlx::query(EVENTS).bind(ids)).await?;
-        let mut streams: HashMap<Uuid, Stream> = HashMap::with_capacity(ids.len());
-        for row in rows {
-            let (id, version) = (row.try_get(0)?, row.try_get(1)?);
-            let stream = streams.entry(id).or_default();
-            stream.version = version;
-            if row.try_get::<Option<i64>, _>(2)?.is_some() {
-                stream.events.push(stored_event(&row)?);
-            }
-            self.locked.insert(id, version);
+        self.take_locks(ids).await?;
+        let mut streams: HashMap<Uuid, Stream> =
+            ids.iter().map(|&id| (id, Stream::default())).collect();
+        for row in self.checked_rows(sqlx::query(EVENTS).bind(ids)).await? {
+            let event = stored_event(&row)?;
+            let stream = streams.entry(event.stream).or_default();
+            stream.version = event.version;
+            stream.events.push(event);
         }
+        self.locked.extend(streams.iter().map(|(&id, stream)| (id, stream.version)));
         Ok(streams)
     }
 
@@ -122,7 +121,7 @@ impl Session {
     /// # Errors
     /// As [`Session::lock`].
     pub async fn lock_versions(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
-        self.lock_rows(ids).await?;
+        self.take_locks(ids).await?;
         let rows = self.checked_rows(sqlx::query(VERSIONS).bind(ids)).await?;
         let mut versions = HashMap::with_capacity(rows.len());
         for row in rows {
@@ -132,13 +131,10 @@ impl Session {
         Ok(versions)
     }
 
-    async fn lock_rows(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
-        // Duplicates would make ON CONFLICT meet a row of its own statement.
-        let ids: Vec<Uuid> = BTreeSet::from_iter(ids.iter().copied()).into_iter().collect();
-        let created = self.checked_rows(sqlx::query(LOCK).bind(&ids)).await?;
-        for row in created {
-            self.empty.insert(row.try_get(0)?);
-        }
+    async fn take_locks(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
+        let keys: Vec<i64> =
+            BTreeSet::from_iter(ids.iter().copied().map(lock_key)).into_iter().collect();
+        self.checked_rows(sqlx::query(LOCK).bind(keys)).await?;
         Ok(())
     }
 
@@ -210,7 +206,6 @@ impl Session {
 
         let mut rows = AppendRows::default();
         let mut versions = self.locked.clone();
-        let mut moved: HashMap<Uuid, i64> = HashMap::with_capacity(appends.len());
         let mut appended = Vec::with_capacity(appends.len());
         for (index, append) in appends.iter().enumerate() {
             let version = versions.get_mut(&append.stream).expect("locked above");
@@ -228,9 +223,6 @@ impl Session {
                 *version += 1;
                 rows.push_event(append, event, *version);
             }
-            if !append.events.is_empty() {
-                moved.insert(append.stream, *version);
-            }
             rows.push_rest(append, *version);
             appended.push(Appended {
                 version: *version,
@@ -240,15 +232,14 @@ impl Session {
 
         // From here on a failure leaves a transaction that must not commit.
         self.doomed = true;
-        if !rows.insert(&mut self.transaction, &moved).await? {
+        if !rows.insert(&mut self.transaction).await? {
             return Err(StoreError::KeyTaken);
         }
         self.doomed = false;
         self.unchecked = false;
         self.queued |= rows.queues();
         self.witness = self.witness.or_else(|| rows.witness());
-        self.empty.retain(|id| !moved.contains_key(id));
-        self.locked.extend(moved);
+        self.locked = versions;
         Ok(appended)
     }
 
@@ -292,10 +283,7 @@ impl Session {
             self.rollback().await?;
             return Err(StoreError::Aborted);
         }
-        if !self.empty.is_empty() {
-            let empty: Vec<Uuid> = self.empty.drain().collect();
-            self.checked_rows(sqlx::query(DROP_EMPTY).bind(&empty)).await?;
-        } else if self.unchecked {
+        if self.unchecked {
             // COMMIT of an aborted transaction rolls back and calls that a success.
             self.transaction.execute("SELECT 1").await?;
         }
@@ -345,6 +333,13 @@ impl Session {
     }
 }
 
+/// The stream's place in the space of advisory locks. Two streams that meet there wait for each
+/// other without need, which does no harm.
+fn lock_key(stream: Uuid) -> i64 {
+    let (high, low) = stream.as_u64_pair();
+    (high ^ low).cast_signed()
+}
+
 /// Whether a failed COMMIT may have happened all the same.
 fn outcome_is_open(error: &sqlx::Error) -> bool {
     match error {
@@ -374,7 +369,7 @@ async fn outcome(store: &EventStore, witness: Witness) -> Option<bool> {
 async fn landed(store: &EventStore, witness: Witness) -> Result<bool, StoreError> {
     let mut session = Session::begin(store).await?;
     // The lock waits until the server has ended the transaction, should it still be at it.
-    session.lock_rows(&[witness.stream]).await?;
+    session.take_locks(&[witness.stream]).await?;
     let query = sqlx::query(LANDED).bind(witness.stream).bind(witness.version).bind(witness.id);
     let landed = !session.checked_rows(query).await?.is_empty();
     session.rollback().await?;
