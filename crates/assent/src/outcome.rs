@@ -72,7 +72,7 @@ impl From<ClientError> for Failure {
                 };
                 let title = code.map_or("the service refused", Code::title);
                 let name = name.unwrap_or_else(|| format!("http_{}", http.as_u16()));
-                let message = match detail {
+                let message = match detail.filter(|detail| *detail != name) {
                     Some(detail) => format!("{title} ({name}): {detail}"),
                     None => format!("{title} ({name})"),
                 };

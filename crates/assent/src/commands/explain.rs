@@ -64,6 +64,10 @@ pub async fn verdict(
     let (purpose, channel) = (purpose.to_owned(), channel.to_owned());
     let request = VerdictRequest { subject_id, purpose, channel };
     let mut verdict: Verdict = api.post("/consent/v1/verdict", &request, None).await?;
+    if matches!(found, Found::Nobody { .. }) {
+        // Of an address the gate knows nothing here; the number itself was understood.
+        verdict.reasons.retain(|reason| reason != "address_missing");
+    }
     if let Some(barred) = barred {
         verdict.verdict = Decision::Deny;
         verdict.reasons.push(barred);

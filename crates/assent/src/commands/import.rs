@@ -81,8 +81,38 @@ impl Import {
     }
 }
 
+/// Sends a batch. Where the vault rejects a person's first number, it is asked about her others:
+/// phone books hold short codes and extensions too.
 async fn send(api: &Api, batch: &Batch, country: Option<&str>) -> Result<ImportResponse, Failure> {
-    let rows: Vec<ImportRow> = batch.contacts.iter().map(|contact| row(contact, country)).collect();
+    let rows = batch.contacts.iter().map(|contact| row(contact, 0, country)).collect();
+    let mut answer = ask(api, rows).await?;
+    let most = batch.contacts.iter().map(|contact| contact.phones.len()).max().unwrap_or(0);
+    for other in 1..most {
+        let again: Vec<usize> = answer
+            .outcomes
+            .iter()
+            .zip(&batch.contacts)
+            .enumerate()
+            .filter(|(_, (outcome, contact))| {
+                let rejected =
+                    matches!(outcome, ImportOutcome::Rejected { field, .. } if field == "phone");
+                rejected && contact.phones.len() > other
+            })
+            .map(|(index, _)| index)
+            .collect();
+        let rows = again.iter().map(|index| row(&batch.contacts[*index], other, country)).collect();
+        let outcomes = ask(api, rows).await?.outcomes;
+        for (index, outcome) in again.into_iter().zip(outcomes) {
+            // The first number's rejection stays if the others are no better.
+            if !matches!(outcome, ImportOutcome::Rejected { .. }) {
+                answer.outcomes[index] = outcome;
+            }
+        }
+    }
+    Ok(answer)
+}
+
+async fn ask(api: &Api, rows: Vec<ImportRow>) -> Result<ImportResponse, Failure> {
     if rows.is_empty() {
         return Ok(ImportResponse { outcomes: Vec::new() });
     }
@@ -100,12 +130,13 @@ async fn send(api: &Api, batch: &Batch, country: Option<&str>) -> Result<ImportR
     }
 }
 
-fn row(contact: &Contact, country: Option<&str>) -> ImportRow {
+/// What the vault is told, with the number of this rank: mobile ones come first, because that is
+/// where messages go.
+fn row(contact: &Contact, phone: usize, country: Option<&str>) -> ImportRow {
     let text =
         |cell: &Option<crate::contact_file::Cell>| cell.as_ref().map(|cell| cell.text.clone());
     ImportRow {
-        // Mobile numbers come first: that is where messages go.
-        phone: contact.phones[0].text.clone(),
+        phone: contact.phones[phone].text.clone(),
         country: text(&contact.country).or_else(|| country.map(str::to_owned)),
         name: text(&contact.name),
         email: text(&contact.email),

@@ -179,7 +179,7 @@ pub enum Format {
 }
 
 enum Source {
-    Delimited(Delimited),
+    Delimited(Box<Delimited>),
     Vcards(VCards),
     JsonLines(JsonLines),
 }
@@ -207,7 +207,7 @@ impl ContactReader {
         } else if start.starts_with('[') {
             return Err(FileError::JsonArray);
         } else {
-            Source::Delimited(Delimited::open(text, &options.map, options.keep_raw)?)
+            Source::Delimited(Box::new(Delimited::open(text, &options.map, options.keep_raw)?))
         };
         Ok(Self { source })
     }
