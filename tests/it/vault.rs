@@ -636,36 +636,3 @@ fn tokens_in_lookups_are_of_all_spellings() {
     let tokens: Vec<AddressToken> = index.tokens("+5511987654321");
     assert_eq!(tokens.len(), 2);
 }
-
-/// A figure for whoever changes the import: `cargo test … vault::import_rate -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, not a test"]
-async fn import_rate() {
-    let vault = Arc::new(vault().await);
-    let (batches, lanes) = (40_usize, 4);
-    let started = SystemClock.boottime();
-    let lanes = (0..lanes).map(|lane| {
-        let vault = Arc::clone(&vault);
-        tokio::spawn(async move {
-            for batch in (lane..batches).step_by(lanes) {
-                let person = |n| ImportRow {
-                    name: Some(format!("Person {n}")),
-                    email: Some(format!("p{n}@example.org")),
-                    ..row(&number(batch * 2_000 + n))
-                };
-                vault.import(Origin::Import, (0..2_000).map(person).collect()).await;
-            }
-        })
-    });
-    for lane in lanes.collect::<Vec<_>>() {
-        lane.await.unwrap();
-    }
-    let took = SystemClock.boottime().saturating_sub(started);
-    let rows = vault.count(&vault.data, "people").await;
-    std::io::Write::write_all(
-        &mut std::io::stderr(),
-        format!("{rows} rows in {took:?}: {:.0} rows/s\n", rows as f64 / took.as_secs_f64())
-            .as_bytes(),
-    )
-    .unwrap();
-}
