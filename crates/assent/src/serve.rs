@@ -10,6 +10,7 @@ use std::time::Duration;
 use assent_runtime::telemetry::{self, Telemetry, TelemetryConfig};
 use assent_runtime::{ConfigErrors, Health, Lifecycle, Settings, ops};
 use clap::{Args, ValueEnum};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::gateway;
@@ -88,7 +89,8 @@ Examples:
   assent serve vault messaging
   assent serve --all
 
-All configuration errors are reported at once. Exit status: 0 stopped softly, 1 stopped by a failure,
+With several services in one process, [services] consent_token, vault_token … tell them apart where
+[services] token is one for all. All configuration errors are reported at once. Exit status: 0 stopped softly, 1 stopped by a failure,
 2 wrong configuration, 3 a store couldn't be reached.")]
 pub struct Serve {
     /// Which services.
@@ -144,10 +146,19 @@ fn know_shared_keys(settings: &Settings) {
         let _ = services.optional::<String>(&format!("{name}_url"));
     }
     let _ = services.optional_secret("token");
+    for service in Service::ALL {
+        let _ = own_token(service, settings);
+    }
     let controller = settings.section("controller");
     for key in ["name", "country"] {
         let _ = controller.optional::<String>(key);
     }
+}
+
+/// What this service shows to others, where it isn't `[services] token`: services that share a
+/// process are still callers of their own, and each answers erasures under its own name.
+fn own_token(service: Service, settings: &Settings) -> Option<SecretString> {
+    settings.section("services").optional_secret(&format!("{}_token", service.name()))
 }
 
 /// A service with its configuration, ready to start.
@@ -162,16 +173,22 @@ enum Plan {
 
 impl Plan {
     fn read(service: Service, settings: &Settings) -> Option<Self> {
+        let token = own_token(service, settings);
+        macro_rules! plan {
+            ($variant:ident, $config:ty) => {{
+                let mut config = <$config>::read(settings)?;
+                if let Some(token) = token {
+                    config.token = token;
+                }
+                Self::$variant(Box::new(config))
+            }};
+        }
         Some(match service {
-            Service::Consent => Self::Consent(Box::new(assent_consent::Config::read(settings)?)),
-            Service::Vault => Self::Vault(Box::new(assent_vault::Config::read(settings)?)),
-            Service::Messaging => {
-                Self::Messaging(Box::new(assent_messaging::Config::read(settings)?))
-            }
-            Service::Erasure => Self::Erasure(Box::new(assent_erasure::Config::read(settings)?)),
-            Service::Projector => {
-                Self::Projector(Box::new(assent_projector::Config::read(settings)?))
-            }
+            Service::Consent => plan!(Consent, assent_consent::Config),
+            Service::Vault => plan!(Vault, assent_vault::Config),
+            Service::Messaging => plan!(Messaging, assent_messaging::Config),
+            Service::Erasure => plan!(Erasure, assent_erasure::Config),
+            Service::Projector => plan!(Projector, assent_projector::Config),
             Service::Gateway => Self::Gateway(Box::new(gateway::Config::read(settings)?)),
         })
     }

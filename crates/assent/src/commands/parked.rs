@@ -133,7 +133,14 @@ async fn list(api: &Api, output: Output, only: Option<Consumer>) -> Result<Statu
             let next =
                 cursor.as_ref().map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
             let path = format!("/{}/v1/parked?limit=500{next}", service.name());
-            let page: Value = api.get(&path).await?;
+            let page: Value = match api.get(&path).await {
+                Ok(page) => page,
+                Err(error) if error.code() == Some(Code::NotFound) => {
+                    output.remark(&format!("{} shows no parked messages", service.name()));
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
             for item in page["items"].as_array().into_iter().flatten() {
                 let mut item = item.clone();
                 item["service"] = json!(service.name());
