@@ -3,11 +3,17 @@
 
 mod harness;
 
+mod canary;
+mod cli;
+mod cluster;
 mod consumer;
+mod contact_files;
 mod erasure;
 mod event_store;
+mod faults;
 mod gate;
 mod messaging;
 mod projector;
 mod relay;
+mod road;
 mod vault;

@@ -72,7 +72,7 @@ impl Config {
         let terms = LeaseTerms::read(settings);
         let controller = settings.section("controller").required("name");
         let erasure_url = services.required("erasure_url");
-        let token = services.secret("token");
+        let token = consent.optional_secret("token").or_else(|| services.secret("token"));
         let token = token?;
         Some(Self {
             listen: listen?,

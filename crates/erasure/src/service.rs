@@ -93,7 +93,7 @@ impl Config {
         let keys = Keys::read(settings);
         let controller = settings.section("controller").required("name");
         let consent_url = services.required("consent_url");
-        let token = services.secret("token")?;
+        let token = erasure.optional_secret("token").or_else(|| services.secret("token"))?;
         Some(Self {
             listen: listen?,
             ops_listen: ops_listen?,

@@ -129,7 +129,7 @@ impl Config {
         let consent_url = services.required("consent_url");
         let vault_url = services.required("vault_url");
         let erasure_url = services.required("erasure_url");
-        let token = services.secret("token");
+        let token = own.optional_secret("token").or_else(|| services.secret("token"));
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");

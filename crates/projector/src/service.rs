@@ -56,7 +56,7 @@ impl Config {
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let erasure_url = services.required("erasure_url");
-        let token = services.secret("token");
+        let token = projector.optional_secret("token").or_else(|| services.secret("token"));
         Some(Self {
             listen: listen?,
             ops_listen: ops_listen?,

@@ -1,6 +1,6 @@
 //! Named points at which a test can stop, kill, fail or hold the process. It guarantees that
-//! without the cargo feature `failpoints` nothing of this is compiled in, and that a fault is on
-//! record before it happens; where the points are is said by the code that has them.
+//! in builds without debug assertions (releases) nothing of this is compiled in, and that a fault
+//! is on record before it happens; where the points are is said by the code that has them.
 //!
 //! `ASSENT_FAILPOINTS` holds `name=action` entries separated by `;`; `ASSENT_FAILPOINTS_FILE`
 //! names a file of such entries, read again at every hit. Actions: `stop` (SIGSTOP), `kill`
@@ -12,9 +12,9 @@
 /// that would stop others.
 #[inline]
 pub fn hit(name: &str) {
-    #[cfg(feature = "failpoints")]
+    #[cfg(debug_assertions)]
     active::hit(name);
-    #[cfg(not(feature = "failpoints"))]
+    #[cfg(not(debug_assertions))]
     let _ = name;
 }
 
@@ -23,9 +23,9 @@ pub fn hit(name: &str) {
 #[inline]
 #[must_use]
 pub async fn fails(name: &str) -> bool {
-    #[cfg(feature = "failpoints")]
+    #[cfg(debug_assertions)]
     return active::hit_async(name).await;
-    #[cfg(not(feature = "failpoints"))]
+    #[cfg(not(debug_assertions))]
     {
         let _ = name;
         false
@@ -38,7 +38,7 @@ pub async fn hit_async(name: &str) {
     let _ = fails(name).await;
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 mod active {
     use std::collections::HashMap;
     use std::io::Write;
@@ -152,7 +152,7 @@ mod active {
     }
 }
 
-#[cfg(all(test, feature = "failpoints"))]
+#[cfg(all(test, debug_assertions))]
 mod tests {
     use super::active::{Entry, find};
 

@@ -78,7 +78,7 @@ impl Config {
         let terms = LeaseTerms::read(settings);
         let consent_url = services.required("consent_url");
         let erasure_url = services.required("erasure_url");
-        let token = services.secret("token");
+        let token = vault.optional_secret("token").or_else(|| services.secret("token"));
         Some(Self {
             listen: listen?,
             ops_listen: ops_listen?,

@@ -178,7 +178,7 @@ fn start(home: &Home) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Builds both binaries, in the profile and with the features that the tests use too.
+/// Builds both binaries, in the profile that the tests use too.
 pub fn build(home: &Home) -> Result<Binaries> {
     let what = "building Assent (the first time takes some minutes)";
     process::step(&mut build_command(), what, &home.log("build"))?;
@@ -188,13 +188,7 @@ pub fn build(home: &Home) -> Result<Binaries> {
 /// The one way in which the development binaries are built.
 pub fn build_command() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args([
-        "build",
-        "--workspace",
-        "--bins",
-        "--features",
-        "assent/failpoints",
-    ]);
+    cargo.current_dir(root()).args(["build", "--workspace", "--bins"]);
     cargo
 }
 

@@ -68,7 +68,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         show(&mut cargo(&["fmt", "--all", "--check"]), "`cargo fmt --all --check`")?;
         println!("lints");
         show(
-            cargo(&["clippy", "--workspace", "--all-targets", "--features", "assent/failpoints"])
+            cargo(&["clippy", "--workspace", "--all-targets"])
                 .args(["--", "-D", "warnings"]),
             "`cargo clippy`",
         )?;
@@ -86,7 +86,7 @@ pub fn test(filter: &[String]) -> Result<()> {
     }
     println!("tests");
     let stores = Stores::start(&home)?;
-    let mut tests = cargo(&["test", "--workspace", "--features", "assent/failpoints"]);
+    let mut tests = cargo(&["test", "--workspace"]);
     if !filter.is_empty() {
         tests.args(["--test", "it", "--"]).args(filter);
     }

@@ -1,0 +1,283 @@
+//! G5: no plaintext personal data at rest outside ciphertext. The whole road is walked with canaries
+//! in every place where a person or a client can write something; then every byte that Postgres,
+//! Kafka and the services wrote is searched for them, in the clear and in the usual disguises. A
+//! control canary that goes through each store in plain must be found, or the scan proves nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use assent_bus::ensure_topics;
+use assent_contracts::topics::{Cleanup, Topic};
+use assent_runtime::{Ids as _, SystemIds};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::task::block_in_place;
+
+use crate::cluster::person::Person;
+use crate::cluster::until;
+use crate::cluster::{Cluster, SERVICES, TEMPLATE};
+use crate::harness::{database, kafka, unique};
+
+const DATABASES: [&str; 7] =
+    ["consent", "vault", "vault_keys", "messaging", "messaging_keys", "erasure", "projector"];
+
+/// A folder that a server writes into, named by the environment.
+fn data_dir(variable: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| {
+        panic!(
+            "{variable} is not set: run the tests with `cargo xtask test`, which knows the folder"
+        )
+    }))
+}
+
+/// The disguises of one canary.
+fn disguises(canary: &str) -> BTreeSet<Vec<u8>> {
+    let bytes = canary.as_bytes();
+    let utf16: Vec<u16> = canary.encode_utf16().collect();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut found = BTreeSet::from([
+        bytes.to_vec(),
+        utf16.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+        utf16.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+        hex.to_uppercase().into_bytes(),
+        hex.into_bytes(),
+    ]);
+    // Base64 depends on where in a text the canary stands: only the groups that hold nothing else.
+    for before in 0..3 {
+        let shifted = [&vec![0; before], bytes].concat();
+        let (from, to) = (before.div_ceil(3) * 4, shifted.len() / 3 * 4);
+        for encoded in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+            found.insert(encoded.as_bytes()[from..to].to_vec());
+        }
+    }
+    found
+}
+
+/// A number in the spellings in which people and programs write it.
+fn spellings(digits: &str) -> Vec<String> {
+    let national = &digits[2..];
+    let pairs: Vec<&str> = (1..9).step_by(2).map(|at| &national[at..at + 2]).collect();
+    let head = &national[..1];
+    let mut all = vec![digits.to_owned(), format!("0{national}")];
+    for separator in [" ", ".", "-"] {
+        let rest = pairs.join(separator);
+        all.push(format!("0{head}{separator}{rest}"));
+        all.push(format!("33{separator}{head}{separator}{rest}"));
+    }
+    all
+}
+
+/// What was found where. Every byte of `files` is read once.
+fn find(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<String> {
+    let hits = files_with(canaries, dir, files);
+    let named = |file: &PathBuf| {
+        let here = |canary: &&String| {
+            !files_with(std::slice::from_ref(*canary), dir, std::slice::from_ref(file)).is_empty()
+        };
+        format!("{:?} in {}", canaries.iter().filter(here).collect::<Vec<_>>(), file.display())
+    };
+    hits.iter().map(named).collect()
+}
+
+/// The files that hold a disguise of a canary. grep looks: it gives the same answer in a second for
+/// which unoptimised code needs a minute.
+fn files_with(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let patterns: BTreeSet<Vec<u8>> = canaries.iter().flat_map(|it| disguises(it)).collect();
+    let list = dir.join("patterns");
+    std::fs::write(&list, patterns.into_iter().collect::<Vec<_>>().join(&b'\n')).unwrap();
+    let mut found = Vec::new();
+    for some in files.chunks(500) {
+        let output = Command::new("grep")
+            .env("LC_ALL", "C")
+            .args(["--text", "--fixed-strings", "--files-with-matches", "--file"])
+            .arg(&list)
+            .arg("--")
+            .args(some)
+            .output()
+            .unwrap();
+        // 2: a file went away meanwhile, as segments of the WAL do.
+        assert!(matches!(output.status.code(), Some(0..=2)), "{output:?}");
+        found.extend(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from));
+    }
+    found
+}
+
+/// The search sees each disguise, and nothing where nothing is.
+#[test]
+fn each_disguise_of_a_canary_is_found() {
+    let dir = std::env::temp_dir().join(unique("disguises"));
+    std::fs::create_dir(&dir).unwrap();
+    let canary = unique("canary");
+    let file = dir.join("file");
+    let looked = |text: &[u8]| {
+        std::fs::write(&file, [&[0, 255, 10, 7][..], text, &[200, 128]].concat()).unwrap();
+        !find(std::slice::from_ref(&canary), &dir, std::slice::from_ref(&file)).is_empty()
+    };
+    for disguise in disguises(&canary) {
+        assert!(looked(&disguise), "{disguise:?}");
+        assert!(!looked(&disguise[1..]), "{disguise:?}");
+    }
+    for before in ["", "1", "12", "123"] {
+        let text = STANDARD_NO_PAD.encode(format!("{before}{canary}and more"));
+        assert!(looked(text.as_bytes()), "{text}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&path)),
+            Ok(kind) if kind.is_file() => found.push(path),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The files of Postgres: of these databases, and all that isn't a database's (WAL, shared tables).
+async fn postgres_files(pool: &PgPool, names: &[String]) -> Vec<PathBuf> {
+    let dir = data_dir("ASSENT_TEST_POSTGRES_DATA");
+    let oids: Vec<String> =
+        sqlx::query_scalar("SELECT oid::text FROM pg_database WHERE datname = ANY($1)")
+            .bind(names)
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(oids.len(), names.len(), "{names:?}");
+    let base = dir.join("base");
+    let ours: Vec<PathBuf> = oids.iter().map(|oid| base.join(oid)).collect();
+    let mut all = files(&dir);
+    all.retain(|file| !file.starts_with(&base) || ours.iter().any(|dir| file.starts_with(dir)));
+    assert!(all.iter().any(|file| file.starts_with(dir.join("pg_wal"))), "the WAL is among them");
+    all
+}
+
+/// Segments, snapshots and the groups' topic. Indexes hold offsets and times only.
+fn kafka_files() -> Vec<PathBuf> {
+    let mut all = files(&data_dir("ASSENT_TEST_KAFKA_DATA"));
+    all.retain(|file| {
+        !matches!(
+            file.extension().and_then(|it| it.to_str()),
+            Some("index" | "timeindex" | "txnindex")
+        )
+    });
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
+    let mut cluster = Cluster::start().await;
+    let canaries = walk_with_canaries(&cluster).await;
+
+    // In plain through each store: a row, a record, a line of a log.
+    let control = unique("control");
+    let control_pool = database("canary").await;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "CREATE TABLE control (text text); INSERT INTO control VALUES ('{control}')"
+    )))
+    .execute(&control_pool)
+    .await
+    .unwrap();
+    let control_database: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&control_pool).await.unwrap();
+    let control_topic = Topic { suffix: "control", partitions: 1, cleanup: Cleanup::Keep };
+    ensure_topics(&cluster.bus, &[control_topic]).await.unwrap();
+    let topic = cluster.bus.topic_name(&control_topic);
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", kafka()).create().unwrap();
+    producer
+        .send(FutureRecord::to(&topic).key("control").payload(&control), Duration::from_secs(20))
+        .await
+        .unwrap();
+    let log = cluster.log("control");
+    std::fs::write(&log, format!("a line with {control}\n")).unwrap();
+
+    // Everything to its file.
+    for service in SERVICES {
+        cluster.kill(service);
+    }
+    let wal_compression: String =
+        sqlx::query_scalar("SHOW wal_compression").fetch_one(&control_pool).await.unwrap();
+    assert_eq!(wal_compression, "off", "compressed WAL can't be searched");
+    sqlx::raw_sql("CHECKPOINT").execute(&control_pool).await.unwrap();
+    let mut names: Vec<String> = DATABASES.map(|name| cluster.database(name)).to_vec();
+    names.push(control_database);
+    let logs: Vec<PathBuf> = SERVICES.map(|service| cluster.log(service)).to_vec();
+    assert!(logs.iter().all(|log| std::fs::metadata(log).is_ok_and(|file| file.len() > 0)));
+    let stores = [
+        ("Postgres", postgres_files(&control_pool, &names).await),
+        ("Kafka", kafka_files()),
+        ("the logs", logs.into_iter().chain([log]).collect()),
+    ];
+    block_in_place(|| {
+        for (store, files) in &stores {
+            let seen = find(std::slice::from_ref(&control), &cluster.dir, files);
+            assert!(!seen.is_empty(), "the control is not found in {store}: the scan is blind");
+        }
+        for (store, files) in &stores {
+            let seen = find(&canaries, &cluster.dir, files);
+            assert!(seen.is_empty(), "plaintext in {store}: {seen:#?}");
+        }
+    });
+}
+
+/// The road, with a canary wherever somebody can write something.
+async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
+    let mut random = [0; 4];
+    SystemIds.fill(&mut random);
+    // A mobile number of France that no other test has.
+    let person = Person { phone: format!("+3360{:07}", u32::from_le_bytes(random) % 10_000_000) };
+    let [name, mail, evidence, key, said, parameter] =
+        ["Name", "mail", "evidence", "key", "said", "parameter"].map(unique);
+    let email = format!("{mail}@example.org");
+
+    let imported =
+        cluster.import_file(&format!("phone,name,email\n{},{name},{email}\n", person.phone));
+    assert_eq!(imported.status, 0, "{}", imported.text);
+    let subject = cluster.subject(&person).await.expect("she is known");
+    let purpose = ["--purpose", "marketing", "--channel", "whatsapp", "--evidence", &evidence];
+    let granted = cluster.assent(&[&["consent", "grant", &person.phone][..], &purpose].concat());
+    assert_eq!(granted.status, 0, "{}", granted.text);
+
+    // Clients put phone numbers into their keys, and names into parameters.
+    let message = json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
+        "template": TEMPLATE, "parameters": [parameter]});
+    let key = format!("{key}-{}", person.digits());
+    let (status, queued) = cluster.post("messaging", "/v1/messages", &message, Some(&key)).await;
+    assert_eq!(status, 202, "{queued}");
+    let message = queued["message_id"].as_str().unwrap();
+    assert_eq!(cluster.settled(message).await["state"], "accepted");
+    let calls = cluster.delivered_to(&person).await;
+    let wamid = calls[0]["wamid"].as_str().expect("it has a message id").to_owned();
+    until("delivered", async || {
+        let path = format!("/v1/messages/{message}");
+        cluster.get("projector", &path).await.1["status"] == "delivered"
+    })
+    .await;
+
+    // She writes, is refused nothing and stops; then she is deleted.
+    assert_eq!(cluster.hears(&person, &format!("my secret is {said}")).await, 200);
+    assert_eq!(cluster.hears(&person, "STOP").await, 200);
+    assert_eq!(cluster.send(&person).json["state"], "refused");
+    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    assert_eq!(erased.json["status"], "completed", "{}", erased.text);
+    // What is wrong must not be logged either.
+    let broken = json!({"origin": "import", "rows": [{"phone": format!("{}000000", person.phone),
+        "name": name, "email": email}]});
+    cluster.post("vault", "/v1/subjects/import", &broken, Some(&key)).await;
+    cluster.post("vault", "/v1/subjects/lookup", &json!({"telephone": person.phone}), None).await;
+
+    let mut canaries = vec![name, mail, evidence, key, said, parameter];
+    canaries.push(wamid.trim_start_matches("wamid.").trim_end_matches('=').to_owned());
+    canaries.extend(spellings(person.digits()));
+    canaries
+}

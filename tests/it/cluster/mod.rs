@@ -1,0 +1,427 @@
+//! A whole Assent of one test's own: every service a process as in a deployment, the simulator,
+//! seven databases, a topic prefix, keys, callers and ports. It guarantees that nothing of it
+//! outlives the test but databases and topics; what is true of it is for the tests to say.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use assent_bus::BusConfig;
+use assent_http::auth::{SCOPES, key_entry};
+use assent_runtime::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::block_in_place;
+
+use self::faults::Failpoints;
+use self::process::Process;
+use crate::harness::{kafka, postgres, topic_prefix, unique};
+
+mod balancer;
+pub mod faults;
+pub mod person;
+mod ports;
+pub mod process;
+
+/// How long a condition may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until the condition holds.
+///
+/// # Panics
+/// When it doesn't within [`PATIENCE`].
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = SystemClock.boottime() + PATIENCE;
+    while !holds().await {
+        assert!(SystemClock.boottime() < give_up, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The simulator's name among the processes.
+pub const SIMULATOR: &str = "whatsapp-sim";
+/// The services, each a process.
+pub const SERVICES: [&str; 6] =
+    ["consent", "vault", "messaging", "erasure", "projector", "gateway"];
+/// The template that every cluster knows.
+pub const TEMPLATE: &str = "spring_offer";
+
+const PHONE_NUMBER_ID: &str = "106540352242922";
+
+/// What a test wants otherwise.
+#[derive(Default)]
+pub struct Wishes {
+    /// Services that get a second replica (`consent-2`) behind one address.
+    pub replicated: Vec<&'static str>,
+    /// More lines for the configuration's sections: section, line.
+    pub settings: Vec<(&'static str, &'static str)>,
+    /// What one process is told otherwise than the others: process, variable, value.
+    pub environment: Vec<(&'static str, &'static str, &'static str)>,
+    /// All services in one process (`assent serve --all`), named `all`.
+    pub one_process: bool,
+}
+
+/// How a command of the command line ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: i32,
+    /// What it printed, where that was JSON.
+    pub json: Value,
+    /// Everything it printed.
+    pub text: String,
+}
+
+/// A running Assent.
+pub struct Cluster {
+    /// Its files: configuration, keys, logs.
+    pub dir: PathBuf,
+    /// Its topics.
+    pub bus: BusConfig,
+    databases: String,
+    token: String,
+    environment: Vec<(&'static str, &'static str, &'static str)>,
+    /// Where each process listens.
+    api: BTreeMap<String, u16>,
+    ops: BTreeMap<String, u16>,
+    /// Where a service with several replicas is found.
+    doors: BTreeMap<&'static str, u16>,
+    processes: BTreeMap<String, Process>,
+    http: reqwest::Client,
+}
+
+impl Cluster {
+    /// A cluster as it comes.
+    pub async fn start() -> Self {
+        Self::with(Wishes::default()).await
+    }
+
+    /// A cluster with wishes, ready.
+    pub async fn with(wishes: Wishes) -> Self {
+        let dir = std::env::temp_dir().join(unique("assent_it"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut names: Vec<String> = SERVICES.iter().map(ToString::to_string).collect();
+        names.extend(wishes.replicated.iter().map(|service| format!("{service}-2")));
+        let mut api: BTreeMap<_, _> =
+            names.iter().map(|name| (name.clone(), ports::free())).collect();
+        let ops = names.iter().map(|name| (name.clone(), ports::free())).collect();
+        api.insert(SIMULATOR.to_owned(), ports::free());
+        let mut cluster = Self {
+            bus: BusConfig::new(kafka(), topic_prefix()),
+            databases: unique("it"),
+            token: unique("token"),
+            environment: wishes.environment.clone(),
+            api,
+            ops,
+            doors: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            http: assent_http::client::http_client(Duration::from_secs(2), Duration::from_secs(30))
+                .unwrap(),
+            dir,
+        };
+        for service in &wishes.replicated {
+            let door = ports::free();
+            let replicas = vec![cluster.api[*service], cluster.api[&format!("{service}-2")]];
+            balancer::serve(door, replicas).await;
+            cluster.doors.insert(*service, door);
+        }
+        cluster.configure(&wishes);
+        let keys = cluster.dir.join("keys");
+        let made = cluster.command(&["keys", "init", keys.to_str().unwrap()]).output().unwrap();
+        assert!(made.status.success(), "keys: {}", String::from_utf8_lossy(&made.stderr));
+        let migrated = block_in_place(|| cluster.command(&["migrate"]).output()).unwrap();
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        cluster.launch(SIMULATOR);
+        if wishes.one_process {
+            cluster.launch("all");
+        } else {
+            names.iter().for_each(|name| cluster.launch(name));
+        }
+        for name in &names {
+            cluster.ready(name).await;
+        }
+        let template = json!({"name": TEMPLATE, "language": "en", "category": "MARKETING"});
+        let (status, body) = cluster.post("messaging", "/v1/templates", &template, None).await;
+        assert_eq!(status, 201, "{body}");
+        cluster
+    }
+
+    fn configure(&self, wishes: &Wishes) {
+        // Each service answers for itself, so each has a key of its own.
+        let mut callers = key_entry("test", &self.token, &SCOPES);
+        for service in SERVICES {
+            callers.push_str(&key_entry(service, &self.token_of(service), &SCOPES));
+        }
+        std::fs::write(self.dir.join("callers.toml"), callers).unwrap();
+        let keys = self.dir.join("keys");
+        let key = |name: &str| keys.join(name).display().to_string();
+        let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+        sections.insert(
+            "kafka",
+            format!(
+                "brokers = \"{}\"\ntopic_prefix = \"{}\"\n",
+                self.bus.brokers, self.bus.topic_prefix
+            ),
+        );
+        let callers = self.dir.join("callers.toml").display().to_string();
+        sections.insert("auth", format!("keys_file = \"{callers}\"\n"));
+        sections.insert("controller", "name = \"Test SARL\"\ncountry = \"FR\"\n".to_owned());
+        let mut services = String::new();
+        for service in SERVICES.iter().filter(|service| **service != "gateway") {
+            let _ = writeln!(services, "{service}_url = \"{}\"", self.url(service));
+        }
+        sections.insert("services", services);
+        for service in SERVICES {
+            let mut text = format!(
+                "listen = \"127.0.0.1:{}\"\nops_listen = \"127.0.0.1:{}\"\n",
+                self.api[service], self.ops[service]
+            );
+            if service != "gateway" {
+                let url = self.database_url(service);
+                let token = self.token_of(service);
+                let _ = writeln!(
+                    text,
+                    "token = \"{token}\"\ndatabase_url = \"{url}\"\ndatabase_connections = 6"
+                );
+            }
+            if let "vault" | "messaging" = service {
+                let index = if service == "vault" { "index.toml" } else { "index-address.toml" };
+                let _ = writeln!(
+                    text,
+                    "keys_database_url = \"{}\"\nkek_file = \"{}\"\nindex_keys_file = \"{}\"",
+                    self.database_url(&format!("{service}_keys")),
+                    key(&format!("{service}.kek")),
+                    key(index)
+                );
+            }
+            if service == "messaging" {
+                let _ = writeln!(
+                    text,
+                    "whatsapp_base_url = \"{}\"\nphone_number_id = \"{PHONE_NUMBER_ID}\"
+access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"",
+                    self.url(SIMULATOR),
+                    token = self.token
+                );
+            }
+            if service == "erasure" {
+                let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));
+            }
+            sections.insert(service, text);
+        }
+        for (section, line) in &wishes.settings {
+            let text = sections.entry(*section).or_default();
+            let _ = writeln!(text, "{line}");
+        }
+        let text: String =
+            sections.iter().map(|(name, text)| format!("[{name}]\n{text}\n")).collect();
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    fn token_of(&self, service: &str) -> String {
+        format!("{}-{service}", self.token)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("assent.toml")
+    }
+
+    /// The address of one of its databases: `consent`, `vault_keys`, ….
+    pub fn database_url(&self, name: &str) -> String {
+        format!("{}/{}_{name}", postgres(), self.databases)
+    }
+
+    /// The name of one of its databases.
+    pub fn database(&self, name: &str) -> String {
+        format!("{}_{name}", self.databases)
+    }
+
+    /// A connection to one of its databases, for a test's own look.
+    pub async fn pool(&self, name: &str) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(1)
+            .connect(&self.database_url(name))
+            .await
+            .expect("the cluster's database answers")
+    }
+
+    /// Where a service, or one process of it (`consent-2`), is found.
+    pub fn url(&self, name: &str) -> String {
+        let port = self.doors.get(name).unwrap_or_else(|| &self.api[name]);
+        format!("http://127.0.0.1:{port}")
+    }
+
+    /// The log of a process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+
+    /// The public key of its certificates.
+    pub fn public_key(&self) -> PathBuf {
+        self.dir.join("keys/certificates.pub.pem")
+    }
+
+    /// The failpoints of a process.
+    pub fn failpoints(&self, name: &str) -> Failpoints {
+        Failpoints::new(&self.dir, name)
+    }
+
+    /// A process.
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        self.processes.get_mut(name).expect("the process was started")
+    }
+
+    /// Kills a process with SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        self.process(name).kill();
+    }
+
+    /// Starts a process again, or for the first time, and waits until it is ready.
+    pub async fn restart(&mut self, name: &str) {
+        self.processes.remove(name);
+        self.launch(name);
+        self.ready(name).await;
+    }
+
+    fn launch(&mut self, name: &str) {
+        let mut command = if name == SIMULATOR {
+            let webhook = format!("{}/webhooks/whatsapp", self.url("messaging"));
+            let mut command = Command::new(binaries().join(SIMULATOR));
+            command
+                .args(["--listen", &format!("127.0.0.1:{}", self.api[SIMULATOR])])
+                .args(["--webhook-url", &webhook])
+                .args(["--phone-number-id", PHONE_NUMBER_ID])
+                .args(["--statuses", "sent,delivered"]);
+            for secret in ["ACCESS_TOKEN", "APP_SECRET", "VERIFY_TOKEN"] {
+                command.env(format!("WHATSAPP_SIM_{secret}"), &self.token);
+            }
+            command
+        } else if name == "all" {
+            self.command(&["serve", "--all"])
+        } else {
+            let service = name.trim_end_matches("-2");
+            let mut command = self.command(&["serve", service]);
+            let section = service.to_uppercase();
+            let address = |port: u16| format!("127.0.0.1:{port}");
+            command.env(format!("ASSENT_{section}_LISTEN"), address(self.api[name]));
+            command.env(format!("ASSENT_{section}_OPS_LISTEN"), address(self.ops[name]));
+            command
+        };
+        self.failpoints(name).arm(&mut command);
+        let own = self.environment.iter().filter(|(process, ..)| *process == name);
+        command.envs(own.map(|(_, variable, value)| (variable, value)));
+        let process = Process::start(command, &self.log(name));
+        self.processes.insert(name.to_owned(), process);
+    }
+
+    /// Waits until a service says that it is ready.
+    pub async fn ready(&mut self, name: &str) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.ops[name]);
+        let http = self.http.clone();
+        until(&format!("{name} is ready"), async || {
+            let process = if self.processes.contains_key(name) { name } else { "all" };
+            let process = self.process(process);
+            if let Some(status) = process.ended() {
+                panic!("{name} ended with {status}: {}", process.tail());
+            }
+            let answer = http.get(&url).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binaries().join("assent"));
+        command.args(arguments).env("ASSENT_CONFIG", self.config());
+        command
+    }
+
+    /// Runs a command of the command line with `--json` and waits for its end.
+    pub fn assent(&self, arguments: &[&str]) -> Ended {
+        let output = block_in_place(|| {
+            self.command(arguments)
+                .arg("--json")
+                .env("ASSENT_URL", self.url("gateway"))
+                .env("ASSENT_TOKEN", &self.token)
+                .output()
+        });
+        Ended::from(output.unwrap())
+    }
+
+    /// `POST` to a process with the test's token; the status and the body, null where it has none.
+    pub async fn post(
+        &self,
+        name: &str,
+        path: &str,
+        body: &Value,
+        idempotency: Option<&str>,
+    ) -> (u16, Value) {
+        self.try_post(name, path, body, idempotency).await.expect("the service answers")
+    }
+
+    /// As [`Cluster::post`]; an error when there is no answer.
+    pub async fn try_post(
+        &self,
+        name: &str,
+        path: &str,
+        body: &Value,
+        idempotency: Option<&str>,
+    ) -> reqwest::Result<(u16, Value)> {
+        let mut request =
+            self.http.post(format!("{}{path}", self.url(name))).bearer_auth(&self.token).json(body);
+        if let Some(key) = idempotency {
+            request = request.header("idempotency-key", key);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+    }
+
+    /// `GET` from a process with the test's token.
+    pub async fn get(&self, name: &str, path: &str) -> (u16, Value) {
+        let request = self.http.get(format!("{}{path}", self.url(name))).bearer_auth(&self.token);
+        let answer = request.send().await.expect("the service answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Where a test failed its logs are worth keeping; their place is said by the tail of each.
+        let failed = std::thread::panicking();
+        for (name, process) in &mut self.processes {
+            process.kill();
+            if failed {
+                let place = self.dir.join(format!("{name}.log"));
+                let _ = std::io::Write::write_all(
+                    &mut std::io::stderr(),
+                    format!("log of {name}: {}\n", place.display()).as_bytes(),
+                );
+            }
+        }
+        if !failed {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Self { status: output.status.code().unwrap_or(-1), json, text }
+    }
+}
+
+/// Where `assent` and the simulator are.
+fn binaries() -> PathBuf {
+    match std::env::var_os("ASSENT_TEST_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug"),
+    }
+}

@@ -1,0 +1,9 @@
+//! Faults in a running Assent: processes frozen, killed and cut off at named places, and what must
+//! hold all the same. Each test proves that its fault happened.
+
+mod closed;
+mod durability;
+mod erasing;
+mod replicas;
+mod topics;
+mod withdrawal;

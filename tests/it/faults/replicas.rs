@@ -1,0 +1,85 @@
+//! Two replicas of each service: one killed in mid-flow loses nothing and sends nothing twice.
+
+use std::collections::BTreeMap;
+
+use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS};
+use serde_json::Value;
+
+use super::topics::{everything, followed};
+use crate::cluster::until;
+use crate::cluster::{Cluster, Wishes};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_twice() {
+    let mut cluster = Cluster::with(Wishes {
+        replicated: vec!["consent", "messaging", "projector"],
+        settings: vec![
+            ("messaging", "sends_per_second = 20"),
+            ("messaging", "whatsapp_timeout_ms = 2000"),
+            ("messaging", "claim_ms = 4000"),
+        ],
+        ..Wishes::default()
+    })
+    .await;
+    let (person, subject) = cluster.willing().await;
+    // The first messaging process dies with calls marked and not made.
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set("messaging.before_call=kill*2");
+    let mut messages = Vec::new();
+    for _ in 0..40 {
+        messages.push(cluster.queue_somewhere(&subject).await);
+    }
+    cluster.process("messaging").died_of_sigkill().await;
+    assert_eq!(failpoints.struck("messaging.before_call").len(), 1);
+    cluster.kill("consent");
+    cluster.kill("projector");
+
+    let mut states: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for message in &messages {
+        let mut view = Value::Null;
+        until("it is settled", async || {
+            view = cluster.settled(message).await;
+            !matches!(view["state"].as_str(), None | Some("queued" | "claimed" | "calling"))
+        })
+        .await;
+        let state = view["state"].as_str().unwrap().to_owned();
+        states.entry(state).or_default().push(message.clone());
+    }
+    let counts: BTreeMap<_, _> =
+        states.iter().map(|(state, of)| (state.clone(), of.len())).collect();
+    // Accepted ones were sent once; those that hung in the dead process are uncertain, never repeated.
+    let mut bodies: BTreeMap<String, usize> = BTreeMap::new();
+    for call in cluster.delivered_to(&person).await {
+        *bodies.entry(call["callback_data"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert!(bodies.values().all(|times| *times == 1), "sent twice: {bodies:?}");
+    let accepted = states.remove("accepted").unwrap_or_default();
+    assert!(accepted.iter().all(|message| bodies.contains_key(message)), "{counts:?}");
+    assert!(!accepted.is_empty() && states.keys().all(|state| state == "uncertain"), "{counts:?}");
+    assert!(states.contains_key("uncertain"), "calls hung in the dead process: {counts:?}");
+
+    // The surviving replicas took over: everything is in Kafka in order, and in the read model.
+    until("the read model has every message", async || {
+        let (_, page) = cluster
+            .get("projector-2", &format!("/v1/messages?subject_id={subject}&limit=100"))
+            .await;
+        let items = page["items"].as_array().cloned().unwrap_or_default();
+        let done =
+            |item: &&Value| matches!(item["status"].as_str(), Some("delivered" | "uncertain"));
+        items.iter().filter(done).count() == messages.len()
+    })
+    .await;
+    assert_eq!(cluster.withdraw(&person).status, 0, "the other consent service answers");
+    for (database, topic) in [("consent", CONSENT_EVENTS), ("messaging", MESSAGING_EVENTS)] {
+        let pool = cluster.pool(database).await;
+        let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM eventstore.events")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        until("the other relay published everything", async || {
+            let followed = followed(&everything(&cluster, topic).await);
+            followed.values().map(|ids| ids.len() as i64).sum::<i64>() >= stored
+        })
+        .await;
+    }
+}

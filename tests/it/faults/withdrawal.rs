@@ -1,0 +1,153 @@
+//! G1: after an acknowledged withdrawal no provider call starts that rests on it, with a dispatcher
+//! frozen before its last look, the consent service killed before its answer, and repeats.
+
+use std::time::Duration;
+
+use assent_runtime::{Clock as _, LeaseTerms, SystemClock};
+use serde_json::{Value, json};
+
+use crate::cluster::person::Person;
+use crate::cluster::until;
+use crate::cluster::{Cluster, Wishes};
+
+const LAST_LOOK: &str = "messaging.before_last_look";
+const COMMITTED: &str = "consent.withdraw_after_commit";
+
+fn withdrawal(subject: &str) -> Value {
+    json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
+        "actor": "operator", "method": "api"})
+}
+
+async fn withdraw(cluster: &Cluster, subject: &str, key: &str) -> (Value, Duration) {
+    let asked = SystemClock.boottime();
+    let path = "/v1/consents/withdraw";
+    let (status, answer) = cluster.post("consent", path, &withdrawal(subject), Some(key)).await;
+    assert_eq!(status, 200, "{answer}");
+    (answer, SystemClock.boottime() - asked)
+}
+
+/// Freezes the dispatcher before the last look at a message's lease.
+async fn freeze(cluster: &mut Cluster, subject: &str) -> String {
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set(&format!("{LAST_LOOK}=stop"));
+    let message = cluster.queue(subject).await;
+    let struck = failpoints.strikes(LAST_LOOK).await;
+    assert_eq!(struck.pid, cluster.process("messaging").pid());
+    until("it is frozen", async || cluster.process("messaging").is_frozen()).await;
+    failpoints.clear();
+    message
+}
+
+async fn bodies_after(cluster: &Cluster, person: &Person, acknowledged: Duration) -> usize {
+    let calls = cluster.delivered_to(person).await;
+    let began = |call: &Value| call["first_byte_boottime_ns"].as_u64().unwrap();
+    calls.iter().filter(|call| u128::from(began(call)) > acknowledged.as_nanos()).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_dispatcher_frozen_before_its_last_look_sends_nothing_after_the_acknowledgement() {
+    let mut cluster = Cluster::start().await;
+    let (person, subject) = cluster.willing().await;
+    let message = freeze(&mut cluster, &subject).await;
+
+    // Nobody can ask the frozen one: the answer comes all the same, one lease later.
+    let (first, took) = withdraw(&cluster, &subject, "w-1").await;
+    let acknowledged = SystemClock.boottime();
+    assert!(took >= LeaseTerms::default().length, "{took:?}");
+    assert_eq!(first["events"].as_array().unwrap().len(), 1);
+    cluster.process("messaging").thaw();
+
+    let view = cluster.settled(&message).await;
+    assert_eq!(view["state"], "refused", "{view}");
+    assert!(view["reasons"].as_array().unwrap().contains(&json!("consent_withdrawn")), "{view}");
+    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
+    assert!(cluster.delivered_to(&person).await.is_empty());
+
+    // A repeat is the same answer and waits again: whoever repeats may not have seen the first.
+    let (repeat, took) = withdraw(&cluster, &subject, "w-1").await;
+    assert_eq!(repeat, first);
+    assert!(took >= LeaseTerms::default().length, "{took:?}");
+    let (nothing_to_do, took) = withdraw(&cluster, &subject, "w-2").await;
+    assert_eq!(nothing_to_do["events"], json!([]));
+    assert!(took >= LeaseTerms::default().length, "{took:?}");
+}
+
+/// The same with a dispatcher that believes in a longer lease than the gate waits: the body does go
+/// out, and the look that the test above takes does see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_the_look_at_bodies_sees_a_dispatcher_that_overstays_its_lease() {
+    let mut cluster = Cluster::with(Wishes {
+        environment: vec![("messaging", "ASSENT_LEASE_LENGTH_MS", "15000")],
+        settings: vec![("messaging", "claim_ms = 60000")],
+        ..Wishes::default()
+    })
+    .await;
+    let (person, subject) = cluster.willing().await;
+    freeze(&mut cluster, &subject).await;
+    withdraw(&cluster, &subject, "w-1").await;
+    let acknowledged = SystemClock.boottime();
+    cluster.process("messaging").thaw();
+    until("the body is seen", async || bodies_after(&cluster, &person, acknowledged).await == 1)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too() {
+    let mut cluster = Cluster::start().await;
+    let (person, subject) = cluster.willing().await;
+    let failpoints = cluster.failpoints("consent");
+    failpoints.set(&format!("{COMMITTED}=kill"));
+    let message = freeze(&mut cluster, &subject).await;
+
+    // Committed, and dead before one lease is over: nobody was told anything.
+    let path = "/v1/consents/withdraw";
+    let cut = cluster.try_post("consent", path, &withdrawal(&subject), Some("w-1")).await;
+    assert!(cut.is_err(), "{cut:?}");
+    cluster.process("consent").died_of_sigkill().await;
+    assert_eq!(failpoints.struck(COMMITTED).len(), 1);
+    failpoints.clear();
+    cluster.restart("consent").await;
+
+    let (answer, took) = withdraw(&cluster, &subject, "w-1").await;
+    let acknowledged = SystemClock.boottime();
+    assert!(took >= LeaseTerms::default().length, "{took:?}");
+    assert_eq!(answer["events"].as_array().unwrap().len(), 1, "the first answer: {answer}");
+    cluster.process("messaging").thaw();
+    assert_eq!(cluster.settled(&message).await["state"], "refused");
+    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
+    let mut cluster = Cluster::with(Wishes {
+        replicated: vec!["messaging"],
+        settings: vec![("messaging", "sends_per_second = 20")],
+        ..Wishes::default()
+    })
+    .await;
+    let (person, subject) = cluster.willing().await;
+    // One of the two freezes on the way, with permits in its hands.
+    let failpoints = cluster.failpoints("messaging-2");
+    failpoints.set(&format!("{LAST_LOOK}=stop*2"));
+    let mut messages = Vec::new();
+    for _ in 0..40 {
+        messages.push(cluster.queue(&subject).await);
+    }
+    failpoints.strikes(LAST_LOOK).await;
+    withdraw(&cluster, &subject, "w-1").await;
+    let acknowledged = SystemClock.boottime();
+    until("it is frozen", async || cluster.process("messaging-2").is_frozen()).await;
+    failpoints.clear();
+    cluster.process("messaging-2").thaw();
+
+    let mut states = std::collections::BTreeMap::<String, usize>::new();
+    for message in &messages {
+        let view = cluster.settled(message).await;
+        *states.entry(view["state"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let sent = cluster.delivered_to(&person).await;
+    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0, "{states:?}");
+    assert!(states.contains_key("refused"), "it was withdrawn in the middle: {states:?}");
+    assert_eq!(states.get("accepted").copied().unwrap_or_default(), sent.len(), "{states:?}");
+    assert!(!sent.is_empty(), "some were lawful: {states:?}");
+}
