@@ -139,7 +139,6 @@ struct Worker<H: BatchHandler> {
 
 impl<H: BatchHandler> Worker<H> {
     async fn run(mut self) {
-        if crate::mutant("nobatch") { self.max_batch = 1; }
         while self.fill().await {
             let batch = self.take_batch();
             self.carry_out(batch).await;
@@ -192,7 +191,6 @@ impl<H: BatchHandler> Worker<H> {
                     let _ = answer.send(Err(error.into()));
                 }
             }
-            Err(_) if crate::mutant("sharedfate") => { for answer in answers { let _ = answer.send(Err(StoreError::Aborted.into())); } }
             Err(error) => {
                 tracing::debug!(%error, commands = commands.len(), "a batch failed: each alone");
                 for (command, answer) in commands.iter().zip(answers) {
@@ -256,10 +254,10 @@ impl Footprints {
     fn claim(&mut self, footprint: Footprint) -> bool {
         let mut free = true;
         for stream in footprint.streams {
-            free &= self.streams.insert(stream) || crate::mutant("footprint");
+            free &= self.streams.insert(stream);
         }
         if let Some(key) = footprint.idempotency {
-            free &= self.keys.insert(key.key_hash) || crate::mutant("footprint");
+            free &= self.keys.insert(key.key_hash);
         }
         free
     }

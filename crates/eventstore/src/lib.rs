@@ -7,8 +7,6 @@
 //! the wire. A service writes through a [`Session`] (one transaction), usually inside a
 //! [`batcher::Batcher`], which lets commands that arrive together share one commit.
 
-/// MUTANTS, temporary
-pub(crate) fn mutant(n: &str) -> bool { std::env::var("MUTANT").is_ok_and(|m| m == n) }
 pub mod batcher;
 pub mod checkpoint;
 mod error;

@@ -134,7 +134,6 @@ impl Session {
     async fn take_locks(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
         let keys: Vec<i64> =
             BTreeSet::from_iter(ids.iter().copied().map(lock_key)).into_iter().collect();
-        if crate::mutant("nolock") { return Ok(()); }
         self.checked_rows(sqlx::query(LOCK).bind(keys)).await?;
         Ok(())
     }
@@ -168,7 +167,7 @@ impl Session {
             .iter()
             .map(|key| match found.get(key.key_hash.as_slice()) {
                 None => Ok(None),
-                Some((body, answer)) if *body == key.body_hash || crate::mutant("nobody") => Ok(Some(answer.clone())),
+                Some((body, answer)) if *body == key.body_hash => Ok(Some(answer.clone())),
                 Some(_) => Err(StoreError::KeyReused),
             })
             .collect())
@@ -234,7 +233,7 @@ impl Session {
         // From here on a failure leaves a transaction that must not commit.
         self.doomed = true;
         if !rows.insert(&mut self.transaction).await? {
-            if !crate::mutant("nokeytaken") { return Err(StoreError::KeyTaken); }
+            return Err(StoreError::KeyTaken);
         }
         self.doomed = false;
         self.unchecked = false;
@@ -284,7 +283,7 @@ impl Session {
             self.rollback().await?;
             return Err(StoreError::Aborted);
         }
-        if self.unchecked && !crate::mutant("unchecked") {
+        if self.unchecked {
             // COMMIT of an aborted transaction rolls back and calls that a success.
             self.transaction.execute("SELECT 1").await?;
         }
@@ -295,8 +294,6 @@ impl Session {
                 return Err(error.into());
             }
             let landed = match witness {
-                Some(_) if crate::mutant("nooutcome") => Some(false),
-                Some(_) if crate::mutant("alwaysoutcome") => Some(true),
                 Some(witness) => outcome(&store, witness).await,
                 None => None,
             };

@@ -202,7 +202,6 @@ pub async fn to_the_end<F>(work: F) -> F::Output
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    if crate::mutant("inline") { return work.await; }
     match tokio::spawn(work.in_current_span()).await {
         Ok(output) => output,
         Err(error) => match error.try_into_panic() {

@@ -55,7 +55,6 @@ impl Holds {
     pub(super) fn lets_pass(&mut self, record: &OutboxRecord, pass: u64, now: Duration) -> bool {
         let key = (Arc::clone(&record.topic), record.key);
         let Some(hold) = self.by_key.get_mut(&key) else { return true };
-        if crate::mutant("noholds") { return true; }
         if hold.freed {
             return false;
         }
@@ -90,7 +89,6 @@ impl Holds {
                 Fate::Keep
             }
             // It went out behind the failed one, which was under way. It goes out again after it.
-            Some(_) if crate::mutant("deletebehind") => Fate::Delete,
             Some(_) => Fate::Keep,
             None if delivered => Fate::Delete,
             None => {

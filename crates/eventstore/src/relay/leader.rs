@@ -55,7 +55,7 @@ async fn elected(
     // The lease: a session that is silent for longer is ended by Postgres, and its lock with it.
     // This also covers a machine that vanished without closing its connections.
     let lease_ms = config.lease.as_millis().to_string();
-    let options = if crate::mutant("nolease") { options.clone() } else { options.clone().options([("idle_session_timeout", lease_ms.as_str())]) };
+    let options = options.clone().options([("idle_session_timeout", lease_ms.as_str())]);
     let mut conn = options.connect().await?;
     loop {
         // Waiting inside pg_advisory_lock would hold a snapshot and keep vacuum from the outbox.
@@ -63,7 +63,7 @@ async fn elected(
             .bind(LOCK)
             .fetch_one(&mut conn)
             .await?;
-        if won || crate::mutant("allhead") {
+        if won {
             return Ok(conn);
         }
         let next = tokio::time::sleep(config.candidacy.min(config.lease / 4));
@@ -71,7 +71,7 @@ async fn elected(
         loop {
             tokio::select! {
                 () = &mut next => break,
-                () = store.outbox_hint().notified(), if !crate::mutant("nofollowerhint") => {
+                () = store.outbox_hint().notified() => {
                     sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut conn).await?;
                     tokio::time::sleep(HINT_PAUSE).await;
                 }
@@ -121,7 +121,7 @@ async fn hear(
 ) -> sqlx::Error {
     loop {
         tokio::select! {
-            () = store.outbox_hint().notified(), if !crate::mutant("nohint") => {}
+            () = store.outbox_hint().notified() => {}
             heard = listener.recv() => if let Err(error) = heard { return error },
         }
         wake.notify_one();

@@ -129,10 +129,9 @@ impl<'a, P: Publisher> Pump<'a, P> {
                     }
                 }
                 () = wake.notified(), if !self.due => self.due = true,
-                _ = poll.tick(), if !crate::mutant("nopoll") => self.due = true,
+                _ = poll.tick() => self.due = true,
             }
         }
-        if crate::mutant("nodrain") { return Ok(()); }
         let _ = tokio::time::timeout(DRAIN, self.drain()).await;
         Ok(())
     }
@@ -154,12 +153,11 @@ impl<'a, P: Publisher> Pump<'a, P> {
         let now = self.started.elapsed();
         let (taken, holds, pass) = (&mut self.taken, &mut self.holds, self.pass);
         batch.retain(|record| {
-            (holds.is_empty() || holds.lets_pass(record, pass, now)) && (taken.insert(record.id) || crate::mutant("notaken"))
+            (holds.is_empty() || holds.lets_pass(record, pass, now)) && taken.insert(record.id)
         });
         if batch.is_empty() {
             return;
         }
-        if crate::mutant("deletefirst") { let ids: Vec<i64> = batch.iter().map(|r| r.id).collect(); self.undeleted += ids.len(); let _ = self.delete.send(ids); tokio::time::sleep(Duration::from_millis(100)).await; }
         failpoint::hit_async("relay.before_publish").await;
         let delivery = self.publisher.publish(&batch).await;
         self.unanswered += batch.len();

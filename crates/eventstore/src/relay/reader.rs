@@ -73,8 +73,6 @@ pub(super) async fn start(
     Ok((go, reads))
 }
 
-static LAST_ID: std::sync::Mutex<i64> = std::sync::Mutex::new(0);
-
 struct Reader {
     options: PgConnectOptions,
     conn: PgConnection,
@@ -106,35 +104,6 @@ impl Reader {
     }
 
     async fn pass(&mut self) -> Result<Passed, sqlx::Error> {
-        if crate::mutant("paging") || crate::mutant("cursor") {
-            let mut rows = 0; let mut cursor = 0i64;
-            loop {
-                let found = sqlx::query("SELECT id, topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload FROM eventstore.outbox WHERE id > $1 ORDER BY id LIMIT $2").bind(cursor).bind(self.limits.batch_rows as i64).fetch_all(&mut self.conn).await?;
-                if found.is_empty() { if crate::mutant("cursor") { tokio::time::sleep(Duration::from_millis(20)).await; continue; } return Ok(Passed::All { rows }); }
-                let batch = found.iter().map(|r| record(r, &mut self.names)).collect::<Result<Vec<_>, _>>()?;
-                rows += 1; cursor = batch.last().unwrap().id;
-                if self.out.send(Read::Batch(batch)).await.is_err() { return Ok(Passed::All { rows }); }
-            }
-        }
-        if crate::mutant("skiplocked") {
-            let found = sqlx::query("SELECT id, topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload FROM eventstore.outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED").bind(self.limits.pass_rows).fetch_all(&mut self.conn).await?;
-            let batch = found.iter().map(|r| record(r, &mut self.names)).collect::<Result<Vec<_>, _>>()?;
-            if !batch.is_empty() { let _ = self.out.send(Read::Batch(batch)).await; }
-            return Ok(Passed::All { rows: 0 });
-        }
-        if crate::mutant("xmin") {
-            let found = sqlx::query("SELECT id, topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload FROM eventstore.outbox WHERE xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint ORDER BY xmin::text::bigint, id LIMIT $1").bind(self.limits.pass_rows).fetch_all(&mut self.conn).await?;
-            let batch = found.iter().map(|r| record(r, &mut self.names)).collect::<Result<Vec<_>, _>>()?;
-            if !batch.is_empty() { let _ = self.out.send(Read::Batch(batch)).await; }
-            return Ok(Passed::All { rows: 0 });
-        }
-        if crate::mutant("gapless") {
-            let found = sqlx::query("SELECT id, topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload FROM eventstore.outbox ORDER BY id LIMIT $1").bind(self.limits.pass_rows).fetch_all(&mut self.conn).await?;
-            let mut batch = found.iter().map(|r| record(r, &mut self.names)).collect::<Result<Vec<_>, _>>()?;
-            batch.retain(|r| { if r.id == *LAST_ID.lock().unwrap() + 1 { *LAST_ID.lock().unwrap() = r.id; true } else { false } });
-            if !batch.is_empty() { let _ = self.out.send(Read::Batch(batch)).await; }
-            return Ok(Passed::All { rows: 0 });
-        }
         let mut stream = sqlx::query(READ).bind(self.limits.pass_rows).fetch(&mut self.conn);
         let mut batch = Vec::new();
         let mut rows = 0;
