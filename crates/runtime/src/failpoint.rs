@@ -107,9 +107,11 @@ mod active {
 
     fn send_to_self(signal: i32) {
         #[expect(unsafe_code, reason = "std can't send signals")]
-        // SAFETY: plain system calls without pointers.
+        // SAFETY: a plain system call without pointers. To this very thread, which takes it before
+        // it goes on: a signal to the process may land on another thread, and this one would
+        // pass the point before it is frozen.
         unsafe {
-            libc::kill(libc::getpid(), signal);
+            libc::raise(signal);
         }
     }
 

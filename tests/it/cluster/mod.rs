@@ -273,6 +273,11 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         self.processes.get_mut(name).expect("the process was started")
     }
 
+    /// Sends a signal to a process.
+    pub fn signal(&self, name: &str, signal: i32) {
+        self.processes[name].signal(signal);
+    }
+
     /// Kills a process with SIGKILL.
     pub fn kill(&mut self, name: &str) {
         self.process(name).kill();

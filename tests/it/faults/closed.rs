@@ -47,7 +47,6 @@ async fn g9_with_consent_down_nothing_is_sent_and_stop_is_taken() {
         reasons.as_array().is_some_and(|reasons| reasons.contains(&json!("stopped")))
     })
     .await;
-    assert_eq!(cluster.grant(&stranger).status, 1, "only she may lift it");
     assert_eq!(cluster.send(&stranger).json["state"], "refused");
     assert!(cluster.delivered_to(&stranger).await.is_empty());
 }
