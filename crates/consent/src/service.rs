@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, VAULT_EVENTS};
 use assent_eventstore::batcher::BatcherConfig;
@@ -182,7 +183,7 @@ pub async fn serve(
         "consent.relay",
         relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
-    follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids));
+    let parked = follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids));
     let cleaned = store.clone();
     let stopping = lifecycle.stopping();
     lifecycle.spawn("consent.cleaning", async move {
@@ -190,12 +191,13 @@ pub async fn serve(
         Ok::<_, std::convert::Infallible>(())
     });
 
-    let router = router_layers(router(app, config.keys), Limits::default());
+    let router = router(app, parked::router(parked), config.keys);
+    let router = router_layers(router, Limits::default());
     lifecycle.spawn("consent.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }
 
-/// Starts everything that reads from Kafka.
+/// Starts everything that reads from Kafka; what it can't apply is parked.
 fn follow(
     config: &Config,
     store: &EventStore,
@@ -203,31 +205,21 @@ fn follow(
     health: &Health,
     lifecycle: &Lifecycle,
     (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
-) {
+) -> ParkedMessages {
     let heard = Arc::new(Notify::new());
+    let links = Arc::new(Links { clock: Arc::clone(&clock) });
+    let commands =
+        Arc::new(erasure::Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) });
+    let keeper = Arc::new(StateKeeper {
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+    });
+    let (bus, pool) = (&config.bus, store.pool());
     let spawned = [
-        consumer::spawn(
-            lifecycle,
-            config.bus.clone(),
-            store.pool().clone(),
-            Arc::new(Links { clock: Arc::clone(&clock) }),
-        ),
-        consumer::spawn(
-            lifecycle,
-            config.bus.clone(),
-            store.pool().clone(),
-            Arc::new(erasure::Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) }),
-        ),
-        consumer::spawn(
-            lifecycle,
-            config.bus.clone(),
-            store.pool().clone(),
-            Arc::new(StateKeeper {
-                store: store.clone(),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-            }),
-        ),
+        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&links)),
+        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&commands)),
+        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&keeper)),
     ];
     for consumer in &spawned {
         consumer.watch(health);
@@ -245,6 +237,7 @@ fn follow(
         heard,
     };
     lifecycle.spawn("consent.participant", participant.run(lifecycle.stopping()));
+    ParkedMessages::new(pool.clone(), bus.clone()).with(links).with(commands).with(keeper)
 }
 
 /// The pool of permits.

@@ -41,8 +41,11 @@ pub trait BatchHandler: Send + Sync + 'static {
         &self,
         session: &mut Session,
         commands: &[Self::Command],
-    ) -> impl Future<Output = Result<Vec<Result<Self::Answer, Self::Error>>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Outcomes<Self::Answer, Self::Error>, StoreError>> + Send;
 }
+
+/// What became of the commands of a batch, in their order.
+pub type Outcomes<A, E> = Vec<Result<A, E>>;
 
 /// What commands of one batch must not share.
 #[derive(Debug, Clone, Default)]

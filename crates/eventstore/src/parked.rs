@@ -230,6 +230,10 @@ pub async fn count(conn: &mut PgConnection) -> Result<HashMap<String, i64>, sqlx
 ///
 /// # Errors
 /// When the database fails.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a message's coordinates and who gave it up, why and when"
+)]
 pub async fn discard(
     conn: &mut PgConnection,
     consumer: &str,

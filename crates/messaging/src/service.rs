@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
 use assent_contracts::topics::{ERASURE_COMMANDS, MESSAGING_EVENTS};
 use assent_eventstore::relay::{self, RelayConfig};
@@ -12,6 +13,7 @@ use assent_eventstore::{EventStore, connect};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
+use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -138,24 +140,28 @@ pub async fn serve(
         "messaging.relay",
         relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
-    let commands = consumer::spawn(
-        &lifecycle,
-        messaging.config.bus.clone(),
-        messaging.pool().clone(),
-        Arc::new(Commands {
-            clock: Arc::clone(&messaging.clock),
-            heard: Arc::clone(&messaging.commanded),
-        }),
-    );
-    commands.watch(&health);
-    let participant = Participant { messaging: messaging.clone(), consumers: vec![commands] };
+    let commands = Arc::new(Commands {
+        clock: Arc::clone(&messaging.clock),
+        heard: Arc::clone(&messaging.commanded),
+    });
+    let (bus, pool) = (messaging.config.bus.clone(), messaging.pool().clone());
+    let consumer = consumer::spawn(&lifecycle, bus.clone(), pool.clone(), Arc::clone(&commands));
+    consumer.watch(&health);
+    let participant = Participant { messaging: messaging.clone(), consumers: vec![consumer] };
     lifecycle.spawn("messaging.participant", participant.run(lifecycle.stopping()));
-    run(&messaging, listener, &health, &lifecycle);
+    let parked = ParkedMessages::new(pool, bus).with(commands);
+    run(&messaging, parked::router(parked), listener, &health, &lifecycle);
     Ok(())
 }
 
-/// Starts everything that needs no Kafka: the API and the loops behind it.
-pub fn run(messaging: &Messaging, listener: TcpListener, health: &Health, lifecycle: &Lifecycle) {
+/// Starts everything that needs no Kafka: the API, `operations` with it, and the loops behind it.
+pub fn run(
+    messaging: &Messaging,
+    operations: Router,
+    listener: TcpListener,
+    health: &Health,
+    lifecycle: &Lifecycle,
+) {
     checks(messaging, health);
     let stopping = lifecycle.stopping();
     lifecycle.spawn(
@@ -183,7 +189,7 @@ pub fn run(messaging: &Messaging, listener: TcpListener, health: &Health, lifecy
         Ok::<_, Infallible>(())
     });
     let limits = Limits { body_bytes_max: WEBHOOK_BYTES_MAX, ..Limits::default() };
-    let router = router_layers(router(messaging.clone()), limits);
+    let router = router_layers(router(messaging.clone(), operations), limits);
     lifecycle.spawn("messaging.http", assent_http::serve(listener, router, lifecycle.clone()));
 }
 

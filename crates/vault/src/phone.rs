@@ -3,13 +3,15 @@
 //! tokens are made is left to the index.
 
 use assent_sealing::spelling::spellings;
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region};
+use rlibphonenumber::{
+    NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region,
+};
 use zeroize::Zeroizing;
 
 /// Longest text that is tried; no spelling of a number comes near it.
 const TEXT_MAX: usize = 64;
 
-/// A valid number.
+/// A number that can be dialled.
 pub struct Phone {
     /// E.164 with its plus sign, in the form in use today.
     pub e164: Zeroizing<String>,
@@ -75,7 +77,7 @@ pub fn parse(text: &str, country: Option<&str>) -> Result<Phone, Invalid> {
         let international = Zeroizing::new(format!("+{}", text.strip_prefix("00").unwrap_or(text)));
         (country.is_none() && !text.starts_with('+')).then(|| valid(&international, None)).flatten()
     });
-    let (number, e164) = number.ok_or(Invalid::PhoneInvalid)?;
+    let (number, e164) = number.or_else(|| possible(text, country)).ok_or(Invalid::PhoneInvalid)?;
     let region = number.get_region_code().map(|region| region.as_region_str().to_string());
     // "001" stands for numbers of no country.
     Ok(Phone { e164, region: region.filter(|region| region.len() == 2 && region != "ZZ") })
@@ -94,6 +96,18 @@ fn valid(text: &str, country: Option<Region>) -> Option<(PhoneNumber, Zeroizing<
     }
     let number = PHONE_NUMBER_UTIL.parse(current.as_str(), None).ok()?;
     number.is_valid().then_some((number, current))
+}
+
+/// A number whose range the library's numbering plan doesn't know (assigned since, or reserved for
+/// fiction), but whose length fits its country: refusing it would lose a person.
+fn possible(text: &str, country: Option<Region>) -> Option<(PhoneNumber, Zeroizing<String>)> {
+    if country.is_none() && !text.starts_with('+') {
+        return None;
+    }
+    let number = PHONE_NUMBER_UTIL.parse(text, country).ok()?;
+    let fits = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible));
+    let e164 = Zeroizing::new(number.format_as(PhoneNumberFormat::E164).into_owned());
+    fits.then_some((number, e164))
 }
 
 #[cfg(test)]
@@ -123,6 +137,12 @@ mod tests {
                     ("００33612345678", "FR"),
                 ][..],
             ),
+            // A range that is reserved for fiction.
+            (
+                "+33639980001",
+                &[("06 39 98 00 01", "FR"), ("+33 6 39 98 00 01", ""), ("0033639980001", "FR")][..],
+            ),
+            ("+447700900004", &[("07700 900004", "GB"), ("+44 7700 900004", "FR")][..]),
             ("+79161234567", &[("8 (916) 123-45-67", "RU"), ("+7 916 123-45-67", "")][..]),
             ("+16502530000", &[("(650) 253-0000", "US"), ("1-650-253-0000", "US")][..]),
             (

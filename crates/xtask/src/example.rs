@@ -1,4 +1,4 @@
-//! The small example that `up` loads: five invented people, none of whom may be messaged.
+//! The small example that `up` loads: four invented people, none of whom may be messaged.
 
 use std::path::Path;
 use std::process::Command;

@@ -20,6 +20,7 @@ const ALL_SCOPES: &[&str] = &[
     "subjects:write",
     "subjects:resolve",
     "keys:lease",
+    "seal:write",
     "suppression:read",
     "suppression:write",
     "messages:read",

@@ -68,8 +68,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         show(&mut cargo(&["fmt", "--all", "--check"]), "`cargo fmt --all --check`")?;
         println!("lints");
         show(
-            cargo(&["clippy", "--workspace", "--all-targets"])
-                .args(["--", "-D", "warnings"]),
+            cargo(&["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
             "`cargo clippy`",
         )?;
         println!("documentation");

@@ -237,11 +237,13 @@ impl World {
     /// Waits until a command was heard so many times.
     pub async fn hears_again(&self, command_id: Uuid, times: usize) {
         for _ in 0..PATIENCE.as_millis() / 20 {
-            let heard = self.commands.lock().unwrap();
-            if heard.iter().filter(|command| command.command_id == command_id).count() >= times {
+            let heard = {
+                let commands = self.commands.lock().unwrap();
+                commands.iter().filter(|command| command.command_id == command_id).count()
+            };
+            if heard >= times {
                 return;
             }
-            drop(heard);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("the command was not sent {times} times");

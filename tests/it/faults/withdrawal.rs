@@ -126,13 +126,13 @@ async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
     })
     .await;
     let (person, subject) = cluster.willing().await;
-    // One of the two freezes on the way, with permits in its hands.
-    let failpoints = cluster.failpoints("messaging-2");
-    failpoints.set(&format!("{LAST_LOOK}=stop*2"));
     let mut messages = Vec::new();
     for _ in 0..40 {
         messages.push(cluster.queue(&subject).await);
     }
+    // One of the two freezes on the way, with permits in its hands.
+    let failpoints = cluster.failpoints("messaging-2");
+    failpoints.set(&format!("{LAST_LOOK}=stop"));
     failpoints.strikes(LAST_LOOK).await;
     withdraw(&cluster, &subject, "w-1").await;
     let acknowledged = SystemClock.boottime();

@@ -80,7 +80,11 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     let keys = Arc::new(Keys::parse(&keys).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(assent_http::serve(listener, router(app.clone(), keys), Lifecycle::new()));
+    tokio::spawn(assent_http::serve(
+        listener,
+        router(app.clone(), axum::Router::new(), keys),
+        Lifecycle::new(),
+    ));
     let client = ServiceClient::new(&base, &"service".into()).unwrap();
     let operator = ServiceClient::new(&base, &"operator".into()).unwrap();
     World { client, operator, app, store, pool, terms, clock, ids, purposes }

@@ -463,7 +463,7 @@ impl Home {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new();
         match &setup.bus {
-            None => run(&messaging, listener, &Health::new(), &lifecycle),
+            None => run(&messaging, axum::Router::new(), listener, &Health::new(), &lifecycle),
             Some(bus) => {
                 create_topics(bus).await.unwrap();
                 serve(config, listener, Health::new(), lifecycle.clone()).await.unwrap();

@@ -126,17 +126,18 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(purposes::purposes, define_purpose::define_purpose))
 }
 
-/// The routes, each behind a key.
-pub fn router(app: App, keys: Arc<Keys>) -> Router {
+/// The routes, each behind a key; `operations` are those that don't need the app.
+pub fn router(app: App, operations: Router, keys: Arc<Keys>) -> Router {
     let (router, _) = documented().split_for_parts();
-    let router = protected(router, Arc::clone(&keys));
-    router.layer(DefaultBodyLimit::max(1 << 20)).with_state(app)
+    let router = router.with_state(app).merge(operations);
+    protected(router, keys).layer(DefaultBodyLimit::max(1 << 20))
 }
 
 /// The OpenAPI document of this service.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = documented().split_for_parts();
+    document.merge(assent_bus::parked::openapi());
     assent_http::openapi::add_bearer(&mut document);
     document
 }

@@ -17,8 +17,9 @@ use crate::state::Messaging;
 /// The provider sends up to 3 MB in one webhook.
 pub const WEBHOOK_BYTES_MAX: usize = 4 << 20;
 
-/// Every route; the webhook authenticates by its signature, everything else by a bearer key.
-pub fn router(messaging: Messaging) -> Router {
+/// Every route; the webhook authenticates by its signature, everything else, `operations` included,
+/// by a bearer key.
+pub fn router(messaging: Messaging, operations: Router) -> Router {
     let keys = messaging.config.keys.clone();
     let closed = Router::new()
         .route("/v1/messages", post(messages::request))
@@ -27,7 +28,8 @@ pub fn router(messaging: Messaging) -> Router {
     let webhook = Router::new()
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
-    auth::protected(closed, keys).merge(webhook).with_state(messaging)
+    let closed = closed.with_state(messaging.clone()).merge(operations);
+    auth::protected(closed, keys).merge(webhook.with_state(messaging))
 }
 
 #[derive(OpenApi)]
@@ -52,6 +54,7 @@ struct Document;
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
+    document.merge(assent_bus::parked::openapi());
     openapi::add_bearer(&mut document);
     document
 }
