@@ -116,38 +116,3 @@ async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too(
     assert_eq!(cluster.settled(&message).await["state"], "refused");
     assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
-    let mut cluster = Cluster::with(Wishes {
-        replicated: vec!["messaging"],
-        settings: vec![("messaging", "sends_per_second = 20")],
-        ..Wishes::default()
-    })
-    .await;
-    let (person, subject) = cluster.willing().await;
-    let mut messages = Vec::new();
-    for _ in 0..40 {
-        messages.push(cluster.queue(&subject).await);
-    }
-    // One of the two freezes on the way, with permits in its hands.
-    let failpoints = cluster.failpoints("messaging-2");
-    failpoints.set(&format!("{LAST_LOOK}=stop"));
-    failpoints.strikes(LAST_LOOK).await;
-    withdraw(&cluster, &subject, "w-1").await;
-    let acknowledged = SystemClock.boottime();
-    until("it is frozen", async || cluster.process("messaging-2").is_frozen()).await;
-    failpoints.clear();
-    cluster.process("messaging-2").thaw();
-
-    let mut states = std::collections::BTreeMap::<String, usize>::new();
-    for message in &messages {
-        let view = cluster.settled(message).await;
-        *states.entry(view["state"].as_str().unwrap().to_owned()).or_default() += 1;
-    }
-    let sent = cluster.delivered_to(&person).await;
-    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0, "{states:?}");
-    assert!(states.contains_key("refused"), "it was withdrawn in the middle: {states:?}");
-    assert_eq!(states.get("accepted").copied().unwrap_or_default(), sent.len(), "{states:?}");
-    assert!(!sent.is_empty(), "some were lawful: {states:?}");
-}
