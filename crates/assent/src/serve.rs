@@ -61,7 +61,7 @@ impl Service {
 /// Where the configuration is.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFile {
-    /// Configuration file (TOML). Environment variables ASSENT_<SECTION>_<KEY> win over it.
+    /// Configuration file (TOML). Environment variables ASSENT_SECTION_KEY win over it.
     #[arg(long = "config", env = "ASSENT_CONFIG", value_name = "FILE")]
     path: Option<PathBuf>,
 }

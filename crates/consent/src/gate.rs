@@ -63,7 +63,7 @@ pub struct Question {
     pub purposes: Vec<String>,
 }
 
-/// Connection options under which the plan of [`FACTS`] never changes: always by the indexes,
+/// Connection options under which the plan of `FACTS` never changes: always by the indexes,
 /// planned once, whatever the statistics of the day say.
 #[must_use]
 pub fn pinned_plans(options: PgConnectOptions) -> PgConnectOptions {

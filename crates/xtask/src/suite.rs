@@ -92,6 +92,8 @@ pub fn test(filter: &[String]) -> Result<()> {
     tests
         .env("ASSENT_TEST_POSTGRES", &stores.postgres_url)
         .env("ASSENT_TEST_KAFKA", &stores.kafka_address)
+        .env("ASSENT_TEST_POSTGRES_DATA", postgres::data_dir(&home))
+        .env("ASSENT_TEST_KAFKA_DATA", home.path("kafka"))
         .env("ASSENT_TEST_BIN_DIR", target().join("debug"))
         .env("ASSENT_TEST_HOME", &home.dir);
     show(&mut tests, "the tests")

@@ -80,36 +80,6 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn g6_a_participant_killed_after_each_of_its_steps_forgets_her_all_the_same() {
-    let mut cluster = Cluster::with(Wishes {
-        settings: vec![("erasure", "retry_ms = 500")],
-        ..Wishes::default()
-    })
-    .await;
-    for (process, point) in [
-        ("vault", "vault.after_fence"),
-        ("vault", "vault.after_delete"),
-        ("vault", "vault.after_destroy"),
-        ("projector", "projector.after_erasure_step"),
-        ("consent", "consent.fence_committed"),
-        ("messaging", "messaging.fence_committed"),
-    ] {
-        let (person, subject) = cluster.willing().await;
-        let failpoints = cluster.failpoints(process);
-        failpoints.set(&format!("{point}=kill"));
-        let request = request(&cluster, &subject).await;
-        cluster.process(process).died_of_sigkill().await;
-        assert_eq!(failpoints.struck(point).len(), 1, "{point}");
-        failpoints.clear();
-        cluster.restart(process).await;
-        completed(&cluster, &request).await;
-        assert_eq!(cluster.subject(&person).await, None, "{point}");
-        let again = cluster.import_file(&format!("phone\n{}\n", person.phone));
-        assert_eq!(again.json["refused"], json!({"erased": 1}), "{point}: {}", again.text);
-    }
-}
-
 /// Every topic from zero into fresh read models, beside the live ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn g6_g7_a_replay_of_every_topic_after_an_erasure_brings_nobody_back() {
