@@ -131,7 +131,7 @@ pub struct DiscardRequest {
 }
 
 /// Lists messages that wait for a decision.
-#[utoipa::path(get, path = "/v1/parked", tag = "operations", params(Filter),
+#[utoipa::path(get, path = "/v1/parked", tag = "operations", security(("bearer" = [])), params(Filter),
     responses((status = 200, body = Listing<ParkedMessage>)))]
 async fn list(
     State(parked): State<ParkedMessages>,
@@ -149,7 +149,7 @@ async fn list(
 }
 
 /// Shows a parked message with its headers, read again from Kafka.
-#[utoipa::path(get, path = "/v1/parked/{id}", tag = "operations",
+#[utoipa::path(get, path = "/v1/parked/{id}", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
     responses((status = 200, body = ParkedDetail)))]
 async fn show(
@@ -184,7 +184,7 @@ async fn show(
 }
 
 /// Applies the messages of its key again, in order, until none is left or one is refused.
-#[utoipa::path(post, path = "/v1/parked/{id}/replay", tag = "operations",
+#[utoipa::path(post, path = "/v1/parked/{id}/replay", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
     responses((status = 200, body = Replayed)))]
 async fn replay(
@@ -201,7 +201,7 @@ async fn replay(
 }
 
 /// Gives the message up, on record; its key goes on after it.
-#[utoipa::path(post, path = "/v1/parked/{id}/discard", tag = "operations",
+#[utoipa::path(post, path = "/v1/parked/{id}/discard", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
     request_body = DiscardRequest, responses((status = 204)))]
 async fn discard(
