@@ -16,4 +16,5 @@ mod messaging;
 mod projector;
 mod relay;
 mod road;
+mod servers;
 mod vault;

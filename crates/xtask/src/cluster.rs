@@ -173,8 +173,8 @@ fn start(home: &Home) -> Result<Cluster> {
         })?;
     }
     await_ready(&cluster, home)?;
-    let env = services::write_env(home, &binaries, &secrets, &addresses)?;
-    example::run(home, &assent, &env, &secrets, &addresses)?;
+    services::write_env(home, &binaries, &secrets, &addresses)?;
+    example::run(home, &assent, &secrets, &addresses)?;
     Ok(cluster)
 }
 

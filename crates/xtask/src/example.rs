@@ -10,13 +10,7 @@ use crate::services::Addresses;
 use crate::workspace::{Home, root};
 
 /// Imports the example once per data folder.
-pub fn run(
-    home: &Home,
-    assent: &Path,
-    _env: &Path,
-    secrets: &Secrets,
-    addresses: &Addresses,
-) -> Result<()> {
+pub fn run(home: &Home, assent: &Path, secrets: &Secrets, addresses: &Addresses) -> Result<()> {
     let done = home.path("example.done");
     if done.exists() {
         return Ok(());

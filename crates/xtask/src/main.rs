@@ -1,10 +1,9 @@
-//! Developer commands of Assent: a private cluster on this machine, the test suite, the
-//! benchmarks. It starts and stops only what it started itself.
+//! Developer commands of Assent: a private cluster on this machine and the test suite. It starts
+//! and stops only what it started itself.
 #![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
 #![expect(clippy::disallowed_methods, reason = "the dev cluster lives in wall-clock time")]
 
 mod artifacts;
-mod bench;
 mod cluster;
 mod error;
 mod example;
@@ -63,15 +62,6 @@ enum Command {
         #[arg(last = true)]
         filter: Vec<String>,
     },
-    /// Measure against the limit of this machine, in the same run (release build).
-    #[command(after_help = "Example:\n  cargo xtask bench relay --json bench.json")]
-    Bench {
-        /// append, relay, projection, freshness, permit, import; all when absent.
-        names: Vec<String>,
-        /// Also write the figures here.
-        #[arg(long)]
-        json: Option<std::path::PathBuf>,
-    },
 }
 
 fn main() -> ExitCode {
@@ -81,7 +71,6 @@ fn main() -> ExitCode {
         Command::Status => cluster::status(),
         Command::Logs { service, follow } => cluster::logs(&service, follow),
         Command::Test { filter } => suite::test(&filter),
-        Command::Bench { names, json } => bench::run(&names, json.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
