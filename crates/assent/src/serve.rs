@@ -10,7 +10,6 @@ use std::time::Duration;
 use assent_runtime::telemetry::{self, Telemetry, TelemetryConfig};
 use assent_runtime::{ConfigErrors, Health, Lifecycle, Settings, ops};
 use clap::{Args, ValueEnum};
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::gateway;
@@ -89,8 +88,9 @@ Examples:
   assent serve vault messaging
   assent serve --all
 
-With several services in one process, [services] consent_token, vault_token … tell them apart where
-[services] token is one for all. All configuration errors are reported at once. Exit status: 0 stopped softly, 1 stopped by a failure,
+Each service shows its own token to the others: [consent] token, [vault] token, …, else [services]
+token. Erasures are answered by name, so services that share a process need tokens of their own.
+All configuration errors are reported at once. Exit status: 0 stopped softly, 1 stopped by a failure,
 2 wrong configuration, 3 a store couldn't be reached.")]
 pub struct Serve {
     /// Which services.
@@ -146,19 +146,10 @@ fn know_shared_keys(settings: &Settings) {
         let _ = services.optional::<String>(&format!("{name}_url"));
     }
     let _ = services.optional_secret("token");
-    for service in Service::ALL {
-        let _ = own_token(service, settings);
-    }
     let controller = settings.section("controller");
     for key in ["name", "country"] {
         let _ = controller.optional::<String>(key);
     }
-}
-
-/// What this service shows to others, where it isn't `[services] token`: services that share a
-/// process are still callers of their own, and each answers erasures under its own name.
-fn own_token(service: Service, settings: &Settings) -> Option<SecretString> {
-    settings.section("services").optional_secret(&format!("{}_token", service.name()))
 }
 
 /// A service with its configuration, ready to start.
@@ -173,15 +164,10 @@ enum Plan {
 
 impl Plan {
     fn read(service: Service, settings: &Settings) -> Option<Self> {
-        let token = own_token(service, settings);
         macro_rules! plan {
-            ($variant:ident, $config:ty) => {{
-                let mut config = <$config>::read(settings)?;
-                if let Some(token) = token {
-                    config.token = token;
-                }
-                Self::$variant(Box::new(config))
-            }};
+            ($variant:ident, $config:ty) => {
+                Self::$variant(Box::new(<$config>::read(settings)?))
+            };
         }
         Some(match service {
             Service::Consent => plan!(Consent, assent_consent::Config),
@@ -189,7 +175,7 @@ impl Plan {
             Service::Messaging => plan!(Messaging, assent_messaging::Config),
             Service::Erasure => plan!(Erasure, assent_erasure::Config),
             Service::Projector => plan!(Projector, assent_projector::Config),
-            Service::Gateway => Self::Gateway(Box::new(gateway::Config::read(settings)?)),
+            Service::Gateway => plan!(Gateway, gateway::Config),
         })
     }
 

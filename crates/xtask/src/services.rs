@@ -127,8 +127,12 @@ country = \"FR\"
             addresses.api[service], addresses.ops[service]
         );
         if service != "gateway" {
-            let _ =
-                writeln!(text, "database_url = \"{}\"", addresses.database_url(secrets, service));
+            let _ = writeln!(
+                text,
+                "database_url = \"{}\"\ntoken = \"{}\"",
+                addresses.database_url(secrets, service),
+                secrets.tokens[service]
+            );
         }
         match service {
             "vault" => {
@@ -186,9 +190,6 @@ pub fn command(
     }
     let mut command = Command::new(binaries.dir.join("assent"));
     command.args(["serve", service]).env("ASSENT_CONFIG", home.path("assent.toml"));
-    if let Some(token) = secrets.tokens.get(service) {
-        command.env("ASSENT_SERVICES_TOKEN", token);
-    }
     command
 }
 
