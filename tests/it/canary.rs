@@ -19,10 +19,10 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::block_in_place;
 
-use crate::cluster::person::Person;
-use crate::cluster::until;
-use crate::cluster::{Cluster, SERVICES, TEMPLATE};
-use crate::harness::{database, kafka, unique};
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, SERVICES, TEMPLATE};
+use assent_tests::harness::{database, kafka, unique};
 
 const DATABASES: [&str; 7] =
     ["consent", "vault", "vault_keys", "messaging", "messaging_keys", "erasure", "projector"];

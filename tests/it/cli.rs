@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::unique;
+use assent_tests::harness::unique;
 use stub::Stub;
 
 /// A number reserved for fiction.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::command;
 use crate::cli::stub::{self, Stub};
-use crate::harness::unique;
+use assent_tests::harness::unique;
 
 /// Most memory that an import may take, in KiB, whatever the file's size.
 const MEMORY_KIB_MAX: u64 = 64 * 1024;

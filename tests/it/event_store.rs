@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 const HAPPENED: &str = "assent.test.happened.v1";
 const SECRET: &[u8] = b"the idempotency secret of the tests";

@@ -1,11 +1,8 @@
 //! Tests of Assent against real Postgres, real Kafka and real processes: one binary, a module per
 //! area. `cargo xtask test` brings the servers up and names them in the environment.
 
-mod harness;
-
 mod canary;
 mod cli;
-mod cluster;
 mod consumer;
 mod contact_files;
 mod erasure;

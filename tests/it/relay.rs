@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::event_store::{append, event, id, store_at, until};
-use crate::harness;
+use assent_tests::harness;
 
 /// A broker in memory. It delivers in order and nothing of a key behind a record that it refused.
 #[derive(Clone, Default)]

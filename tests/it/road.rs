@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::person::Person;
-use crate::cluster::until;
-use crate::cluster::{Cluster, Wishes};
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_contact_file_to_a_lawful_message_to_a_complete_erasure() {
@@ -25,7 +25,7 @@ async fn serve_all_is_the_same_road_in_one_process() {
 }
 
 async fn walk(cluster: &Cluster) {
-    let person = Person::new();
+    let person = Person::somebody();
 
     // A file brings her in; being in a file is no consent.
     let first = cluster.import(&person).await;

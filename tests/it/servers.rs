@@ -1,6 +1,6 @@
 //! The servers that everything is tested on: a result is worth only as much as they are.
 
-use crate::harness;
+use assent_tests::harness;
 
 /// With any of these off, "acknowledged" would mean "perhaps".
 #[tokio::test]

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 const TERMS: LeaseTerms =
     LeaseTerms { length: Duration::from_millis(60), drift: Duration::from_millis(10) };

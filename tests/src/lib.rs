@@ -1,1 +1,6 @@
-//! The tests live in `it/`; this library is empty on purpose.
+//! What the tests and the benchmarks stand on: the real servers, and whole clusters of Assent's own
+//! processes on them. It guarantees a corner of its own to every user; what is true of Assent is
+//! for the tests to say, and how fast it is for the benchmarks.
+
+pub mod cluster;
+pub mod harness;

@@ -17,7 +17,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 pub const TOPIC: Topic = CONSENT_EVENTS;
 pub const NAME: &str = "test.recorder";

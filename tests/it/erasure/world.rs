@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 /// How long a condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);

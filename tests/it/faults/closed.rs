@@ -3,15 +3,15 @@
 
 use serde_json::json;
 
-use crate::cluster::Cluster;
-use crate::cluster::person::Person;
-use crate::cluster::until;
+use assent_tests::cluster::Cluster;
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g9_with_consent_down_nothing_is_sent_and_stop_is_taken() {
     let mut cluster = Cluster::start().await;
     let (person, subject) = cluster.willing().await;
-    let stranger = Person::new();
+    let stranger = Person::somebody();
     cluster.kill("consent");
 
     // Closed for sending: the message waits, and says for what.
@@ -22,7 +22,7 @@ async fn g9_with_consent_down_nothing_is_sent_and_stop_is_taken() {
     })
     .await;
     assert!(cluster.delivered_to(&person).await.is_empty());
-    assert_eq!(cluster.send(&Person::new()).status, 3, "no gate, no answer");
+    assert_eq!(cluster.send(&Person::somebody()).status, 3, "no gate, no answer");
 
     // Open for opting out, also for a number that nobody knows yet.
     assert_eq!(cluster.hears(&person, "STOP").await, 200);

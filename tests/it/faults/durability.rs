@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::topics::{everything, followed};
-use crate::cluster::person::Person;
-use crate::cluster::until;
-use crate::cluster::{Cluster, Wishes};
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 const GRANT: &str = "/v1/consents/grant";
 const IMPORT: &str = "/v1/subjects/import";
@@ -106,7 +106,8 @@ async fn g2_relay_and_projector_killed_at_each_step_lose_and_reorder_nothing() {
     ] {
         let failpoints = cluster.failpoints(process);
         failpoints.set(&format!("{point}=kill"));
-        let rows: Vec<Value> = (0..20).map(|_| json!({"phone": Person::new().phone})).collect();
+        let rows: Vec<Value> =
+            (0..20).map(|_| json!({"phone": Person::somebody().phone})).collect();
         let file = json!({"origin": "import", "rows": rows});
         let before = everything(&cluster, VAULT_EVENTS).await.len();
         // The kill may cut the answer off: then the command is repeated.

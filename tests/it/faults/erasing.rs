@@ -4,8 +4,8 @@
 use assent_contracts::erasure::Step;
 use serde_json::{Value, json};
 
-use crate::cluster::until;
-use crate::cluster::{Cluster, Wishes};
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 async fn request(cluster: &Cluster, subject: &str) -> String {
     let body = json!({"subject_id": subject, "actor": "operator"});

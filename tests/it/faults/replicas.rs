@@ -6,8 +6,8 @@ use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS};
 use serde_json::Value;
 
 use super::topics::{everything, followed};
-use crate::cluster::until;
-use crate::cluster::{Cluster, Wishes};
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_twice() {

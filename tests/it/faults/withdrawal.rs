@@ -6,9 +6,9 @@ use std::time::Duration;
 use assent_runtime::{Clock as _, LeaseTerms, SystemClock};
 use serde_json::{Value, json};
 
-use crate::cluster::person::Person;
-use crate::cluster::until;
-use crate::cluster::{Cluster, Wishes};
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 const LAST_LOOK: &str = "messaging.before_last_look";
 const COMMITTED: &str = "consent.withdraw_after_commit";

@@ -29,7 +29,7 @@ use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 /// Short, so that tests are; long against what a request takes.
 pub const LEASE: Duration = Duration::from_millis(400);

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::stand_ins::{Home, Neighbours, Provider, Setup, until};
-use crate::harness;
+use assent_tests::harness;
 
 async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
     let now = SystemClock.now();

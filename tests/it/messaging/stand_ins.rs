@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 const TOKEN: &str = "messaging-test-token";
 const SECRET: &str = "app secret";

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::harness;
+use assent_tests::harness;
 
 pub const BOUND: Duration = Duration::from_secs(60);
 

@@ -20,7 +20,7 @@ pub struct Person {
 
 impl Person {
     /// Somebody new, with a French mobile number nobody else in this run has.
-    pub fn new() -> Self {
+    pub fn somebody() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { phone: format!("+33612{number:06}") }
     }
@@ -139,7 +139,7 @@ impl Cluster {
 
     /// Somebody new who may be messaged, with her id.
     pub async fn willing(&self) -> (Person, String) {
-        let person = Person::new();
+        let person = Person::somebody();
         let subject = self.import(&person).await;
         let granted = self.grant(&person);
         assert_eq!(granted.status, 0, "{}", granted.text);
