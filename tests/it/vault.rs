@@ -19,9 +19,10 @@ use assent_contracts::vault::Origin;
 use assent_eventstore::EventStore;
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Code, Keys, Limits, ServiceClient, router_layers};
+use assent_participant::{Participant, Steps as _, hear};
 use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{Aad, DataKey, FileKek, IndexKeys, KeyState, KeyStore, from_text, open};
-use assent_vault::{App, erasure};
+use assent_vault::App;
 use axum::Router;
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -183,7 +184,21 @@ impl Vault {
     }
 
     async fn step(&self, subject: Uuid, step: Step) -> BTreeMap<String, u64> {
-        erasure::perform(&self.app, &command(subject, step)).await.unwrap().counts
+        let command = command(subject, step);
+        let mut connection = self.data.acquire().await.unwrap();
+        hear(&mut connection, &SystemClock, &command).await.unwrap();
+        drop(connection);
+        let participant = Participant {
+            steps: App::clone(&self.app),
+            store: self.app.store.clone(),
+            clock: Arc::clone(&self.app.clock),
+            terms: TERMS,
+            saga: self.app.erasure.clone(),
+            bus: BusConfig::new("127.0.0.1:1", "t."),
+            follows: Vec::new(),
+            heard: Arc::default(),
+        };
+        participant.carry_out(&command).await.unwrap().counts
     }
 
     async fn erase(&self, subject: Uuid) {
@@ -208,7 +223,7 @@ fn command(subject: Uuid, step: Step) -> Command {
         request_id: Uuid::from_u128(1),
         subject_id: subject,
         step,
-        participants: vec![erasure::PARTICIPANT.to_owned()],
+        participants: vec![App::PARTICIPANT.to_owned()],
         barrier: BTreeMap::new(),
         at: SystemClock.now(),
     }

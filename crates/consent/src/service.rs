@@ -12,19 +12,20 @@ use assent_eventstore::batcher::BatcherConfig;
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use crate::domain::purpose;
+use crate::erasure::Eraser;
 use crate::http::{App, router};
 use crate::links::Links;
 use crate::purposes::Purposes;
 use crate::state_keeper::StateKeeper;
-use crate::{erasure, expiry, gate};
+use crate::{expiry, gate};
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -129,6 +130,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     assent_eventstore::migrate(pool).await?;
+    assent_participant::migrate(pool).await?;
     sqlx::migrate!().run(pool).await
 }
 
@@ -206,37 +208,26 @@ fn follow(
     lifecycle: &Lifecycle,
     (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
 ) -> ParkedMessages {
-    let heard = Arc::new(Notify::new());
     let links = Arc::new(Links { clock: Arc::clone(&clock) });
-    let commands =
-        Arc::new(erasure::Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) });
     let keeper = Arc::new(StateKeeper {
         store: store.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
     });
     let (bus, pool) = (&config.bus, store.pool());
-    let spawned = [
-        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&links)),
-        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&commands)),
-        consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&keeper)),
-    ];
-    for consumer in &spawned {
-        consumer.watch(health);
-    }
-    let consumed = [VAULT_EVENTS, ERASURE_COMMANDS, CONSENT_STATE];
-    let participant = erasure::Participant {
+    consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&links)).watch(health);
+    consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&keeper)).watch(health);
+    let participant = Participant {
+        steps: Eraser { clock: Arc::clone(&clock), ids },
         store: store.clone(),
         clock,
-        ids,
         terms: config.terms,
         saga,
-        consumers: spawned.to_vec(),
-        topics: consumed.iter().map(|topic| config.bus.topic_name(topic)).collect(),
-        topic_prefix: config.bus.topic_prefix.clone(),
-        heard,
+        bus: bus.clone(),
+        follows: vec![Follows::of(&*links), Follows::of(&*keeper)],
+        heard: Arc::default(),
     };
-    lifecycle.spawn("consent.participant", participant.run(lifecycle.stopping()));
+    let commands = participant.start(health, lifecycle);
     ParkedMessages::new(pool.clone(), bus.clone()).with(links).with(commands).with(keeper)
 }
 

@@ -37,6 +37,19 @@ pub enum Step {
     Sweep,
 }
 
+impl Step {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::Delete => "delete",
+            Self::DestroyKeys => "destroy_keys",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
 /// A request was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requested {

@@ -21,6 +21,5 @@ pub mod whatsapp;
 
 pub use api::document as openapi;
 pub use config::Config;
-pub use erasure::PARTICIPANT;
 pub use service::{StartError, build, create_topics, migrate, migrate_pool, run, serve};
 pub use state::Messaging;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_bus::{BusConfig, Producer, ensure_topics};
 use assent_contracts::topics::{ERASURE_COMMANDS, MESSAGING_EVENTS};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Limits, ServiceClient, router_layers};
+use assent_participant::Participant;
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
@@ -21,7 +22,6 @@ use tokio::sync::Notify;
 
 use crate::api::{WEBHOOK_BYTES_MAX, router};
 use crate::config::Config;
-use crate::erasure::{Commands, Participant};
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
 use crate::state::{Messaging, Parts};
@@ -72,6 +72,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     assent_eventstore::migrate(pool).await?;
+    assent_participant::migrate(pool).await?;
     sqlx::migrate!().run(pool).await
 }
 
@@ -118,7 +119,6 @@ pub async fn build(
         moved: Notify::new(),
         received: Notify::new(),
         declared: Notify::new(),
-        commanded: Arc::new(Notify::new()),
         config,
     }))
 }
@@ -140,16 +140,19 @@ pub async fn serve(
         "messaging.relay",
         relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
-    let commands = Arc::new(Commands {
+    let bus = messaging.config.bus.clone();
+    let participant = Participant {
+        steps: messaging.clone(),
+        store: messaging.store.clone(),
         clock: Arc::clone(&messaging.clock),
-        heard: Arc::clone(&messaging.commanded),
-    });
-    let (bus, pool) = (messaging.config.bus.clone(), messaging.pool().clone());
-    let consumer = consumer::spawn(&lifecycle, bus.clone(), pool.clone(), Arc::clone(&commands));
-    consumer.watch(&health);
-    let participant = Participant { messaging: messaging.clone(), consumers: vec![consumer] };
-    lifecycle.spawn("messaging.participant", participant.run(lifecycle.stopping()));
-    let parked = ParkedMessages::new(pool, bus).with(commands);
+        terms: messaging.config.terms,
+        saga: messaging.erasure.clone(),
+        bus: bus.clone(),
+        follows: Vec::new(),
+        heard: Arc::default(),
+    };
+    let commands = participant.start(&health, &lifecycle);
+    let parked = ParkedMessages::new(messaging.pool().clone(), bus).with(commands);
     run(&messaging, parked::router(parked), listener, &health, &lifecycle);
     Ok(())
 }

@@ -58,8 +58,6 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
-    /// Rings when the erasure saga gave a command.
-    pub commanded: Arc<Notify>,
 }
 
 impl Deref for Messaging {

@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use assent_bus::parked::ParkedMessages;
 use assent_bus::{BusConfig, consumer};
-use assent_eventstore::connect;
+use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_runtime::{Clock, Health, Lifecycle, Settings, SystemClock};
+use assent_participant::{Follows, Participant};
+use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, Settings, SystemClock};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::api::{self, App};
-use crate::erasure::{Commands, Participant};
+use crate::erasure::Eraser;
 use crate::model::Projection;
 use crate::rebuild::Rebuilder;
 use crate::subscriber::Follower;
@@ -36,6 +37,8 @@ pub struct Config {
     pub bus: BusConfig,
     /// Who may call.
     pub keys: Arc<Keys>,
+    /// The lease.
+    pub terms: LeaseTerms,
     /// The erasure service.
     pub erasure_url: String,
     /// What this service shows to others.
@@ -55,6 +58,7 @@ impl Config {
         let database_connections = projector.default("database_connections", 12);
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
+        let terms = LeaseTerms::read(settings);
         let erasure_url = services.required("erasure_url");
         let token = projector.optional_secret("token").or_else(|| services.secret("token"));
         Some(Self {
@@ -64,6 +68,7 @@ impl Config {
             database_connections,
             bus: bus?,
             keys: keys?,
+            terms,
             erasure_url: erasure_url?,
             token: token?,
         })
@@ -99,6 +104,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     assent_eventstore::migrate(pool).await?;
+    assent_participant::migrate(pool).await?;
     sqlx::migrate!().run(pool).await
 }
 
@@ -117,24 +123,25 @@ pub async fn serve(
     ready_check(&health, &pool);
 
     let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
-    for projection in Projection::ALL {
-        let follower = Arc::new(Follower(projection));
-        parked = parked.with(Arc::clone(&follower));
-        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), follower).watch(&health);
+    let followers = Projection::ALL.map(|projection| Arc::new(Follower(projection)));
+    for follower in &followers {
+        parked = parked.with(Arc::clone(follower));
+        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), Arc::clone(follower))
+            .watch(&health);
     }
 
-    let heard = Arc::new(Notify::new());
-    let commands = Arc::new(Commands { clock: Arc::clone(&clock), heard: Arc::clone(&heard) });
-    parked = parked.with(Arc::clone(&commands));
-    consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), commands).watch(&health);
     let participant = Participant {
-        pool: pool.clone(),
+        steps: Eraser { clock: Arc::clone(&clock) },
+        // It appends nothing: there are no first answers whose keys a secret would protect.
+        store: EventStore::new(pool.clone(), b""),
         clock: Arc::clone(&clock),
-        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
-        topic_prefix: config.bus.topic_prefix.clone(),
-        heard,
+        terms: config.terms,
+        saga: ServiceClient::new(&config.erasure_url, &config.token)?,
+        bus: config.bus.clone(),
+        follows: followers.iter().map(|follower| Follows::of(&**follower)).collect(),
+        heard: Arc::default(),
     };
-    lifecycle.spawn("projector.participant", participant.run(lifecycle.stopping()));
+    parked = parked.with(participant.start(&health, &lifecycle));
 
     let asked = Arc::new(Notify::new());
     let rebuilder = Rebuilder {

@@ -42,15 +42,3 @@ CREATE TABLE access_records (
     subject_id uuid        NOT NULL
 );
 CREATE INDEX access_records_subject ON access_records (subject_id, id);
-
--- Commands of the erasure saga: taken over from Kafka, done by a worker, answered over HTTP.
-CREATE TABLE erasure_commands (
-    command_id    uuid        PRIMARY KEY,
-    command       jsonb       NOT NULL,
-    received_at   timestamptz NOT NULL,
-    claimed_until timestamptz,
-    evidence      jsonb,
-    answered_at   timestamptz
-);
-CREATE INDEX erasure_commands_open ON erasure_commands (received_at) WHERE answered_at IS NULL;
-COMMENT ON COLUMN erasure_commands.evidence IS 'what the first execution did: a repeat finds nothing left to do';

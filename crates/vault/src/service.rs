@@ -8,19 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, Producer, consumer};
+use assent_bus::{BusConfig, Producer};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_participant::Participant;
 use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use crate::app::App;
-use crate::erasure::{Commands, Participant};
 use crate::router::router;
 
 /// Room for 2,000 rows with a name and an e-mail address each.
@@ -160,6 +159,7 @@ pub async fn migrate_pools(
     keys: &PgPool,
 ) -> Result<(), sqlx::migrate::MigrateError> {
     assent_eventstore::migrate(data).await?;
+    assent_participant::migrate(data).await?;
     sqlx::migrate!().run(data).await?;
     KeyStore::migrate(keys).await
 }
@@ -203,21 +203,20 @@ pub async fn serve(
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
         "vault.relay",
-        relay::run(store, producer, RelayConfig::default(), lifecycle.stopping()),
+        relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
 
-    let heard = Arc::new(Notify::new());
-    let commands = Arc::new(Commands { clock, heard: Arc::clone(&heard) });
-    let consumer =
-        consumer::spawn(&lifecycle, config.bus.clone(), database.clone(), Arc::clone(&commands));
-    consumer.watch(&health);
     let participant = Participant {
-        app: Arc::clone(&app),
-        consumer,
-        topic_prefix: config.bus.topic_prefix.clone(),
-        heard,
+        steps: App::clone(&app),
+        store,
+        clock,
+        terms: config.terms,
+        saga: app.erasure.clone(),
+        bus: config.bus.clone(),
+        follows: Vec::new(),
+        heard: Arc::default(),
     };
-    lifecycle.spawn("vault.participant", participant.run(lifecycle.stopping()));
+    let commands = participant.start(&health, &lifecycle);
 
     let parked = ParkedMessages::new(database, config.bus).with(commands);
     let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assent_bus::{Received, Subscriber};
-use assent_consent::erasure::{Commands, Participant};
+use assent_bus::{BusConfig, Received, Subscriber};
+use assent_consent::erasure::Eraser;
 use assent_contracts::api::consent::StopKind;
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::ServiceClient;
+use assent_participant::{Commands, Participant};
 use assent_runtime::{Clock, Lifecycle, SystemClock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::world::{LEASE, World, code, world};
@@ -73,20 +74,19 @@ struct Erasure<'a> {
 impl<'a> Erasure<'a> {
     async fn of(world: &'a World, subject: Uuid, refuse_first: bool) -> Self {
         let (client, answers) = saga(refuse_first).await;
-        let heard = Arc::new(Notify::new());
+        let (clock, ids) = (Arc::clone(&world.clock), Arc::clone(&world.ids));
         let participant = Participant {
+            steps: Eraser { clock: Arc::clone(&clock), ids },
             store: world.store.clone(),
-            clock: Arc::clone(&world.clock),
-            ids: Arc::clone(&world.ids),
+            clock,
             terms: world.terms,
             saga: client,
-            consumers: Vec::new(),
-            topics: Vec::new(),
-            topic_prefix: "t.".to_owned(),
-            heard: Arc::clone(&heard),
+            bus: BusConfig::new("127.0.0.1:1", "t."),
+            follows: Vec::new(),
+            heard: Arc::default(),
         };
+        let commands = participant.commands();
         tokio::spawn(participant.run(Lifecycle::new().stopping()));
-        let commands = Commands { clock: Arc::clone(&world.clock), heard };
         Self { world, commands, subject, request_id: world.ids.v7(), answers }
     }
 

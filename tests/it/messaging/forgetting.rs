@@ -72,7 +72,8 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["erased"])));
 
     command(&bus, subject, request, Step::Delete).await;
-    let open = "SELECT count(*) FROM erasure_steps WHERE step = 'delete' AND NOT acknowledged";
+    let open = "SELECT count(*) FROM participant.commands
+        WHERE command->>'step' = 'delete' AND answered_at IS NULL";
     until("the command is heard", async || replica.count(open).await == 1).await;
     // Longer than the participant's pause, so that it has looked: a negative can't be waited for.
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::stage::{Stage, command, eventually, granted, keys};
+use super::stage::{Stage, TERMS, command, eventually, granted, keys};
 
 /// G6: neither a late event nor a rebuild brings her back.
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +102,7 @@ async fn a_command_is_answered_after_its_barrier() {
         database_connections: 12,
         bus: stage.config.clone(),
         keys: Arc::new(Keys::parse(&keys_file).unwrap()),
+        terms: TERMS,
         erasure_url,
         token: "secret".into(),
     };
@@ -125,7 +126,7 @@ async fn a_command_is_answered_after_its_barrier() {
     let fence = Command { barrier, ..command(her, Step::Fence) };
     send(&stage, &fence).await;
     eventually("the command was taken over", async || {
-        stage.number("SELECT count(*) FROM erasure_commands").await == 1
+        stage.number("SELECT count(*) FROM participant.commands").await == 1
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -8,9 +8,13 @@ use assent_bus::{BusConfig, Producer, consumer, end_offsets, ensure_topics};
 use assent_contracts::consent::{Actor, GRANTED, Granted, Method};
 use assent_contracts::erasure::{Command, Step};
 use assent_contracts::topics::{ALL, CONSENT_EVENTS};
+use assent_eventstore::EventStore;
+use assent_http::ServiceClient;
+use assent_participant::{Participant, Steps as _, hear};
+use assent_projector::erasure::Eraser;
 use assent_projector::rebuild::{self, Progress, Rebuilder};
-use assent_projector::{Follower, Projection, erasure};
-use assent_runtime::{Clock, Ids, Lifecycle, SystemClock, SystemIds};
+use assent_projector::{Follower, Projection};
+use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -18,6 +22,9 @@ use uuid::Uuid;
 use assent_tests::harness;
 
 pub const BOUND: Duration = Duration::from_secs(60);
+
+pub const TERMS: LeaseTerms =
+    LeaseTerms { length: Duration::from_millis(60), drift: Duration::from_millis(10) };
 
 /// A topic prefix, a database and a producer of one test's own.
 pub struct Stage {
@@ -149,7 +156,21 @@ impl Stage {
 
     /// Does a step of an erasure.
     pub async fn erase(&self, subject: Uuid, step: Step) -> assent_contracts::erasure::Evidence {
-        erasure::perform(&self.pool, &SystemClock, &command(subject, step)).await.unwrap()
+        let command = command(subject, step);
+        let mut connection = self.pool.acquire().await.unwrap();
+        hear(&mut connection, &SystemClock, &command).await.unwrap();
+        drop(connection);
+        let participant = Participant {
+            steps: Eraser { clock: Arc::new(SystemClock) },
+            store: EventStore::new(self.pool.clone(), b""),
+            clock: Arc::new(SystemClock),
+            terms: TERMS,
+            saga: ServiceClient::new("http://127.0.0.1:1", &"t".into()).unwrap(),
+            bus: self.config.clone(),
+            follows: Vec::new(),
+            heard: Arc::default(),
+        };
+        participant.carry_out(&command).await.unwrap()
     }
 }
 
@@ -159,7 +180,7 @@ pub fn command(subject: Uuid, step: Step) -> Command {
         request_id: SystemIds.v7(),
         subject_id: subject,
         step,
-        participants: vec![erasure::PARTICIPANT.to_owned()],
+        participants: vec![Eraser::PARTICIPANT.to_owned()],
         barrier: Default::default(),
         at: SystemClock.now(),
     }

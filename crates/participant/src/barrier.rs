@@ -1,0 +1,69 @@
+//! What a service has consumed, against what a command's barrier names. It guarantees that a
+//! barrier counts for every topic that the service follows, and for no other: what it doesn't
+//! read it can't be behind of.
+
+use assent_bus::{BusConfig, Subscriber, consumer};
+use assent_contracts::erasure::Positions;
+use assent_contracts::topics::Topic;
+use sqlx::PgPool;
+
+/// A consumer of the service.
+#[derive(Debug, Clone)]
+pub struct Follows {
+    consumer: &'static str,
+    topics: Vec<Topic>,
+}
+
+impl Follows {
+    /// The consumer that runs this subscriber.
+    pub fn of(subscriber: &impl Subscriber) -> Self {
+        Self { consumer: subscriber.name(), topics: subscriber.topics() }
+    }
+}
+
+/// What these consumers have read; `None` when that is not all that the `barrier` names.
+pub(crate) async fn reached(
+    pool: &PgPool,
+    bus: &BusConfig,
+    follows: &[Follows],
+    barrier: &Positions,
+) -> Result<Option<Positions>, sqlx::Error> {
+    let mut all = Positions::new();
+    for Follows { consumer, topics } in follows {
+        let mut read = Positions::new();
+        for ((topic, partition), next) in consumer::positions(pool, consumer).await? {
+            let topic = format!("{}{topic}", bus.topic_prefix);
+            read.entry(topic).or_default().insert(partition, next);
+        }
+        let mut topics = topics.iter().map(|topic| bus.topic_name(topic));
+        if !topics.all(|topic| reaches(&read, barrier, &topic)) {
+            return Ok(None);
+        }
+        all.extend(read);
+    }
+    Ok(Some(all))
+}
+
+fn reaches(read: &Positions, barrier: &Positions, topic: &str) -> bool {
+    let reached = |partition| read.get(topic)?.get(partition).copied();
+    let mut named = barrier.get(topic).into_iter().flatten();
+    named.all(|(partition, next)| reached(partition).unwrap_or(0) >= *next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_barrier_is_reached_when_every_partition_it_names_has_been_consumed() {
+        let at = |topic: &str, partition, next| {
+            Positions::from([(topic.to_owned(), [(partition, next)].into())])
+        };
+        let reaches = |read, barrier| super::reaches(&read, &barrier, "vault");
+        assert!(reaches(at("vault", 0, 5), at("vault", 0, 5)));
+        assert!(!reaches(at("vault", 0, 4), at("vault", 0, 5)));
+        assert!(!reaches(at("vault", 0, 5), at("vault", 3, 1)));
+        assert!(!reaches(Positions::new(), at("vault", 0, 1)), "nothing consumed yet");
+        assert!(reaches(at("vault", 0, 4), at("other", 0, 9)), "another topic");
+    }
+}

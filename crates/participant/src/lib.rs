@@ -1,0 +1,72 @@
+//! A service's side of the erasure saga. It guarantees that a command is heard into the service's
+//! own database, that what it asks is done once and its evidence kept in the transaction of the
+//! work, that nothing is answered before the command's barrier is consumed nor within a lease of
+//! what was taken away, and that it is answered until the saga has heard it: through crashes, by any
+//! number of replicas. What a step does is left to the service ([`Steps`]); order, deadlines and
+//! who must answer are the saga's business.
+//!
+//! Files: `commands` hears, `work` does and answers, `barrier` knows what was consumed, `touched`
+//! makes evidence, `held` deletes and finds rows about a person.
+
+mod barrier;
+mod commands;
+pub mod held;
+mod touched;
+mod work;
+
+use assent_contracts::erasure::Command;
+use assent_eventstore::Session;
+use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
+
+pub use barrier::Follows;
+pub use commands::{Commands, hear};
+pub use held::Held;
+pub use touched::Touched;
+pub use work::{Open, Participant};
+
+/// What a service does for the steps of an erasure. Its one implementation is the service's file
+/// `erasure.rs`.
+pub trait Steps: Send + Sync + 'static {
+    /// The name that the service is registered under at the saga.
+    const PARTICIPANT: &'static str;
+    /// The name of its consumer of commands, `<service>.erasure`.
+    const CONSUMER: &'static str;
+    /// Why a step can't be done now; it is tried again. Its text goes to the log, so it holds no
+    /// personal data.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Does what can't be part of the transaction, such as what lies in another database. Comes
+    /// before [`Steps::carry_out`], and again with it when one of them fails or the process dies:
+    /// it must be harmless when repeated.
+    fn prepare(
+        &self,
+        command: &Command,
+        touched: &mut Touched,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = (command, touched);
+        std::future::ready(Ok(()))
+    }
+
+    /// Does the step in `session`, which is committed by the caller together with the evidence of
+    /// what was `touched` (or, by a sweep, found).
+    fn carry_out(
+        &self,
+        session: &mut Session,
+        command: &Command,
+        touched: &mut Touched,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Brings the schema `participant` of a service's database up to date. Several replicas may call it
+/// at once.
+///
+/// # Errors
+/// When a migration fails, or the database knows migrations that this build doesn't.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    let mut migrator = sqlx::migrate!();
+    // The service has migrations of its own in `public`: the two must not meet in one table.
+    migrator.create_schema("participant");
+    migrator.dangerous_set_table_name("participant.migrations");
+    migrator.run(pool).await
+}
