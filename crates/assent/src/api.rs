@@ -1,6 +1,7 @@
 //! The services as the command line calls them: through the gateway at `ASSENT_URL`, with the
 //! token in `ASSENT_TOKEN`. It guarantees that nothing is repeated unless a command says so.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
@@ -38,6 +39,15 @@ pub struct Connection {
         help_heading = "Connection"
     )]
     pub token: Option<Token>,
+    /// File that holds the token, where none is given.
+    #[arg(
+        long,
+        env = "ASSENT_TOKEN_FILE",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection"
+    )]
+    pub token_file: Option<PathBuf>,
 }
 
 /// A bearer token, hidden from debug output.
@@ -60,13 +70,20 @@ impl Connection {
     /// A client.
     ///
     /// # Errors
-    /// When there is no token, or the address is none.
+    /// When there is no token, its file can't be read, or the address is none.
     pub fn open(&self) -> Result<Api, Failure> {
-        let token = self.token.as_ref().ok_or_else(|| {
-            Failure::wrong_use(
-                "no token: set ASSENT_TOKEN (after `cargo xtask up`: `. target/dev/env`)",
-            )
-        })?;
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path);
+                Token::from(text.map_err(|error| Failure::file(path, error))?.trim_end())
+            }
+            (None, None) => {
+                return Err(Failure::wrong_use(
+                    "no token: set ASSENT_TOKEN (after `cargo xtask up`: `. target/dev/env`)",
+                ));
+            }
+        };
         Ok(Api { client: ServiceClient::with_timeout(&self.url, &token.0, CALL_TIMEOUT)? })
     }
 }

@@ -8,6 +8,7 @@ use crate::api::Connection;
 use crate::commands::consent::Consent;
 use crate::commands::erase::Erase;
 use crate::commands::explain::Explain;
+use crate::commands::health::Health;
 use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
@@ -67,13 +68,15 @@ enum Command {
     /// Look after the read models.
     #[command(subcommand)]
     Projection(Projection),
-    /// Make the keys of a deployment.
+    /// Make the keys and tokens of a deployment.
     #[command(subcommand)]
     Keys(Keys),
     /// Create or update databases, schemas and topics.
     Migrate(Migrate),
     /// Run services.
     Serve(Serve),
+    /// Say whether a service is ready.
+    Health(Health),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
 }
@@ -105,8 +108,10 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
-    if let Command::Migrate(migrate) = &cli.command {
-        return migrate.run(output).await;
+    match &cli.command {
+        Command::Migrate(migrate) => return migrate.run(output).await,
+        Command::Health(health) => return health.run(output).await,
+        _ => {}
     }
     let api = &cli.connection.open()?;
     match &cli.command {
@@ -122,6 +127,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Keys(_)
         | Command::Migrate(_)
         | Command::Serve(_)
+        | Command::Health(_)
         | Command::Openapi(_) => Ok(Status::Done),
     }
 }

@@ -45,7 +45,8 @@ impl Service {
         Self::Gateway,
     ];
 
-    fn name(self) -> &'static str {
+    /// Its name, which is also its section's.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Consent => "consent",
             Self::Vault => "vault",

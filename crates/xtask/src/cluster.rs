@@ -121,10 +121,18 @@ pub fn up() -> Result<()> {
 }
 
 fn start(home: &Home) -> Result<Cluster> {
+    // Its Postgres has another password than the one that would be made now.
+    if home.path("secrets.json").exists() {
+        return Err(Error::Said(format!(
+            "{} was made by an older version; `cargo xtask down --purge` deletes it",
+            home.dir.display()
+        )));
+    }
     machine::prepare(home)?;
     let programs = artifacts::fetch(home)?;
     let binaries = build(home)?;
-    let secrets = Secrets::open(home)?;
+    let assent = binaries.dir.join("assent");
+    let secrets = Secrets::open(home, &assent)?;
     let mut cluster = Cluster::read(home).unwrap_or_else(|| Cluster {
         addresses: Addresses::documented(&mut Ports::default()),
         processes: BTreeMap::new(),
@@ -156,12 +164,6 @@ fn start(home: &Home) -> Result<Cluster> {
         kafka::start(&programs, home, addresses.kafka, addresses.kafka_controller)
     })?;
     let config = services::configure(home, &secrets, &addresses)?;
-    let assent = binaries.dir.join("assent");
-    process::step(
-        Command::new(&assent).args(["keys", "init"]).arg(home.path("keys")),
-        "making keys",
-        &home.log("keys"),
-    )?;
     process::step(
         Command::new(&assent).arg("migrate").env("ASSENT_CONFIG", &config),
         "migrating the databases",

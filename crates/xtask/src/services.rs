@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
@@ -87,16 +87,14 @@ pub struct Binaries {
     pub dir: PathBuf,
 }
 
-/// Writes the services' configuration and the callers' file.
+/// Writes the services' configuration.
 pub fn configure(home: &Home, secrets: &Secrets, addresses: &Addresses) -> Result<PathBuf> {
-    let callers = home.path("keys").join("callers.toml");
-    write_private(&callers, &secrets.callers_toml())?;
     let path = home.path("assent.toml");
-    write_private(&path, &settings(home, secrets, addresses, &callers))?;
+    write_private(&path, &settings(home, secrets, addresses))?;
     Ok(path)
 }
 
-fn settings(home: &Home, secrets: &Secrets, addresses: &Addresses, callers: &Path) -> String {
+fn settings(home: &Home, secrets: &Secrets, addresses: &Addresses) -> String {
     let keys = home.path("keys");
     let key = |name: &str| keys.join(name).display().to_string();
     let mut text = format!(
@@ -115,7 +113,7 @@ country = \"FR\"
 [services]
 ",
         addresses.kafka,
-        callers.display()
+        key("callers.toml")
     );
     for service in ["consent", "vault", "messaging", "erasure", "projector"] {
         let _ = writeln!(text, "{service}_url = \"{}\"", addresses.url(service));

@@ -7,9 +7,8 @@ use crate::cluster::build_command;
 use crate::error::{Error, Result};
 use crate::ports::Ports;
 use crate::process::{Process, show};
-use crate::secrets::Secrets;
 use crate::workspace::{Home, root, target};
-use crate::{artifacts, kafka, machine, postgres};
+use crate::{artifacts, kafka, machine, postgres, secrets};
 
 /// Postgres and Kafka for one run, stopped when dropped.
 pub struct Stores {
@@ -28,19 +27,16 @@ impl Stores {
         for dir in [postgres::data_dir(home), home.path("kafka")] {
             let _ = std::fs::remove_dir_all(dir);
         }
-        let secrets = Secrets::open(home)?;
+        let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
-        let postgres = postgres::start(&programs, home, postgres_port, &secrets.postgres_password)?;
+        let postgres = postgres::start(&programs, home, postgres_port, &password)?;
         let kafka = kafka::start(&programs, home, kafka_port, controller_port)
             .inspect_err(|_| postgres::stop(&postgres))?;
         Ok(Stores {
             postgres,
             kafka,
-            postgres_url: format!(
-                "postgres://postgres:{}@127.0.0.1:{postgres_port}",
-                secrets.postgres_password
-            ),
+            postgres_url: format!("postgres://postgres:{password}@127.0.0.1:{postgres_port}"),
             kafka_address: format!("127.0.0.1:{kafka_port}"),
         })
     }

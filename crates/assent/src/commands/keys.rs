@@ -1,5 +1,5 @@
-//! `assent keys init`: the keys that a deployment is born with, mode 0600. A key that exists is
-//! kept: overwriting one would lose everything sealed under it.
+//! `assent keys init`: the secrets that a deployment is born with, mode 0600. What exists is kept:
+//! overwriting a key would lose everything sealed under it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,28 +13,55 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use serde::Serialize;
 
+use super::callers;
 use crate::outcome::{Failure, Output, Status};
 
 /// `assent keys …`
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make the keys that are missing in a folder.
+    /// Make the keys and tokens that are missing in a folder.
     #[command(after_help = "\
 Examples:
   assent keys init /etc/assent/keys
+  assent keys init --sandbox /keys
 
 Writes vault.kek, messaging.kek, index.toml (vault), index-address.toml (messaging), certificates.pem
-and certificates.pub.pem. What exists is kept. Keep the folder out of data backups.")]
+and certificates.pub.pem; tokens/NAME for the operator and each service, and callers.toml with their
+hashes and the scopes that each needs. What exists is kept. Keep the folder out of data backups.
+
+With --sandbox also what a real deployment gets from others: sandbox/postgres-password (and as pgpass),
+sandbox/whatsapp-access-token, whatsapp-app-secret and whatsapp-verify-token.")]
     Init {
         /// The folder.
         dir: PathBuf,
+        /// Also Postgres's password and the secrets that messaging shares with the simulator.
+        #[arg(long)]
+        sandbox: bool,
     },
 }
 
+/// What became of the files.
 #[derive(Debug, Default, Serialize)]
 struct Made {
     created: Vec<PathBuf>,
     kept: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Makes a file that isn't there.
+    fn file(
+        &mut self,
+        path: PathBuf,
+        create: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if path.exists() {
+            self.kept.push(path);
+            return Ok(());
+        }
+        create(&path)?;
+        self.created.push(path);
+        Ok(())
+    }
 }
 
 impl Keys {
@@ -43,13 +70,8 @@ impl Keys {
     /// # Errors
     /// When a file can't be written.
     pub fn run(&self, output: Output) -> Result<Status, Failure> {
-        let Self::Init { dir } = self;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|error| Failure::file(dir, error))?;
-        let made = init(dir)?;
+        let Self::Init { dir, sandbox } = self;
+        let made = init(dir, *sandbox)?;
         output.print(&made, |made| {
             let line = |verb: &str, path: &PathBuf| format!("{verb} {}", path.display());
             let created = made.created.iter().map(|path| line("created", path));
@@ -60,43 +82,63 @@ impl Keys {
     }
 }
 
-fn init(dir: &Path) -> Result<Made, Failure> {
+fn init(dir: &Path, sandbox: bool) -> Result<Made, Failure> {
+    private_dir(dir)?;
     let mut made = Made::default();
-    let mut make = |name: &str, create: &dyn Fn(&Path) -> Result<(), Failure>| {
-        let path = dir.join(name);
-        if path.exists() {
-            made.kept.push(path);
-            return Ok(());
+    keys(dir, &mut made)?;
+    let callers = dir.join("callers.toml");
+    // Tokens that the file doesn't know would open nothing: they are made with it or not at all.
+    if !callers.exists() {
+        let tokens = dir.join("tokens");
+        private_dir(&tokens)?;
+        for caller in callers::CALLERS {
+            made.file(tokens.join(caller.name), |path| write(path, &random_hex()))?;
         }
-        create(&path)?;
-        made.created.push(path);
-        Ok::<_, Failure>(())
-    };
-    let failed = |error: key_file::KeyFileError| Failure::wrong_use(error.to_string());
-    for name in ["vault.kek", "messaging.kek"] {
-        make(name, &|path| FileKek::generate(path, &SystemIds).map_err(failed))?;
     }
-    make("index.toml", &|path| IndexKeys::generate(&SystemIds).write(path).map_err(failed))?;
+    made.file(callers, |path| write(path, &callers::file(&dir.join("tokens"))?))?;
+    if sandbox {
+        let dir = dir.join("sandbox");
+        private_dir(&dir)?;
+        for name in [
+            "postgres-password",
+            "whatsapp-access-token",
+            "whatsapp-app-secret",
+            "whatsapp-verify-token",
+        ] {
+            made.file(dir.join(name), |path| write(path, &random_hex()))?;
+        }
+        made.file(dir.join("pgpass"), |path| {
+            let password = read(&dir.join("postgres-password"))?;
+            write(path, &format!("*:*:*:postgres:{}\n", password.trim_end()))
+        })?;
+    }
+    Ok(made)
+}
+
+fn keys(dir: &Path, made: &mut Made) -> Result<(), Failure> {
+    for name in ["vault.kek", "messaging.kek"] {
+        made.file(dir.join(name), |path| FileKek::generate(path, &SystemIds).map_err(failed))?;
+    }
+    let index = dir.join("index.toml");
+    made.file(index.clone(), |path| IndexKeys::generate(&SystemIds).write(path).map_err(failed))?;
     // Messaging must find the vault's tokens, so its address keys are the same.
-    make("index-address.toml", &|path| {
-        let keys = IndexKeys::load(&dir.join("index.toml")).map_err(failed)?;
-        keys.write_address_only(path).map_err(failed)
+    made.file(dir.join("index-address.toml"), |path| {
+        IndexKeys::load(&index).and_then(|keys| keys.write_address_only(path)).map_err(failed)
     })?;
-    make("certificates.pem", &|path| {
+    let private = dir.join("certificates.pem");
+    made.file(private.clone(), |path| {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         SystemIds.fill(seed.as_mut());
         let pem = SigningKey::from_bytes(&seed)
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|error| Failure::file(path, error))?;
-        key_file::create(path, &pem).map_err(failed)
+        write(path, &pem)
     })?;
-    make("certificates.pub.pem", &|path| {
-        let private = dir.join("certificates.pem");
-        let pem = key_file::read(&private).map_err(failed)?;
-        let public = public_key(&pem).map_err(|error| Failure::file(&private, error))?;
+    made.file(dir.join("certificates.pub.pem"), |path| {
+        let public =
+            public_key(&read(&private)?).map_err(|error| Failure::file(&private, error))?;
         std::fs::write(path, public).map_err(|error| Failure::file(path, error))
-    })?;
-    Ok(made)
+    })
 }
 
 fn public_key(pem: &str) -> io::Result<String> {
@@ -105,29 +147,81 @@ fn public_key(pem: &str) -> io::Result<String> {
     key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(io::Error::other)
 }
 
+fn private_dir(dir: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Failure::file(dir, error))
+}
+
+fn write(path: &Path, content: &str) -> Result<(), Failure> {
+    key_file::create(path, content).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<zeroize::Zeroizing<String>, Failure> {
+    key_file::read(path).map_err(failed)
+}
+
+fn failed(error: key_file::KeyFileError) -> Failure {
+    Failure::wrong_use(error.to_string())
+}
+
+/// 256 bits.
+fn random_hex() -> zeroize::Zeroizing<String> {
+    use std::fmt::Write;
+    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+    SystemIds.fill(bytes.as_mut());
+    let mut hex = zeroize::Zeroizing::new(String::with_capacity(64));
+    for byte in bytes.iter() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use assent_http::auth::{Keys, SCOPES};
+
     use super::*;
 
     #[test]
-    fn keys_are_private_and_a_second_run_changes_nothing() {
+    fn secrets_are_private_and_a_second_run_changes_nothing() {
         let dir = std::env::temp_dir().join(format!("assent-keys-{}", SystemIds.v4()));
-        std::fs::create_dir(&dir).unwrap();
-        let first = init(&dir).unwrap();
-        assert_eq!(first.created.len(), 6);
-        let bytes = |name: &str| std::fs::read(dir.join(name)).unwrap();
-        let before = bytes("vault.kek");
-        let second = init(&dir).unwrap();
+        let first = init(&dir, true).unwrap();
+        assert_eq!(first.created.len(), 6 + 7 + 5);
+        let read_all = || first.created.iter().map(|path| std::fs::read(path).unwrap());
+        let before: Vec<Vec<u8>> = read_all().collect();
+        let second = init(&dir, true).unwrap();
         assert!(second.created.is_empty());
-        assert_eq!(bytes("vault.kek"), before);
+        assert_eq!(read_all().collect::<Vec<_>>(), before);
         for path in first.created.iter().filter(|path| !path.ends_with("certificates.pub.pem")) {
             let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", path.display());
         }
         let pem = std::fs::read_to_string(dir.join("certificates.pub.pem")).unwrap();
         assert!(assent_erasure::certificate::public_key(&pem).is_ok());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_token_opens_what_its_caller_needs_and_no_more() {
+        let dir = std::env::temp_dir().join(format!("assent-callers-{}", SystemIds.v4()));
+        init(&dir, false).unwrap();
+        assert!(!dir.join("sandbox").exists());
+        let text = std::fs::read_to_string(dir.join("callers.toml")).unwrap();
+        let keys = Keys::parse(&text).unwrap();
+        let caller = |name: &str| {
+            let token = std::fs::read_to_string(dir.join("tokens").join(name)).unwrap();
+            keys.caller(&token).unwrap()
+        };
+        assert!(SCOPES.iter().all(|scope| caller("operator").has(scope)));
+        assert!(caller("messaging").has("permits:write"));
+        assert!(!caller("messaging").has("suppression:read"));
+        let of_projector = SCOPES.iter().filter(|scope| caller("projector").has(scope));
+        assert_eq!(of_projector.collect::<Vec<_>>(), [&"erasure:ack"]);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -1,8 +1,10 @@
 //! The operator commands, one file each, with their arguments, their output and their tests.
 
+mod callers;
 pub mod consent;
 pub mod erase;
 pub mod explain;
+pub mod health;
 pub mod import;
 pub mod keys;
 pub mod parked;

@@ -1,0 +1,59 @@
+//! Who calls whom inside a deployment: each service's key opens what its own calls need and nothing
+//! else. What an endpoint demands is said by its handler.
+
+use std::path::Path;
+
+use assent_http::auth::{SCOPES, key_entry};
+use assent_sealing::key_file;
+
+use crate::outcome::Failure;
+
+/// A caller that a deployment is born with.
+pub struct Caller {
+    /// Its name in access records; a service answers erasures under it.
+    pub name: &'static str,
+    scopes: &'static [&'static str],
+}
+
+/// The operator and the services that call others.
+pub const CALLERS: [Caller; 6] = [
+    // Whoever runs the deployment; people who work with it get keys with less.
+    Caller { name: "operator", scopes: &SCOPES },
+    Caller { name: "consent", scopes: &["erasure:ack"] },
+    // An opt-out list becomes stops at the gate.
+    Caller { name: "vault", scopes: &["erasure:ack", "gate:write"] },
+    Caller {
+        name: "messaging",
+        scopes: &[
+            // A person's own START: found or made at the vault, granted at the ledger.
+            "subjects:read",
+            "subjects:write",
+            "consent:write",
+            // Her STOP.
+            "gate:write",
+            // A message: the permit, then the address; what she writes is sealed under her key.
+            "permits:write",
+            "subjects:resolve",
+            "keys:lease",
+            "erasure:ack",
+        ],
+    },
+    // A request for erasure withdraws everything first.
+    Caller { name: "erasure", scopes: &["consent:write"] },
+    Caller { name: "projector", scopes: &["erasure:ack"] },
+];
+
+/// The callers' file for the tokens in this folder: their hashes, never the tokens.
+///
+/// # Errors
+/// When a token can't be read.
+pub fn file(tokens: &Path) -> Result<String, Failure> {
+    let mut text = String::from("# Who may call: a token's SHA-256 and what it opens.\n");
+    for Caller { name, scopes } in CALLERS {
+        let token = key_file::read(&tokens.join(name))
+            .map_err(|error| Failure::wrong_use(error.to_string()))?;
+        text.push('\n');
+        text.push_str(&key_entry(name, token.trim_end(), scopes));
+    }
+    Ok(text)
+}
