@@ -20,7 +20,9 @@ use assent_eventstore::EventStore;
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Code, Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Participant, Steps as _, hear};
-use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_runtime::{
+    Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, SystemClock, SystemIds,
+};
 use assent_sealing::{Aad, DataKey, FileKek, IndexKeys, KeyState, KeyStore, from_text, open};
 use assent_vault::App;
 use axum::Router;
@@ -576,10 +578,13 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = assent_vault::Config {
-        listen: address,
-        ops_listen: address,
-        database_url: harness::database_url("vault").await.into(),
-        database_connections: 8,
+        service: ServiceConfig {
+            listen: address,
+            ops_listen: address,
+            database_url: harness::database_url("vault").await.into(),
+            database_connections: 8,
+            token: "t".to_owned().into(),
+        },
         keys_database_url: harness::database_url("vault_keys").await.into(),
         kek_file: folder.join("kek"),
         index_keys_file: folder.join("index.toml"),
@@ -588,7 +593,6 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
         terms: TERMS,
         consent_url,
         erasure_url,
-        token: "t".to_owned().into(),
     };
     assent_vault::migrate(&config).await.unwrap();
     let (health, lifecycle) = (Health::new(), Lifecycle::new());

@@ -194,11 +194,11 @@ impl Plan {
     /// Where it listens: the API and the operations port.
     fn addresses(&self) -> (SocketAddr, SocketAddr) {
         match self {
-            Self::Consent(config) => (config.listen, config.ops_listen),
-            Self::Vault(config) => (config.listen, config.ops_listen),
-            Self::Messaging(config) => (config.listen, config.ops_listen),
-            Self::Erasure(config) => (config.listen, config.ops_listen),
-            Self::Projector(config) => (config.listen, config.ops_listen),
+            Self::Consent(config) => (config.service.listen, config.service.ops_listen),
+            Self::Vault(config) => (config.service.listen, config.service.ops_listen),
+            Self::Messaging(config) => (config.service.listen, config.service.ops_listen),
+            Self::Erasure(config) => (config.service.listen, config.service.ops_listen),
+            Self::Projector(config) => (config.service.listen, config.service.ops_listen),
             Self::Gateway(config) => (config.listen, config.ops_listen),
         }
     }

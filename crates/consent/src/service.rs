@@ -2,7 +2,6 @@
 //! is served before the stores answered once and the first purposes exist; listeners, signals and
 //! the operations port are the binary's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
@@ -13,7 +12,9 @@ use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
-use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
+use assent_runtime::{
+    Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -30,14 +31,8 @@ use crate::{expiry, gate};
 /// What the service must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Where the operations port listens.
-    pub ops_listen: SocketAddr,
-    /// The service's database.
-    pub database_url: SecretString,
-    /// Connections to it, beside [`PERMIT_CONNECTIONS`].
-    pub database_connections: u32,
+    /// Where it listens, its database, its token.
+    pub service: ServiceConfig,
     /// Keys the hashes of idempotency keys.
     pub idempotency_secret: SecretString,
     /// Kafka.
@@ -50,8 +45,6 @@ pub struct Config {
     pub controller: String,
     /// The erasure service.
     pub erasure_url: String,
-    /// What this service shows to others.
-    pub token: SecretString,
 }
 
 /// Connections that only permits use: their plans are pinned, and nothing else can take them all.
@@ -64,31 +57,23 @@ impl Config {
     pub fn read(settings: &Settings) -> Option<Self> {
         let consent = settings.section("consent");
         let services = settings.section("services");
-        let listen = consent.required("listen");
-        let ops_listen = consent.required("ops_listen");
-        let database_url = consent.secret("database_url");
-        let database_connections = consent.default("database_connections", 10);
+        let service = ServiceConfig::read(settings, "consent", 10);
         let idempotency_secret = consent.optional_secret("idempotency_secret");
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let terms = LeaseTerms::read(settings);
         let controller = settings.section("controller").required("name");
         let erasure_url = services.required("erasure_url");
-        let token = consent.optional_secret("token").or_else(|| services.secret("token"));
-        let token = token?;
+        let service = service?;
         Some(Self {
-            listen: listen?,
-            ops_listen: ops_listen?,
-            database_url: database_url?,
-            database_connections,
             // The token is as secret and as stable; losing it only forgets first answers.
-            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| service.token.clone()),
             bus: bus?,
             keys: keys?,
             terms,
             controller: controller?,
             erasure_url: erasure_url?,
-            token,
+            service,
         })
     }
 }
@@ -118,7 +103,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
     migrate_pool(&pool).await?;
     let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
     first_purposes(&store, &config.controller).await
@@ -152,12 +137,12 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let database_url = config.database_url.expose_secret();
-    let pool = connect(database_url, config.database_connections).await?;
+    let database_url = config.service.database_url.expose_secret();
+    let pool = connect(database_url, config.service.database_connections).await?;
     let permit_pool = permit_pool(database_url).await?;
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
     first_purposes(&store, &config.controller).await?;
-    let saga = ServiceClient::new(&config.erasure_url, &config.token)?;
+    let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
 
     let checked = pool.clone();
     health.ready_check("database", move || {

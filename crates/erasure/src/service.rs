@@ -2,7 +2,6 @@
 //! is served before the store answered once and the deployment's own participants are registered;
 //! listeners, signals and the operations port are the binary's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use assent_bus::{BusConfig, Producer, ensure_topics};
@@ -12,7 +11,9 @@ use assent_contracts::topics::{
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, StoreError, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_runtime::{Clock, Health, Ids, Lifecycle, Settings, SystemClock, SystemIds};
+use assent_runtime::{
+    Clock, Health, Ids, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
+};
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -31,14 +32,8 @@ const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
 /// What the service must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Where the operations port listens.
-    pub ops_listen: SocketAddr,
-    /// The service's database.
-    pub database_url: SecretString,
-    /// Connections to it.
-    pub database_connections: u32,
+    /// Where it listens, its database, its token.
+    pub service: ServiceConfig,
     /// Keys the hashes of idempotency keys.
     pub idempotency_secret: SecretString,
     /// Kafka.
@@ -57,8 +52,6 @@ pub struct Config {
     pub pace: Pace,
     /// The consent service, which is told to stop marketing.
     pub consent_url: String,
-    /// What this service shows to others.
-    pub token: SecretString,
 }
 
 impl Config {
@@ -68,10 +61,7 @@ impl Config {
     pub fn read(settings: &Settings) -> Option<Self> {
         let erasure = settings.section("erasure");
         let services = settings.section("services");
-        let listen = erasure.required("listen");
-        let ops_listen = erasure.required("ops_listen");
-        let database_url = erasure.secret("database_url");
-        let database_connections = erasure.default("database_connections", 8);
+        let service = ServiceConfig::read(settings, "erasure", 8);
         let idempotency_secret = erasure.optional_secret("idempotency_secret");
         let issuer = erasure.file("signing_key_file").and_then(|pem| {
             Issuer::from_pem(&pem)
@@ -93,14 +83,10 @@ impl Config {
         let keys = Keys::read(settings);
         let controller = settings.section("controller").required("name");
         let consent_url = services.required("consent_url");
-        let token = erasure.optional_secret("token").or_else(|| services.secret("token"))?;
+        let service = service?;
         Some(Self {
-            listen: listen?,
-            ops_listen: ops_listen?,
-            database_url: database_url?,
-            database_connections,
             // The token is as secret and as stable; losing it only forgets first answers.
-            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| service.token.clone()),
             bus: bus?,
             keys: keys?,
             issuer: issuer?,
@@ -109,7 +95,7 @@ impl Config {
             key_backup_kept,
             pace,
             consent_url: consent_url?,
-            token,
+            service,
         })
     }
 
@@ -174,7 +160,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
     Ok(migrate_pool(&pool).await?)
 }
 
@@ -208,7 +194,9 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let pool =
+        connect(config.service.database_url.expose_secret(), config.service.database_connections)
+            .await?;
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
     let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids };
     for (name, participant) in &config.participants {
@@ -245,7 +233,7 @@ pub async fn serve(
         Ok::<_, std::convert::Infallible>(())
     });
 
-    let consent = ServiceClient::new(&config.consent_url, &config.token)?;
+    let consent = ServiceClient::new(&config.consent_url, &config.service.token)?;
     let app = App { sagas, wake, consent, public_key: public_key.into() };
     let router = router_layers(router(app, config.keys), Limits::default());
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));

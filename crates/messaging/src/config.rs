@@ -1,13 +1,12 @@
 //! What the service must be told, read once at start.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::BusConfig;
 use assent_http::Keys;
-use assent_runtime::{LeaseTerms, Settings};
+use assent_runtime::{LeaseTerms, ServiceConfig, Settings};
 use secrecy::SecretString;
 
 use crate::domain::stop::Words;
@@ -15,14 +14,8 @@ use crate::domain::stop::Words;
 /// The settings of the messaging service.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Where the operations port listens.
-    pub ops_listen: SocketAddr,
-    /// The service's database.
-    pub database_url: SecretString,
-    /// Connections to it.
-    pub database_connections: u32,
+    /// Where it listens, its database, its token.
+    pub service: ServiceConfig,
     /// The database of the hourly keys, which is never part of a data backup.
     pub keys_database_url: SecretString,
     /// The key-encryption key above the hourly keys.
@@ -45,8 +38,6 @@ pub struct Config {
     pub vault_url: String,
     /// The erasure service.
     pub erasure_url: String,
-    /// What this service shows to others.
-    pub token: SecretString,
     /// The WhatsApp number and how to reach the provider.
     pub whatsapp: WhatsApp,
     /// How messages go out.
@@ -114,10 +105,7 @@ impl Config {
     pub fn read(settings: &Settings) -> Option<Self> {
         let own = settings.section("messaging");
         let services = settings.section("services");
-        let listen = own.required("listen");
-        let ops_listen = own.required("ops_listen");
-        let database_url = own.secret("database_url");
-        let database_connections = own.default("database_connections", 16);
+        let service = ServiceConfig::read(settings, "messaging", 16);
         let keys_database_url = own.secret("keys_database_url");
         let kek_file = own.required("kek_file");
         let index_keys_file = own.required("index_keys_file");
@@ -129,7 +117,6 @@ impl Config {
         let consent_url = services.required("consent_url");
         let vault_url = services.required("vault_url");
         let erasure_url = services.required("erasure_url");
-        let token = own.optional_secret("token").or_else(|| services.secret("token"));
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
@@ -162,17 +149,13 @@ impl Config {
         let words = Words::configured(without.split(','), with.split(','));
         let start_purpose = own.default("start_purpose", "marketing".to_owned());
         let stop_confirmation = own.optional("stop_confirmation_text");
-        let (controller, token) = (controller?, token?);
+        let (controller, service) = (controller?, service?);
         Some(Self {
-            listen: listen?,
-            ops_listen: ops_listen?,
-            database_url: database_url?,
-            database_connections,
             keys_database_url: keys_database_url?,
             kek_file: kek_file?,
             index_keys_file: index_keys_file?,
             // The token is as secret and as stable; losing it only forgets first answers.
-            idempotency_secret: idempotency_secret.unwrap_or_else(|| token.clone()),
+            idempotency_secret: idempotency_secret.unwrap_or_else(|| service.token.clone()),
             bus: bus?,
             keys: keys?,
             terms,
@@ -185,7 +168,7 @@ impl Config {
             consent_url: consent_url?,
             vault_url: vault_url?,
             erasure_url: erasure_url?,
-            token,
+            service,
             whatsapp: WhatsApp {
                 base_url: base_url?,
                 version,

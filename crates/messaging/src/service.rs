@@ -61,7 +61,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pool(&connect(config.database_url.expose_secret(), 2).await?).await?;
+    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
     let keys = connect(config.keys_database_url.expose_secret(), 2).await?;
     Ok(KeyStore::migrate(&keys).await?)
 }
@@ -85,12 +85,14 @@ pub async fn build(
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 ) -> Result<Messaging, StartError> {
-    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let pool =
+        connect(config.service.database_url.expose_secret(), config.service.database_connections)
+            .await?;
     let keys = connect(config.keys_database_url.expose_secret(), KEYS_CONNECTIONS).await?;
     let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
     let key_store = KeyStore::new(keys, kek, Arc::clone(&clock), Arc::clone(&ids));
     let index = IndexKeys::load(&config.index_keys_file)?.addresses();
-    let vault = ServiceClient::new(&config.vault_url, &config.token)?;
+    let vault = ServiceClient::new(&config.vault_url, &config.service.token)?;
     let whatsapp = &config.whatsapp;
     let provider = Provider::new(
         &whatsapp.base_url,
@@ -109,9 +111,9 @@ pub async fn build(
             Arc::clone(&ids),
             config.terms,
         ),
-        consent: ServiceClient::new(&config.consent_url, &config.token)?,
+        consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
         vault,
-        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
+        erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
         provider,
         clock,
         ids,

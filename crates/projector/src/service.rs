@@ -2,7 +2,6 @@
 //! is served before the database answered once; listeners, signals and the operations port are
 //! the binary's.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use assent_bus::parked::ParkedMessages;
@@ -10,8 +9,8 @@ use assent_bus::{BusConfig, consumer};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
-use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, Settings, SystemClock};
-use secrecy::{ExposeSecret as _, SecretString};
+use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
+use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -25,14 +24,8 @@ use crate::subscriber::Follower;
 /// What the service must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Where the operations port listens.
-    pub ops_listen: SocketAddr,
-    /// The service's database.
-    pub database_url: SecretString,
-    /// Connections to it.
-    pub database_connections: u32,
+    /// Where it listens, its database, its token.
+    pub service: ServiceConfig,
     /// Kafka.
     pub bus: BusConfig,
     /// Who may call.
@@ -41,8 +34,6 @@ pub struct Config {
     pub terms: LeaseTerms,
     /// The erasure service.
     pub erasure_url: String,
-    /// What this service shows to others.
-    pub token: SecretString,
 }
 
 impl Config {
@@ -50,28 +41,13 @@ impl Config {
     /// settings, and then the answer is `None`.
     #[must_use]
     pub fn read(settings: &Settings) -> Option<Self> {
-        let projector = settings.section("projector");
         let services = settings.section("services");
-        let listen = projector.required("listen");
-        let ops_listen = projector.required("ops_listen");
-        let database_url = projector.secret("database_url");
-        let database_connections = projector.default("database_connections", 12);
+        let service = ServiceConfig::read(settings, "projector", 12);
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let terms = LeaseTerms::read(settings);
         let erasure_url = services.required("erasure_url");
-        let token = projector.optional_secret("token").or_else(|| services.secret("token"));
-        Some(Self {
-            listen: listen?,
-            ops_listen: ops_listen?,
-            database_url: database_url?,
-            database_connections,
-            bus: bus?,
-            keys: keys?,
-            terms,
-            erasure_url: erasure_url?,
-            token: token?,
-        })
+        Some(Self { service: service?, bus: bus?, keys: keys?, terms, erasure_url: erasure_url? })
     }
 }
 
@@ -94,7 +70,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.database_url.expose_secret(), 2).await?;
+    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
     Ok(migrate_pool(&pool).await?)
 }
 
@@ -119,7 +95,9 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let pool = connect(config.database_url.expose_secret(), config.database_connections).await?;
+    let pool =
+        connect(config.service.database_url.expose_secret(), config.service.database_connections)
+            .await?;
     ready_check(&health, &pool);
 
     let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
@@ -136,7 +114,7 @@ pub async fn serve(
         store: EventStore::new(pool.clone(), b""),
         clock: Arc::clone(&clock),
         terms: config.terms,
-        saga: ServiceClient::new(&config.erasure_url, &config.token)?,
+        saga: ServiceClient::new(&config.erasure_url, &config.service.token)?,
         bus: config.bus.clone(),
         follows: followers.iter().map(|follower| Follows::of(&**follower)).collect(),
         heard: Arc::default(),

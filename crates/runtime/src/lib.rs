@@ -9,6 +9,7 @@ pub mod ids;
 pub mod lease;
 pub mod lifecycle;
 pub mod ops;
+mod service_config;
 pub mod telemetry;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -17,4 +18,5 @@ pub use ids::{Ids, SystemIds};
 pub use lease::{Lease, LeaseTerms, settle};
 pub use lifecycle::Lifecycle;
 pub use ops::Health;
+pub use service_config::ServiceConfig;
 pub use telemetry::Telemetry;

@@ -2,7 +2,6 @@
 //! is served before both databases answered once; listeners, signals and the operations port are
 //! the binary's.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,9 @@ use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::Participant;
-use assent_runtime::{Clock, Health, Ids, LeaseTerms, Lifecycle, Settings, SystemClock, SystemIds};
+use assent_runtime::{
+    Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
+};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -30,14 +31,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// What the service must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Where the operations port listens.
-    pub ops_listen: SocketAddr,
-    /// The service's database.
-    pub database_url: SecretString,
-    /// Connections to it.
-    pub database_connections: u32,
+    /// Where it listens, its database, its token.
+    pub service: ServiceConfig,
     /// The database of people's keys, which is never part of a data backup.
     pub keys_database_url: SecretString,
     /// The key-encryption key above them.
@@ -54,8 +49,6 @@ pub struct Config {
     pub consent_url: String,
     /// The erasure service.
     pub erasure_url: String,
-    /// What this service shows to others.
-    pub token: SecretString,
 }
 
 impl Config {
@@ -65,10 +58,7 @@ impl Config {
     pub fn read(settings: &Settings) -> Option<Self> {
         let vault = settings.section("vault");
         let services = settings.section("services");
-        let listen = vault.required("listen");
-        let ops_listen = vault.required("ops_listen");
-        let database_url = vault.secret("database_url");
-        let database_connections = vault.default("database_connections", 10);
+        let service = ServiceConfig::read(settings, "vault", 10);
         let keys_database_url = vault.secret("keys_database_url");
         let kek_file = vault.required("kek_file");
         let index_keys_file = vault.required("index_keys_file");
@@ -77,12 +67,8 @@ impl Config {
         let terms = LeaseTerms::read(settings);
         let consent_url = services.required("consent_url");
         let erasure_url = services.required("erasure_url");
-        let token = vault.optional_secret("token").or_else(|| services.secret("token"));
         Some(Self {
-            listen: listen?,
-            ops_listen: ops_listen?,
-            database_url: database_url?,
-            database_connections,
+            service: service?,
             keys_database_url: keys_database_url?,
             kek_file: kek_file?,
             index_keys_file: index_keys_file?,
@@ -91,7 +77,6 @@ impl Config {
             terms,
             consent_url: consent_url?,
             erasure_url: erasure_url?,
-            token: token?,
         })
     }
 }
@@ -143,7 +128,7 @@ pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
     migrate_pools(
-        &connect(config.database_url.expose_secret(), 2).await?,
+        &connect(config.service.database_url.expose_secret(), 2).await?,
         &connect(config.keys_database_url.expose_secret(), 2).await?,
     )
     .await?;
@@ -176,9 +161,11 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let database = pool(config.database_url.expose_secret(), config.database_connections).await?;
+    let database =
+        pool(config.service.database_url.expose_secret(), config.service.database_connections)
+            .await?;
     let keys_pool =
-        pool(config.keys_database_url.expose_secret(), config.database_connections).await?;
+        pool(config.keys_database_url.expose_secret(), config.service.database_connections).await?;
     let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
     let index_keys = IndexKeys::load(&config.index_keys_file)?;
     ready_check(&health, "database", &database);
@@ -195,8 +182,8 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         ids,
         lease: config.terms,
-        consent: ServiceClient::new(&config.consent_url, &config.token)?,
-        erasure: ServiceClient::new(&config.erasure_url, &config.token)?,
+        consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
+        erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
     });
 
     let producer =

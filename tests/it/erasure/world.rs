@@ -14,7 +14,7 @@ use assent_erasure::{Config, Pace};
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
 use assent_http::{Keys, Problem};
-use assent_runtime::{Health, Lifecycle, Settings};
+use assent_runtime::{Health, Lifecycle, ServiceConfig, Settings};
 use axum::Router;
 use axum::routing::post;
 use ed25519_dalek::SigningKey;
@@ -297,10 +297,13 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
     let pem = SigningKey::from_bytes(&[7; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
     // Participants are read as a deployment writes them; the rest is given.
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        ops_listen: "127.0.0.1:0".parse().unwrap(),
-        database_url: database_url.into(),
-        database_connections: 8,
+        service: ServiceConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ops_listen: "127.0.0.1:0".parse().unwrap(),
+            database_url: database_url.into(),
+            database_connections: 8,
+            token: "erasure".into(),
+        },
         idempotency_secret: "secret".into(),
         bus: BusConfig::new(harness::kafka(), harness::topic_prefix()),
         keys: Arc::new(Keys::parse(&keys).unwrap()),
@@ -314,7 +317,6 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
         key_backup_kept: None,
         pace,
         consent_url: consent_url.to_owned(),
-        token: "erasure".into(),
     }
 }
 

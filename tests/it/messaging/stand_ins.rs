@@ -14,7 +14,9 @@ use assent_http::Keys;
 use assent_messaging::config::{Config, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
 use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
-use assent_runtime::{Clock as _, Health, Ids as _, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_runtime::{
+    Clock as _, Health, Ids as _, LeaseTerms, Lifecycle, ServiceConfig, SystemClock, SystemIds,
+};
 use assent_sealing::{AddressIndex, FileKek, IndexKeys};
 use axum::Router;
 use axum::extract::State;
@@ -414,10 +416,13 @@ impl Home {
         let neighbours = format!("http://{}", setup.neighbours);
         let scopes = ["messages:read", "messages:write"];
         Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ops_listen: "127.0.0.1:0".parse().unwrap(),
-            database_url: self.database_url.clone().into(),
-            database_connections: 8,
+            service: ServiceConfig {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                ops_listen: "127.0.0.1:0".parse().unwrap(),
+                database_url: self.database_url.clone().into(),
+                database_connections: 8,
+                token: "services".into(),
+            },
             keys_database_url: self.keys_database_url.clone().into(),
             kek_file: self.folder.join("kek"),
             index_keys_file: self.folder.join("index.toml"),
@@ -431,7 +436,6 @@ impl Home {
             consent_url: neighbours.clone(),
             vault_url: neighbours.clone(),
             erasure_url: neighbours,
-            token: "services".into(),
             whatsapp: WhatsApp {
                 base_url: format!("http://{}", setup.provider),
                 version: "v26.0".to_owned(),

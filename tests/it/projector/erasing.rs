@@ -9,7 +9,7 @@ use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS};
 use assent_http::auth::key_entry;
 use assent_http::{Keys, ServiceClient};
 use assent_projector::Config;
-use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
+use assent_runtime::{Clock, Health, Ids, Lifecycle, ServiceConfig, SystemClock, SystemIds};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
@@ -96,15 +96,17 @@ async fn a_command_is_answered_after_its_barrier() {
     let listen = listener.local_addr().unwrap();
     let keys_file = key_entry("test", "secret", &["query:read", "operations"]);
     let config = Config {
-        listen,
-        ops_listen: listen,
-        database_url: stage.url.clone().into(),
-        database_connections: 12,
+        service: ServiceConfig {
+            listen,
+            ops_listen: listen,
+            database_url: stage.url.clone().into(),
+            database_connections: 12,
+            token: "secret".into(),
+        },
         bus: stage.config.clone(),
         keys: Arc::new(Keys::parse(&keys_file).unwrap()),
         terms: TERMS,
         erasure_url,
-        token: "secret".into(),
     };
     let life = Lifecycle::new();
     assent_projector::serve(config, listener, Health::new(), life.clone()).await.unwrap();
