@@ -1,7 +1,8 @@
 //! G5: no plaintext personal data at rest outside ciphertext. The whole road is walked with canaries
 //! in every place where a person or a client can write something; then every byte that Postgres,
-//! Kafka and the services wrote is searched for them, in the clear and in the usual disguises. A
-//! control canary that goes through each store in plain must be found, or the scan proves nothing.
+//! Kafka and the services wrote, and every trace that left, is searched for them, in the clear and in
+//! the usual disguises. A control canary that goes through each store in plain must be found, or
+//! the scan proves nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use tokio::task::block_in_place;
 
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
-use assent_tests::cluster::{Cluster, SERVICES, TEMPLATE};
+use assent_tests::cluster::{Cluster, SERVICES, TEMPLATE, Wishes};
+use assent_tests::collector::Collector;
 use assent_tests::harness::{database, kafka, unique};
 
 const DATABASES: [&str; 7] =
@@ -175,7 +177,9 @@ fn kafka_files() -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
-    let mut cluster = Cluster::start().await;
+    let collector = Collector::start().await;
+    let traces = Some(collector.url.clone());
+    let mut cluster = Cluster::with(Wishes { traces, ..Wishes::default() }).await;
     let canaries = walk_with_canaries(&cluster).await;
 
     // In plain through each store: a row, a record, a line of a log.
@@ -200,11 +204,20 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
         .unwrap();
     let log = cluster.log("control");
     std::fs::write(&log, format!("a line with {control}\n")).unwrap();
+    collector.take(control.clone().into());
 
-    // Everything to its file.
+    // Everything to its file; the last spans leave before the process ends.
     for service in SERVICES {
-        cluster.kill(service);
+        cluster.signal(service, libc::SIGTERM);
     }
+    for service in SERVICES {
+        let process = cluster.process(service);
+        until(&format!("{service} stops"), async || process.ended().is_some()).await;
+    }
+    let traces = cluster.dir.join("traces");
+    std::fs::write(&traces, collector.raw()).unwrap();
+    let traced: BTreeSet<String> = collector.spans().into_iter().map(|span| span.service).collect();
+    assert_eq!(traced, SERVICES.map(str::to_owned).into(), "every service sends traces");
     let wal_compression: String =
         sqlx::query_scalar("SHOW wal_compression").fetch_one(&control_pool).await.unwrap();
     assert_eq!(wal_compression, "off", "compressed WAL can't be searched");
@@ -217,6 +230,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
         ("Postgres", postgres_files(&control_pool, &names).await),
         ("Kafka", kafka_files()),
         ("the logs", logs.into_iter().chain([log]).collect()),
+        ("the traces", vec![traces]),
     ];
     block_in_place(|| {
         for (store, files) in &stores {

@@ -14,4 +14,5 @@ mod projector;
 mod relay;
 mod road;
 mod servers;
+mod traces;
 mod vault;

@@ -15,10 +15,26 @@ pub fn kafka() -> String {
     required("ASSENT_TEST_KAFKA")
 }
 
-fn required(name: &str) -> String {
+pub(crate) fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run the tests with `cargo xtask test`, which starts the servers")
     })
+}
+
+/// The servers that a cluster stands on.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    /// The administrative address of Postgres, without a database name.
+    pub postgres: String,
+    /// The bootstrap address of Kafka.
+    pub kafka: String,
+}
+
+impl Stores {
+    /// Those that the whole run shares.
+    pub fn shared() -> Self {
+        Self { postgres: postgres(), kafka: kafka() }
+    }
 }
 
 /// A short random suffix, so that tests never meet.

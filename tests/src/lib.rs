@@ -3,4 +3,6 @@
 //! for the tests to say, and how fast it is for the benchmarks.
 
 pub mod cluster;
+pub mod collector;
 pub mod harness;
+pub mod servers;

@@ -140,8 +140,11 @@ impl Batch {
         // Whatever happens, every intent of the batch gets an outcome; if writing it fails, its claim
         // expires and the reaper decides.
         let span = tracing::info_span!("dispatch", intents = intents.len());
-        for parent in intents.iter().filter_map(|intent| intent.traceparent.as_deref()) {
-            telemetry::link(&span, parent);
+        let causes = intents.iter().filter_map(|intent| intent.traceparent.as_deref());
+        if intents.len() == 1 {
+            causes.for_each(|cause| telemetry::set_parent(&span, cause));
+        } else {
+            causes.for_each(|cause| telemetry::link(&span, cause));
         }
         self.dispatch(intents).instrument(span).await;
     }

@@ -221,6 +221,9 @@ struct Row {
     state: State,
     claim_id: Option<Uuid>,
     permit_id: Option<Uuid>,
+    /// The trace of whoever asked for it: what becomes of it belongs there, whichever batch or
+    /// webhook settles it.
+    traceparent: Option<String>,
 }
 
 /// Applies settlements within a session. The caller commits.
@@ -271,7 +274,7 @@ pub async fn apply(
         update(session, settlement, next, now).await?;
         if !fenced.contains(&settlement.subject) {
             let provider_id = sealed.flatten().map_or(Sealed(String::new()), |it| to_text(&it));
-            appends.extend(event(messaging, settlement, next, row.permit_id, provider_id, now)?);
+            appends.extend(event(messaging, settlement, next, row, provider_id, now)?);
         }
         row.state = next;
         row.claim_id = None;
@@ -300,7 +303,8 @@ async fn lock_rows(
     settlements: &[Settlement],
 ) -> Result<HashMap<Uuid, Row>, StoreError> {
     const LOCK: &str = "
-        SELECT id, state, claim_id, permit_id FROM intents WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+        SELECT id, state, claim_id, permit_id, traceparent FROM intents
+        WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = settlements.iter().map(|it| it.id).collect();
     let rows = sqlx::query(LOCK).bind(ids).fetch_all(session.conn()).await?;
     let mut found = HashMap::with_capacity(rows.len());
@@ -308,8 +312,9 @@ async fn lock_rows(
         let state: String = row.try_get(1)?;
         let state = State::parse(&state)
             .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {state}").into()))?;
-        let row_state = Row { state, claim_id: row.try_get(2)?, permit_id: row.try_get(3)? };
-        found.insert(row.try_get(0)?, row_state);
+        let (claim_id, permit_id) = (row.try_get(2)?, row.try_get(3)?);
+        let traceparent = row.try_get(4)?;
+        found.insert(row.try_get(0)?, Row { state, claim_id, permit_id, traceparent });
     }
     Ok(found)
 }
@@ -364,7 +369,7 @@ fn event(
     messaging: &Messaging,
     settlement: &Settlement,
     next: State,
-    permit_id: Option<Uuid>,
+    row: &Row,
     provider_id: Sealed,
     at: jiff::Timestamp,
 ) -> Result<Option<Append>, StoreError> {
@@ -372,10 +377,10 @@ fn event(
     let id = messaging.ids.v7();
     let reason = || settlement.reasons.first().cloned().unwrap_or_default();
     let subject = settlement.subject;
-    Ok(Some(match next {
+    let mut append = match next {
         State::Queued | State::Claimed | State::Calling => return Ok(None),
         State::Accepted => {
-            let permit_id = permit_id.unwrap_or_default();
+            let permit_id = row.permit_id.unwrap_or_default();
             let event = MessageAccepted { message_id, permit_id, provider_id, at };
             messaging.event(subject, id, MESSAGE_ACCEPTED, &event, at)?
         }
@@ -392,7 +397,11 @@ fn event(
             let event = MessageUncertain { message_id, reason: reason(), at };
             messaging.event(subject, id, MESSAGE_UNCERTAIN, &event, at)?
         }
-    }))
+    };
+    if row.traceparent.is_some() {
+        append.traceparent.clone_from(&row.traceparent);
+    }
+    Ok(Some(append))
 }
 
 /// Claims whose time is over: those that were not called go back to the queue, those that were are

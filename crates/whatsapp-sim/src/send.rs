@@ -39,6 +39,8 @@ pub async fn send(
         message::parse(body, &world.options.country_code)
     });
     if let Some(call) = world.state().call(number) {
+        let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        call.traceparent = traceparent.map(str::to_owned);
         call.body = body;
     }
     match checked {

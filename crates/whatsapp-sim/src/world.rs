@@ -74,6 +74,8 @@ pub struct Call {
     pub first_byte_boottime_ns: u64,
     /// CLOCK_BOOTTIME of the read that brought the last; none while it is still arriving.
     pub last_byte_boottime_ns: Option<u64>,
+    /// The W3C trace context that came with it.
+    pub traceparent: Option<String>,
     /// The body, where it was JSON.
     pub body: Option<Value>,
 }
@@ -246,6 +248,7 @@ impl State {
             statuses: Vec::new(),
             first_byte_boottime_ns,
             last_byte_boottime_ns: None,
+            traceparent: None,
             body: None,
         });
         self.last_number

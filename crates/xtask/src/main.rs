@@ -8,6 +8,7 @@ mod cluster;
 mod error;
 mod example;
 mod kafka;
+mod lend;
 mod machine;
 mod ports;
 mod postgres;
@@ -62,6 +63,9 @@ enum Command {
         #[arg(last = true)]
         filter: Vec<String>,
     },
+    /// Run one server for whoever holds the other end of standard input: for tests that stop it.
+    #[command(hide = true)]
+    Lend(lend::Lend),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Status => cluster::status(),
         Command::Logs { service, follow } => cluster::logs(&service, follow),
         Command::Test { filter } => suite::test(&filter),
+        Command::Lend(lend) => lend.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

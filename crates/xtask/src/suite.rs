@@ -91,6 +91,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         .env("ASSENT_TEST_POSTGRES_DATA", postgres::data_dir(&home))
         .env("ASSENT_TEST_KAFKA_DATA", home.path("kafka"))
         .env("ASSENT_TEST_BIN_DIR", target().join("debug"))
+        .env("ASSENT_TEST_XTASK", target().join("debug/xtask"))
         .env("ASSENT_TEST_HOME", &home.dir);
     show(&mut tests, "the tests")
 }

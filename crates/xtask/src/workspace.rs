@@ -26,7 +26,11 @@ pub struct Home {
 impl Home {
     /// The folder of the named cluster, made if absent, closed to others where secrets stand.
     pub fn open(name: &str) -> Result<Home> {
-        let dir = target().join(name);
+        Home::at(target().join(name))
+    }
+
+    /// A folder anywhere, such as a test's own.
+    pub fn at(dir: PathBuf) -> Result<Home> {
         for part in [dir.clone(), dir.join("logs"), dir.join("keys")] {
             std::fs::create_dir_all(&part).at(&part)?;
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assent_contracts::topics::{CONSENT_EVENTS, VAULT_EVENTS};
+use assent_contracts::topics::{CONSENT_EVENTS, Topic, VAULT_EVENTS};
 use assent_runtime::{Ids as _, SystemIds};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -13,10 +13,10 @@ use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
 
-const GRANT: &str = "/v1/consents/grant";
+pub(super) const GRANT: &str = "/v1/consents/grant";
 const IMPORT: &str = "/v1/subjects/import";
 
-fn grant(subject: &str) -> Value {
+pub(super) fn grant(subject: &str) -> Value {
     json!({"subject_id": subject, "purpose": "service", "channel": "whatsapp",
         "actor": "operator", "method": "api"})
 }
@@ -34,7 +34,7 @@ async fn granted(pool: &PgPool, subject: &str) -> Vec<String> {
 }
 
 /// Everything that a store holds stands in its topic, in order per key.
-async fn whole_in_topic(cluster: &Cluster, database: &str, topic: assent_contracts::topics::Topic) {
+pub(super) async fn whole_in_topic(cluster: &Cluster, database: &str, topic: Topic) {
     let pool = cluster.pool(database).await;
     until("the outbox is empty", async || {
         sqlx::query_scalar::<_, i64>("SELECT count(*) FROM eventstore.outbox")

@@ -4,6 +4,8 @@
 mod closed;
 mod durability;
 mod erasing;
+mod importing;
 mod replicas;
+mod restarts;
 mod topics;
 mod withdrawal;

@@ -1,10 +1,14 @@
-//! Two replicas of each service: one killed in mid-flow loses nothing and sends nothing twice.
+//! Two replicas of each service: one killed in mid-flow loses nothing and sends nothing twice, and
+//! its partitions are taken over soon.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS};
+use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
 use serde_json::Value;
 
+use super::durability::{GRANT, grant};
 use super::topics::{everything, followed};
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
@@ -82,4 +86,93 @@ async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_
         })
         .await;
     }
+}
+
+const FOLLOWER: &str = "projector.consents";
+const PARTITIONS: usize = CONSENT_EVENTS.partitions as usize;
+/// Within which the partitions of a killed replica are somebody else's.
+const TAKEOVER: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_partitions_of_a_killed_projector_are_taken_over_within_eight_seconds() {
+    let mut cluster = Cluster::with(Wishes {
+        replicated: vec!["projector"],
+        only: vec!["consent", "projector"],
+        ..Wishes::default()
+    })
+    .await;
+    // Both have some: neither alone has all.
+    let mut owned = 0;
+    until("the partitions are shared", async || {
+        owned = taken_over(&cluster, "projector");
+        let others = taken_over(&cluster, "projector-2");
+        owned > 0 && others > 0 && owned + others == PARTITIONS
+    })
+    .await;
+    let read_model = cluster.pool("projector").await;
+    until("every partition is read", async || {
+        grant_some(&cluster).await;
+        let positions = positions(&read_model).await;
+        positions.len() == PARTITIONS && positions.values().all(|position| *position > 0)
+    })
+    .await;
+
+    let killed = SystemClock.boottime();
+    cluster.kill("projector");
+    let left = positions(&read_model).await;
+    let mut gap: BTreeMap<i32, Duration> = BTreeMap::new();
+    let go_on = until("every partition goes on", async || {
+        let now = positions(&read_model).await;
+        let after = SystemClock.boottime() - killed;
+        for (partition, _) in now.iter().filter(|(it, position)| **position > left[it]) {
+            gap.entry(*partition).or_insert(after);
+        }
+        gap.len() == PARTITIONS
+    });
+    let grant_on = async {
+        loop {
+            grant_some(&cluster).await;
+        }
+    };
+    tokio::select! {
+        () = go_on => {}
+        () = grant_on => {}
+    }
+    assert!(gap.values().all(|gap| *gap < TAKEOVER), "{gap:?}");
+    // The fault was one: what the dead replica had stood still until its session was over.
+    let stood_still = gap.values().filter(|gap| **gap > Duration::from_secs(4)).count();
+    assert_eq!(stood_still, owned, "{gap:?}");
+    assert_eq!(taken_over(&cluster, "projector-2"), PARTITIONS);
+}
+
+async fn grant_some(cluster: &Cluster) {
+    for _ in 0..8 {
+        let subject = SystemIds.v4().to_string();
+        let (status, answer) =
+            cluster.post("consent", GRANT, &grant(&subject), Some(&subject)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+/// How many partitions a replica took over last, as it says in its log.
+fn taken_over(cluster: &Cluster, name: &str) -> usize {
+    let log = std::fs::read_to_string(cluster.log(name)).unwrap_or_default();
+    let said = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let hers = line["message"] == "partitions taken over" && line["consumer"] == FOLLOWER;
+        hers.then(|| line["partitions"].as_u64().unwrap_or_default() as usize)
+    };
+    log.lines().rev().find_map(said).unwrap_or_default()
+}
+
+async fn positions(read_model: &sqlx::PgPool) -> BTreeMap<i32, i64> {
+    sqlx::query_as(
+        "SELECT partition, next_offset FROM eventstore.consumer_offsets WHERE consumer = $1",
+    )
+    .bind(FOLLOWER)
+    .fetch_all(read_model)
+    .await
+    .unwrap()
+    .into_iter()
+    .collect()
 }

@@ -1,6 +1,8 @@
 //! G1: after an acknowledged withdrawal no provider call starts that rests on it, with a dispatcher
-//! frozen before its last look, the consent service killed before its answer, and repeats.
+//! frozen before its last look, the consent service killed before its answer, two dispatchers that
+//! race it with permits in their hands, and repeats.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use assent_runtime::{Clock as _, LeaseTerms, SystemClock};
@@ -115,4 +117,106 @@ async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too(
     cluster.process("messaging").thaw();
     assert_eq!(cluster.settled(&message).await["state"], "refused");
     assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
+}
+
+/// Two processes send to her. One freezes with a batch of permits in its hands, the other holds one
+/// while her withdrawal is committed, and lets it go before that is acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
+    const HELD: &str = "messaging.after_permit";
+    let mut cluster = Cluster::with(Wishes {
+        replicated: vec!["messaging"],
+        // Batches of ten, one at a time in each process.
+        settings: vec![("messaging", "sends_per_second = 20"), ("messaging", "send_batches = 1")],
+        ..Wishes::default()
+    })
+    .await;
+    let (person, subject) = cluster.willing().await;
+    let (other, other_subject) = cluster.willing().await;
+    // Nothing goes out before everything is queued.
+    let (running, frozen) = (cluster.failpoints("messaging"), cluster.failpoints("messaging-2"));
+    for failpoints in [&running, &frozen] {
+        failpoints.set(&format!("{HELD}=hold"));
+    }
+    let (mut hers, mut others) = (Vec::new(), Vec::new());
+    for number in 0..60 {
+        match number % 6 {
+            5 => others.push(cluster.queue(&other_subject).await),
+            _ => hers.push(cluster.queue(&subject).await),
+        }
+    }
+    // The second process freezes at the first body of its next batch. The first sends something,
+    // then it holds a batch.
+    frozen.set(&format!("{LAST_LOOK}=stop"));
+    let struck = frozen.strikes(LAST_LOOK).await;
+    assert_eq!(struck.pid, cluster.process("messaging-2").pid());
+    running.clear();
+    until("some are sent", async || !cluster.delivered_to(&person).await.is_empty()).await;
+    let held_before = running.struck(HELD).len();
+    running.set(&format!("{HELD}=hold"));
+    until("a batch is held", async || running.struck(HELD).len() > held_before).await;
+
+    let ledger = cluster.pool("consent").await;
+    let released = async {
+        until("the withdrawal is committed", async || withdrawn(&ledger, &subject).await).await;
+        running.clear();
+    };
+    let acknowledged = async {
+        let (_, took) = withdraw(&cluster, &subject, "w-1").await;
+        (SystemClock.boottime(), took)
+    };
+    let ((acknowledged, took), ()) = tokio::join!(acknowledged, released);
+    assert!(took >= LeaseTerms::default().length, "{took:?}");
+    assert!(cluster.process("messaging-2").is_frozen());
+    let in_its_hands: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM intents WHERE state = 'calling' AND permit_id IS NOT NULL
+         AND subject_id = $1::uuid",
+    )
+    .bind(&subject)
+    .fetch_one(&cluster.pool("messaging").await)
+    .await
+    .unwrap();
+    assert!(in_its_hands > 0, "the frozen process has permits in its hands");
+    frozen.clear();
+    cluster.process("messaging-2").thaw();
+
+    // What became of each is what the provider saw of it.
+    let mut states: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for message in &hers {
+        let view = cluster.settled(message).await;
+        states.entry(view["state"].as_str().unwrap().to_owned()).or_default().push(message);
+        let reasons = view["reasons"].as_array().unwrap();
+        let says_why = reasons.contains(&json!("consent_withdrawn"));
+        assert_eq!(says_why, view["state"] == "refused", "{view}");
+    }
+    for message in &others {
+        assert_eq!(cluster.settled(message).await["state"], "accepted", "another's: not held up");
+    }
+    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0, "{states:?}");
+    let called: Vec<String> = cluster
+        .delivered_to(&person)
+        .await
+        .iter()
+        .map(|call| call["callback_data"].as_str().unwrap().to_owned())
+        .collect();
+    let mut accepted: Vec<&String> = states.remove("accepted").unwrap_or_default();
+    let mut bodies: Vec<&String> = called.iter().collect();
+    accepted.sort();
+    bodies.sort();
+    assert_eq!(bodies, accepted, "each body once, and what had none is not accepted");
+    assert!(!bodies.is_empty(), "some were lawful");
+    let refused = states.remove("refused").unwrap_or_default();
+    assert!(!refused.is_empty() && states.is_empty(), "{states:?}");
+    assert_eq!(cluster.delivered_to(&other).await.len(), others.len());
+}
+
+async fn withdrawn(ledger: &sqlx::PgPool, subject: &str) -> bool {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM eventstore.events
+         WHERE stream = $1::uuid AND event_type = 'assent.consent.withdrawn.v1')",
+    )
+    .bind(subject)
+    .fetch_one(ledger)
+    .await
+    .unwrap()
 }

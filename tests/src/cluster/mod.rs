@@ -18,12 +18,12 @@ use tokio::task::block_in_place;
 
 use self::faults::Failpoints;
 use self::process::Process;
-use crate::harness::{kafka, postgres, topic_prefix, unique};
+use crate::harness::{Stores, topic_prefix, unique};
 
 mod balancer;
 pub mod faults;
 pub mod person;
-mod ports;
+pub(crate) mod ports;
 pub mod process;
 
 /// How long a condition may take that a test waits for.
@@ -62,6 +62,12 @@ pub struct Wishes {
     pub environment: Vec<(&'static str, &'static str, &'static str)>,
     /// All services in one process (`assent serve --all`), named `all`.
     pub one_process: bool,
+    /// Only these services are started; none named: all of them.
+    pub only: Vec<&'static str>,
+    /// Servers of its own; none: the shared ones.
+    pub stores: Option<Stores>,
+    /// Where traces go: the address of an OTLP collector.
+    pub traces: Option<String>,
 }
 
 /// How a command of the command line ended.
@@ -81,6 +87,7 @@ pub struct Cluster {
     pub dir: PathBuf,
     /// Its topics.
     pub bus: BusConfig,
+    postgres: String,
     databases: String,
     token: String,
     environment: Vec<(&'static str, &'static str, &'static str)>,
@@ -103,14 +110,16 @@ impl Cluster {
     pub async fn with(wishes: Wishes) -> Self {
         let dir = std::env::temp_dir().join(unique("assent_it"));
         std::fs::create_dir_all(&dir).unwrap();
-        let mut names: Vec<String> = SERVICES.iter().map(ToString::to_string).collect();
-        names.extend(wishes.replicated.iter().map(|service| format!("{service}-2")));
+        let replicas = wishes.replicated.iter().map(|service| format!("{service}-2"));
+        let names: Vec<String> = SERVICES.iter().map(ToString::to_string).chain(replicas).collect();
         let mut api: BTreeMap<_, _> =
             names.iter().map(|name| (name.clone(), ports::free())).collect();
         let ops = names.iter().map(|name| (name.clone(), ports::free())).collect();
         api.insert(SIMULATOR.to_owned(), ports::free());
+        let Stores { postgres, kafka } = wishes.stores.clone().unwrap_or_else(Stores::shared);
         let mut cluster = Self {
-            bus: BusConfig::new(kafka(), topic_prefix()),
+            bus: BusConfig::new(kafka, topic_prefix()),
+            postgres,
             databases: unique("it"),
             token: unique("token"),
             environment: wishes.environment.clone(),
@@ -134,6 +143,11 @@ impl Cluster {
         assert!(made.status.success(), "keys: {}", String::from_utf8_lossy(&made.stderr));
         let migrated = block_in_place(|| cluster.command(&["migrate"]).output()).unwrap();
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        let wanted = |name: &String| {
+            let service = name.trim_end_matches("-2");
+            wishes.only.is_empty() || wishes.only.contains(&service)
+        };
+        let names: Vec<String> = names.into_iter().filter(wanted).collect();
         cluster.launch(SIMULATOR);
         if wishes.one_process {
             cluster.launch("all");
@@ -142,6 +156,9 @@ impl Cluster {
         }
         for name in &names {
             cluster.ready(name).await;
+        }
+        if !names.iter().any(|name| name == "messaging") {
+            return cluster;
         }
         let template = json!({"name": TEMPLATE, "language": "en", "category": "MARKETING"});
         let (status, body) = cluster.post("messaging", "/v1/templates", &template, None).await;
@@ -211,6 +228,9 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
             }
             sections.insert(service, text);
         }
+        if let Some(collector) = &wishes.traces {
+            sections.insert("telemetry", format!("otlp_endpoint = \"{collector}\"\n"));
+        }
         for (section, line) in &wishes.settings {
             let text = sections.entry(*section).or_default();
             let _ = writeln!(text, "{line}");
@@ -230,7 +250,7 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
 
     /// The address of one of its databases: `consent`, `vault_keys`, ….
     pub fn database_url(&self, name: &str) -> String {
-        format!("{}/{}_{name}", postgres(), self.databases)
+        format!("{}/{}_{name}", self.postgres, self.databases)
     }
 
     /// The name of one of its databases.
@@ -251,6 +271,11 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
     pub fn url(&self, name: &str) -> String {
         let port = self.doors.get(name).unwrap_or_else(|| &self.api[name]);
         format!("http://127.0.0.1:{port}")
+    }
+
+    /// The token of a caller who may do everything.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The log of a process.
@@ -315,24 +340,29 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
             command
         };
         self.failpoints(name).arm(&mut command);
+        // Spans are sent soon: a test waits for them.
+        command.env("OTEL_BSP_SCHEDULE_DELAY", "200");
         let own = self.environment.iter().filter(|(process, ..)| *process == name);
         command.envs(own.map(|(_, variable, value)| (variable, value)));
         let process = Process::start(command, &self.log(name));
         self.processes.insert(name.to_owned(), process);
     }
 
+    /// Whether a service says that it is ready.
+    pub async fn is_ready(&self, name: &str) -> bool {
+        let url = format!("http://127.0.0.1:{}/readyz", self.ops[name]);
+        self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// Waits until a service says that it is ready.
     pub async fn ready(&mut self, name: &str) {
-        let url = format!("http://127.0.0.1:{}/readyz", self.ops[name]);
-        let http = self.http.clone();
         until(&format!("{name} is ready"), async || {
             let process = if self.processes.contains_key(name) { name } else { "all" };
             let process = self.process(process);
             if let Some(status) = process.ended() {
                 panic!("{name} ended with {status}: {}", process.tail());
             }
-            let answer = http.get(&url).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success())
+            self.is_ready(name).await
         })
         .await;
     }
@@ -345,14 +375,20 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
 
     /// Runs a command of the command line with `--json` and waits for its end.
     pub fn assent(&self, arguments: &[&str]) -> Ended {
-        let output = block_in_place(|| {
-            self.command(arguments)
-                .arg("--json")
-                .env("ASSENT_URL", self.url("gateway"))
-                .env("ASSENT_TOKEN", &self.token)
-                .output()
-        });
+        let output = block_in_place(|| self.operator(arguments).output());
         Ended::from(output.unwrap())
+    }
+
+    /// Starts a command of the command line and doesn't wait for it.
+    pub fn begin(&self, arguments: &[&str]) -> Process {
+        Process::start(self.operator(arguments), &self.log("operator"))
+    }
+
+    fn operator(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.arg("--json");
+        command.env("ASSENT_URL", self.url("gateway")).env("ASSENT_TOKEN", &self.token);
+        command
     }
 
     /// `POST` to a process with the test's token; the status and the body, null where it has none.

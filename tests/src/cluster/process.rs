@@ -46,11 +46,8 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
-        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
-        #[expect(unsafe_code, reason = "std can't send signals")]
-        // SAFETY: a plain system call; the child is not waited for yet, so the id is its own.
-        let sent = unsafe { libc::kill(pid, signal) };
-        assert_eq!(sent, 0, "the process takes signals");
+        // The child is not waited for yet, so the id is its own.
+        self::signal(self.child.id(), signal);
     }
 
     /// Whether it is frozen by SIGSTOP.
@@ -87,6 +84,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a signal to the process with this id.
+pub(crate) fn signal(pid: u32, signal: i32) {
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    #[expect(unsafe_code, reason = "std can't send signals")]
+    // SAFETY: a plain system call without pointers.
+    let sent = unsafe { libc::kill(pid, signal) };
+    assert_eq!(sent, 0, "the process takes signals");
 }
 
 fn append(path: &Path) -> File {

@@ -82,7 +82,8 @@ fn settings(shared: &Shared) -> rdkafka::ClientConfig {
         .set("group.protocol", "classic")
         .set("partition.assignment.strategy", "range")
         .set("session.timeout.ms", session_ms.to_string())
-        .set("heartbeat.interval.ms", (session_ms / 4).to_string())
+        // Often: the answer to one is how a member learns that another is gone.
+        .set("heartbeat.interval.ms", (session_ms / 12).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
