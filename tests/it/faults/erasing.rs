@@ -1,7 +1,10 @@
-//! G4 and G6: an erasure is whole or visibly not done, through a participant that doesn't answer and
-//! a saga killed at its steps; and nothing that is read again brings the person back.
+//! G4 and G6: an erasure is whole or visibly not done, through a participant that doesn't answer, and
+//! saga and participants killed at their steps; and nothing that is read again brings the person back.
+
+use std::collections::BTreeMap;
 
 use assent_contracts::erasure::Step;
+use assent_erasure::certificate::{self, CertifiedAnswer};
 use serde_json::{Value, json};
 
 use assent_tests::cluster::until;
@@ -84,6 +87,78 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
             assert!(swept && participant["missing"] == json!([]), "{point}: {participant}");
         }
     }
+}
+
+/// Every participant killed after the commit of each of its steps, before the saga has heard of it.
+/// The saga repeats nothing meanwhile: what it hears comes from who came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_g6_participants_killed_after_each_of_their_steps_forget_her_all_the_same() {
+    let settings = vec![("erasure", "retry_ms = 60000")];
+    let mut cluster = Cluster::with(Wishes { settings, ..Wishes::default() }).await;
+    let (person, subject) = cluster.willing().await;
+    assert_eq!(cluster.send(&person).status, 0);
+    let point = |step: Step| format!("participant.{}.before_answer", step.name());
+    let kills_from = |n: usize| {
+        let points = STEPS.iter().skip(n).map(|(step, _)| format!("{}=kill", point(*step)));
+        points.collect::<Vec<_>>().join("\n")
+    };
+    for participant in STEPS[0].1 {
+        cluster.failpoints(participant).set(&kills_from(0));
+    }
+    let request = request(&cluster, &subject).await;
+    for (n, (step, participants)) in STEPS.into_iter().enumerate() {
+        for participant in participants {
+            cluster.process(participant).died_of_sigkill().await;
+            let failpoints = cluster.failpoints(participant);
+            assert_eq!(failpoints.struck(&point(step)).len(), 1, "{participant}, {step:?}");
+            let view = look(&cluster, &request).await;
+            let missing = view["missing"].as_array().unwrap();
+            assert!(missing.contains(&json!(participant)), "{participant} told of its {step:?}");
+            failpoints.set(&kills_from(n + 1));
+            cluster.restart(participant).await;
+        }
+    }
+
+    completed(&cluster, &request).await;
+    // What was done is told as it was done: who came back didn't do it again and find nothing.
+    let deleted = certified(&cluster, &request, Step::Delete).await;
+    for (participant, kind) in [
+        ("consent", "permits"),
+        ("messaging", "intents"),
+        ("projector", "messages"),
+        ("vault", "people"),
+    ] {
+        assert_eq!(deleted[participant].evidence.counts[kind], 1, "{participant}: {kind}");
+    }
+    assert_eq!(cluster.subject(&person).await, None);
+    let again = cluster.import_file(&format!("phone\n{}\n", person.phone));
+    assert_eq!(again.json["refused"], json!({"erased": 1}), "{}", again.text);
+}
+
+/// Who answers which steps.
+const STEPS: [(Step, &[&str]); 4] = [
+    (Step::Fence, &["consent", "messaging", "projector", "vault"]),
+    (Step::Delete, &["consent", "messaging", "projector", "vault"]),
+    (Step::DestroyKeys, &["vault"]),
+    (Step::Sweep, &["consent", "messaging", "projector", "vault"]),
+];
+
+/// What each participant did for a step, as the certificate says.
+async fn certified(
+    cluster: &Cluster,
+    request: &str,
+    step: Step,
+) -> BTreeMap<String, CertifiedAnswer> {
+    let jws: String =
+        sqlx::query_scalar("SELECT jws FROM certificates WHERE request_id = $1::text::uuid")
+            .bind(request)
+            .fetch_one(&cluster.pool("erasure").await)
+            .await
+            .unwrap();
+    let pem = std::fs::read_to_string(cluster.public_key()).unwrap();
+    let key = certificate::public_key(&pem).unwrap();
+    let certified = certificate::verify(jws.as_bytes(), &key).unwrap();
+    certified.steps.into_iter().find(|certified| certified.step == step).unwrap().participants
 }
 
 /// Every topic from zero into fresh read models, beside the live ones.
