@@ -19,7 +19,7 @@ use assent_contracts::vault::Origin;
 use assent_eventstore::EventStore;
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Code, Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Participant, Steps as _, hear};
+use assent_participant::{Open, Participant, Steps as _, hear};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, SystemClock, SystemIds,
 };
@@ -186,11 +186,19 @@ impl Vault {
     }
 
     async fn step(&self, subject: Uuid, step: Step) -> BTreeMap<String, u64> {
+        let command = self.heard(subject, step).await;
+        self.replica().carry_out(&command).await.unwrap().counts
+    }
+
+    async fn heard(&self, subject: Uuid, step: Step) -> Command {
         let command = command(subject, step);
         let mut connection = self.data.acquire().await.unwrap();
         hear(&mut connection, &SystemClock, &command).await.unwrap();
-        drop(connection);
-        let participant = Participant {
+        command
+    }
+
+    fn replica(&self) -> Participant<App> {
+        Participant {
             steps: App::clone(&self.app),
             store: self.app.store.clone(),
             clock: Arc::clone(&self.app.clock),
@@ -199,8 +207,7 @@ impl Vault {
             bus: BusConfig::new("127.0.0.1:1", "t."),
             follows: Vec::new(),
             heard: Arc::default(),
-        };
-        participant.carry_out(&command).await.unwrap().counts
+        }
     }
 
     async fn erase(&self, subject: Uuid) {
@@ -373,6 +380,37 @@ async fn what_races_an_erasure_leaves_no_surviving_key() {
         assert_eq!(vault.resolve(subject).await, None);
         assert_eq!(code(vault.seal(subject, "late").await), Some(Code::SubjectErased));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_at_the_same_command_do_it_once_and_tell_the_same() {
+    let vault = vault().await;
+    let subject = vault.register("+33600000001").await;
+    for (step, kind) in
+        [(Step::Fence, "tombstones"), (Step::Delete, "people"), (Step::DestroyKeys, "keys")]
+    {
+        let command = vault.heard(subject, step).await;
+        let mut replicas = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let (replica, command) = (vault.replica(), command.clone());
+            replicas.spawn(async move { replica.carry_out(&command).await });
+        }
+        let mut told = Vec::new();
+        for answer in replicas.join_all().await {
+            match answer {
+                Ok(evidence) => told.push(evidence),
+                // It will look again.
+                Err(Open::Elsewhere) => {}
+                Err(error) => panic!("{step:?}: {error}"),
+            }
+        }
+        told.push(vault.replica().carry_out(&command).await.unwrap());
+        assert!(told.len() > 1, "one at least was told by who did it");
+        assert_eq!(told[0].counts[kind], 1, "{step:?}");
+        assert!(told.iter().all(|evidence| *evidence == told[0]), "{told:?}");
+    }
+    let events = vault.app.store.load(subject, 0, 10).await.unwrap();
+    assert_eq!(events.len(), 2, "registered and erased, each once");
 }
 
 #[tokio::test]
