@@ -93,7 +93,8 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
 /// The saga repeats nothing meanwhile: what it hears comes from who came back.
 #[tokio::test(flavor = "multi_thread")]
 async fn g4_g6_participants_killed_after_each_of_their_steps_forget_her_all_the_same() {
-    let settings = vec![("erasure", "retry_ms = 60000")];
+    // Kafka soon gives the partitions of the dead to who came back.
+    let settings = vec![("erasure", "retry_ms = 60000"), ("kafka", "session_timeout_ms = 1500")];
     let mut cluster = Cluster::with(Wishes { settings, ..Wishes::default() }).await;
     let (person, subject) = cluster.willing().await;
     assert_eq!(cluster.send(&person).status, 0);
