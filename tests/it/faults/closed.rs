@@ -3,13 +3,14 @@
 
 use serde_json::json;
 
-use assent_tests::cluster::Cluster;
+use super::SENDING;
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, Wishes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g9_with_consent_down_nothing_is_sent_and_stop_is_taken() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::with(Wishes { only: SENDING.to_vec(), ..Wishes::default() }).await;
     let (person, subject) = cluster.willing().await;
     let stranger = Person::somebody();
     cluster.kill("consent");

@@ -58,7 +58,9 @@ pub(super) async fn whole_in_topic(cluster: &Cluster, database: &str, topic: Top
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g2_a_cut_around_the_commit_leaves_all_or_nothing_and_a_repeat_gives_the_first_answer() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster =
+        Cluster::with(Wishes { only: vec!["gateway", "consent", "vault"], ..Wishes::default() })
+            .await;
     let pool = cluster.pool("consent").await;
     let failpoints = cluster.failpoints("consent");
     for (point, kept) in [("eventstore.before_commit", 0), ("eventstore.after_commit", 1)] {
@@ -96,7 +98,9 @@ async fn g2_a_cut_around_the_commit_leaves_all_or_nothing_and_a_repeat_gives_the
 /// sequence is in the topic, and the read model is the fold of the topic from zero.
 #[tokio::test(flavor = "multi_thread")]
 async fn g2_relay_and_projector_killed_at_each_step_lose_and_reorder_nothing() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster =
+        Cluster::with(Wishes { only: vec!["gateway", "vault", "projector"], ..Wishes::default() })
+            .await;
     let mut people = 0;
     for (process, point) in [
         ("vault", "relay.before_publish"),
@@ -144,7 +148,7 @@ async fn g2_relay_and_projector_killed_at_each_step_lose_and_reorder_nothing() {
 /// grants.
 #[tokio::test(flavor = "multi_thread")]
 async fn g2_lost_database_connections_lose_no_acknowledged_grant_and_double_none() {
-    let cluster = Cluster::with(Wishes::default()).await;
+    let cluster = Cluster::with(Wishes { only: vec!["consent"], ..Wishes::default() }).await;
     let pool = cluster.pool("consent").await;
     let subjects: Vec<String> = (0..60).map(|_| SystemIds.v4().to_string()).collect();
     let cutting = async {

@@ -9,3 +9,6 @@ mod replicas;
 mod restarts;
 mod topics;
 mod withdrawal;
+
+/// What it takes to send to somebody.
+const SENDING: [&str; 4] = ["gateway", "consent", "vault", "messaging"];

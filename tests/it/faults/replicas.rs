@@ -16,6 +16,7 @@ use assent_tests::cluster::{Cluster, Wishes};
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_twice() {
     let mut cluster = Cluster::with(Wishes {
+        only: vec!["gateway", "consent", "vault", "messaging", "projector"],
         replicated: vec!["consent", "messaging", "projector"],
         settings: vec![
             ("messaging", "sends_per_second = 20"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use assent_runtime::{Clock as _, LeaseTerms, SystemClock};
 use serde_json::{Value, json};
 
+use super::SENDING;
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
@@ -48,7 +49,7 @@ async fn bodies_after(cluster: &Cluster, person: &Person, acknowledged: Duration
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_a_dispatcher_frozen_before_its_last_look_sends_nothing_after_the_acknowledgement() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::with(Wishes { only: SENDING.to_vec(), ..Wishes::default() }).await;
     let (person, subject) = cluster.willing().await;
     let message = freeze(&mut cluster, &subject).await;
 
@@ -79,6 +80,7 @@ async fn g1_a_dispatcher_frozen_before_its_last_look_sends_nothing_after_the_ack
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_the_look_at_bodies_sees_a_dispatcher_that_overstays_its_lease() {
     let mut cluster = Cluster::with(Wishes {
+        only: SENDING.to_vec(),
         environment: vec![("messaging", "ASSENT_LEASE_LENGTH_MS", "15000")],
         settings: vec![("messaging", "claim_ms = 60000")],
         ..Wishes::default()
@@ -95,7 +97,7 @@ async fn g1_the_look_at_bodies_sees_a_dispatcher_that_overstays_its_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = Cluster::with(Wishes { only: SENDING.to_vec(), ..Wishes::default() }).await;
     let (person, subject) = cluster.willing().await;
     let failpoints = cluster.failpoints("consent");
     failpoints.set(&format!("{COMMITTED}=kill"));
@@ -125,6 +127,7 @@ async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too(
 async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
     const HELD: &str = "messaging.after_permit";
     let mut cluster = Cluster::with(Wishes {
+        only: SENDING.to_vec(),
         replicated: vec!["messaging"],
         // Batches of ten, one at a time in each process.
         settings: vec![("messaging", "sends_per_second = 20"), ("messaging", "send_batches = 1")],

@@ -91,6 +91,8 @@ async fn an_append_during_the_swap_lands_once() {
                 let events: Vec<_> =
                     everyone.iter().map(|key| granted(*key, sequence, &purpose)).collect();
                 stage.publish(&events).await;
+                // Without a pause the log grows faster than it is read.
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             sequence
         }
