@@ -29,6 +29,10 @@ async fn walk(cluster: &Cluster) {
 
     // A file brings her in; being in a file is no consent.
     let first = cluster.import(&person).await;
+    until("the gate has heard of her number", async || {
+        cluster.explain(&person).json["reasons"] == json!(["no_consent"])
+    })
+    .await;
     let explained = cluster.explain(&person);
     assert_eq!(explained.status, 0, "a deny is an answer: {}", explained.text);
     assert_eq!(explained.json["verdict"], "deny");
