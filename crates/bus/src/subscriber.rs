@@ -2,6 +2,7 @@
 //! and receives are written at the trait.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use assent_contracts::topics::Topic;
 use sqlx::PgConnection;
@@ -48,6 +49,12 @@ pub trait Subscriber: Send + Sync + 'static {
 
     /// Who watches over the order of the events of one key.
     fn sequencing(&self) -> Sequencing;
+
+    /// Least time between the beginnings of two transactions of one partition. The first event
+    /// after a rest doesn't wait; under load what arrives meanwhile shares a transaction.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(10)
+    }
 
     /// Applies a batch. After an error nothing of it stays.
     fn apply(
@@ -106,6 +113,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     fn topics(&self) -> Vec<Topic>;
     fn sequencing(&self) -> Sequencing;
+    fn pace(&self) -> Duration;
     fn apply<'a>(&'a self, conn: &'a mut PgConnection, batch: &'a [Received]) -> Answer<'a>;
     fn skip<'a>(&'a self, conn: &'a mut PgConnection, skipped: Skipped) -> Answer<'a>;
 }
@@ -121,6 +129,10 @@ impl<S: Subscriber> Handler for S {
 
     fn sequencing(&self) -> Sequencing {
         Subscriber::sequencing(self)
+    }
+
+    fn pace(&self) -> Duration {
+        Subscriber::pace(self)
     }
 
     fn apply<'a>(&'a self, conn: &'a mut PgConnection, batch: &'a [Received]) -> Answer<'a> {

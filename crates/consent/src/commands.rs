@@ -281,7 +281,6 @@ impl Pending {
     /// # Errors
     /// When the store fails.
     pub async fn write(self, session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
-        session.append(self.appends).await?;
         self.lines.write(session.conn()).await?;
         if !self.lift_all.is_empty() {
             let tokens: BTreeSet<Vec<u8>> = self.lift_all.into_iter().collect();
@@ -291,6 +290,8 @@ impl Pending {
         if !self.lift_stops.is_empty() {
             gate::lift_stops(session.conn(), &self.lift_stops, now).await?;
         }
+        // Last: what an append has checked needs no look of its own before the commit.
+        session.append(self.appends).await?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
 use assent_contracts::topics::{CONSENT_STATE, Topic};
@@ -36,6 +37,11 @@ impl Subscriber for StateKeeper {
 
     fn sequencing(&self) -> Sequencing {
         Sequencing::None
+    }
+
+    /// Nobody waits for it.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(500)
     }
 
     /// A record behind the ledger is either on its way to being overtaken by one in the outbox,

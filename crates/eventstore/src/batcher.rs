@@ -1,18 +1,24 @@
 //! Group commit: commands that arrive together share one transaction and one COMMIT, but not their
-//! fate. It guarantees that a command runs to its end even if its caller goes away, that a failure
+//! fate. While a transaction is quick it is the only one, so that those who come meanwhile share
+//! the next; one that hangs on a lock doesn't keep the others. It guarantees that a command runs to its end even if its caller goes away, that a failure
 //! touches only the command that caused it, and that no two commands of a batch meet in a stream or
 //! an idempotency key; what a command does is left to its [`BatchHandler`].
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{EventStore, Idempotency, Session, StoreError};
 
+/// For how long a transaction is left alone; then another may begin beside it.
+const ALONE: Duration = Duration::from_millis(25);
 /// How often a command that failed for no fault of its own is tried alone.
 const ATTEMPTS_ALONE: usize = 3;
 
@@ -106,6 +112,7 @@ impl<H: BatchHandler> Batcher<H> {
         for _ in 0..config.workers.max(1) {
             let worker = Worker {
                 store: store.clone(),
+
                 handler: Arc::clone(&handler),
                 commands: Arc::clone(&commands),
                 max_batch: config.max_batch.max(1),
@@ -133,7 +140,9 @@ impl<H: BatchHandler> Batcher<H> {
 
 struct Worker<H: BatchHandler> {
     store: EventStore,
+
     handler: Arc<H>,
+    /// Whoever holds it takes the next batch.
     commands: Arc<Mutex<mpsc::Receiver<Submitted<H>>>>,
     max_batch: usize,
     /// Taken from the queue, but in the way of another of their batch.
@@ -142,16 +151,25 @@ struct Worker<H: BatchHandler> {
 
 impl<H: BatchHandler> Worker<H> {
     async fn run(mut self) {
-        while self.fill().await {
+        let commands = Arc::clone(&self.commands);
+        loop {
+            let mut turn = commands.lock().await;
+            if !self.fill(&mut turn).await {
+                return;
+            }
             let batch = self.take_batch();
-            self.carry_out(batch).await;
+            let mut work = pin!(self.carry_out(batch));
+            let is_done = timeout(ALONE, work.as_mut()).await.is_ok();
+            drop(turn);
+            if !is_done {
+                work.await;
+            }
         }
     }
 
     /// Waits for commands; `false` when there are none and never will be.
-    async fn fill(&mut self) -> bool {
+    async fn fill(&mut self, commands: &mut mpsc::Receiver<Submitted<H>>) -> bool {
         let room = self.max_batch.saturating_sub(self.waiting.len());
-        let mut commands = self.commands.lock().await;
         if self.waiting.is_empty() {
             let mut taken = Vec::with_capacity(room);
             commands.recv_many(&mut taken, room).await;

@@ -12,6 +12,7 @@ use assent_eventstore::checkpoint::{self, AdvanceError};
 use assent_eventstore::parked::{self, Parked};
 use assent_runtime::{Clock, SystemClock, failpoint, telemetry};
 use sqlx::Connection as _;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::lane::Lane;
@@ -45,9 +46,12 @@ pub(super) async fn run(shared: &Arc<Shared>, lane: &Arc<Lane>) -> End {
         singly: if lane.starts > 0 { shared.config.batch_max } else { 0 },
         proven: false,
     };
+    let mut next = Instant::now();
     loop {
         let limit = if worker.singly > 0 { 1 } else { shared.config.batch_max };
+        tokio::time::sleep_until(next).await;
         let Some(messages) = lane.take(limit).await else { return End::Ended };
+        next = Instant::now() + shared.handler.pace();
         if let ControlFlow::Break(end) = worker.handle(messages).await {
             lane.set_busy(None);
             return end;

@@ -40,6 +40,8 @@ pub(super) struct Pump<'a, P> {
     reading: bool,
     /// There may be rows that no pass has met.
     due: bool,
+    /// Before this no pass begins.
+    next_pass: Instant,
     pass: u64,
 
     /// Rows that a pass must not send: under way, or done since the pass took its snapshot.
@@ -82,6 +84,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
             reads,
             reading: false,
             due: true,
+            next_pass: Instant::now(),
             pass: 0,
             taken: HashSet::new(),
             done: Vec::new(),
@@ -107,8 +110,10 @@ impl<'a, P: Publisher> Pump<'a, P> {
         let little = self.config.window_rows / 8;
         let wake = Arc::clone(&self.wake);
         while !stopping.is_cancelled() {
-            if self.due && !self.reading && self.unanswered <= little {
+            let may_begin = self.due && !self.reading && self.unanswered <= little;
+            if may_begin && Instant::now() >= self.next_pass {
                 self.begin_pass().await?;
+                continue;
             }
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -128,6 +133,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
                         Read::Failed(error) => return Err(error),
                     }
                 }
+                () = tokio::time::sleep_until(self.next_pass), if may_begin => {}
                 () = wake.notified(), if !self.due => self.due = true,
                 _ = poll.tick() => self.due = true,
             }
@@ -145,6 +151,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
         self.holds.begin_pass();
         self.pass += 1;
         self.due = false;
+        self.next_pass = Instant::now() + self.config.pace;
         self.reading = true;
         self.passes.send(()).await.map_err(|_| sqlx::Error::WorkerCrashed)
     }
