@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "the dev cluster lives in wall-clock time")]
 
 mod artifacts;
+mod bench;
+mod ci;
 mod cluster;
 mod error;
 mod example;
@@ -63,6 +65,21 @@ enum Command {
         #[arg(last = true)]
         filter: Vec<String>,
     },
+    /// What must pass before a change lands: `test`, and the check of all dependencies.
+    Ci,
+    /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
+    /// permit, import.
+    ///
+    /// In release, on a Postgres and a Kafka of its own under target/bench. Fails when a goal of
+    /// docs/performance.md is missed.
+    #[command(after_help = "Example:\n  cargo xtask bench append relay --json figures.json")]
+    Bench {
+        /// Which ones; all of them when none is named.
+        names: Vec<String>,
+        /// Also write the figures to a file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<std::path::PathBuf>,
+    },
     /// Run one server for whoever holds the other end of standard input: for tests that stop it.
     #[command(hide = true)]
     Lend(lend::Lend),
@@ -75,6 +92,8 @@ fn main() -> ExitCode {
         Command::Status => cluster::status(),
         Command::Logs { service, follow } => cluster::logs(&service, follow),
         Command::Test { filter } => suite::test(&filter),
+        Command::Ci => ci::ci(),
+        Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };
     match done {

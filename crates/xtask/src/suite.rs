@@ -1,6 +1,7 @@
 //! `test`: everything that must hold before a change lands, on servers of its own beside a
 //! running `up`.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::cluster::build_command;
@@ -15,9 +16,9 @@ pub struct Stores {
     postgres: Process,
     kafka: Process,
     /// Address of the Postgres server, without a database name.
-    pub postgres_url: String,
+    postgres_url: String,
     /// Bootstrap address of Kafka.
-    pub kafka_address: String,
+    kafka_address: String,
 }
 
 impl Stores {
@@ -40,6 +41,18 @@ impl Stores {
             kafka_address: format!("127.0.0.1:{kafka_port}"),
         })
     }
+
+    /// Tells a command where the servers, their files and the binaries under test are.
+    pub fn tell(&self, command: &mut Command, home: &Home, binaries: &Path) {
+        command
+            .env("ASSENT_TEST_POSTGRES", &self.postgres_url)
+            .env("ASSENT_TEST_KAFKA", &self.kafka_address)
+            .env("ASSENT_TEST_POSTGRES_DATA", postgres::data_dir(home))
+            .env("ASSENT_TEST_KAFKA_DATA", home.path("kafka"))
+            .env("ASSENT_TEST_BIN_DIR", binaries)
+            .env("ASSENT_TEST_XTASK", binaries.join("xtask"))
+            .env("ASSENT_TEST_HOME", &home.dir);
+    }
 }
 
 impl Drop for Stores {
@@ -49,7 +62,8 @@ impl Drop for Stores {
     }
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+/// Cargo, as it runs us.
+pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(arguments);
     cargo
@@ -85,14 +99,7 @@ pub fn test(filter: &[String]) -> Result<()> {
     if !filter.is_empty() {
         tests.args(["--test", "it", "--"]).args(filter);
     }
-    tests
-        .env("ASSENT_TEST_POSTGRES", &stores.postgres_url)
-        .env("ASSENT_TEST_KAFKA", &stores.kafka_address)
-        .env("ASSENT_TEST_POSTGRES_DATA", postgres::data_dir(&home))
-        .env("ASSENT_TEST_KAFKA_DATA", home.path("kafka"))
-        .env("ASSENT_TEST_BIN_DIR", target().join("debug"))
-        .env("ASSENT_TEST_XTASK", target().join("debug/xtask"))
-        .env("ASSENT_TEST_HOME", &home.dir);
+    stores.tell(&mut tests, &home, &target().join("debug"));
     show(&mut tests, "the tests")
 }
 
@@ -105,7 +112,7 @@ fn generated_files_are_current() -> Result<()> {
         "`assent openapi`",
     )?;
     let committed = root().join("docs/openapi");
-    let read = |dir: &std::path::Path| -> std::collections::BTreeMap<_, _> {
+    let read = |dir: &Path| -> std::collections::BTreeMap<_, _> {
         std::fs::read_dir(dir)
             .into_iter()
             .flatten()

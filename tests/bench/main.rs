@@ -1,0 +1,78 @@
+//! The benchmarks: each runs Assent and what bounds it in the same run, in turn, on the same
+//! servers. They claim nothing about other machines; `cargo xtask bench` builds the release
+//! binaries, brings the servers up and calls this.
+#![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
+
+mod append;
+mod freshness;
+mod import;
+mod load;
+mod people;
+mod permit;
+mod projection;
+mod relay;
+mod report;
+mod servers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::report::Row;
+
+const NAMES: [&str; 6] = ["append", "relay", "projection", "freshness", "permit", "import"];
+
+fn main() -> ExitCode {
+    let (names, json) = match arguments() {
+        Ok(given) => given,
+        Err(said) => {
+            eprintln!("error: {said}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let rows = runtime.expect("a runtime can be built").block_on(measure(&names));
+    println!("\n{}", report::table(&rows));
+    if let Some(path) = json
+        && let Err(error) = std::fs::write(&path, report::json(&rows))
+    {
+        eprintln!("error: {}: {error}", path.display());
+        return ExitCode::from(2);
+    }
+    if rows.iter().all(Row::reaches) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn measure(names: &[String]) -> Vec<Row> {
+    println!("{}", servers::settings().await);
+    let mut rows = Vec::new();
+    for name in names {
+        println!("\n{name}");
+        match name.as_str() {
+            "append" => rows.push(append::run().await),
+            "relay" => rows.push(relay::run().await),
+            "projection" => rows.extend(projection::run().await),
+            "freshness" => rows.push(freshness::run().await),
+            "permit" => rows.push(permit::run().await),
+            _ => rows.push(import::run().await),
+        }
+    }
+    rows
+}
+
+/// `[NAME]… [--json FILE]`; without a name all of them. `--bench` is cargo's own word.
+fn arguments() -> Result<(Vec<String>, Option<PathBuf>), String> {
+    let (mut names, mut json) = (Vec::new(), None);
+    let mut given = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = given.next() {
+        if argument == "--json" {
+            json = Some(PathBuf::from(given.next().ok_or("--json needs a file")?));
+        } else if NAMES.contains(&argument.as_str()) {
+            names.push(argument);
+        } else {
+            return Err(format!("no benchmark {argument:?}; there are: {}", NAMES.join(", ")));
+        }
+    }
+    if names.is_empty() {
+        names = NAMES.iter().map(ToString::to_string).collect();
+    }
+    Ok((names, json))
+}
