@@ -433,6 +433,18 @@ async fn commands_that_arrive_together_share_one_commit() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_hangs_does_not_keep_the_next() {
+    let batching = batching(4, 2).await;
+    let hanging = batching.occupy().await;
+    let next = batching.submit(plain());
+    until("the next has begun", async || batching.began.load(Ordering::SeqCst) == 2).await;
+    assert!(!hanging.is_finished());
+    batching.gate.add_permits(2);
+    assert_eq!(next.await.unwrap().unwrap(), 1);
+    assert_eq!(hanging.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_shared_commit_is_not_a_shared_fate() {
     for fault in [Fault::Sql, Fault::Panic, Fault::Refused] {
         let batching = batching(2, 1).await;
