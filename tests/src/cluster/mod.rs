@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Waits until the condition holds.
 ///
 /// # Panics
-/// When it doesn't within [`PATIENCE`].
+/// When it doesn't within `PATIENCE`.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let give_up = SystemClock.boottime() + PATIENCE;
     while !holds().await {
