@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assent_contracts::consent::{Actor, Granted, Method as By};
+use assent_contracts::consent::{Actor, Granted, Method};
 use assent_contracts::topics::CONSENT_EVENTS;
 use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
 use assent_tests::cluster::Cluster;
@@ -52,6 +52,22 @@ pub fn grant(subject: uuid::Uuid) -> Vec<u8> {
         r#"{{"subject_id":"{subject}","purpose":"marketing","channel":"whatsapp","actor":"operator","method":"api"}}"#
     )
     .into_bytes()
+}
+
+/// The data of the event that a grant makes.
+pub fn granted() -> String {
+    serde_json::to_string(&Granted {
+        purpose: "marketing".to_owned(),
+        channel: "whatsapp".to_owned(),
+        notice_hash: "0".repeat(64),
+        notice_version: 1,
+        actor: Actor::Operator,
+        method: Method::Api,
+        at: SystemClock.now(),
+        valid_until: None,
+        evidence: None,
+    })
+    .expect("plain data")
 }
 
 struct Granter(Client);
@@ -106,18 +122,7 @@ impl Worker for Inserter {
 }
 
 async fn inserts(pool: &PgPool) -> f64 {
-    let data = serde_json::to_string(&Granted {
-        purpose: "marketing".to_owned(),
-        channel: "whatsapp".to_owned(),
-        notice_hash: "0".repeat(64),
-        notice_version: 1,
-        actor: Actor::Operator,
-        method: By::Api,
-        at: SystemClock.now(),
-        valid_until: None,
-        evidence: None,
-    })
-    .expect("plain data");
+    let data = granted();
     let inserter = || Inserter { pool: pool.clone(), data: data.clone() };
     rate((0..CLIENTS).map(|_| inserter()).collect(), ROUND).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assent_bus::producer::Record;
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
-use assent_contracts::consent::{Actor, GRANTED, Granted, Method};
+use assent_contracts::consent::GRANTED;
 use assent_contracts::topics::{ALL, CONSENT_EVENTS};
 use assent_projector::rebuild::{self, Rebuilder};
 use assent_projector::{Follower, Projection};
@@ -16,6 +16,7 @@ use assent_tests::harness;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
+use crate::append::granted;
 use crate::report::{Goal, Row};
 use crate::servers::eventually;
 
@@ -47,18 +48,7 @@ pub async fn run() -> [Row; 2] {
 
 /// Fills the topic, and gives the data of one event.
 async fn publish(bus: &BusConfig) -> String {
-    let data = serde_json::to_string(&Granted {
-        purpose: "marketing".to_owned(),
-        channel: "whatsapp".to_owned(),
-        notice_hash: "0".repeat(64),
-        notice_version: 1,
-        actor: Actor::Operator,
-        method: Method::Api,
-        at: SystemClock.now(),
-        valid_until: None,
-        evidence: None,
-    })
-    .expect("plain data");
+    let data = granted();
     let producer = Producer::new(bus).expect("a producer can be made");
     let mut left = EVENTS;
     while left > 0 {
