@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use assent_contracts::topics::Topic;
+use assent_runtime::Cadence;
 use sqlx::PgConnection;
 use thiserror::Error;
 use uuid::Uuid;
@@ -50,10 +51,14 @@ pub trait Subscriber: Send + Sync + 'static {
     /// Who watches over the order of the events of one key.
     fn sequencing(&self) -> Sequencing;
 
-    /// Least time between the beginnings of two transactions of one partition. The first event
-    /// after a rest doesn't wait; under load what arrives meanwhile shares a transaction.
-    fn pace(&self) -> Duration {
-        Duration::from_millis(10)
+    /// Time between the beginnings of two transactions of one partition. The first event after a
+    /// rest doesn't wait; under load what arrives meanwhile shares a transaction.
+    fn cadence(&self) -> Cadence {
+        Cadence {
+            least: Duration::from_millis(10),
+            each: Duration::from_millis(5),
+            most: Duration::from_millis(60),
+        }
     }
 
     /// Applies a batch. After an error nothing of it stays.
@@ -113,7 +118,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     fn topics(&self) -> Vec<Topic>;
     fn sequencing(&self) -> Sequencing;
-    fn pace(&self) -> Duration;
+    fn cadence(&self) -> Cadence;
     fn apply<'a>(&'a self, conn: &'a mut PgConnection, batch: &'a [Received]) -> Answer<'a>;
     fn skip<'a>(&'a self, conn: &'a mut PgConnection, skipped: Skipped) -> Answer<'a>;
 }
@@ -131,8 +136,8 @@ impl<S: Subscriber> Handler for S {
         Subscriber::sequencing(self)
     }
 
-    fn pace(&self) -> Duration {
-        Subscriber::pace(self)
+    fn cadence(&self) -> Cadence {
+        Subscriber::cadence(self)
     }
 
     fn apply<'a>(&'a self, conn: &'a mut PgConnection, batch: &'a [Received]) -> Answer<'a> {

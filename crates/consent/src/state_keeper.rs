@@ -10,7 +10,7 @@ use std::time::Duration;
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
 use assent_contracts::topics::{CONSENT_STATE, Topic};
 use assent_eventstore::{Append, EventStore, Expected};
-use assent_runtime::{Clock, Ids};
+use assent_runtime::{Cadence, Clock, Ids};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
@@ -40,8 +40,8 @@ impl Subscriber for StateKeeper {
     }
 
     /// Nobody waits for it.
-    fn pace(&self) -> Duration {
-        Duration::from_millis(500)
+    fn cadence(&self) -> Cadence {
+        Cadence::steady(Duration::from_millis(500))
     }
 
     /// A record behind the ledger is either on its way to being overtaken by one in the outbox,

@@ -1,6 +1,7 @@
 //! Group commit: commands that arrive together share one transaction and one COMMIT, but not their
 //! fate. While a transaction is quick it is the only one, so that those who come meanwhile share
-//! the next; one that hangs on a lock doesn't keep the others. It guarantees that a command runs to its end even if its caller goes away, that a failure
+//! the next, and while many come, a little is waited for them to gather; one that hangs on a lock
+//! doesn't keep the others. It guarantees that a command runs to its end even if its caller goes away, that a failure
 //! touches only the command that caused it, and that no two commands of a batch meet in a stream or
 //! an idempotency key; what a command does is left to its [`BatchHandler`].
 
@@ -19,6 +20,10 @@ use crate::{EventStore, Idempotency, Session, StoreError};
 
 /// For how long a transaction is left alone; then another may begin beside it.
 const ALONE: Duration = Duration::from_millis(25);
+/// After a batch of so many commands as many are about to come again: they are let gather first.
+const MANY: usize = 8;
+/// For how long.
+const GATHER: Duration = Duration::from_millis(2);
 /// How often a command that failed for no fault of its own is tried alone.
 const ATTEMPTS_ALONE: usize = 3;
 
@@ -108,13 +113,12 @@ impl<H: BatchHandler> Batcher<H> {
     pub fn start(store: EventStore, handler: H, config: BatcherConfig) -> Self {
         let (queue, commands) = mpsc::channel(config.queue.max(1));
         let handler = Arc::new(handler);
-        let commands = Arc::new(Mutex::new(commands));
+        let turns = Arc::new(Mutex::new(Turn { commands, last_batch: 0 }));
         for _ in 0..config.workers.max(1) {
             let worker = Worker {
                 store: store.clone(),
-
                 handler: Arc::clone(&handler),
-                commands: Arc::clone(&commands),
+                turns: Arc::clone(&turns),
                 max_batch: config.max_batch.max(1),
                 waiting: VecDeque::new(),
             };
@@ -138,12 +142,17 @@ impl<H: BatchHandler> Batcher<H> {
     }
 }
 
+/// Whoever holds it takes the next batch.
+struct Turn<H: BatchHandler> {
+    commands: mpsc::Receiver<Submitted<H>>,
+    /// How many commands the last batch had.
+    last_batch: usize,
+}
+
 struct Worker<H: BatchHandler> {
     store: EventStore,
-
     handler: Arc<H>,
-    /// Whoever holds it takes the next batch.
-    commands: Arc<Mutex<mpsc::Receiver<Submitted<H>>>>,
+    turns: Arc<Mutex<Turn<H>>>,
     max_batch: usize,
     /// Taken from the queue, but in the way of another of their batch.
     waiting: VecDeque<Submitted<H>>,
@@ -151,13 +160,17 @@ struct Worker<H: BatchHandler> {
 
 impl<H: BatchHandler> Worker<H> {
     async fn run(mut self) {
-        let commands = Arc::clone(&self.commands);
+        let turns = Arc::clone(&self.turns);
         loop {
-            let mut turn = commands.lock().await;
-            if !self.fill(&mut turn).await {
+            let mut turn = turns.lock().await;
+            if turn.last_batch >= MANY {
+                tokio::time::sleep(GATHER).await;
+            }
+            if !self.fill(&mut turn.commands).await {
                 return;
             }
             let batch = self.take_batch();
+            turn.last_batch = batch.len();
             let mut work = pin!(self.carry_out(batch));
             let is_done = timeout(ALONE, work.as_mut()).await.is_ok();
             drop(turn);

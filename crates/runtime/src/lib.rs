@@ -2,6 +2,7 @@
 //! the ops port and failpoints. It guarantees that time, randomness and stopping are passed in,
 //! never ambient; what a service does with its life is left to the service.
 
+mod cadence;
 pub mod clock;
 pub mod config;
 pub mod failpoint;
@@ -12,6 +13,7 @@ pub mod ops;
 mod service_config;
 pub mod telemetry;
 
+pub use cadence::Cadence;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{ConfigErrors, Section, Settings};
 pub use ids::{Ids, SystemIds};

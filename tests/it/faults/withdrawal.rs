@@ -121,11 +121,12 @@ async fn g1_a_repeat_after_the_consent_service_died_before_its_answer_waits_too(
     assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
 }
 
-/// Two processes send to her. One freezes with a batch of permits in its hands, the other holds one
-/// while her withdrawal is committed, and lets it go before that is acknowledged.
+/// Two processes send to her. One freezes with a batch of permits in its hands and no body begun, the
+/// other holds one while her withdrawal is committed, and lets it go before that is acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
     const HELD: &str = "messaging.after_permit";
+    const MARKED: &str = "messaging.before_call";
     let mut cluster = Cluster::with(Wishes {
         only: SENDING.to_vec(),
         replicated: vec!["messaging"],
@@ -148,10 +149,11 @@ async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
             _ => hers.push(cluster.queue(&subject).await),
         }
     }
-    // The second process freezes at the first body of its next batch. The first sends something,
-    // then it holds a batch.
-    frozen.set(&format!("{LAST_LOOK}=stop"));
-    let struck = frozen.strikes(LAST_LOOK).await;
+    // The second process freezes between the permits of its next batch and their calls: a body that
+    // had left before would be uncertain, and rightly so. The first sends something, then it holds a
+    // batch.
+    frozen.set(&format!("{MARKED}=stop"));
+    let struck = frozen.strikes(MARKED).await;
     assert_eq!(struck.pid, cluster.process("messaging-2").pid());
     running.clear();
     until("some are sent", async || !cluster.delivered_to(&person).await.is_empty()).await;

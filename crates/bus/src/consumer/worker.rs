@@ -51,7 +51,10 @@ pub(super) async fn run(shared: &Arc<Shared>, lane: &Arc<Lane>) -> End {
         let limit = if worker.singly > 0 { 1 } else { shared.config.batch_max };
         tokio::time::sleep_until(next).await;
         let Some(messages) = lane.take(limit).await else { return End::Ended };
-        next = Instant::now() + shared.handler.pace();
+        // A full batch is no measure of what waits behind it.
+        if messages.len() < shared.config.batch_max {
+            next = Instant::now() + shared.handler.cadence().after(messages.len());
+        }
         if let ControlFlow::Break(end) = worker.handle(messages).await {
             lane.set_busy(None);
             return end;

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assent_runtime::Cadence;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -88,9 +89,9 @@ pub struct RelayConfig {
     pub window_rows: usize,
     /// How long the outbox is left alone without a hint.
     pub poll: Duration,
-    /// Least time between the beginnings of two passes. The first row after a rest doesn't wait;
-    /// under load what arrives meanwhile goes out together.
-    pub pace: Duration,
+    /// Time between the beginnings of two passes. The first row after a rest doesn't wait; under
+    /// load what arrives meanwhile goes out together.
+    pub cadence: Cadence,
     /// How long a leader may be silent before Postgres ends its session and another may lead.
     pub lease: Duration,
     /// How often a relay that isn't the leader tries to become it.
@@ -106,7 +107,11 @@ impl Default for RelayConfig {
             pass_rows: 100_000,
             window_rows: 20_000,
             poll: Duration::from_millis(100),
-            pace: Duration::from_millis(5),
+            cadence: Cadence {
+                least: Duration::from_millis(5),
+                each: Duration::from_millis(1),
+                most: Duration::from_millis(50),
+            },
             lease: Duration::from_secs(4),
             candidacy: Duration::from_millis(500),
             retry: Duration::from_secs(1),

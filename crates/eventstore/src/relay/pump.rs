@@ -40,6 +40,8 @@ pub(super) struct Pump<'a, P> {
     reading: bool,
     /// There may be rows that no pass has met.
     due: bool,
+    /// When the last pass began.
+    pass_began: Instant,
     /// Before this no pass begins.
     next_pass: Instant,
     pass: u64,
@@ -84,6 +86,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
             reads,
             reading: false,
             due: true,
+            pass_began: Instant::now(),
             next_pass: Instant::now(),
             pass: 0,
             taken: HashSet::new(),
@@ -125,8 +128,9 @@ impl<'a, P: Publisher> Pump<'a, P> {
                             // Waits while the publisher is full, which a stop must cut short.
                             stopping.run_until_cancelled(self.hand_over(batch)).await;
                         }
-                        Read::End { more } => {
+                        Read::End { rows, more } => {
                             self.reading = false;
+                            self.next_pass = self.pass_began + self.config.cadence.after(rows);
                             self.held.record(self.holds.len() as u64, &[]);
                             self.due |= more;
                         }
@@ -151,7 +155,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
         self.holds.begin_pass();
         self.pass += 1;
         self.due = false;
-        self.next_pass = Instant::now() + self.config.pace;
+        self.pass_began = Instant::now();
         self.reading = true;
         self.passes.send(()).await.map_err(|_| sqlx::Error::WorkerCrashed)
     }

@@ -27,6 +27,8 @@ pub(super) enum Read {
     Batch(Vec<OutboxRecord>),
     /// The pass is over.
     End {
+        /// How many rows it met.
+        rows: usize,
         /// Whether rows may be left that it didn't reach.
         more: bool,
     },
@@ -85,18 +87,18 @@ struct Reader {
 impl Reader {
     async fn run(&mut self, mut passes: mpsc::Receiver<()>) -> Result<(), sqlx::Error> {
         while passes.recv().await.is_some() {
-            let more = match self.pass().await? {
-                Passed::All { rows } => rows == self.limits.pass_rows,
-                Passed::Stalled(batch) => {
+            let (rows, more) = match self.pass().await? {
+                Passed::All { rows } => (rows, rows as i64 == self.limits.pass_rows),
+                Passed::Stalled { rows, batch } => {
                     // Half a result is still on the old connection.
                     self.conn = connect(&self.options).await?;
                     if self.out.send(Read::Batch(batch)).await.is_err() {
                         break;
                     }
-                    true
+                    (rows, true)
                 }
             };
-            if self.out.send(Read::End { more }).await.is_err() {
+            if self.out.send(Read::End { rows, more }).await.is_err() {
                 break;
             }
         }
@@ -117,7 +119,7 @@ impl Reader {
                 match tokio::time::timeout(STALL, self.out.reserve()).await {
                     Ok(Ok(slot)) => slot.send(Read::Batch(std::mem::take(&mut batch))),
                     Ok(Err(_)) => break,
-                    Err(_) => return Ok(Passed::Stalled(batch)),
+                    Err(_) => return Ok(Passed::Stalled { rows, batch }),
                 }
             }
         }
@@ -130,8 +132,8 @@ impl Reader {
 }
 
 enum Passed {
-    All { rows: i64 },
-    Stalled(Vec<OutboxRecord>),
+    All { rows: usize },
+    Stalled { rows: usize, batch: Vec<OutboxRecord> },
 }
 
 fn record(row: &PgRow, names: &mut HashSet<Arc<str>>) -> Result<OutboxRecord, sqlx::Error> {
