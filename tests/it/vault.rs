@@ -224,6 +224,11 @@ impl Vault {
             .await
             .unwrap()
     }
+
+    async fn wrapped(&self, key: Uuid) -> Option<Vec<u8>> {
+        let row = sqlx::query("SELECT wrapped FROM keys WHERE id = $1").bind(key);
+        row.fetch_one(&self.keys).await.unwrap().get(0)
+    }
 }
 
 fn command(subject: Uuid, step: Step) -> Command {
@@ -549,14 +554,7 @@ async fn a_destroyed_key_leaves_the_files_of_the_key_store() {
     let vault = vault().await;
     let (gone, kept) = (Uuid::from_u128(11), Uuid::from_u128(12));
     vault.app.keys.mint(&[gone, kept]).await.unwrap();
-    let wrapped = |id: Uuid| {
-        let pool = vault.keys.clone();
-        async move {
-            let row = sqlx::query("SELECT wrapped FROM keys WHERE id = $1").bind(id);
-            row.fetch_one(&pool).await.unwrap().get::<Option<Vec<u8>>, _>(0)
-        }
-    };
-    let (bytes, other) = (wrapped(gone).await.unwrap(), wrapped(kept).await.unwrap());
+    let (bytes, other) = (vault.wrapped(gone).await.unwrap(), vault.wrapped(kept).await.unwrap());
     let files = table_files(&vault.keys).await;
     assert!(contains(&files, &bytes) && contains(&files, &other), "the control");
 
@@ -572,6 +570,33 @@ async fn a_destroyed_key_leaves_the_files_of_the_key_store() {
     assert!(matches!(vault.app.keys.mint(&[gone]).await.unwrap()[..], [KeyState::Destroyed]));
     vault.app.keys.destroy(&[never]).await.unwrap();
     assert!(matches!(vault.app.keys.mint(&[never]).await.unwrap()[..], [KeyState::Destroyed]));
+}
+
+#[tokio::test]
+async fn a_key_is_destroyed_only_when_no_older_transaction_keeps_its_bytes() {
+    for older in ["of another database", "of its own"] {
+        let vault = vault().await;
+        let gone = Uuid::from_u128(11);
+        vault.app.keys.mint(&[gone]).await.unwrap();
+        let bytes = vault.wrapped(gone).await.unwrap();
+        let (pool, it) = match older {
+            "of its own" => {
+                (&vault.keys, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM keys")
+            }
+            _ => (&vault.data, "SELECT pg_current_xact_id()"),
+        };
+        let mut open = pool.begin().await.unwrap();
+        sqlx::raw_sql(it).execute(&mut *open).await.unwrap();
+
+        let keys = vault.app.keys.clone();
+        let mut destroying = tokio::spawn(async move { keys.destroy(&[gone]).await });
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut destroying).await;
+        assert!(early.is_err(), "{older}: it was not waited for");
+        assert_eq!(vault.wrapped(gone).await, None, "{older}");
+        open.commit().await.unwrap();
+        destroying.await.unwrap().unwrap();
+        assert!(!contains(&table_files(&vault.keys).await, &bytes), "{older}");
+    }
 }
 
 /// The bytes of all tables and indexes of a database, page by page as they go to disk. Read through

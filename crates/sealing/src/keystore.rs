@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{DataKey, Kek};
 
-/// How long [`KeyStore::destroy`] waits for transactions that can still see the key.
+/// How long [`KeyStore::destroy`] waits for transactions that keep the key's bytes alive.
 const READERS_WAIT: Duration = Duration::from_secs(10);
 /// How long the rewrite of a table file waits for its lock.
 const REWRITE_LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
@@ -55,8 +55,10 @@ pub enum KeyStoreError {
         /// What wrapped it.
         kek_id: String,
     },
-    /// Keys are destroyed, but a transaction that began before may still read one. Repeat.
-    #[error("key store: destroyed, but an older transaction still sees the key")]
+    /// Keys are destroyed, but a transaction that began before keeps their bytes on disk: one of
+    /// this database that may still read them, or one of any database of the server that wrote
+    /// and goes on. Repeat.
+    #[error("key store: destroyed, but an older transaction keeps its bytes")]
     StillVisible,
 }
 
@@ -216,7 +218,7 @@ impl KeyStore {
              ON CONFLICT (id) DO UPDATE
                  SET wrapped = NULL, destroyed_at = coalesce(stored.destroyed_at, $4)
              RETURNING tableoid::regclass::text AS partition,
-                       pg_current_xact_id()::text::xid8::xid::text AS xid",
+                       pg_current_xact_id()::text AS xid",
         )
         .bind(ids)
         .bind(self.kek.id())
@@ -240,26 +242,34 @@ impl KeyStore {
     }
 
     /// Waits until no transaction can see what `xid` has changed: a rewrite keeps rows that one
-    /// still sees.
+    /// still sees. One of this database may have a snapshot from before. And while any transaction
+    /// of the *server* that is as old goes on writing, new snapshots, the rewrite's own too, reach
+    /// back to it, whatever database it is in.
     async fn wait_for_readers(&self, xid: &str) -> Result<(), KeyStoreError> {
         let give_up = self.clock.boottime() + READERS_WAIT;
-        loop {
-            let readers: i64 = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()
-                   AND backend_xmin IS NOT NULL AND age(backend_xmin) >= age($1::text::xid)",
-            )
-            .bind(xid)
-            .fetch_one(&self.pool)
-            .await?;
-            if readers == 0 {
-                return Ok(());
-            }
+        while !self.is_past(xid).await? {
             if self.clock.boottime() >= give_up {
                 return Err(KeyStoreError::StillVisible);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
+    }
+
+    async fn is_past(&self, xid: &str) -> Result<bool, KeyStoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8
+                AND NOT EXISTS (
+                    SELECT FROM pg_stat_activity
+                    WHERE (datname = current_database() OR backend_type = 'walsender')
+                      AND pid <> pg_backend_pid()
+                      AND age(backend_xmin) >= age($1::xid8::xid))
+                AND NOT EXISTS (
+                    SELECT FROM pg_replication_slots WHERE age(xmin) >= age($1::xid8::xid))",
+        )
+        .bind(xid)
+        .fetch_one(&self.pool)
+        .await?)
     }
 
     /// Rewrites table files, so that neither dead rows nor free space hold what was in them.
