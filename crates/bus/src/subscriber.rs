@@ -57,7 +57,7 @@ pub trait Subscriber: Send + Sync + 'static {
         Cadence {
             least: Duration::from_millis(10),
             each: Duration::from_millis(5),
-            most: Duration::from_millis(60),
+            most: Duration::from_millis(100),
         }
     }
 

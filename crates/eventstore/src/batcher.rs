@@ -5,7 +5,7 @@
 //! touches only the command that caused it, and that no two commands of a batch meet in a stream or
 //! an idempotency key; what a command does is left to its [`BatchHandler`].
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::{EventStore, Idempotency, Session, StoreError};
 
 /// For how long a transaction is left alone; then another may begin beside it.
 const ALONE: Duration = Duration::from_millis(25);
-/// After a batch of so many commands as many are about to come again: they are let gather first.
+/// After a batch of so many commands as many are about to come again.
 const MANY: usize = 8;
-/// For how long.
+/// For how long they are let gather, at most.
 const GATHER: Duration = Duration::from_millis(2);
 /// How often a command that failed for no fault of its own is tried alone.
 const ATTEMPTS_ALONE: usize = 3;
@@ -120,7 +120,7 @@ impl<H: BatchHandler> Batcher<H> {
                 handler: Arc::clone(&handler),
                 turns: Arc::clone(&turns),
                 max_batch: config.max_batch.max(1),
-                waiting: VecDeque::new(),
+                waiting: Vec::new(),
             };
             tokio::spawn(worker.run());
         }
@@ -155,7 +155,7 @@ struct Worker<H: BatchHandler> {
     turns: Arc<Mutex<Turn<H>>>,
     max_batch: usize,
     /// Taken from the queue, but in the way of another of their batch.
-    waiting: VecDeque<Submitted<H>>,
+    waiting: Vec<Submitted<H>>,
 }
 
 impl<H: BatchHandler> Worker<H> {
@@ -163,10 +163,7 @@ impl<H: BatchHandler> Worker<H> {
         let turns = Arc::clone(&self.turns);
         loop {
             let mut turn = turns.lock().await;
-            if turn.last_batch >= MANY {
-                tokio::time::sleep(GATHER).await;
-            }
-            if !self.fill(&mut turn.commands).await {
+            if !self.fill(&mut turn).await {
                 return;
             }
             let batch = self.take_batch();
@@ -180,21 +177,27 @@ impl<H: BatchHandler> Worker<H> {
         }
     }
 
-    /// Waits for commands; `false` when there are none and never will be.
-    async fn fill(&mut self, commands: &mut mpsc::Receiver<Submitted<H>>) -> bool {
-        let room = self.max_batch.saturating_sub(self.waiting.len());
-        if self.waiting.is_empty() {
-            let mut taken = Vec::with_capacity(room);
-            commands.recv_many(&mut taken, room).await;
-            self.waiting.extend(taken);
-        } else {
-            while self.waiting.len() < self.max_batch
-                && let Ok(command) = commands.try_recv()
-            {
-                self.waiting.push_back(command);
-            }
+    /// Waits for a command, and while many come, for about as many as the last batch had; `false`
+    /// when there is none and never will be.
+    async fn fill(&mut self, turn: &mut Turn<H>) -> bool {
+        let room = |waiting: &Vec<_>| self.max_batch.saturating_sub(waiting.len());
+        let waiting = &mut self.waiting;
+        if waiting.is_empty() {
+            turn.commands.recv_many(waiting, room(waiting)).await;
         }
-        !self.waiting.is_empty()
+        let wanted = if turn.last_batch < MANY { 0 } else { turn.last_batch };
+        let gathered = async {
+            while waiting.len() < wanted
+                && turn.commands.recv_many(waiting, room(waiting)).await > 0
+            {}
+        };
+        let _ = timeout(GATHER, gathered).await;
+        while waiting.len() < self.max_batch
+            && let Ok(command) = turn.commands.try_recv()
+        {
+            waiting.push(command);
+        }
+        !waiting.is_empty()
     }
 
     /// The waiting commands that don't meet, oldest first. One that meets another also holds its
@@ -204,7 +207,7 @@ impl<H: BatchHandler> Worker<H> {
         let (batch, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|submitted| taken.claim(self.handler.footprint(&submitted.command)));
-        self.waiting = VecDeque::from(waiting);
+        self.waiting = waiting;
         batch
     }
 

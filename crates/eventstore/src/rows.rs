@@ -35,16 +35,24 @@ WITH event AS (
     ORDER BY key_hash
     ON CONFLICT (key_hash) DO NOTHING
     RETURNING 1
+), states AS (
+    INSERT INTO eventstore.outbox
+        (topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload)
+    SELECT topic, key, version, version, id, event_type, at, traceparent, convert_to(data, 'UTF8')
+    FROM unnest($15::text[], $16::uuid[], $17::bigint[], $18::uuid[], $19::text[],
+                $20::timestamptz[], $21::text[], $22::text[])
+        WITH ORDINALITY AS s (topic, key, version, id, event_type, at, traceparent, data, n)
+    ORDER BY n
 )
 SELECT count(*) FROM answered";
 
 const QUEUE: &str = "
 INSERT INTO eventstore.outbox
-    (topic, key, sequence, event_sequence, event_id, event_type, recorded_at, traceparent, payload)
-SELECT topic, key, sequence, sequence, id, event_type, at, traceparent, convert_to(data, 'UTF8')
-FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::timestamptz[],
-            $7::text[], $8::text[])
-    WITH ORDINALITY AS t (topic, key, sequence, id, event_type, at, traceparent, data, n)
+    (topic, key, event_id, event_type, recorded_at, traceparent, payload)
+SELECT topic, key, id, event_type, at, traceparent, convert_to(data, 'UTF8')
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[],
+            $7::text[])
+    WITH ORDINALITY AS t (topic, key, id, event_type, at, traceparent, data, n)
 ORDER BY n";
 
 /// An event of a transaction: whether it is there tells whether the transaction committed.
@@ -67,7 +75,7 @@ pub(crate) struct AppendRows<'a> {
     traceparent: Vec<Option<&'a str>>,
     topic: Vec<&'a str>,
     keys: KeyRows<'a>,
-    state: QueueRows<'a>,
+    states: StateRows<'a>,
 }
 
 #[derive(Default)]
@@ -78,6 +86,12 @@ struct KeyRows<'a> {
     version: Vec<i64>,
     event_ids: Vec<String>,
     at: Vec<Timestamp>,
+}
+
+#[derive(Default)]
+struct StateRows<'a> {
+    rows: QueueRows<'a>,
+    version: Vec<i64>,
 }
 
 impl<'a> AppendRows<'a> {
@@ -104,7 +118,8 @@ impl<'a> AppendRows<'a> {
             self.keys.at.push(append.at.to_sqlx());
         }
         if let Some(state) = &append.state {
-            self.state.push_state(append, state, version);
+            self.states.version.push(version);
+            self.states.rows.push_state(append, state);
         }
     }
 
@@ -116,36 +131,42 @@ impl<'a> AppendRows<'a> {
 
     /// Whether the outbox gets rows.
     pub(crate) fn queues(&self) -> bool {
-        !self.stream.is_empty() || !self.state.topic.is_empty()
+        !self.stream.is_empty() || !self.states.version.is_empty()
     }
 
     /// Inserts all. `false` when an idempotency key
     /// was there already.
     pub(crate) async fn insert(&self, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        if !self.stream.is_empty() || !self.keys.key_hash.is_empty() {
-            let written: i64 = sqlx::query_scalar(APPEND)
-                .bind(&self.stream)
-                .bind(&self.version)
-                .bind(&self.id)
-                .bind(&self.event_type)
-                .bind(&self.data)
-                .bind(&self.at)
-                .bind(&self.traceparent)
-                .bind(&self.topic)
-                .bind(&self.keys.key_hash)
-                .bind(&self.keys.body_hash)
-                .bind(&self.keys.stream)
-                .bind(&self.keys.version)
-                .bind(&self.keys.event_ids)
-                .bind(&self.keys.at)
-                .fetch_one(&mut *conn)
-                .await?;
-            if usize::try_from(written) != Ok(self.keys.key_hash.len()) {
-                return Ok(false);
-            }
+        if !self.queues() && self.keys.key_hash.is_empty() {
+            return Ok(true);
         }
-        self.state.insert(conn).await?;
-        Ok(true)
+        let states = &self.states.rows;
+        let written: i64 = sqlx::query_scalar(APPEND)
+            .bind(&self.stream)
+            .bind(&self.version)
+            .bind(&self.id)
+            .bind(&self.event_type)
+            .bind(&self.data)
+            .bind(&self.at)
+            .bind(&self.traceparent)
+            .bind(&self.topic)
+            .bind(&self.keys.key_hash)
+            .bind(&self.keys.body_hash)
+            .bind(&self.keys.stream)
+            .bind(&self.keys.version)
+            .bind(&self.keys.event_ids)
+            .bind(&self.keys.at)
+            .bind(&states.topic)
+            .bind(&states.key)
+            .bind(&self.states.version)
+            .bind(&states.id)
+            .bind(&states.event_type)
+            .bind(&states.at)
+            .bind(&states.traceparent)
+            .bind(&states.data)
+            .fetch_one(conn)
+            .await?;
+        Ok(usize::try_from(written) == Ok(self.keys.key_hash.len()))
     }
 }
 
@@ -154,7 +175,6 @@ impl<'a> AppendRows<'a> {
 pub(crate) struct QueueRows<'a> {
     topic: Vec<&'a str>,
     key: Vec<Uuid>,
-    sequence: Vec<Option<i64>>,
     id: Vec<Uuid>,
     event_type: Vec<&'a str>,
     at: Vec<Timestamp>,
@@ -166,7 +186,6 @@ impl<'a> QueueRows<'a> {
     pub(crate) fn push_message(&mut self, message: &'a Message) {
         self.topic.push(message.topic.suffix);
         self.key.push(message.key);
-        self.sequence.push(None);
         self.id.push(message.id);
         self.event_type.push(message.event_type);
         self.at.push(message.at.to_sqlx());
@@ -174,10 +193,9 @@ impl<'a> QueueRows<'a> {
         self.data.push(Some(message.data.get()));
     }
 
-    fn push_state(&mut self, append: &'a Append, state: &'a StateRecord, version: i64) {
+    fn push_state(&mut self, append: &'a Append, state: &'a StateRecord) {
         self.topic.push(state.topic.suffix);
         self.key.push(append.stream);
-        self.sequence.push(Some(version));
         self.id.push(state.id);
         self.event_type.push(state.event_type);
         self.at.push(append.at.to_sqlx());
@@ -192,7 +210,6 @@ impl<'a> QueueRows<'a> {
         sqlx::query(QUEUE)
             .bind(&self.topic)
             .bind(&self.key)
-            .bind(&self.sequence)
             .bind(&self.id)
             .bind(&self.event_type)
             .bind(&self.at)

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::compile::cargo;
 use crate::error::Result;
 use crate::machine;
 use crate::process::show;
-use crate::suite::{Stores, cargo};
+use crate::suite::Stores;
 use crate::workspace::{Home, target};
 
 /// Runs the named benchmarks, or all of them.

@@ -1,12 +1,13 @@
-//! `ci`: the suite, then what takes longer than a developer waits for: the dependency tree's
-//! licences, sources, bans and known vulnerabilities.
+//! `ci`: the suite, then what takes longer than a developer waits for: the documentation without a
+//! warning, and the dependency tree's licences, sources, bans and known vulnerabilities.
 
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::compile::cargo;
 use crate::error::Result;
 use crate::process::show;
-use crate::suite::{self, cargo};
+use crate::suite;
 use crate::workspace::{root, target};
 
 const CARGO_DENY: &str = "0.20.2";
@@ -14,6 +15,12 @@ const CARGO_DENY: &str = "0.20.2";
 /// Runs everything.
 pub fn ci() -> Result<()> {
     suite::test(&[])?;
+    println!("documentation");
+    show(
+        cargo(&["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+        "`cargo doc`",
+    )?;
     println!("dependencies");
     let deny = cargo_deny()?;
     let check = |what: &[&str]| {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::linting_cargo;
 use crate::error::{At, Error, Result, hint_from};
 use crate::ports::Ports;
 use crate::process::{self, Process, interrupted, spinner, wait_until};
 use crate::secrets::Secrets;
 use crate::services::{self, Addresses, Binaries, SERVICES, SIMULATOR};
-use crate::workspace::{Home, root, target, write_private};
+use crate::workspace::{Home, target, write_private};
 use crate::{artifacts, example, kafka, machine, postgres};
 
 /// What runs, as the last command left it.
@@ -183,15 +184,9 @@ fn start(home: &Home) -> Result<Cluster> {
 /// Builds both binaries, in the profile that the tests use too.
 pub fn build(home: &Home) -> Result<Binaries> {
     let what = "building Assent (the first time takes some minutes)";
-    process::step(&mut build_command(), what, &home.log("build"))?;
+    let mut build = linting_cargo(&["build", "--workspace", "--bins"]);
+    process::step(&mut build, what, &home.log("build"))?;
     Ok(Binaries { dir: target().join("debug") })
-}
-
-/// The one way in which the development binaries are built.
-pub fn build_command() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "--workspace", "--bins"]);
-    cargo
 }
 
 fn await_ready(cluster: &Cluster, home: &Home) -> Result<()> {

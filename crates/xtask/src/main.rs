@@ -7,6 +7,7 @@ mod artifacts;
 mod bench;
 mod ci;
 mod cluster;
+mod compile;
 mod error;
 mod example;
 mod kafka;
@@ -58,14 +59,14 @@ enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Formatting, lints, docs, unit, integration and fault tests against real Kafka and Postgres.
+    /// Formatting, lints, unit, integration and fault tests against real Kafka and Postgres.
     #[command(after_help = "Example:\n  cargo xtask test -- gate::")]
     Test {
         /// Passed on to the test binary: run only the tests whose name contains it.
         #[arg(last = true)]
         filter: Vec<String>,
     },
-    /// What must pass before a change lands: `test`, and the check of all dependencies.
+    /// What must pass before a change lands: `test`, the documentation, and all dependencies.
     Ci,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, import.

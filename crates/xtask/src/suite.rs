@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::cluster::build_command;
+use crate::compile::{self, cargo, linting_cargo};
 use crate::error::{Error, Result};
 use crate::ports::Ports;
 use crate::process::{Process, show};
@@ -62,13 +62,6 @@ impl Drop for Stores {
     }
 }
 
-/// Cargo, as it runs us.
-pub fn cargo(arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(arguments);
-    cargo
-}
-
 /// Runs the suite.
 pub fn test(filter: &[String]) -> Result<()> {
     let home = Home::open("test")?;
@@ -76,27 +69,19 @@ pub fn test(filter: &[String]) -> Result<()> {
     if filter.is_empty() {
         println!("formatting");
         show(&mut cargo(&["fmt", "--all", "--check"]), "`cargo fmt --all --check`")?;
-        println!("lints");
-        show(
-            cargo(&["clippy", "--workspace", "--all-targets"]).args(["--", "-D", "warnings"]),
-            "`cargo clippy`",
-        )?;
-        println!("documentation");
-        show(
-            cargo(&["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"])
-                .env("RUSTDOCFLAGS", "-D warnings"),
-            "`cargo doc`",
-        )?;
-    }
-    println!("build");
-    show(&mut build_command(), "`cargo build`")?;
-    if filter.is_empty() {
+        println!("build, with lints");
+        compile::everything()?;
         generated_files_are_current()?;
+    } else {
+        println!("build");
+        show(&mut linting_cargo(&["build", "--workspace", "--bins"]), "`cargo build`")?;
     }
     println!("tests");
     let stores = Stores::start(&home)?;
-    let mut tests = cargo(&["test", "--workspace"]);
-    if !filter.is_empty() {
+    let mut tests = linting_cargo(&["test", "--workspace"]);
+    if filter.is_empty() {
+        tests.args(["--lib", "--bins", "--tests"]);
+    } else {
         tests.args(["--test", "it", "--"]).args(filter);
     }
     stores.tell(&mut tests, &home, &target().join("debug"));

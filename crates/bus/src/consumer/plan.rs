@@ -105,7 +105,7 @@ impl Plan {
         }
         self.park.push(Parking {
             offset: message.offset,
-            key: message.key.unwrap_or(Uuid::nil()),
+            key: message.key.unwrap_or_default(),
             sequence: None,
             event_type: String::new(),
             reason: MALFORMED_ENVELOPE,

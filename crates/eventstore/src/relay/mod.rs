@@ -110,7 +110,7 @@ impl Default for RelayConfig {
             cadence: Cadence {
                 least: Duration::from_millis(5),
                 each: Duration::from_millis(1),
-                most: Duration::from_millis(50),
+                most: Duration::from_millis(100),
             },
             lease: Duration::from_secs(4),
             candidacy: Duration::from_millis(500),
