@@ -164,11 +164,12 @@ async fn a_state_record_carries_the_last_event_sequence_that_it_reflects() {
         data: Some(data),
     });
     store.append(with_state).await.unwrap();
-    let rows: Vec<(String, i64, Option<i64>)> =
-        sqlx::query_as("SELECT topic, sequence, event_sequence FROM eventstore.outbox ORDER BY id")
-            .fetch_all(store.pool())
-            .await
-            .unwrap();
+    let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT topic, sequence, event_sequence FROM eventstore.outbox ORDER BY topic, sequence",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap();
     let (events, state) = (topics::CONSENT_EVENTS.suffix, topics::CONSENT_STATE.suffix);
     assert_eq!(
         rows,
