@@ -169,8 +169,14 @@ impl Batch {
         let ready = self.resolve(intents).await;
         let ready = self.without_local_bars(ready).await;
         let permitted = self.permitted(ready).await;
+        if permitted.is_empty() {
+            return;
+        }
         failpoint::hit_async("messaging.after_permit").await;
         let calling = self.mark_calling(permitted, &lease).await;
+        if calling.is_empty() {
+            return;
+        }
         failpoint::hit_async("messaging.before_call").await;
         self.call(calling, &lease).await;
     }
@@ -318,9 +324,6 @@ impl Batch {
     }
 
     async fn mark_calling(&self, permitted: Vec<(Ready, Uuid)>, lease: &Lease) -> Vec<Ready> {
-        if permitted.is_empty() {
-            return Vec::new();
-        }
         if !lease.is_live() {
             // The last look would withhold each of them.
             let ready: Vec<Ready> = permitted.into_iter().map(|(it, _)| it).collect();
