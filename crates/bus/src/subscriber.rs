@@ -55,8 +55,8 @@ pub trait Subscriber: Send + Sync + 'static {
     /// rest doesn't wait; under load what arrives meanwhile shares a transaction.
     fn cadence(&self) -> Cadence {
         Cadence {
-            least: Duration::from_millis(10),
-            each: Duration::from_millis(5),
+            least: Duration::from_millis(6),
+            each: Duration::from_millis(4),
             most: Duration::from_millis(100),
         }
     }

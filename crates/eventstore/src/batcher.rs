@@ -113,7 +113,7 @@ impl<H: BatchHandler> Batcher<H> {
     pub fn start(store: EventStore, handler: H, config: BatcherConfig) -> Self {
         let (queue, commands) = mpsc::channel(config.queue.max(1));
         let handler = Arc::new(handler);
-        let turns = Arc::new(Mutex::new(Turn { commands, last_batch: 0 }));
+        let turns = Arc::new(Mutex::new(Turn { commands, likely: 0 }));
         for _ in 0..config.workers.max(1) {
             let worker = Worker {
                 store: store.clone(),
@@ -145,8 +145,9 @@ impl<H: BatchHandler> Batcher<H> {
 /// Whoever holds it takes the next batch.
 struct Turn<H: BatchHandler> {
     commands: mpsc::Receiver<Submitted<H>>,
-    /// How many commands the last batch had.
-    last_batch: usize,
+    /// How many commands are likely to come soon: those of the last batch, whose callers have just
+    /// been answered, and those that came meanwhile.
+    likely: usize,
 }
 
 struct Worker<H: BatchHandler> {
@@ -167,9 +168,10 @@ impl<H: BatchHandler> Worker<H> {
                 return;
             }
             let batch = self.take_batch();
-            turn.last_batch = batch.len();
+            turn.likely = batch.len();
             let mut work = pin!(self.carry_out(batch));
             let is_done = timeout(ALONE, work.as_mut()).await.is_ok();
+            turn.likely += turn.commands.len() + self.waiting.len();
             drop(turn);
             if !is_done {
                 work.await;
@@ -177,15 +179,15 @@ impl<H: BatchHandler> Worker<H> {
         }
     }
 
-    /// Waits for a command, and while many come, for about as many as the last batch had; `false`
-    /// when there is none and never will be.
+    /// Waits for a command, and while many come, for about as many as are likely; `false` when
+    /// there is none and never will be.
     async fn fill(&mut self, turn: &mut Turn<H>) -> bool {
         let room = |waiting: &Vec<_>| self.max_batch.saturating_sub(waiting.len());
         let waiting = &mut self.waiting;
         if waiting.is_empty() {
             turn.commands.recv_many(waiting, room(waiting)).await;
         }
-        let wanted = if turn.last_batch < MANY { 0 } else { turn.last_batch };
+        let wanted = if turn.likely < MANY { 0 } else { turn.likely };
         let gathered = async {
             while waiting.len() < wanted
                 && turn.commands.recv_many(waiting, room(waiting)).await > 0

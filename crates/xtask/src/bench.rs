@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compile::cargo;
 use crate::error::Result;
+use crate::kafka::Suited;
 use crate::machine;
 use crate::process::show;
 use crate::suite::Stores;
@@ -19,7 +20,7 @@ pub fn bench(names: &[String], json: Option<&Path>) -> Result<()> {
         &mut cargo(&["bench", "--workspace", "--bench", "bench", "--no-run"]),
         "`cargo bench --no-run`",
     )?;
-    let stores = Stores::start(&home)?;
+    let stores = Stores::start(&home, Suited::ToWork)?;
     let mut bench = cargo(&["bench", "--quiet", "--workspace", "--bench", "bench", "--"]);
     bench.args(names);
     if let Some(path) = json {

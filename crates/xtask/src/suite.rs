@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::compile::{self, cargo, linting_cargo};
 use crate::error::{Error, Result};
+use crate::kafka::Suited;
 use crate::ports::Ports;
 use crate::process::{Process, show};
 use crate::workspace::{Home, root, target};
@@ -23,7 +24,7 @@ pub struct Stores {
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
-    pub fn start(home: &Home) -> Result<Stores> {
+    pub fn start(home: &Home, suited: Suited) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
         for dir in [postgres::data_dir(home), home.path("kafka")] {
             let _ = std::fs::remove_dir_all(dir);
@@ -32,7 +33,7 @@ impl Stores {
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
         let postgres = postgres::start(&programs, home, postgres_port, &password)?;
-        let kafka = kafka::start(&programs, home, kafka_port, controller_port)
+        let kafka = kafka::start(&programs, home, kafka_port, controller_port, suited)
             .inspect_err(|_| postgres::stop(&postgres))?;
         Ok(Stores {
             postgres,
@@ -77,7 +78,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         show(&mut linting_cargo(&["build", "--workspace", "--bins"]), "`cargo build`")?;
     }
     println!("tests");
-    let stores = Stores::start(&home)?;
+    let stores = Stores::start(&home, Suited::ToStart)?;
     let mut tests = linting_cargo(&["test", "--workspace"]);
     if filter.is_empty() {
         tests.args(["--lib", "--bins", "--tests"]);

@@ -32,6 +32,8 @@ const FULL_LANE: Duration = Duration::from_millis(200);
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How often the watchdog hears of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// From this pause between its transactions on, a subscriber's fetches are large instead of soon.
+const UNHURRIED: Duration = Duration::from_millis(100);
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,10 @@ fn settings(shared: &Shared) -> rdkafka::ClientConfig {
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
         .set("statistics.interval.ms", "5000");
+    if shared.handler.cadence().least >= UNHURRIED {
+        // Nobody waits for it: the broker need not answer for each record.
+        client.set("fetch.min.bytes", "1000000").set("fetch.wait.max.ms", "500");
+    }
     client
 }
 

@@ -109,7 +109,7 @@ impl Default for RelayConfig {
             poll: Duration::from_millis(100),
             cadence: Cadence {
                 least: Duration::from_millis(5),
-                each: Duration::from_millis(1),
+                each: Duration::from_micros(500),
                 most: Duration::from_millis(100),
             },
             lease: Duration::from_secs(4),

@@ -24,6 +24,10 @@ use super::{OutboxRecord, PublishError, Publisher, RelayConfig};
 const DELETE: &str = "DELETE FROM eventstore.outbox WHERE id = ANY($1)";
 /// Most ids in one DELETE.
 const DELETE_MAX: usize = 20_000;
+/// After a DELETE of fewer ids a pause lets them gather: each costs a commit, and nobody waits for
+/// it.
+const DELETE_FEW: usize = 200;
+const DELETE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a soft stop waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -45,6 +49,8 @@ pub(super) struct Pump<'a, P> {
     /// Before this no pass begins.
     next_pass: Instant,
     pass: u64,
+    /// Rows of this pass that no pass before has met.
+    pass_new: usize,
 
     /// Rows that a pass must not send: under way, or done since the pass took its snapshot.
     taken: HashSet<i64>,
@@ -89,6 +95,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
             pass_began: Instant::now(),
             next_pass: Instant::now(),
             pass: 0,
+            pass_new: 0,
             taken: HashSet::new(),
             done: Vec::new(),
             holds: Holds::default(),
@@ -128,9 +135,9 @@ impl<'a, P: Publisher> Pump<'a, P> {
                             // Waits while the publisher is full, which a stop must cut short.
                             stopping.run_until_cancelled(self.hand_over(batch)).await;
                         }
-                        Read::End { rows, more } => {
+                        Read::End { more } => {
                             self.reading = false;
-                            self.next_pass = self.pass_began + self.config.cadence.after(rows);
+                            self.next_pass = self.pass_began + self.config.cadence.after(self.pass_new);
                             self.held.record(self.holds.len() as u64, &[]);
                             self.due |= more;
                         }
@@ -154,6 +161,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
         }
         self.holds.begin_pass();
         self.pass += 1;
+        self.pass_new = 0;
         self.due = false;
         self.pass_began = Instant::now();
         self.reading = true;
@@ -166,6 +174,7 @@ impl<'a, P: Publisher> Pump<'a, P> {
         batch.retain(|record| {
             (holds.is_empty() || holds.lets_pass(record, pass, now)) && taken.insert(record.id)
         });
+        self.pass_new += batch.len();
         if batch.is_empty() {
             return;
         }
@@ -238,10 +247,14 @@ async fn delete_all(
         {
             batch.extend(more);
         }
+        let few = batch.len() < DELETE_FEW;
         let outcome = sqlx::query(DELETE).bind(&batch).execute(&mut conn).await;
         let failed = outcome.is_err();
         if report.send(outcome.map(|_| batch)).is_err() || failed {
             return;
+        }
+        if few {
+            tokio::time::sleep(DELETE_PAUSE).await;
         }
     }
 }

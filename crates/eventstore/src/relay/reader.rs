@@ -27,8 +27,6 @@ pub(super) enum Read {
     Batch(Vec<OutboxRecord>),
     /// The pass is over.
     End {
-        /// How many rows it met.
-        rows: usize,
         /// Whether rows may be left that it didn't reach.
         more: bool,
     },
@@ -87,18 +85,18 @@ struct Reader {
 impl Reader {
     async fn run(&mut self, mut passes: mpsc::Receiver<()>) -> Result<(), sqlx::Error> {
         while passes.recv().await.is_some() {
-            let (rows, more) = match self.pass().await? {
-                Passed::All { rows } => (rows, rows as i64 == self.limits.pass_rows),
-                Passed::Stalled { rows, batch } => {
+            let more = match self.pass().await? {
+                Passed::All { rows } => rows as i64 == self.limits.pass_rows,
+                Passed::Stalled { batch } => {
                     // Half a result is still on the old connection.
                     self.conn = connect(&self.options).await?;
                     if self.out.send(Read::Batch(batch)).await.is_err() {
                         break;
                     }
-                    (rows, true)
+                    true
                 }
             };
-            if self.out.send(Read::End { rows, more }).await.is_err() {
+            if self.out.send(Read::End { more }).await.is_err() {
                 break;
             }
         }
@@ -119,7 +117,7 @@ impl Reader {
                 match tokio::time::timeout(STALL, self.out.reserve()).await {
                     Ok(Ok(slot)) => slot.send(Read::Batch(std::mem::take(&mut batch))),
                     Ok(Err(_)) => break,
-                    Err(_) => return Ok(Passed::Stalled { rows, batch }),
+                    Err(_) => return Ok(Passed::Stalled { batch }),
                 }
             }
         }
@@ -133,7 +131,7 @@ impl Reader {
 
 enum Passed {
     All { rows: usize },
-    Stalled { rows: usize, batch: Vec<OutboxRecord> },
+    Stalled { batch: Vec<OutboxRecord> },
 }
 
 fn record(row: &PgRow, names: &mut HashSet<Arc<str>>) -> Result<OutboxRecord, sqlx::Error> {
