@@ -12,6 +12,7 @@ mod permit;
 mod projection;
 mod relay;
 mod report;
+mod screen;
 mod servers;
 
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 
 use crate::report::Row;
 
-const NAMES: [&str; 6] = ["append", "relay", "projection", "freshness", "permit", "import"];
+const NAMES: [&str; 7] =
+    ["append", "relay", "projection", "freshness", "permit", "import", "screen"];
 
 fn main() -> ExitCode {
     let (names, json) = match arguments() {
@@ -52,7 +54,8 @@ async fn measure(names: &[String]) -> Vec<Row> {
             "projection" => rows.extend(projection::run().await),
             "freshness" => rows.push(freshness::run().await),
             "permit" => rows.push(permit::run().await),
-            _ => rows.push(import::run().await),
+            "import" => rows.push(import::run().await),
+            _ => rows.push(screen::run().await),
         }
     }
     rows

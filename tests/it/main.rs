@@ -13,6 +13,7 @@ mod messaging;
 mod projector;
 mod relay;
 mod road;
+mod screening;
 mod servers;
 mod traces;
 mod vault;

@@ -113,6 +113,7 @@ async fn vault() -> Vault {
         fingerprints: index_keys.fingerprints().unwrap(),
         clock,
         ids,
+        screening_rows_per_hour: 5_000_000,
         lease: TERMS,
         consent: client(&consent_url, "t"),
         erasure: client("http://127.0.0.1:1", "t"),
@@ -655,6 +656,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
         bus: bus.clone(),
         keys: api_keys(),
         terms: TERMS,
+        screening_rows_per_hour: 5_000_000,
         consent_url,
         erasure_url,
     };

@@ -13,6 +13,7 @@ use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
 use crate::commands::projection::Projection;
+use crate::commands::screen::Screen;
 use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
 use crate::commands::verify::Verify;
@@ -49,6 +50,8 @@ pub struct Cli {
 enum Command {
     /// Bring a contact file into the vault; creates no consent.
     Import(Import),
+    /// Say who of a contact file may be messaged, and why the others may not; keeps nothing.
+    Screen(Screen),
     /// Load a list of opt-outs: these numbers are kept out.
     Suppress(Suppress),
     /// Say whether a person may be messaged, and why or why not.
@@ -116,6 +119,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     let api = &cli.connection.open()?;
     match &cli.command {
         Command::Import(import) => import.run(api, output).await,
+        Command::Screen(screen) => screen.run(api, output).await,
         Command::Suppress(suppress) => suppress.run(api, output).await,
         Command::Explain(explain) => explain.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,

@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 18] = [
+pub const SCOPES: [&str; 19] = [
     "consent:read",
     "consent:write",
     "erasure:ack",
@@ -36,6 +36,7 @@ pub const SCOPES: [&str; 18] = [
     "operations",
     "permits:write",
     "query:read",
+    "screening:run",
     "seal:write",
     "subjects:read",
     "subjects:resolve",

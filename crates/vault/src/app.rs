@@ -31,6 +31,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub ids: Arc<dyn Ids>,
+    /// How many rows one caller may screen in an hour.
+    pub screening_rows_per_hour: i64,
     /// What holders of leased keys and addresses agreed on.
     pub lease: LeaseTerms,
     /// The consent service, whose gate learns of suppressed and erased addresses.

@@ -15,6 +15,7 @@ mod people;
 pub mod phone;
 mod resolve;
 mod router;
+mod screen;
 mod service;
 mod suppress;
 
@@ -22,4 +23,5 @@ pub use access::AccessRecord;
 pub use app::App;
 pub use error::VaultError;
 pub use router::{openapi, router};
+pub use screen::Screening;
 pub use service::{Config, StartError, migrate, migrate_pools, pool, serve};

@@ -4,7 +4,7 @@
 
 use assent_sealing::spelling::spellings;
 use rlibphonenumber::{
-    NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, Region,
+    NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region,
 };
 use zeroize::Zeroizing;
 
@@ -17,6 +17,27 @@ pub struct Phone {
     pub e164: Zeroizing<String>,
     /// ISO 3166-1 alpha-2 region; none for numbers of no country, such as +800.
     pub region: Option<String>,
+}
+
+impl Phone {
+    /// Whether the numbering plan gives this number to something else than a mobile phone. A number
+    /// that it doesn't know, or may give to either, is not held against anyone.
+    #[must_use]
+    pub fn is_never_mobile(&self) -> bool {
+        let number = PHONE_NUMBER_UTIL.parse(self.e164.as_str(), None);
+        number.is_ok_and(|number| {
+            matches!(
+                number.get_type(),
+                PhoneNumberType::FixedLine
+                    | PhoneNumberType::TollFree
+                    | PhoneNumberType::PremiumRate
+                    | PhoneNumberType::SharedCost
+                    | PhoneNumberType::Pager
+                    | PhoneNumberType::UAN
+                    | PhoneNumberType::VoiceMail
+            )
+        })
+    }
 }
 
 /// Why a text is no phone number. Stable codes; never the text.

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::{access, import, lookup, resolve, suppress};
+use crate::{access, import, lookup, resolve, screen, suppress};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -28,6 +28,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(resolve::lease))
         .routes(routes!(resolve::seal_text))
         .routes(routes!(suppress::suppress))
+        .routes(routes!(screen::list, screen::screen))
         .routes(routes!(access::list))
 }
 

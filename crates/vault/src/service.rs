@@ -25,6 +25,8 @@ use crate::router::router;
 
 /// Room for 2,000 rows with a name and an e-mail address each.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// A list of some millions, and not every number that there is.
+const SCREENING_ROWS_PER_HOUR: i64 = 5_000_000;
 /// Longer than the settlement of the most that one request suppresses.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub bus: BusConfig,
     /// Who may call.
     pub keys: Arc<Keys>,
+    /// How many rows one caller may screen in an hour.
+    pub screening_rows_per_hour: i64,
     /// The lease.
     pub terms: LeaseTerms,
     /// The consent service.
@@ -65,6 +69,8 @@ impl Config {
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let terms = LeaseTerms::read(settings);
+        let screening_rows_per_hour =
+            vault.default("screening_rows_per_hour", SCREENING_ROWS_PER_HOUR);
         let consent_url = services.required("consent_url");
         let erasure_url = services.required("erasure_url");
         Some(Self {
@@ -74,6 +80,7 @@ impl Config {
             index_keys_file: index_keys_file?,
             bus: bus?,
             keys: keys?,
+            screening_rows_per_hour,
             terms,
             consent_url: consent_url?,
             erasure_url: erasure_url?,
@@ -181,6 +188,7 @@ pub async fn serve(
         fingerprints: index_keys.fingerprints().ok_or(StartError::NoFingerprintKey)?,
         clock: Arc::clone(&clock),
         ids,
+        screening_rows_per_hour: config.screening_rows_per_hour,
         lease: config.terms,
         consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use crate::compile::cargo;
 use crate::error::Result;
-use crate::kafka::Suited;
 use crate::machine;
-use crate::process::show;
+use crate::process::{catch_interrupts, show};
 use crate::suite::Stores;
 use crate::workspace::{Home, target};
 
 /// Runs the named benchmarks, or all of them.
 pub fn bench(names: &[String], json: Option<&Path>) -> Result<()> {
+    catch_interrupts();
     let home = Home::open("bench")?;
     machine::prepare(&home)?;
     println!("build (release; the first time takes some minutes)");
@@ -20,7 +20,7 @@ pub fn bench(names: &[String], json: Option<&Path>) -> Result<()> {
         &mut cargo(&["bench", "--workspace", "--bench", "bench", "--no-run"]),
         "`cargo bench --no-run`",
     )?;
-    let stores = Stores::start(&home, Suited::ToWork)?;
+    let stores = Stores::start(&home)?;
     let mut bench = cargo(&["bench", "--quiet", "--workspace", "--bench", "bench", "--"]);
     bench.args(names);
     if let Some(path) = json {

@@ -162,13 +162,7 @@ fn start(home: &Home) -> Result<Cluster> {
         postgres::start(&programs, home, addresses.postgres, &secrets.postgres_password)
     })?;
     launch("kafka", "starting Kafka", &|| {
-        kafka::start(
-            &programs,
-            home,
-            addresses.kafka,
-            addresses.kafka_controller,
-            kafka::Suited::ToStart,
-        )
+        kafka::start(&programs, home, addresses.kafka, addresses.kafka_controller)
     })?;
     let config = services::configure(home, &secrets, &addresses)?;
     process::step(

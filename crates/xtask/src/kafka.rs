@@ -11,22 +11,12 @@ use crate::error::{At, Error, Result, hint_from};
 use crate::process::{Process, interrupted, step, wait_until};
 use crate::workspace::Home;
 
-/// What the broker's JVM is to be good at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suited {
-    /// Being up to speed soon: for minutes on few cores.
-    ToStart,
-    /// Its usual best, which it reaches after some seconds of work.
-    ToWork,
-}
-
 /// Starts Kafka on the port, formatting its storage on the first call.
 pub fn start(
     artifacts: &Artifacts,
     home: &Home,
     port: u16,
     controller_port: u16,
-    suited: Suited,
 ) -> Result<Process> {
     let data = home.path("kafka");
     let properties = home.path("kafka.properties");
@@ -46,11 +36,8 @@ pub fn start(
     let before = std::fs::metadata(&log).map_or(0, |data| data.len());
     let process = Process::start(
         Command::new("java")
-            .args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"])
-            .args(match suited {
-                Suited::ToStart => &["-XX:TieredStopAtLevel=1"][..],
-                Suited::ToWork => &[],
-            })
+            // For a broker that lives for minutes on few cores: it starts and warms up sooner.
+            .args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .arg("-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info")
             .arg("-Dorg.slf4j.simpleLogger.showDateTime=true")

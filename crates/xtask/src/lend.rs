@@ -43,13 +43,7 @@ impl Lend {
                     .map_err(|error| Error::Said(format!("PGPASSWORD: {error}")))?;
                 postgres::start(&programs, &home, self.port, &password)?
             }
-            Server::Kafka => kafka::start(
-                &programs,
-                &home,
-                self.port,
-                self.controller_port,
-                kafka::Suited::ToStart,
-            )?,
+            Server::Kafka => kafka::start(&programs, &home, self.port, self.controller_port)?,
         };
         println!("{}", process.pid);
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).at("standard input")?;

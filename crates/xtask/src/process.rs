@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result, hint_from};
@@ -155,9 +155,27 @@ pub fn step(command: &mut Command, what: &str, log: &Path) -> Result<()> {
     }
 }
 
-/// Runs a step in the foreground, its output on our terminal.
+/// Runs a step in the foreground, its output on our terminal. Ctrl-C ends it and all that it
+/// started, and comes back as an error, so that what we started ourselves is stopped.
 pub fn show(command: &mut Command, what: &str) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().map_err(|source| Error::Start { program, source })?;
-    if status.success() { Ok(()) } else { Err(Error::Said(format!("{what} failed"))) }
+    let failed = |source| Error::Start { program: program.clone(), source };
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return if interrupted() {
+                Err(Error::Interrupted)
+            } else if status.success() {
+                Ok(())
+            } else {
+                Err(Error::Said(format!("{what} failed")))
+            };
+        }
+        if interrupted()
+            && let Some(group) = Pid::from_raw(i32::try_from(child.id()).expect("a process id"))
+        {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -6,9 +6,8 @@ use std::process::Command;
 
 use crate::compile::{self, cargo, linting_cargo};
 use crate::error::{Error, Result};
-use crate::kafka::Suited;
 use crate::ports::Ports;
-use crate::process::{Process, show};
+use crate::process::{Process, catch_interrupts, show};
 use crate::workspace::{Home, root, target};
 use crate::{artifacts, kafka, machine, postgres, secrets};
 
@@ -24,7 +23,7 @@ pub struct Stores {
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
-    pub fn start(home: &Home, suited: Suited) -> Result<Stores> {
+    pub fn start(home: &Home) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
         for dir in [postgres::data_dir(home), home.path("kafka")] {
             let _ = std::fs::remove_dir_all(dir);
@@ -33,7 +32,7 @@ impl Stores {
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
         let postgres = postgres::start(&programs, home, postgres_port, &password)?;
-        let kafka = kafka::start(&programs, home, kafka_port, controller_port, suited)
+        let kafka = kafka::start(&programs, home, kafka_port, controller_port)
             .inspect_err(|_| postgres::stop(&postgres))?;
         Ok(Stores {
             postgres,
@@ -65,6 +64,7 @@ impl Drop for Stores {
 
 /// Runs the suite.
 pub fn test(filter: &[String]) -> Result<()> {
+    catch_interrupts();
     let home = Home::open("test")?;
     machine::prepare(&home)?;
     if filter.is_empty() {
@@ -78,7 +78,7 @@ pub fn test(filter: &[String]) -> Result<()> {
         show(&mut linting_cargo(&["build", "--workspace", "--bins"]), "`cargo build`")?;
     }
     println!("tests");
-    let stores = Stores::start(&home, Suited::ToStart)?;
+    let stores = Stores::start(&home)?;
     let mut tests = linting_cargo(&["test", "--workspace"]);
     if filter.is_empty() {
         tests.args(["--lib", "--bins", "--tests"]);
@@ -86,6 +86,9 @@ pub fn test(filter: &[String]) -> Result<()> {
         tests.args(["--test", "it", "--"]).args(filter);
     }
     stores.tell(&mut tests, &home, &target().join("debug"));
+    // They wait for each other's servers more than they work.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tests.env("RUST_TEST_THREADS", (2 * cores).to_string());
     show(&mut tests, "the tests")
 }
 

@@ -60,6 +60,8 @@ pub struct Wishes {
     pub settings: Vec<(&'static str, &'static str)>,
     /// What one process is told otherwise than the others: process, variable, value.
     pub environment: Vec<(&'static str, &'static str, &'static str)>,
+    /// Callers with few rights: name, scopes. See [`Cluster::assent_as`].
+    pub callers: Vec<(&'static str, &'static [&'static str])>,
     /// All services in one process (`assent serve --all`), named `all`.
     pub one_process: bool,
     /// Only these services are started; none named: all of them.
@@ -172,6 +174,9 @@ impl Cluster {
         for service in SERVICES {
             callers.push_str(&key_entry(service, &self.token_of(service), &SCOPES));
         }
+        for (name, scopes) in &wishes.callers {
+            callers.push_str(&key_entry(name, &self.token_of(name), scopes));
+        }
         std::fs::write(self.dir.join("callers.toml"), callers).unwrap();
         let keys = self.dir.join("keys");
         let key = |name: &str| keys.join(name).display().to_string();
@@ -240,8 +245,8 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         std::fs::write(self.config(), text).unwrap();
     }
 
-    fn token_of(&self, service: &str) -> String {
-        format!("{}-{service}", self.token)
+    fn token_of(&self, caller: &str) -> String {
+        format!("{}-{caller}", self.token)
     }
 
     fn config(&self) -> PathBuf {
@@ -377,6 +382,13 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
     pub fn assent(&self, arguments: &[&str]) -> Ended {
         let output = block_in_place(|| self.operator(arguments).output());
         Ended::from(output.unwrap())
+    }
+
+    /// As [`Cluster::assent`], in the name of a caller that the test wished for.
+    pub fn assent_as(&self, caller: &str, arguments: &[&str]) -> Ended {
+        let mut command = self.operator(arguments);
+        command.env("ASSENT_TOKEN", self.token_of(caller));
+        Ended::from(block_in_place(|| command.output()).unwrap())
     }
 
     /// Starts a command of the command line and doesn't wait for it.

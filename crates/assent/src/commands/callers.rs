@@ -20,8 +20,8 @@ pub const CALLERS: [Caller; 6] = [
     // Whoever runs the deployment; people who work with it get keys with less.
     Caller { name: "operator", scopes: &SCOPES },
     Caller { name: "consent", scopes: &["erasure:ack"] },
-    // An opt-out list becomes stops at the gate.
-    Caller { name: "vault", scopes: &["erasure:ack", "gate:write"] },
+    // An opt-out list becomes stops at the gate; a list that is screened is judged by it.
+    Caller { name: "vault", scopes: &["erasure:ack", "gate:write", "consent:read"] },
     Caller {
         name: "messaging",
         scopes: &[

@@ -2,15 +2,16 @@
 //! interruption it goes on without doubles, because a number that is known is `existing`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse, ImportRow};
 use assent_contracts::vault::Origin;
 use clap::Args;
 use serde::Serialize;
 
-use super::upload::{self, Batch, Rejected, Rejects, Source};
+use super::upload::{self, Batch, Rejected, Rejects, Source, Upload};
 use crate::api::Api;
-use crate::contact_file::{Contact, Place};
+use crate::contact_file::{Cell, Contact, Place};
 use crate::outcome::{Failure, Output, Status};
 
 /// Arguments of `assent import`.
@@ -27,6 +28,9 @@ answer (run it again: it goes on without doubles).")]
 pub struct Import {
     #[command(flatten)]
     source: Source,
+    /// Write copies of the rejected rows to this file (mode 0600), to be corrected and read again.
+    #[arg(long, value_name = "PATH")]
+    rejects: Option<PathBuf>,
 }
 
 /// What became of the file.
@@ -55,19 +59,19 @@ impl Import {
     /// When the file can't be read; an interruption is reported with the summary so far.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         let mut summary = Summary::default();
-        let mut rejects = Rejects::default();
+        let file = Upload::open(&self.source, self.rejects.is_some())?;
+        let mut rejects = Rejects::open(self.rejects.as_deref(), file.reader().header())?;
         let country = self.source.country.as_deref();
-        let ran = upload::run(
-            &self.source,
-            output,
-            &mut rejects,
-            |batch| async move {
-                let answer = send(api, &batch, country).await?;
-                Ok((batch.rows(), (batch, answer)))
-            },
-            |(batch, answer), rejects| settle(&mut summary, rejects, &batch, answer),
-        )
-        .await;
+        let ran = file
+            .run(
+                output,
+                |batch| async move {
+                    let outcomes = send(api, &batch, country).await?;
+                    Ok((batch.rows(), (batch, outcomes)))
+                },
+                |(batch, outcomes)| settle(&mut summary, &mut rejects, &batch, outcomes),
+            )
+            .await;
         (summary.rejected, summary.rejected_total) = rejects.into_parts();
         summary.complete = ran.is_ok();
         if let Err(failure) = ran {
@@ -81,79 +85,39 @@ impl Import {
     }
 }
 
-/// Sends a batch. Where the vault rejects a person's first number, it is asked about her others:
-/// phone books hold short codes and extensions too.
-async fn send(api: &Api, batch: &Batch, country: Option<&str>) -> Result<ImportResponse, Failure> {
-    let rows = batch.contacts.iter().map(|contact| row(contact, 0, country)).collect();
-    let mut answer = ask(api, rows).await?;
-    let most = batch.contacts.iter().map(|contact| contact.phones.len()).max().unwrap_or(0);
-    for other in 1..most {
-        let again: Vec<usize> = answer
-            .outcomes
-            .iter()
-            .zip(&batch.contacts)
-            .enumerate()
-            .filter(|(_, (outcome, contact))| {
-                let rejected =
-                    matches!(outcome, ImportOutcome::Rejected { field, .. } if field == "phone");
-                rejected && contact.phones.len() > other
-            })
-            .map(|(index, _)| index)
-            .collect();
-        let rows = again.iter().map(|index| row(&batch.contacts[*index], other, country)).collect();
-        let outcomes = ask(api, rows).await?.outcomes;
-        for (index, outcome) in again.into_iter().zip(outcomes) {
-            // The first number's rejection stays if the others are no better.
-            if !matches!(outcome, ImportOutcome::Rejected { .. }) {
-                answer.outcomes[index] = outcome;
-            }
-        }
-    }
-    Ok(answer)
-}
-
-async fn ask(api: &Api, rows: Vec<ImportRow>) -> Result<ImportResponse, Failure> {
-    if rows.is_empty() {
-        return Ok(ImportResponse { outcomes: Vec::new() });
-    }
-    let request = ImportRequest { origin: Origin::Import, rows };
-    let answer: ImportResponse =
-        upload::patiently(|| api.post("/vault/v1/subjects/import", &request, None)).await?;
-    if answer.outcomes.len() == request.rows.len() {
-        Ok(answer)
-    } else {
-        Err(Failure {
-            status: Status::Unreachable,
-            code: "protocol".to_owned(),
-            message: "the vault answered for another number of rows".to_owned(),
-        })
-    }
-}
-
-/// What the vault is told, with the number of this rank: mobile ones come first, because that is
-/// where messages go.
-fn row(contact: &Contact, phone: usize, country: Option<&str>) -> ImportRow {
-    let text =
-        |cell: &Option<crate::contact_file::Cell>| cell.as_ref().map(|cell| cell.text.clone());
-    ImportRow {
-        phone: contact.phones[phone].text.clone(),
+async fn send(
+    api: &Api,
+    batch: &Batch,
+    country: Option<&str>,
+) -> Result<Vec<ImportOutcome>, Failure> {
+    let text = |cell: &Option<Cell>| cell.as_ref().map(|cell| cell.text.clone());
+    let row = |contact: &Contact, phone: &Cell| ImportRow {
+        phone: phone.text.clone(),
         country: text(&contact.country).or_else(|| country.map(str::to_owned)),
         name: text(&contact.name),
         email: text(&contact.email),
-    }
+    };
+    let ask = |rows| async move {
+        let request = ImportRequest { origin: Origin::Import, rows };
+        let answer: ImportResponse =
+            upload::patiently(|| api.post("/vault/v1/subjects/import", &request, None)).await?;
+        Ok(answer.outcomes)
+    };
+    let is_rejected = |outcome: &ImportOutcome| matches!(outcome, ImportOutcome::Rejected { field, .. } if field == "phone");
+    upload::by_number(batch, row, ask, is_rejected).await
 }
 
 fn settle(
     summary: &mut Summary,
     rejects: &mut Rejects,
     batch: &Batch,
-    answer: ImportResponse,
+    outcomes: Vec<ImportOutcome>,
 ) -> Result<(), Failure> {
     summary.rows += batch.rows();
     for bad in &batch.bad {
         rejects.add(bad.place, bad.reason.code(), &bad.raw)?;
     }
-    for (contact, outcome) in batch.contacts.iter().zip(answer.outcomes) {
+    for (contact, outcome) in batch.contacts.iter().zip(outcomes) {
         match outcome {
             ImportOutcome::Created { .. } => summary.created += 1,
             ImportOutcome::Existing { .. } => summary.existing += 1,

@@ -9,6 +9,7 @@ pub mod import;
 pub mod keys;
 pub mod parked;
 pub mod projection;
+pub mod screen;
 pub mod send;
 pub mod suppress;
 pub mod upload;

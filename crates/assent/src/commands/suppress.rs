@@ -1,11 +1,13 @@
 //! `assent suppress`: a list of opt-outs, loaded before any import. Every number of a row counts,
 //! not the mobile one alone.
 
+use std::path::PathBuf;
+
 use assent_contracts::api::vault::{SuppressRequest, SuppressResponse, SuppressRow};
 use clap::Args;
 use serde::Serialize;
 
-use super::upload::{self, Batch, Rejected, Rejects, Source};
+use super::upload::{self, Batch, Rejected, Rejects, Source, Upload};
 use crate::api::Api;
 use crate::contact_file::Place;
 use crate::outcome::{Failure, Output, Status};
@@ -25,6 +27,9 @@ The list may be any contact file; one number per line is enough. Exit status: 0 
 pub struct Suppress {
     #[command(flatten)]
     source: Source,
+    /// Write copies of the rejected rows to this file (mode 0600), to be corrected and read again.
+    #[arg(long, value_name = "PATH")]
+    rejects: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -44,19 +49,19 @@ impl Suppress {
     /// When the file can't be read or the vault doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         let mut summary = Summary::default();
-        let mut rejects = Rejects::default();
+        let file = Upload::open(&self.source, self.rejects.is_some())?;
+        let mut rejects = Rejects::open(self.rejects.as_deref(), file.reader().header())?;
         let country = self.source.country.as_deref();
-        let ran = upload::run(
-            &self.source,
-            output,
-            &mut rejects,
-            |batch| async move {
-                let outcomes = send(api, &batch, country).await?;
-                Ok((batch.rows(), (batch, outcomes)))
-            },
-            |(batch, outcomes), rejects| settle(&mut summary, rejects, &batch, &outcomes),
-        )
-        .await;
+        let ran = file
+            .run(
+                output,
+                |batch| async move {
+                    let outcomes = send(api, &batch, country).await?;
+                    Ok((batch.rows(), (batch, outcomes)))
+                },
+                |(batch, outcomes)| settle(&mut summary, &mut rejects, &batch, &outcomes),
+            )
+            .await;
         (summary.rejected, summary.rejected_total) = rejects.into_parts();
         summary.complete = ran.is_ok();
         if ran.is_ok() || summary.rows > 0 {

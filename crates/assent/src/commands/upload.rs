@@ -1,4 +1,4 @@
-//! What `import` and `suppress` share: a contact file read on a thread of its own and sent in
+//! What `import`, `suppress` and `screen` share: a contact file read on a thread of its own and sent in
 //! batches, several under way at once, with a progress bar for whoever watches. It guarantees flat
 //! memory and results in the order of the file.
 
@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::contact_file::{
-    BadRow, ColumnMap, Contact, ContactReader, FileError, Options, Place, Row,
+    BadRow, Cell, ColumnMap, Contact, ContactReader, FileError, Options, Place, Row,
 };
 use crate::outcome::{Failure, Output, Status};
 
@@ -48,9 +48,6 @@ pub struct Source {
     /// Encoding of the file, such as `windows-1251`; detected unless given.
     #[arg(long, value_parser = encoding)]
     pub encoding: Option<&'static encoding_rs::Encoding>,
-    /// Write copies of the rejected rows to this file (mode 0600), to be corrected and read again.
-    #[arg(long, value_name = "PATH")]
-    pub rejects: Option<PathBuf>,
 }
 
 /// A country code as an argument.
@@ -87,24 +84,19 @@ pub struct Rejects {
 }
 
 impl Rejects {
-    fn open(path: Option<&Path>) -> Result<Self, Failure> {
+    /// An empty list; copies of the rows go to `path`, under the header of their file.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn open(path: Option<&Path>, header: Option<&str>) -> Result<Self, Failure> {
         let copies = match path {
             None => None,
             Some(path) => {
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(path);
-                let file = file.and_then(|file| {
-                    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-                    Ok(file)
-                });
-                Some((path.to_owned(), file.map_err(|error| Failure::file(path, error))?))
+                let file = private_file(path).map_err(|error| Failure::file(path, error))?;
+                Some((path.to_owned(), file))
             }
         };
-        Ok(Self { copies, ..Self::default() })
+        Ok(Self { copies, header: header.map(str::to_owned), ..Self::default() })
     }
 
     /// Notes a rejected row.
@@ -135,6 +127,17 @@ impl Rejects {
         self.listed.sort_by_key(|rejected| (rejected.line, rejected.column));
         (self.listed, self.total)
     }
+}
+
+/// A new file that only its owner may read, for plaintext that the operator asked for.
+///
+/// # Errors
+/// When it can't be made.
+pub fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // It may have been there before.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// The rejected rows as text.
@@ -174,68 +177,138 @@ impl Batch {
     }
 }
 
-/// Reads the file and sends each batch by `send`; `settle` gets the results in the order of the
-/// file.
-///
-/// # Errors
-/// When the file can't be read, or a batch fails for good: what came before it is settled.
-pub async fn run<R, F>(
-    source: &Source,
-    output: Output,
-    rejects: &mut Rejects,
-    send: impl Fn(Batch) -> F,
-    mut settle: impl FnMut(R, &mut Rejects) -> Result<(), Failure>,
-) -> Result<(), Failure>
-where
-    F: Future<Output = Result<(u64, R), Failure>>,
-{
-    *rejects = Rejects::open(source.rejects.as_deref())?;
-    let (input, size): (Box<dyn Read + Send>, Option<u64>) = if source.file == Path::new("-") {
-        (Box::new(io::stdin()), None)
-    } else {
-        let file = File::open(&source.file).map_err(|error| Failure::file(&source.file, error))?;
-        let size = file.metadata().map_err(|error| Failure::file(&source.file, error))?.len();
-        (Box::new(file), Some(size))
-    };
-    let read = Arc::new(AtomicU64::new(0));
-    let input = Box::new(Counted { input, read: Arc::clone(&read) });
-    let options = Options {
-        map: ColumnMap::all(source.map.clone()),
-        encoding: source.encoding,
-        keep_raw: source.rejects.is_some(),
-    };
-    let reader = ContactReader::open(input, options).map_err(|error| said(source, &error))?;
-    rejects.header = reader.header().map(str::to_owned);
+/// A contact file that is about to be sent.
+pub struct Upload<'a> {
+    source: &'a Source,
+    reader: ContactReader,
+    /// How much of the file has been read.
+    read: Arc<AtomicU64>,
+    size: Option<u64>,
+}
 
-    let bar = progress(output, size);
-    let batches = batches(reader, read);
-    let mut results = std::pin::pin!(
-        batches
-            .map(|batch| async {
-                let batch = batch.map_err(|error| said(source, &error))?;
-                let read = batch.read;
-                let (rows, result) = send(batch).await?;
-                Ok::<_, Failure>((read, rows, result))
-            })
-            .buffered(IN_FLIGHT)
-    );
-    let mut rows = 0;
-    while let Some(result) = results.next().await {
-        let (read, settled, result) = result.inspect_err(|_| bar.abandon())?;
-        settle(result, rejects)?;
-        rows += settled;
-        bar.set_position(read);
-        bar.set_message(format!(
-            "{rows} rows, {:.0}/s",
-            rows as f64 / bar.elapsed().as_secs_f64().max(0.001)
-        ));
+impl<'a> Upload<'a> {
+    /// Opens the file; `keep_raw` keeps a copy of each row's text beside it.
+    ///
+    /// # Errors
+    /// When it can't be read, or makes no sense as a whole.
+    pub fn open(source: &'a Source, keep_raw: bool) -> Result<Self, Failure> {
+        let (input, size): (Box<dyn Read + Send>, Option<u64>) = if source.file == Path::new("-") {
+            (Box::new(io::stdin()), None)
+        } else {
+            let failed = |error| Failure::file(&source.file, error);
+            let file = File::open(&source.file).map_err(failed)?;
+            let size = file.metadata().map_err(failed)?.len();
+            (Box::new(file), Some(size))
+        };
+        let read = Arc::new(AtomicU64::new(0));
+        let input = Box::new(Counted { input, read: Arc::clone(&read) });
+        let map = ColumnMap::all(source.map.clone());
+        let options = Options { map, encoding: source.encoding, keep_raw };
+        let reader = ContactReader::open(input, options).map_err(|error| said(source, &error))?;
+        Ok(Self { source, reader, read, size })
     }
-    bar.finish_and_clear();
-    Ok(())
+
+    /// The file.
+    #[must_use]
+    pub fn reader(&self) -> &ContactReader {
+        &self.reader
+    }
+
+    /// Reads the file and sends each batch by `send`; `settle` gets the results in the order of
+    /// the file.
+    ///
+    /// # Errors
+    /// When the file can't be read, or a batch fails for good: what came before it is settled.
+    pub async fn run<R, F>(
+        self,
+        output: Output,
+        send: impl Fn(Batch) -> F,
+        mut settle: impl FnMut(R) -> Result<(), Failure>,
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<(u64, R), Failure>>,
+    {
+        let Self { source, reader, read, size } = self;
+        let bar = progress(output, size);
+        let batches = batches(reader, read);
+        let mut results = std::pin::pin!(
+            batches
+                .map(|batch| async {
+                    let batch = batch.map_err(|error| said(source, &error))?;
+                    let read = batch.read;
+                    let (rows, result) = send(batch).await?;
+                    Ok::<_, Failure>((read, rows, result))
+                })
+                .buffered(IN_FLIGHT)
+        );
+        let mut rows = 0;
+        while let Some(result) = results.next().await {
+            let (read, settled, result) = result.inspect_err(|_| bar.abandon())?;
+            settle(result)?;
+            rows += settled;
+            bar.set_position(read);
+            bar.set_message(format!(
+                "{rows} rows, {:.0}/s",
+                rows as f64 / bar.elapsed().as_secs_f64().max(0.001)
+            ));
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
 }
 
 fn said(source: &Source, error: &FileError) -> Failure {
     Failure::file(&source.file, error)
+}
+
+/// Asks about each contact of a batch by her first number, and where the answer `is_rejected`, by
+/// her others: phone books hold short codes and extensions too. The first answer stays if the
+/// others are no better.
+///
+/// # Errors
+/// Those of `ask`, and when it answers for another number of rows.
+pub async fn by_number<Q, R, F>(
+    batch: &Batch,
+    row: impl Fn(&Contact, &Cell) -> Q,
+    ask: impl Fn(Vec<Q>) -> F,
+    is_rejected: impl Fn(&R) -> bool,
+) -> Result<Vec<R>, Failure>
+where
+    F: Future<Output = Result<Vec<R>, ClientError>>,
+{
+    let mut answers: Vec<R> = Vec::with_capacity(batch.contacts.len());
+    let most = batch.contacts.iter().map(|contact| contact.phones.len()).max().unwrap_or(0);
+    for rank in 0..most {
+        let open: Vec<usize> = (0..batch.contacts.len())
+            .filter(|&index| batch.contacts[index].phones.len() > rank)
+            .filter(|&index| answers.get(index).is_none_or(&is_rejected))
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        let rows = open.iter().map(|&index| {
+            let contact = &batch.contacts[index];
+            row(contact, &contact.phones[rank])
+        });
+        let found = ask(rows.collect()).await?;
+        if found.len() != open.len() {
+            return Err(Failure {
+                status: Status::Unreachable,
+                code: "protocol".to_owned(),
+                message: "the vault answered for another number of rows".to_owned(),
+            });
+        }
+        if rank == 0 {
+            answers = found;
+            continue;
+        }
+        for (index, answer) in open.into_iter().zip(found) {
+            if !is_rejected(&answer) {
+                answers[index] = answer;
+            }
+        }
+    }
+    Ok(answers)
 }
 
 /// Calls again while the service doesn't answer: the same batch twice changes nothing.

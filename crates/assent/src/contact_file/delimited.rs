@@ -57,6 +57,10 @@ impl Delimited {
         Ok(file)
     }
 
+    pub(super) fn delimiter(&self) -> u8 {
+        self.parser.delimiter
+    }
+
     pub(super) fn header(&self) -> Option<&str> {
         self.header.as_deref()
     }

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read};
 
+mod annotate;
 mod columns;
 mod country;
 mod delimited;
@@ -13,6 +14,7 @@ mod json_lines;
 mod text;
 mod vcard;
 
+pub use annotate::Annotator;
 pub use columns::{ColumnMap, InvalidMapping};
 
 use delimited::Delimited;

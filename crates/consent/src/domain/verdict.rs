@@ -174,6 +174,8 @@ pub enum Addresses<'a> {
     Given(&'a [AddressToken]),
     /// Over all that are hers.
     Linked,
+    /// Over those of an address that nobody is known to have; the asked person is nobody.
+    OfNobody(&'a [AddressToken]),
 }
 
 /// The question.
@@ -259,13 +261,14 @@ pub fn evaluate(
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
     let given = match ask.addresses {
-        Addresses::Given(given) => given,
+        Addresses::Given(given) | Addresses::OfNobody(given) => given,
         Addresses::Linked => linked,
     };
     if given.is_empty() {
         findings.deny(Reason::AddressMissing, None);
     }
-    if given.iter().any(|token| !linked.contains(token)) {
+    let somebodys = !matches!(ask.addresses, Addresses::OfNobody(_));
+    if somebodys && given.iter().any(|token| !linked.contains(token)) {
         findings.deny(Reason::AddressUnlinked, None);
     }
     let mut others = BTreeSet::new();
@@ -348,7 +351,7 @@ fn linked_subject(
 /// The confirmation rests on the stop itself: no consent is asked for and none would help.
 fn stop_confirmation(view: &GateView, ask: Ask<'_>, findings: &mut Findings) {
     let given = match ask.addresses {
-        Addresses::Given(given) => given,
+        Addresses::Given(given) | Addresses::OfNobody(given) => given,
         Addresses::Linked => view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice),
     };
     if given.is_empty() {

@@ -105,6 +105,29 @@ fn trap_3_evidence_never_bypasses_a_later_withdrawal() {
 }
 
 #[test]
+fn an_address_of_nobody_has_no_consent_and_keeps_what_stands_against_it() {
+    let mut view = consenting();
+    let addresses = [token(9)];
+    let of_nobody = || Ask {
+        subject: Uuid::nil(),
+        addresses: Addresses::OfNobody(&addresses),
+        purpose: "marketing",
+        channel: "whatsapp",
+    };
+    assert_eq!(reasons(&view, of_nobody()), ["no_consent"]);
+    let stop = StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed: true };
+    view.rows.insert(token(9), GateRow { stop: Some(stop), ..GateRow::default() });
+    assert_eq!(reasons(&view, of_nobody()), ["no_consent", "stopped"]);
+    view.link(token(9), BEN);
+    say(&mut view, BEN, line(State::Withdrawn));
+    assert_eq!(
+        reasons(&view, of_nobody()),
+        ["linked_subject_denies", "no_consent", "stopped"],
+        "the gate may know of her before the vault's answer does"
+    );
+}
+
+#[test]
 fn every_reason_is_given_sorted() {
     let mut view = consenting();
     say(&mut view, ANN, line(State::Withdrawn));

@@ -30,6 +30,7 @@ mod refusals;
 mod refuse;
 mod stops;
 mod verdict;
+mod verdicts;
 mod withdraw;
 
 pub use consents::{ConsentView, ConsentsResponse};
@@ -121,6 +122,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(permits::give_permits))
         .routes(routes!(stops::hear_stops))
         .routes(routes!(verdict::verdict))
+        .routes(routes!(verdicts::verdicts))
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))
         .routes(routes!(purposes::purposes, define_purpose::define_purpose))

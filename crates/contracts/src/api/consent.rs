@@ -55,7 +55,7 @@ pub struct Permit {
 }
 
 /// Allow or deny.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It may be sent.
@@ -191,4 +191,35 @@ pub struct VerdictRequest {
     pub purpose: String,
     /// On which channel.
     pub channel: String,
+}
+
+/// `POST /v1/verdicts`: the same about many at once, at most 2,000.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictsRequest {
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// About whom.
+    pub asks: Vec<VerdictAsk>,
+}
+
+/// A person, or an address that nobody is known to have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictAsk {
+    /// The person, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_id: Option<SubjectId>,
+    /// Where she isn't: tokens of all spellings of the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressToken>,
+}
+
+/// Verdicts of one moment, in the order of the asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VerdictsResponse {
+    /// One per ask.
+    pub verdicts: Vec<Verdict>,
 }

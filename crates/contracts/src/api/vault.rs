@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::SubjectId;
 use crate::address::AddressToken;
+use crate::api::consent::Decision;
 use crate::sealed::Sealed;
 use crate::vault::Origin;
 
@@ -197,4 +198,54 @@ pub struct SuppressRow {
 pub struct SuppressResponse {
     /// One outcome per row.
     pub outcomes: Vec<String>,
+}
+
+/// `POST /v1/screenings`: may the people of a list be messaged? At most 2,000 rows at once; nothing
+/// of them is kept.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScreenRequest {
+    /// The same in every request about one list, and in no other: best a UUID of version 7.
+    pub screening_id: Uuid,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// The rows.
+    pub rows: Vec<ScreenRow>,
+}
+
+/// One row of a list. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScreenRow {
+    /// The phone number in any spelling.
+    pub phone: String,
+    /// ISO 3166-1 alpha-2 country: for numbers without a country code, and where the number is
+    /// expected to be from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+}
+
+/// What may be done with each row, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScreenResponse {
+    /// One per row.
+    pub rows: Vec<ScreenedRow>,
+}
+
+/// May this row be messaged?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScreenedRow {
+    /// Allow or deny.
+    pub verdict: Decision,
+    /// Every reason that applies, stable codes, sorted: those of the gate, `wrong_country`,
+    /// `not_mobile`, or why the row is no contact.
+    pub reasons: Vec<String>,
+    /// Which field is wrong where the row is no contact: `phone` or `country`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Stands for the number: the same for the same number within one screening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
 }

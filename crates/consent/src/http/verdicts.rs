@@ -1,0 +1,77 @@
+//! `POST /v1/verdicts`: what the gate would say about many at once, for the screening of a list.
+//! The same function over the same facts as for one.
+
+use assent_contracts::api::consent::{VerdictAsk, VerdictsRequest, VerdictsResponse};
+use assent_eventstore::to_the_end;
+use assent_http::{Caller, Code, Json, Problem};
+use axum::extract::State;
+use uuid::Uuid;
+
+use super::App;
+use super::refusals::database;
+use crate::domain::verdict::{Addresses, Ask, evaluate};
+use crate::gate::{Question, facts};
+use crate::permits::settling;
+
+/// Most asks of one request.
+const ASKS_MAX: usize = 2_000;
+
+/// What would the gate say about each of these?
+///
+/// Nothing is recorded and nothing may be sent on it. All verdicts are of one moment.
+#[utoipa::path(
+    post, path = "/v1/verdicts", tag = "gate",
+    request_body(content = Object, description = "VerdictsRequest"),
+    responses(
+        (status = 200, description = "VerdictsResponse", body = Object),
+        (status = 404, description = "No such purpose"),
+        (status = 422, description = "More than 2,000 asks, or a channel on which the purpose is not pursued")
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn verdicts(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<VerdictsRequest>,
+) -> Result<Json<VerdictsResponse>, Problem> {
+    caller.require("consent:read")?;
+    let VerdictsRequest { purpose, channel, asks } = request;
+    if asks.len() > ASKS_MAX {
+        return Err(
+            Problem::new(Code::ValidationFailed).detail(format!("at most {ASKS_MAX} asks at once"))
+        );
+    }
+    let question = Question {
+        subjects: asks.iter().filter_map(|ask| ask.subject_id).collect(),
+        tokens: asks
+            .iter()
+            .flat_map(|ask| &ask.addresses)
+            .map(|token| token.to_bytes().to_vec())
+            .collect(),
+        purposes: vec![purpose.clone()],
+    };
+    let pool = app.0.permits.pool.clone();
+    let view = to_the_end(async move {
+        let mut connection = pool.acquire().await?;
+        facts(&mut connection, &question).await
+    })
+    .await
+    .map_err(database)?;
+    match view.purposes.get(&purpose) {
+        None => return Err(Problem::new(Code::PurposeUnknown)),
+        Some(channels) if !channels.contains(&channel) => {
+            return Err(Problem::new(Code::ChannelUnknown));
+        }
+        Some(_) => {}
+    }
+    let (now, settling) = (app.0.clock.now(), settling(&app.0.terms));
+    let verdict = |VerdictAsk { subject_id, addresses }: &VerdictAsk| {
+        let (purpose, channel) = (&*purpose, &*channel);
+        let (subject, addresses) = match subject_id {
+            Some(subject) => (*subject, Addresses::Linked),
+            None => (Uuid::nil(), Addresses::OfNobody(addresses)),
+        };
+        evaluate(&view, Ask { subject, addresses, purpose, channel }, now, settling)
+    };
+    Ok(Json(VerdictsResponse { verdicts: asks.iter().map(verdict).collect() }))
+}
