@@ -15,5 +15,6 @@ mod relay;
 mod road;
 mod screening;
 mod servers;
+mod state_topic;
 mod traces;
 mod vault;

@@ -296,14 +296,14 @@ impl Pending {
     }
 }
 
-/// The record of a ledger for the compacted topic.
+/// The record of a ledger for the compacted topic: its state, or the tombstone of who is erased.
 #[must_use]
 pub fn state_record(ids: &dyn Ids, ledger: &Ledger) -> StateRecord {
     StateRecord {
         id: ids.v7(),
         topic: CONSENT_STATE,
         event_type: STATE,
-        data: Some(raw(stored::state(ledger))),
+        data: ledger.erased.is_none().then(|| raw(stored::state(ledger))),
     }
 }
 

@@ -147,7 +147,7 @@ pub fn state(ledger: &Ledger) -> String {
             valid_until: line.valid_until,
         })
         .collect();
-    json(&ConsentState { consents, erased: ledger.erased.is_some() })
+    json(&ConsentState { consents })
 }
 
 /// JSON of a contract type.

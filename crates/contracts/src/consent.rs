@@ -188,11 +188,10 @@ pub struct ConsentLine {
     pub valid_until: Option<Timestamp>,
 }
 
-/// Everything that holds for a person, on the compacted topic.
+/// Everything that holds for a person, on the compacted topic. A tombstone (no value) in its place
+/// says that she is fenced for erasure: forget her.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsentState {
     /// One line per purpose and channel that she ever spoke about, sorted by both.
     pub consents: Vec<ConsentLine>,
-    /// Whether she is erased; then `consents` is empty.
-    pub erased: bool,
 }
