@@ -10,7 +10,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Somebody who does one thing again and again.
 pub trait Worker: Send + 'static {
@@ -33,6 +35,31 @@ pub async fn rate<W: Worker>(workers: Vec<W>, round: Duration) -> f64 {
     }
     let done: u64 = tasks.join_all().await.into_iter().sum();
     done as f64 / (SystemClock.boottime() - began).as_secs_f64()
+}
+
+/// Has a worker take a turn `per_second` times a second, whichever is free; how many milliseconds
+/// each turn took, with the wait for a free one.
+pub async fn steady<W: Worker>(workers: Vec<W>, per_second: u32, seconds: u32) -> Vec<f64> {
+    let (returned, mut free) = mpsc::channel(workers.len());
+    for worker in workers {
+        assert!(returned.try_send(worker).is_ok(), "there is room for all");
+    }
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut turns = JoinSet::new();
+    for _ in 0..per_second * seconds {
+        tick.tick().await;
+        let began = SystemClock.boottime();
+        let mut worker = free.recv().await.expect("somebody comes back");
+        let returned = returned.clone();
+        turns.spawn(async move {
+            worker.turn().await;
+            let took = SystemClock.boottime() - began;
+            let _ = returned.send(worker).await;
+            took.as_secs_f64() * 1_000.0
+        });
+    }
+    turns.join_all().await
 }
 
 /// A connection to a service: kept, one request at a time.

@@ -14,14 +14,15 @@ mod relay;
 mod report;
 mod screen;
 mod servers;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::report::Row;
 
-const NAMES: [&str; 7] =
-    ["append", "relay", "projection", "freshness", "permit", "import", "screen"];
+const NAMES: [&str; 8] =
+    ["append", "relay", "projection", "freshness", "permit", "verdict", "import", "screen"];
 
 fn main() -> ExitCode {
     let (names, json) = match arguments() {
@@ -54,6 +55,7 @@ async fn measure(names: &[String]) -> Vec<Row> {
             "projection" => rows.extend(projection::run().await),
             "freshness" => rows.push(freshness::run().await),
             "permit" => rows.push(permit::run().await),
+            "verdict" => rows.push(verdict::run().await),
             "import" => rows.push(import::run().await),
             _ => rows.push(screen::run().await),
         }

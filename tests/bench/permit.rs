@@ -26,7 +26,7 @@ type Somebody = (Uuid, Vec<AddressToken>);
 
 pub async fn run() -> Row {
     let cluster = servers::cluster().await;
-    let people = Arc::new(willing(&cluster).await);
+    let people = Arc::new(willing(&cluster, PEOPLE).await);
     let mut ours = Vec::new();
     for _ in 0..ROUNDS {
         let mut requesters = Vec::new();
@@ -48,9 +48,9 @@ pub async fn run() -> Row {
 }
 
 /// People who have agreed, and whose addresses the gate knows.
-async fn willing(cluster: &Cluster) -> Vec<Somebody> {
-    let file = people::contact_file(cluster, PEOPLE);
-    people::import(cluster, &file, PEOPLE).await;
+pub async fn willing(cluster: &Cluster, count: u32) -> Vec<Somebody> {
+    let file = people::contact_file(cluster, count);
+    people::import(cluster, &file, count).await;
     servers::drained(cluster, &["vault"], &people::READERS, BOUND).await;
     let vault = cluster.pool("vault").await;
     let rows = sqlx::query("SELECT subject_id, tokens FROM people").fetch_all(&vault).await;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 pub enum Goal {
     /// Ours over the baseline.
     Ratio(f64),
+    /// Ours over the baseline, where less is better.
+    RatioAtMost(f64),
     /// Ours alone.
     Rate(f64),
     /// Milliseconds that half, and 99 in a hundred, may take.
@@ -39,6 +41,7 @@ impl Row {
     pub fn reaches(&self) -> bool {
         match self.goal {
             Goal::Ratio(least) => self.ratio().is_some_and(|ratio| ratio >= least),
+            Goal::RatioAtMost(most) => self.ratio().is_some_and(|ratio| ratio <= most),
             Goal::Rate(least) => median(&self.ours) >= least,
             Goal::Latency { p50_ms, p99_ms } => {
                 self.percentile(0.5).is_some_and(|it| it <= p50_ms)
@@ -48,13 +51,18 @@ impl Row {
     }
 
     fn percentile(&self, share: f64) -> Option<f64> {
-        let mut sorted = self.latencies_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().checked_sub(1)?;
-        #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "an index")]
-        let index = (last as f64 * share).ceil() as usize;
-        Some(sorted[index])
+        percentile(&self.latencies_ms, share)
     }
+}
+
+/// What this share of some figures doesn't exceed; none of none.
+pub fn percentile(figures: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "an index")]
+    let index = (last as f64 * share).ceil() as usize;
+    Some(sorted[index])
 }
 
 /// The middle one of some figures; 0 of none.
@@ -77,6 +85,7 @@ pub fn table(rows: &[Row]) -> String {
     for row in rows {
         let goal = match row.goal {
             Goal::Ratio(least) => format!("ratio ≥ {least}"),
+            Goal::RatioAtMost(most) => format!("ratio ≤ {most}"),
             Goal::Rate(least) => format!("≥ {}", grouped(least)),
             Goal::Latency { p50_ms, p99_ms } => format!("p50 ≤ {p50_ms} ms, p99 ≤ {p99_ms} ms"),
         };

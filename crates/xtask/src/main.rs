@@ -69,7 +69,7 @@ enum Command {
     /// What must pass before a change lands: `test`, the documentation, and all dependencies.
     Ci,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
-    /// permit, import, screen.
+    /// permit, verdict, import, screen.
     ///
     /// In release, on a Postgres and a Kafka of its own under target/bench. Fails when a goal of
     /// docs/performance.md is missed.
