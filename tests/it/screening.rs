@@ -12,7 +12,7 @@ const MARKETER: (&str, &[&str]) = ("marketer", &["screening:run"]);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_of_a_list_has_its_answer_and_nobody_learns_too_much() {
-    let cluster = Cluster::with(Wishes {
+    let mut cluster = Cluster::with(Wishes {
         callers: vec![MARKETER],
         settings: vec![("vault", "screening_rows_per_hour = 40")],
         ..Wishes::default()
@@ -93,8 +93,9 @@ async fn every_row_of_a_list_has_its_answer_and_nobody_learns_too_much() {
     assert_eq!(explained.json["reasons"], json!(["no_consent"]));
 
     // The test's own key has asked about 10 rows of the 40 that a caller has in an hour.
+    let id = screened.json["screening_id"].clone();
     let screen_rows = async |rows: usize| {
-        let body = json!({"screening_id": uuid::Uuid::nil(), "purpose": "marketing",
+        let body = json!({"screening_id": id, "purpose": "marketing",
                           "channel": "whatsapp", "rows": vec![json!({"phone": idle.phone}); rows]});
         cluster.post("vault", "/v1/screenings", &body, None).await
     };
@@ -103,9 +104,25 @@ async fn every_row_of_a_list_has_its_answer_and_nobody_learns_too_much() {
     assert_eq!((status, screened["rows"].as_array().unwrap().len()), (200, 30), "{screened}");
     assert_eq!(screen_rows(1).await.0, 429);
     assert_eq!(cluster.assent_as(MARKETER.0, &screen).status, 0, "others are not held up");
+    let (_, record) = cluster.get("vault", "/v1/screenings").await;
+    let under_one_id =
+        record["items"].as_array().unwrap().iter().filter(|it| it["screening_id"] == id);
+    let callers: Vec<_> = under_one_id.map(|it| (&it["caller"], &it["rows"])).collect();
+    assert_eq!(
+        callers,
+        [(&json!("marketer"), &json!(10)), (&json!("test"), &json!(30))],
+        "nobody hides behind another's id"
+    );
     let unknown_purpose = cluster.assent(&["screen", list, "--country", "FR", "--purpose", "nope"]);
     assert_eq!(unknown_purpose.status, 2, "{}", unknown_purpose.text);
     let too_little =
         cluster.assent_as(MARKETER.0, &["explain", &idle.phone, "--purpose", "marketing"]);
     assert_eq!(too_little.status, 2, "{}", too_little.text);
+
+    // Without the gate there is no answer, and nothing is counted.
+    cluster.kill("consent");
+    let body = json!({"screening_id": id, "purpose": "marketing", "channel": "whatsapp",
+                      "rows": []});
+    let (status, refused) = cluster.post("vault", "/v1/screenings", &body, None).await;
+    assert_eq!((status, &refused["code"]), (503, &json!("dependency_unavailable")), "{refused}");
 }

@@ -294,7 +294,8 @@ pub struct Screening {
 
 /// List screenings by id: who asked about how many, when, and for what.
 ///
-/// Needs `subjects:resolve`, like the access records.
+/// Two callers who gave the same id are two screenings. Needs `subjects:resolve`, like the access
+/// records.
 #[utoipa::path(
     get, path = "/v1/screenings", tag = "screenings", security(("bearer" = [])), params(Page),
     responses((status = 200, body = Listing<Screening>))
@@ -305,14 +306,18 @@ pub(crate) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<Listing<Screening>>, Problem> {
     const LIST: &str = "
-        SELECT screening_id, min(caller), min(purpose), min(channel), min(at), max(at),
-               sum(rows)::bigint
-        FROM screenings WHERE screening_id > $1
-        GROUP BY screening_id ORDER BY screening_id LIMIT $2";
+        SELECT screening_id, caller, purpose, channel, min(at), max(at), sum(rows)::bigint
+        FROM screenings WHERE (screening_id, caller, purpose, channel) > ($1, $2, $3, $4)
+        GROUP BY screening_id, caller, purpose, channel
+        ORDER BY screening_id, caller, purpose, channel LIMIT $5";
     caller.require("subjects:resolve")?;
-    let after = page.after::<Uuid>()?.unwrap_or(Uuid::nil());
+    let (id, name, purpose, channel) =
+        page.after::<(Uuid, String, String, String)>()?.unwrap_or_default();
     let rows = sqlx::query(LIST)
-        .bind(after)
+        .bind(id)
+        .bind(name)
+        .bind(purpose)
+        .bind(channel)
         .bind(page.limit() as i64 + 1)
         .fetch_all(app.pool())
         .await
@@ -331,7 +336,10 @@ pub(crate) async fn list(
     };
     let screenings: Result<Vec<_>, sqlx::Error> = rows.iter().map(screening).collect();
     let screenings = screenings.map_err(VaultError::from)?;
-    Ok(Json(Listing::cut(screenings, page.limit(), |last| last.screening_id)))
+    Ok(Json(Listing::cut(screenings, page.limit(), |last| {
+        let Screening { screening_id, caller, purpose, channel, .. } = last;
+        (*screening_id, caller.clone(), purpose.clone(), channel.clone())
+    })))
 }
 
 #[cfg(test)]

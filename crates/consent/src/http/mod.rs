@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use assent_eventstore::EventStore;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
-use assent_http::{Caller, IdempotencyKey, Keys, protected};
+use assent_eventstore::{EventStore, to_the_end};
+use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -16,6 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::commands::LedgerHandler;
+use crate::domain::verdict::GateView;
+use crate::gate::{Question, facts};
 use crate::permits::Permits;
 use crate::purposes::Purposes;
 use crate::stops::Stops;
@@ -88,6 +90,17 @@ impl App {
     #[must_use]
     pub fn batcher(&self) -> &Batcher<LedgerHandler> {
         &self.0.batcher
+    }
+
+    /// The facts behind verdicts, collected to the end whoever hangs up.
+    async fn facts(&self, question: Question) -> Result<GateView, Problem> {
+        let pool = self.0.permits.pool.clone();
+        to_the_end(async move {
+            let mut connection = pool.acquire().await?;
+            facts(&mut connection, &question).await
+        })
+        .await
+        .map_err(refusals::database)
     }
 
     /// The idempotency key of a request, bound to who sent it, for what, and with which body.

@@ -2,14 +2,12 @@
 //! a permit, so no page can promise what the gate refuses.
 
 use assent_contracts::api::consent::{Verdict, VerdictRequest};
-use assent_eventstore::to_the_end;
 use assent_http::{Caller, Json, Problem};
 use axum::extract::State;
 
 use super::App;
-use super::refusals::database;
 use crate::domain::verdict::{Addresses, Ask, evaluate};
-use crate::gate::{Question, facts};
+use crate::gate::Question;
 use crate::permits::settling;
 
 /// What would the gate say?
@@ -33,13 +31,7 @@ pub(super) async fn verdict(
         tokens: Vec::new(),
         purposes: vec![request.purpose.clone()],
     };
-    let pool = app.0.permits.pool.clone();
-    let view = to_the_end(async move {
-        let mut connection = pool.acquire().await?;
-        facts(&mut connection, &question).await
-    })
-    .await
-    .map_err(database)?;
+    let view = app.facts(question).await?;
     let ask = Ask {
         subject: request.subject_id,
         addresses: Addresses::Linked,

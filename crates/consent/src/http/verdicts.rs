@@ -2,15 +2,13 @@
 //! The same function over the same facts as for one.
 
 use assent_contracts::api::consent::{VerdictAsk, VerdictsRequest, VerdictsResponse};
-use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
 use uuid::Uuid;
 
 use super::App;
-use super::refusals::database;
 use crate::domain::verdict::{Addresses, Ask, evaluate};
-use crate::gate::{Question, facts};
+use crate::gate::Question;
 use crate::permits::settling;
 
 /// Most asks of one request.
@@ -50,13 +48,7 @@ pub(super) async fn verdicts(
             .collect(),
         purposes: vec![purpose.clone()],
     };
-    let pool = app.0.permits.pool.clone();
-    let view = to_the_end(async move {
-        let mut connection = pool.acquire().await?;
-        facts(&mut connection, &question).await
-    })
-    .await
-    .map_err(database)?;
+    let view = app.facts(question).await?;
     match view.purposes.get(&purpose) {
         None => return Err(Problem::new(Code::PurposeUnknown)),
         Some(channels) if !channels.contains(&channel) => {
