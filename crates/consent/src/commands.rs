@@ -24,7 +24,7 @@ use crate::domain::ledger::{Act, Bars, Command, Event, Ledger, Notice, Refusal};
 use crate::domain::scope::{ANY, Scope};
 use crate::gate;
 use crate::lines::Lines;
-use crate::stored;
+use crate::{purposes, stored};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -93,6 +93,9 @@ pub enum CommandError {
     /// The purpose is not pursued on this channel.
     #[error("the channel is not known for this purpose")]
     ChannelUnknown,
+    /// She can't have agreed to a notice that didn't exist.
+    #[error("at that time this purpose had no notice that she could have agreed to")]
+    NoNoticeThen,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,7 +127,8 @@ impl BatchHandler for LedgerHandler {
         let mut streams = session.lock(&subjects).await?;
         let keys: Vec<Idempotency> = commands.iter().filter_map(|c| c.idempotency).collect();
         let mut first_answers = session.first_answers(&keys).await?.into_iter();
-        let facts = Facts::collect(session.conn(), commands).await?;
+        let mut facts = Facts::collect(session.conn(), commands).await?;
+        facts.collect_past(session, commands).await?;
 
         let now = self.clock.now();
         let mut pending = Pending::default();
@@ -169,14 +173,16 @@ impl LedgerHandler {
         let mut ledger = ledger(stream)?;
         let (decision, settle) = match command.wish.clone() {
             Wish::Grant { scope, act, own_addresses } => {
-                let notice = facts.notice(&scope)?;
-                let own_act = !own_addresses.is_empty();
+                let notice = facts.notice(&scope, act.acted_at)?;
+                // What is told later lifts nothing: what stands may be younger than the act.
+                let told_later = act.acted_at.is_some();
+                let own_act = !own_addresses.is_empty() && !told_later;
                 let bars = facts.bars.get(&command.subject).copied().unwrap_or_default();
                 let decision =
                     ledger.decide(Command::Grant { scope, notice, act, own_act, bars }, now)?;
                 if own_act {
                     pending.lift_all.extend(own_addresses.iter().map(|t| t.to_bytes().to_vec()));
-                } else if bars.stopped {
+                } else if bars.stopped && !told_later {
                     pending.lift_stops.push(command.subject);
                 }
                 (decision, false)
@@ -265,13 +271,15 @@ impl Pending {
             events.push(NewEvent { id, event_type, data: raw(data) });
         }
         let event_ids = events.iter().map(|event| event.id).collect();
+        // The store's time of the record is the ledger's, which never steps back.
+        let at = decision.iter().map(Event::at).max().unwrap_or(origin.now);
         self.lines.push_changed(subject, ledger, before);
         let state = (!events.is_empty()).then(|| state_record(ids, ledger));
         self.appends.push(Append {
             state,
             idempotency: origin.idempotency,
             traceparent: origin.traceparent,
-            ..Append::new(subject, Expected::Exact(before), CONSENT_EVENTS, events, origin.now)
+            ..Append::new(subject, Expected::Exact(before), CONSENT_EVENTS, events, at)
         });
         event_ids
     }
@@ -316,6 +324,8 @@ pub(crate) fn raw(json: String) -> Box<RawValue> {
 #[derive(Debug, Default)]
 struct Facts {
     purposes: HashMap<String, (Vec<String>, Notice)>,
+    /// Per purpose that is granted as of an earlier time: its notices with their times, oldest first.
+    past: HashMap<String, Vec<(Timestamp, Notice)>>,
     bars: HashMap<SubjectId, Bars>,
 }
 
@@ -362,13 +372,39 @@ impl Facts {
         Ok(facts)
     }
 
-    fn notice(&self, scope: &Scope) -> Result<Notice, CommandError> {
+    /// The notices of earlier days, where a grant of an earlier day is told now: consent points at
+    /// the notice that was shown.
+    async fn collect_past(
+        &mut self,
+        session: &mut Session,
+        commands: &[LedgerCommand],
+    ) -> Result<(), StoreError> {
+        let told: BTreeSet<&str> = commands
+            .iter()
+            .filter_map(|command| match &command.wish {
+                Wish::Grant { scope, act, .. } if act.acted_at.is_some() => Some(&*scope.purpose),
+                _ => None,
+            })
+            .filter(|purpose| self.purposes.contains_key(*purpose))
+            .collect();
+        for purpose in told {
+            let events = purposes::history(session.conn(), purpose).await?;
+            let notices = events.into_iter().map(|(_, at, defined)| (at, Notice::of(&defined)));
+            self.past.insert(purpose.to_owned(), notices.collect());
+        }
+        Ok(())
+    }
+
+    fn notice(&self, scope: &Scope, acted_at: Option<Timestamp>) -> Result<Notice, CommandError> {
         if scope.is_wide() {
             return Err(Refusal::NotSpecific.into());
         }
         self.known(scope)?;
-        let (_, notice) = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
-        Ok(notice.clone())
+        let (_, newest) = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
+        let Some(acted_at) = acted_at else { return Ok(newest.clone()) };
+        let past = self.past.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
+        let shown = past.iter().rev().find(|(at, _)| *at <= acted_at);
+        shown.map(|(_, notice)| notice.clone()).ok_or(CommandError::NoNoticeThen)
     }
 
     /// Names that mean nothing here are refused: they would be free text in the ledger.

@@ -16,6 +16,7 @@ use crate::commands::{Origin, Pending, ledger};
 use crate::domain::ledger::Command;
 use crate::gate::{self, Closing};
 use crate::links::LINKING_LOCK;
+use crate::standing;
 
 /// What the consent service does for an erasure.
 pub struct Eraser {
@@ -27,9 +28,10 @@ pub struct Eraser {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
 /// addresses stay: they hold no more than her random id and keyed hashes, and keep her erased.
-static HELD: [Held; 5] = [
+static HELD: [Held; 6] = [
     Held::new("consent_lines", "consent_lines WHERE subject_id = $1", "purpose || ' ' || channel"),
     Held::new("links", "gate_links WHERE subject_id = $1", "encode(token, 'hex')"),
+    Held::new("standing_due", "standing_due WHERE subject_id = $1", "id::text"),
     Held::new("permits", "permits WHERE subject_id = $1", "permit_id::text"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,
@@ -53,6 +55,8 @@ impl Steps for Eraser {
                 // What is deleted stays deleted only behind a fence; it is there already unless
                 // this database is older than the saga.
                 self.fence(session, command, &mut Touched::default()).await?;
+                // Who shares an address with her stands without her words from now on.
+                standing::mark_addresses_of(session.conn(), &[subject]).await?;
                 held::delete(session.conn(), &HELD, subject, touched).await?;
             }
             // No key was ever here.

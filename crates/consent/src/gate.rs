@@ -14,13 +14,13 @@ use uuid::Uuid;
 use crate::domain::ledger::Line;
 use crate::domain::scope::Scope;
 use crate::domain::verdict::{GateRow, GateView, StopState};
-use crate::lines;
+use crate::{lines, standing};
 
 /// All that hangs together with the asked people ($1) and addresses ($2), from one snapshot:
 /// every address of theirs, everyone who shares one, what each said, what stands against each.
 const FACTS: &str = "
 WITH asked AS MATERIALIZED (
-    SELECT DISTINCT unnest($1::uuid[]) AS subject_id
+    SELECT unnest($1::uuid[]) AS subject_id
 ), tokens AS MATERIALIZED (
     SELECT unnest($2::bytea[]) AS token
     UNION
@@ -198,7 +198,8 @@ pub async fn close(
                 .await?;
         }
     }
-    Ok(())
+    let tokens: Vec<Vec<u8>> = closings.iter().map(|c| c.token.to_bytes().to_vec()).collect();
+    standing::mark_tokens(conn, &tokens).await
 }
 
 /// Lifts everything that stands against these addresses: the person herself has acted from them.
@@ -215,8 +216,8 @@ pub async fn lift_all(
         UPDATE gate_rows SET stopped_by = NULL, suppressed_by = NULL, erased_by = NULL,
                              changed_at = $2
         FROM held WHERE gate_rows.token = held.token";
-    sqlx::query(LIFT).bind(tokens).bind(now.to_sqlx()).execute(conn).await?;
-    Ok(())
+    sqlx::query(LIFT).bind(tokens).bind(now.to_sqlx()).execute(&mut *conn).await?;
+    standing::mark_tokens(conn, tokens).await
 }
 
 /// Lifts the stops, and only those, from the addresses of these people: an operator has proved
@@ -239,8 +240,8 @@ pub async fn lift_stops(
         UPDATE gate_rows SET stopped_by = NULL, changed_at = $2
         FROM held WHERE gate_rows.token = held.token
           AND suppressed_by IS NULL AND erased_by IS NULL";
-    sqlx::query(LIFT).bind(subjects).bind(now.to_sqlx()).execute(conn).await?;
-    Ok(())
+    sqlx::query(LIFT).bind(subjects).bind(now.to_sqlx()).execute(&mut *conn).await?;
+    standing::mark_addresses_of(conn, subjects).await
 }
 
 /// The stable name of a kind of stop.

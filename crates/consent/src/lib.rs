@@ -18,6 +18,7 @@ pub mod links;
 pub mod permits;
 pub mod purposes;
 pub mod service;
+pub mod standing;
 pub mod state_keeper;
 pub mod stops;
 pub mod stored;

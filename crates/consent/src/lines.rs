@@ -28,7 +28,7 @@ pub struct Lines {
 impl Lines {
     /// Takes those lines of `ledger` that changed after stream version `before`.
     pub fn push_changed(&mut self, subject: SubjectId, ledger: &Ledger, before: i64) {
-        for (scope, line) in ledger.lines.iter().filter(|(_, line)| line.version > before) {
+        for (scope, line) in ledger.lines().filter(|(_, line)| line.version > before) {
             self.subjects.push(subject);
             self.purposes.push(scope.purpose.clone());
             self.channels.push(scope.channel.clone());
@@ -36,7 +36,7 @@ impl Lines {
             self.events.push(line.event_id);
             self.versions.push(line.version);
             self.since.push(line.since.to_sqlx());
-            self.notices.push(line.notice_hash.clone());
+            self.notices.push(line.notice_hash);
             self.until.push(line.valid_until.map(|until| until.to_sqlx()));
         }
     }

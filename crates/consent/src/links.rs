@@ -15,11 +15,13 @@ use assent_contracts::vault::{
     ADDRESS_SUPPRESSED, AddressSuppressed, SUBJECT_REGISTERED, SubjectRegistered,
 };
 use assent_runtime::Clock;
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
 use crate::gate::{self, Closing};
+use crate::standing;
 
 /// Held shared by whoever links and exclusively by whoever fences: a link that is being written
 /// can't slip past a fence. `SELECT`s never take it.
@@ -72,7 +74,7 @@ impl Subscriber for Links {
             }
         }
         // Links first: a fence takes the linking lock before it takes rows.
-        link(conn, &subjects, &tokens).await?;
+        link(conn, &subjects, &tokens, self.clock.now()).await?;
         self.suppress(conn, &heard, closings).await?;
         Ok(())
     }
@@ -112,10 +114,11 @@ async fn link(
     conn: &mut PgConnection,
     subjects: &[uuid::Uuid],
     tokens: &[Vec<u8>],
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const LINK: &str = "
-        INSERT INTO gate_links (subject_id, token)
-        SELECT DISTINCT t.subject_id, t.token
+        INSERT INTO gate_links (subject_id, token, linked_at)
+        SELECT DISTINCT t.subject_id, t.token, $3
         FROM unnest($1::uuid[], $2::bytea[]) AS t (subject_id, token)
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
         ON CONFLICT DO NOTHING";
@@ -127,8 +130,9 @@ async fn link(
         .bind(LINKING_LOCK)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(LINK).bind(subjects).bind(tokens).execute(conn).await?;
-    Ok(())
+    let link = sqlx::query(LINK).bind(subjects).bind(tokens).bind(now.to_sqlx());
+    link.execute(&mut *conn).await?;
+    standing::mark_linked(conn, tokens).await
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

@@ -8,6 +8,7 @@ use assent_contracts::consent::{PURPOSE_DEFINED, PurposeDefined};
 use assent_contracts::topics::CONSENT_EVENTS;
 use assent_eventstore::{Append, EventStore, Expected, Idempotency, NewEvent, StoreError};
 use assent_runtime::{Clock, Ids};
+use jiff::{SignedDuration, Timestamp};
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
@@ -77,7 +78,10 @@ impl Purposes {
                 return Err(invalid.into());
             }
         };
-        let now = self.clock.now();
+        // Recorded time never steps back: what was in force at a moment is settled by then.
+        let after = |last: Timestamp| last.checked_add(SignedDuration::from_micros(1));
+        let last = events.last().and_then(|event| after(event.recorded_at).ok());
+        let now = last.map_or(self.clock.now(), |last| self.clock.now().max(last));
         let mut new = Vec::new();
         if let Some(defined) = &decided {
             let id = self.ids.v7();
@@ -109,6 +113,31 @@ impl Purposes {
         }
         Ok(())
     }
+}
+
+/// All versions of a purpose, oldest first: the event's id, when it was recorded, what it says.
+///
+/// # Errors
+/// When the database fails, or an event can't be read.
+pub async fn history(
+    conn: &mut PgConnection,
+    purpose: &str,
+) -> Result<Vec<(Uuid, Timestamp, PurposeDefined)>, sqlx::Error> {
+    const HISTORY: &str = "
+        SELECT id, recorded_at, data::text FROM eventstore.events
+        WHERE stream = $1 ORDER BY version";
+    sqlx::query(HISTORY)
+        .bind(stream_id(purpose))
+        .fetch_all(conn)
+        .await?
+        .iter()
+        .map(|row| {
+            let at = row.try_get::<jiff_sqlx::Timestamp, _>(1)?.to_jiff();
+            let defined = serde_json::from_str(row.try_get(2)?)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok((row.try_get(0)?, at, defined))
+        })
+        .collect()
 }
 
 async fn write(

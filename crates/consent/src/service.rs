@@ -26,7 +26,7 @@ use crate::http::{App, router};
 use crate::links::Links;
 use crate::purposes::Purposes;
 use crate::state_keeper::StateKeeper;
-use crate::{expiry, gate};
+use crate::{expiry, gate, standing};
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -163,6 +163,10 @@ pub async fn serve(
     lifecycle.spawn(
         "consent.expiry",
         expiry::run(pool.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
+    );
+    lifecycle.spawn(
+        "consent.standing",
+        standing::run(store.clone(), Arc::clone(&clock), Arc::clone(&ids), lifecycle.stopping()),
     );
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! Keeps the compacted state topic true. A deposed relay leader may write an old value after a
+//! Keeps the compacted state topic true, and marks whose words may concern others
+//! ([`standing`]). A deposed relay leader may write an old value after a
 //! newer one, and there it would win for ever: whoever finds a record older than the person's
 //! ledger has the current state published again. Followers that read in between are left to their
 //! own rule: they ignore what is older than what they have.
@@ -15,6 +16,7 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::{ledger, state_record};
+use crate::standing;
 
 /// Follows the state topic.
 pub struct StateKeeper {
@@ -53,8 +55,9 @@ impl Subscriber for StateKeeper {
         let keys: Vec<Uuid> = last.keys().copied().collect();
         let rows = sqlx::query("SELECT id, version FROM eventstore.streams WHERE id = ANY($1)")
             .bind(&keys)
-            .fetch_all(conn)
+            .fetch_all(&mut *conn)
             .await?;
+        standing::mark_speakers(conn, &keys).await?;
         let mut stale = Vec::new();
         for row in rows {
             let (key, version): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);

@@ -132,7 +132,7 @@ impl Stops {
                 StopKind::Suppressed => (Actor::Operator, Method::List),
                 StopKind::Stopped | StopKind::Erased => (Actor::Subject, Method::WhatsappMessage),
             };
-            let act = Act { actor, method, evidence: None };
+            let act = Act { actor, method, evidence: None, acted_at: None };
             let command = Command::Withdraw { scope: Scope::everything(), act };
             // Who is erased already can lose nothing more.
             let Ok(events) = ledger.decide(command, now) else { continue };

@@ -3,12 +3,12 @@
 //! the contract's.
 
 use assent_contracts::consent::{
-    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, WITHDRAWN,
+    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, STANDING_CHANGED, WITHDRAWN,
 };
 use assent_contracts::upcast::upcast;
 use serde::Serialize;
 
-use crate::domain::ledger::{Act, Event, Ledger};
+use crate::domain::ledger::{Act, Event, Ledger, Standing};
 use crate::domain::scope::Scope;
 
 /// A stored event can't be read: the store holds something this version doesn't know.
@@ -35,6 +35,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 actor: act.actor,
                 method: act.method,
                 at,
+                acted_at: act.acted_at,
                 valid_until,
                 evidence: act.evidence,
             }),
@@ -47,6 +48,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 actor: act.actor,
                 method: act.method,
                 at,
+                acted_at: act.acted_at,
                 evidence: act.evidence,
             }),
         ),
@@ -58,6 +60,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 actor: act.actor,
                 method: act.method,
                 at,
+                acted_at: act.acted_at,
                 evidence: act.evidence,
             }),
         ),
@@ -70,6 +73,9 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 at,
             }),
         ),
+        Event::StandingChanged { standing: Standing { bars, others }, effective_at, at } => {
+            (STANDING_CHANGED, json(&wire::StandingChanged { bars, others, effective_at, at }))
+        }
         Event::Erased { request_id, at } => (wire::ERASED, json(&wire::Erased { request_id, at })),
     }
 }
@@ -84,14 +90,14 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
         event_type: event_type.to_string(),
         problem: format!("{:?} at column {}", error.classify(), error.column()),
     };
-    let act = |actor, method, evidence| Act { actor, method, evidence };
+    let act = |actor, method, evidence, acted_at| Act { actor, method, evidence, acted_at };
     Ok(match event_type.as_ref() {
         GRANTED => {
             let e: wire::Granted = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Granted {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
                 notice: (e.notice_version, e.notice_hash),
-                act: act(e.actor, e.method, e.evidence),
+                act: act(e.actor, e.method, e.evidence, e.acted_at),
                 at: e.at,
                 valid_until: e.valid_until,
             }
@@ -100,7 +106,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
             let e: wire::Refused = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Refused {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
-                act: act(e.actor, e.method, e.evidence),
+                act: act(e.actor, e.method, e.evidence, e.acted_at),
                 at: e.at,
             }
         }
@@ -108,7 +114,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
             let e: wire::Withdrawn = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Withdrawn {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
-                act: act(e.actor, e.method, e.evidence),
+                act: act(e.actor, e.method, e.evidence, e.acted_at),
                 at: e.at,
             }
         }
@@ -117,6 +123,14 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
             Event::Expired {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
                 valid_until: e.valid_until,
+                at: e.at,
+            }
+        }
+        STANDING_CHANGED => {
+            let e: wire::StandingChanged = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::StandingChanged {
+                standing: Standing { bars: e.bars, others: e.others },
+                effective_at: e.effective_at,
                 at: e.at,
             }
         }
@@ -137,8 +151,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
 #[must_use]
 pub fn state(ledger: &Ledger) -> String {
     let consents = ledger
-        .lines
-        .iter()
+        .lines()
         .map(|(scope, line)| ConsentLine {
             purpose: scope.purpose.clone(),
             channel: scope.channel.clone(),
@@ -157,6 +170,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 
 #[cfg(test)]
 mod tests {
+    use assent_contracts::api::consent::StopKind;
     use assent_contracts::consent::{Actor, Method};
     use assent_contracts::sealed::Sealed;
     use jiff::Timestamp;
@@ -172,6 +186,17 @@ mod tests {
             actor: Actor::Subject,
             method: Method::WhatsappMessage,
             evidence: Some(Sealed("bm9pc2U".to_owned())),
+            acted_at: Some(at),
+        };
+        let standing = Standing {
+            bars: vec![wire::Bar { kind: StopKind::Stopped, cause: Uuid::from_u128(2) }],
+            others: vec![vec![wire::OthersWord {
+                purpose: "*".to_owned(),
+                channel: "*".to_owned(),
+                state: wire::State::Withdrawn,
+                event_id: Uuid::from_u128(3),
+                since: at,
+            }]],
         };
         for event in [
             Event::Granted {
@@ -184,6 +209,7 @@ mod tests {
             Event::Refused { scope: scope.clone(), act: act.clone(), at },
             Event::Withdrawn { scope: Scope::everything(), act, at },
             Event::Expired { scope, valid_until: at, at },
+            Event::StandingChanged { standing, effective_at: at, at },
             Event::Erased { request_id: Uuid::from_u128(1), at },
         ] {
             let (event_type, data) = encode(&event);

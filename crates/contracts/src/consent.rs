@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::consent::StopKind;
 use crate::sealed::Sealed;
 
 /// `assent.consent.purpose_defined.v1`
@@ -18,6 +19,8 @@ pub const WITHDRAWN: &str = "assent.consent.withdrawn.v1";
 pub const EXPIRED: &str = "assent.consent.expired.v1";
 /// `assent.consent.erased.v1`
 pub const ERASED: &str = "assent.consent.erased.v1";
+/// `assent.consent.standing_changed.v1`
+pub const STANDING_CHANGED: &str = "assent.consent.standing_changed.v1";
 /// `assent.consent.state.v1`, on the compacted topic only.
 pub const STATE: &str = "assent.consent.state.v1";
 
@@ -90,8 +93,11 @@ pub struct Granted {
     pub actor: Actor,
     /// By which road.
     pub method: Method,
-    /// When it was recorded; the order of events is the order of the stream, not of clocks.
+    /// When it was recorded; it never steps back within a person's events.
     pub at: Timestamp,
+    /// When the person acted, where that was told later than it happened; without it: `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
     /// When it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
@@ -113,6 +119,9 @@ pub struct Refused {
     pub method: Method,
     /// When it was recorded.
     pub at: Timestamp,
+    /// When the person acted, where that was told later than it happened; without it: `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
     /// Evidence, sealed under the person's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,
@@ -131,6 +140,9 @@ pub struct Withdrawn {
     pub method: Method,
     /// When it was recorded.
     pub at: Timestamp,
+    /// When the person acted, where that was told later than it happened; without it: `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
     /// Evidence, sealed under the person's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,
@@ -158,8 +170,50 @@ pub struct Erased {
     pub at: Timestamp,
 }
 
+/// What stands against a person beside her own words has changed: a stop from an address that is
+/// hers now, an opt-out list, someone who shares an address with her. It is the whole of it, so
+/// the newest one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingChanged {
+    /// What stands against her addresses, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bars: Vec<Bar>,
+    /// The words of those who share an address with her and said no to something, sorted; who they
+    /// are is not told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Vec<OthersWord>>,
+    /// Since when it is so.
+    pub effective_at: Timestamp,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Something that stands against one of a person's addresses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bar {
+    /// In which way.
+    pub kind: StopKind,
+    /// The stop, suppression or erasure request.
+    pub cause: Uuid,
+}
+
+/// The last word of someone who shares an address, about one purpose on one channel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OthersWord {
+    /// The purpose; `*` is every one.
+    pub purpose: String,
+    /// The channel; `*` is every one.
+    pub channel: String,
+    /// Its state.
+    pub state: State,
+    /// The event that made it so.
+    pub event_id: Uuid,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// The state of one consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Given and in force (DPV `ConsentGiven`).

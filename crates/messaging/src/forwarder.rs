@@ -321,6 +321,7 @@ async fn forward_start(messaging: &Messaging, start: &Pending) -> Result<Vec<Sub
         actor: Actor::Subject,
         method: Method::WhatsappMessage,
         evidence: None,
+        acted_at: None,
         addresses: start.tokens.clone(),
     };
     let key = start.id.to_string();

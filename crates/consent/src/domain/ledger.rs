@@ -1,10 +1,12 @@
-//! The ledger of one person: what she agreed to, refused and withdrew, in the order of her stream.
-//! It guarantees that the last word counts, whatever clocks say, and that nothing is recorded
-//! after her erasure; who may send what is the verdict's question.
+//! The ledger of one person: what she agreed to, refused and withdrew. It guarantees that her last
+//! word counts, by the time she said it, whenever it was told; that a yes and a no of the same
+//! instant are a no; and that nothing is recorded after her erasure. Its fold is a join: the same
+//! events in any order, however often, give the same ledger. Who may send what is the verdict's
+//! question.
 
 use std::collections::BTreeMap;
 
-use assent_contracts::consent::{Actor, Method, State};
+use assent_contracts::consent::{Actor, Bar, Method, OthersWord, PurposeDefined, State};
 use assent_contracts::sealed::Sealed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -20,6 +22,17 @@ pub struct Act {
     pub method: Method,
     /// Evidence, sealed under the person's key.
     pub evidence: Option<Sealed>,
+    /// When the person acted, where that was told later.
+    pub acted_at: Option<Timestamp>,
+}
+
+/// What stands against a person beside her own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What stands against her addresses, sorted.
+    pub bars: Vec<Bar>,
+    /// The words of those who share an address with her and said no to something, sorted.
+    pub others: Vec<Vec<OthersWord>>,
 }
 
 /// The notice that was shown, as far as the ledger keeps it.
@@ -31,6 +44,18 @@ pub struct Notice {
     pub hash: String,
     /// How long a consent given on it stays valid, in days.
     pub validity_days: Option<u32>,
+}
+
+impl Notice {
+    /// The notice of a definition.
+    #[must_use]
+    pub fn of(defined: &PurposeDefined) -> Self {
+        Self {
+            version: defined.notice_version,
+            hash: defined.notice_hash.clone(),
+            validity_days: defined.validity_days,
+        }
+    }
 }
 
 /// What stands against the person's addresses at the moment of a grant.
@@ -79,6 +104,13 @@ pub enum Command {
     Expire {
         /// Which consent.
         scope: Scope,
+    },
+    /// What stands against her has been looked up.
+    Stand {
+        /// The whole of it.
+        standing: Standing,
+        /// Since when it may be so.
+        since: Timestamp,
     },
     /// She is being erased.
     Erase {
@@ -130,6 +162,15 @@ pub enum Event {
         /// When it was recorded.
         at: Timestamp,
     },
+    /// What stands against her changed.
+    StandingChanged {
+        /// The whole of it.
+        standing: Standing,
+        /// Since when.
+        effective_at: Timestamp,
+        /// When it was recorded.
+        at: Timestamp,
+    },
     /// She was fenced: nothing is recorded after this.
     Erased {
         /// The request.
@@ -137,6 +178,34 @@ pub enum Event {
         /// When it was recorded.
         at: Timestamp,
     },
+}
+
+impl Event {
+    /// When it was recorded.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Granted { at, .. }
+            | Self::Refused { at, .. }
+            | Self::Withdrawn { at, .. }
+            | Self::Expired { at, .. }
+            | Self::StandingChanged { at, .. }
+            | Self::Erased { at, .. } => *at,
+        }
+    }
+
+    /// From when on it holds.
+    #[must_use]
+    pub fn effective_at(&self) -> Timestamp {
+        match self {
+            Self::Granted { act, at, .. }
+            | Self::Refused { act, at, .. }
+            | Self::Withdrawn { act, at, .. } => act.acted_at.unwrap_or(*at),
+            Self::Expired { valid_until, .. } => *valid_until,
+            Self::StandingChanged { effective_at, .. } => *effective_at,
+            Self::Erased { at, .. } => *at,
+        }
+    }
 }
 
 /// Why a command is refused.
@@ -157,6 +226,9 @@ pub enum Refusal {
     /// A grant names one purpose and one channel.
     #[error("a grant names exactly one purpose and one channel")]
     NotSpecific,
+    /// An act that has not happened yet.
+    #[error("the act lies in the future")]
+    NotYet,
 }
 
 /// One line of the ledger: the last word about one scope.
@@ -166,7 +238,7 @@ pub struct Line {
     pub state: State,
     /// The event that made it so.
     pub event_id: Uuid,
-    /// The stream version of that event.
+    /// The newest stream version that the line rests on.
     pub version: i64,
     /// Since when.
     pub since: Timestamp,
@@ -176,15 +248,60 @@ pub struct Line {
     pub valid_until: Option<Timestamp>,
 }
 
+/// What decides between two words: when they were said; at the same instant a no; then the id, so
+/// that every fold of the same events decides alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    effective_at: Timestamp,
+    denies: bool,
+    event_id: Uuid,
+}
+
+/// The newest yes about a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Yes {
+    order: Order,
+    version: i64,
+    notice_hash: String,
+    valid_until: Option<Timestamp>,
+}
+
+/// The newest no about a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct No {
+    order: Order,
+    version: i64,
+    state: State,
+}
+
+/// The newest words about one scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Words {
+    yes: Option<Yes>,
+    no: Option<No>,
+}
+
+/// That a validity was written down as over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Expiry {
+    event_id: Uuid,
+    version: i64,
+    at: Timestamp,
+}
+
 /// All that holds for one person, a fold of her stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// The last word per scope; a wide scope stands beside the narrow ones it reached.
-    pub lines: BTreeMap<Scope, Line>,
+    words: BTreeMap<Scope, Words>,
+    /// Validities that are over on record, by what ended and when.
+    expiries: BTreeMap<(Scope, Timestamp), Expiry>,
+    standing: Option<(Order, Standing)>,
     /// The request by which she was erased.
     pub erased: Option<Uuid>,
     /// Version of her stream: the number of her events.
     pub version: i64,
+    /// When the newest of them was recorded.
+    recorded_at: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -193,10 +310,11 @@ impl Ledger {
     /// # Errors
     /// A [`Refusal`].
     pub fn decide(&self, command: Command, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        let at = self.not_before(now);
         if let Command::Erase { request_id } = command {
             return Ok(match self.erased {
                 Some(_) => Vec::new(),
-                None => vec![Event::Erased { request_id, at: now }],
+                None => vec![Event::Erased { request_id, at }],
             });
         }
         if self.erased.is_some() {
@@ -204,31 +322,69 @@ impl Ledger {
         }
         match command {
             Command::Grant { scope, notice, act, own_act, bars } => {
+                happened(&act, now)?;
                 self.may_grant(&scope, &act, own_act, bars)?;
-                let valid_until = notice.validity_days.map(|days| after_days(now, days));
+                // Of her last act, not of its recording.
+                let from = act.acted_at.unwrap_or(at);
+                let valid_until = notice.validity_days.map(|days| after_days(from, days));
                 let notice = (notice.version, notice.hash);
-                Ok(vec![Event::Granted { scope, notice, act, at: now, valid_until }])
+                Ok(vec![Event::Granted { scope, notice, act, at, valid_until }])
             }
-            Command::Refuse { scope, act } => Ok(if self.is_settled_no(&scope) {
-                Vec::new()
-            } else {
-                vec![Event::Refused { scope, act, at: now }]
-            }),
-            Command::Withdraw { scope, act } => Ok(if self.is_settled_no(&scope) {
-                Vec::new()
-            } else {
-                vec![Event::Withdrawn { scope, act, at: now }]
-            }),
-            Command::Expire { scope } => Ok(match self.lines.get(&scope) {
+            Command::Refuse { scope, act } => {
+                happened(&act, now)?;
+                Ok(if self.is_settled_no(&scope, &act) {
+                    Vec::new()
+                } else {
+                    vec![Event::Refused { scope, act, at }]
+                })
+            }
+            Command::Withdraw { scope, act } => {
+                happened(&act, now)?;
+                Ok(if self.is_settled_no(&scope, &act) {
+                    Vec::new()
+                } else {
+                    vec![Event::Withdrawn { scope, act, at }]
+                })
+            }
+            Command::Expire { scope } => Ok(match self.last_word(&scope) {
                 Some(Line { state: State::Given, valid_until: Some(valid_until), .. })
-                    if *valid_until <= now =>
+                    if valid_until <= now =>
                 {
-                    vec![Event::Expired { scope, valid_until: *valid_until, at: now }]
+                    vec![Event::Expired { scope, valid_until, at }]
                 }
                 _ => Vec::new(),
             }),
+            Command::Stand { standing, since } => Ok(self.stand(standing, since, at)),
             Command::Erase { .. } => Ok(Vec::new()),
         }
+    }
+
+    /// Recorded time never steps back within a stream, whatever the clocks of replicas do: a word
+    /// that was recorded after another is not said before it.
+    fn not_before(&self, now: Timestamp) -> Timestamp {
+        const STEP: SignedDuration = SignedDuration::from_micros(1);
+        let after = |at: Timestamp| at.checked_add(STEP).unwrap_or(at);
+        self.recorded_at.map_or(now, |last| now.max(after(last)))
+    }
+
+    /// What newly stands against her began at the change that brought it. A change whose time is
+    /// not known (or is older than the last one that was seen) is dated by its recording.
+    fn stand(&self, standing: Standing, since: Timestamp, at: Timestamp) -> Vec<Event> {
+        let (last, known) = match &self.standing {
+            Some((order, known)) => (Some(order.effective_at), known.clone()),
+            None => (None, Standing::default()),
+        };
+        if standing == known {
+            return Vec::new();
+        }
+        let effective_at = if last < Some(since) && since <= at { since } else { at };
+        vec![Event::StandingChanged { standing, effective_at, at }]
+    }
+
+    /// What stands against her beside her own words.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.as_ref().map(|(_, standing)| standing.clone()).unwrap_or_default()
     }
 
     fn may_grant(
@@ -258,16 +414,50 @@ impl Ledger {
         Ok(())
     }
 
-    /// The last word about a narrow scope: the line of its own, else the newest wide one.
+    /// The last word about a scope: the newest of those that speak of it.
     #[must_use]
-    pub fn last_word(&self, scope: &Scope) -> Option<&Line> {
-        self.lines.get(scope).or_else(|| {
-            self.lines
-                .iter()
-                .filter(|(wide, _)| wide.is_wide() && wide.covers(scope))
-                .map(|(_, line)| line)
-                .max_by_key(|line| line.version)
-        })
+    pub fn last_word(&self, scope: &Scope) -> Option<Line> {
+        if self.erased.is_some() {
+            return None;
+        }
+        let yes = self.words.get(scope).and_then(|words| words.yes.as_ref());
+        let no = self
+            .words
+            .iter()
+            .filter(|(own, _)| own.covers(scope))
+            .filter_map(|(_, words)| words.no.as_ref())
+            .max_by_key(|no| no.order);
+        let version = yes.map(|yes| yes.version).max(no.map(|no| no.version))?;
+        let notice_hash = yes.map(|yes| yes.notice_hash.clone());
+        match (yes, no) {
+            (Some(yes), no) if no.is_none_or(|no| no.order < yes.order) => {
+                let expiry = yes
+                    .valid_until
+                    .and_then(|until| self.expiries.get(&(scope.clone(), until)));
+                Some(Line {
+                    state: if expiry.is_some() { State::Expired } else { State::Given },
+                    event_id: expiry.map_or(yes.order.event_id, |expiry| expiry.event_id),
+                    version: expiry.map_or(version, |expiry| version.max(expiry.version)),
+                    since: expiry.map_or(yes.order.effective_at, |expiry| expiry.at),
+                    notice_hash,
+                    valid_until: yes.valid_until,
+                })
+            }
+            (_, no) => no.map(|no| Line {
+                state: no.state,
+                event_id: no.order.event_id,
+                version,
+                since: no.order.effective_at,
+                notice_hash,
+                valid_until: None,
+            }),
+        }
+    }
+
+    /// The last word per scope that was ever spoken of, sorted by scope; a wide one stands beside
+    /// the narrow ones that it reached.
+    pub fn lines(&self) -> impl Iterator<Item = (&Scope, Line)> {
+        self.words.keys().filter_map(|scope| Some((scope, self.last_word(scope)?)))
     }
 
     fn said_no(&self, scope: &Scope) -> bool {
@@ -278,70 +468,65 @@ impl Ledger {
     /// Whether a consent within `scope` is on record as given (expired by time or not).
     #[must_use]
     pub fn has_given(&self, scope: &Scope) -> bool {
-        self.lines.iter().any(|(own, line)| scope.covers(own) && line.state == State::Given)
+        self.lines().any(|(own, line)| scope.covers(own) && line.state == State::Given)
     }
 
-    /// Whether a no about `scope` is on record already and nothing was given since.
-    fn is_settled_no(&self, scope: &Scope) -> bool {
-        !self.has_given(scope)
-            && self
-                .lines
-                .get(scope)
-                .is_some_and(|line| matches!(line.state, State::Withdrawn | State::Refused))
+    /// Whether a no about `scope` is on record already and nothing was given since. An earlier act
+    /// that is told now is news all the same: of the time in between.
+    fn is_settled_no(&self, scope: &Scope, act: &Act) -> bool {
+        act.acted_at.is_none()
+            && self.words.contains_key(scope)
+            && !self.has_given(scope)
+            && self.said_no(scope)
     }
 
     /// Folds one event in. `id` and `version` are those of the stored event.
     pub fn evolve(&mut self, id: Uuid, version: i64, event: &Event) {
-        self.version = version;
+        self.version = self.version.max(version);
+        self.recorded_at = self.recorded_at.max(Some(event.at()));
+        let order = |denies| Order { effective_at: event.effective_at(), denies, event_id: id };
         match event {
-            Event::Granted { scope, notice, at, valid_until, .. } => {
-                self.lines.insert(
-                    scope.clone(),
-                    Line {
-                        state: State::Given,
-                        event_id: id,
-                        version,
-                        since: *at,
-                        notice_hash: Some(notice.1.clone()),
-                        valid_until: *valid_until,
-                    },
-                );
-            }
-            Event::Refused { scope, at, .. } => self.end(scope, State::Refused, id, version, *at),
-            Event::Withdrawn { scope, at, .. } => {
-                self.end(scope, State::Withdrawn, id, version, *at);
-            }
-            Event::Expired { scope, at, .. } => {
-                if let Some(line) = self.lines.get_mut(scope) {
-                    let notice_hash = line.notice_hash.take();
-                    let valid_until = line.valid_until;
-                    *line = Line {
-                        state: State::Expired,
-                        event_id: id,
-                        version,
-                        since: *at,
-                        notice_hash,
-                        valid_until,
-                    };
+            Event::Granted { scope, notice, valid_until, .. } => {
+                let words = self.words.entry(scope.clone()).or_default();
+                let yes = Yes {
+                    order: order(false),
+                    version,
+                    notice_hash: notice.1.clone(),
+                    valid_until: *valid_until,
+                };
+                if words.yes.as_ref().is_none_or(|kept| kept.order < yes.order) {
+                    words.yes = Some(yes);
                 }
             }
-            Event::Erased { request_id, .. } => {
-                self.lines.clear();
-                self.erased = Some(*request_id);
+            Event::Refused { scope, .. } => {
+                self.deny(scope, No { order: order(true), version, state: State::Refused });
             }
+            Event::Withdrawn { scope, .. } => {
+                self.deny(scope, No { order: order(true), version, state: State::Withdrawn });
+            }
+            Event::Expired { scope, valid_until, at } => {
+                let expiry = Expiry { event_id: id, version, at: *at };
+                let kept = self.expiries.entry((scope.clone(), *valid_until));
+                let kept = kept.or_insert_with(|| expiry.clone());
+                if expiry.event_id < kept.event_id {
+                    *kept = expiry;
+                }
+            }
+            Event::StandingChanged { standing, .. } => {
+                let order = order(true);
+                if self.standing.as_ref().is_none_or(|(kept, _)| *kept < order) {
+                    self.standing = Some((order, standing.clone()));
+                }
+            }
+            Event::Erased { request_id, .. } => self.erased = Some(*request_id),
         }
     }
 
-    /// A no reaches every line within its scope and stays on record for scopes never spoken of.
-    fn end(&mut self, scope: &Scope, state: State, id: Uuid, version: i64, at: Timestamp) {
-        let line =
-            Line { state, event_id: id, version, since: at, notice_hash: None, valid_until: None };
-        for (own, kept) in &mut self.lines {
-            if scope.covers(own) {
-                *kept = Line { notice_hash: kept.notice_hash.take(), ..line.clone() };
-            }
+    fn deny(&mut self, scope: &Scope, no: No) {
+        let words = self.words.entry(scope.clone()).or_default();
+        if words.no.as_ref().is_none_or(|kept| kept.order < no.order) {
+            words.no = Some(no);
         }
-        self.lines.entry(scope.clone()).or_insert(line);
     }
 
     /// Folds a whole stream.
@@ -352,6 +537,14 @@ impl Ledger {
             ledger.evolve(id, version, event);
         }
         ledger
+    }
+}
+
+/// What is told must have happened: a date from the future would outlive every later word.
+fn happened(act: &Act, now: Timestamp) -> Result<(), Refusal> {
+    match act.acted_at {
+        Some(acted_at) if acted_at > now => Err(Refusal::NotYet),
+        _ => Ok(()),
     }
 }
 

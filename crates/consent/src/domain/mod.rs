@@ -2,6 +2,7 @@
 //! and the verdict. Everything here is a pure function of its arguments; reading and storing are
 //! left to the modules around it.
 
+pub mod as_of;
 pub mod ledger;
 pub mod purpose;
 pub mod scope;

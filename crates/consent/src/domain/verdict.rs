@@ -148,7 +148,7 @@ impl GateView {
                 lines
                     .iter()
                     .filter(|(own, _)| scope.is_within_wide(own))
-                    .max_by_key(|(_, line)| line.version)
+                    .max_by_key(|(_, line)| (line.since, line.event_id))
             })
             .map(|(_, line)| line)
     }

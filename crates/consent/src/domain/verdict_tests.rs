@@ -279,7 +279,7 @@ impl World {
             let version = ledger.version + 1;
             ledger.evolve(Uuid::from_u128(1_000 + self.events), version, event);
         }
-        let lines = ledger.lines.iter().map(|(scope, line)| (scope.clone(), line.clone()));
+        let lines = ledger.lines().map(|(scope, line)| (scope.clone(), line));
         self.view.lines.insert(subject, lines.collect());
         true
     }
@@ -294,7 +294,7 @@ impl World {
 
     fn no(&mut self, subject: SubjectId, purpose: &'static str, refuse: bool) {
         let scope = Scope::new(purpose, ANY);
-        let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None };
+        let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
         let command =
             if refuse { Command::Refuse { scope, act } } else { Command::Withdraw { scope, act } };
         self.command(subject, command);
@@ -313,7 +313,7 @@ impl World {
                     suppressed: rows().any(|row| row.suppressed_by.is_some()),
                     erased: rows().any(|row| row.erased_by.is_some()),
                 };
-                let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None };
+                let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
                 let notice = Notice { version: 1, hash: "ab".to_owned(), validity_days: None };
                 let scope = Scope::new(purpose, "whatsapp");
                 let command = Command::Grant { scope, notice, act, own_act: own, bars };

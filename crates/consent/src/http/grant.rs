@@ -8,9 +8,8 @@ use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
 use assent_runtime::telemetry;
 use axum::extract::State;
 
-use super::App;
+use super::{App, act};
 use crate::commands::{LedgerCommand, Wish};
-use crate::domain::ledger::Act;
 use crate::domain::scope::Scope;
 
 /// Most addresses that one act can come from: the spellings of one.
@@ -53,7 +52,7 @@ pub(super) async fn grant(
         subject: request.subject_id,
         wish: Wish::Grant {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: Act { actor: request.actor, method: request.method, evidence: request.evidence },
+            act: act(request.actor, request.method, request.evidence, request.acted_at),
             own_addresses: if own_act { request.addresses } else { Vec::new() },
         },
         idempotency: app.idempotency(&caller, "grant", key, &body),

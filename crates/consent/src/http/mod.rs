@@ -4,18 +4,22 @@
 
 use std::sync::Arc;
 
+use assent_contracts::consent::{Actor, Method};
+use assent_contracts::sealed::Sealed;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::{EventStore, to_the_end};
 use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use jiff::{Timestamp, Unit};
 use sqlx::PgPool;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::commands::LedgerHandler;
+use crate::domain::ledger::Act;
 use crate::domain::verdict::GateView;
 use crate::gate::{Question, facts};
 use crate::permits::Permits;
@@ -32,6 +36,7 @@ mod refusals;
 mod refuse;
 mod stops;
 mod verdict;
+mod verdict_as_of;
 mod verdicts;
 mod withdraw;
 
@@ -116,6 +121,17 @@ impl App {
     }
 }
 
+/// An act as a request tells it. Times are kept in microseconds, as the store keeps them.
+fn act(
+    actor: Actor,
+    method: Method,
+    evidence: Option<Sealed>,
+    acted_at: Option<Timestamp>,
+) -> Act {
+    let acted_at = acted_at.and_then(|at| at.round(Unit::Microsecond).ok());
+    Act { actor, method, evidence, acted_at }
+}
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -135,6 +151,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(permits::give_permits))
         .routes(routes!(stops::hear_stops))
         .routes(routes!(verdict::verdict))
+        .routes(routes!(verdict_as_of::verdict_as_of))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))

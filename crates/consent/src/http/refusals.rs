@@ -36,12 +36,16 @@ impl From<CommandError> for Problem {
             CommandError::Store(error) => store(error),
             CommandError::PurposeUnknown => Self::new(Code::PurposeUnknown),
             CommandError::ChannelUnknown => Self::new(Code::ChannelUnknown),
+            CommandError::NoNoticeThen => Self::new(Code::ValidationFailed)
+                .detail(error.to_string())
+                .with("reason", "no_notice_then"),
             CommandError::Refused(refusal) => {
                 let (code, reason) = match refusal {
                     Refusal::SubjectErased => return Self::new(Code::SubjectErased),
                     Refusal::NotSpecific => (Code::ValidationFailed, "not_specific"),
                     Refusal::OwnActNeeded => (Code::ConsentNotAllowed, "own_act_needed"),
                     Refusal::EvidenceNeeded => (Code::ConsentNotAllowed, "evidence_needed"),
+                    Refusal::NotYet => (Code::ValidationFailed, "acted_at_in_the_future"),
                     Refusal::NotHerWill => (Code::ConsentNotAllowed, "not_her_will"),
                 };
                 Self::new(code).detail(refusal.to_string()).with("reason", reason)

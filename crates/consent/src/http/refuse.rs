@@ -7,10 +7,9 @@ use assent_http::{Caller, IdempotencyKey, Json, Problem};
 use assent_runtime::telemetry;
 use axum::extract::State;
 
-use super::App;
+use super::{App, act};
 use super::withdraw::settled;
 use crate::commands::{LedgerCommand, Wish};
-use crate::domain::ledger::Act;
 use crate::domain::scope::Scope;
 
 /// Record a refusal.
@@ -37,7 +36,7 @@ pub(super) async fn refuse(
         subject: request.subject_id,
         wish: Wish::Refuse {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: Act { actor: request.actor, method: request.method, evidence: request.evidence },
+            act: act(request.actor, request.method, request.evidence, request.acted_at),
         },
         idempotency: app.idempotency(&caller, "refuse", key, &body),
         traceparent: telemetry::traceparent(),

@@ -7,9 +7,8 @@ use assent_http::{Caller, IdempotencyKey, Json, Problem};
 use assent_runtime::{failpoint, settle, telemetry};
 use axum::extract::State;
 
-use super::App;
+use super::{App, act};
 use crate::commands::{LedgerCommand, Wish};
-use crate::domain::ledger::Act;
 use crate::domain::scope::Scope;
 
 /// Withdraw a consent.
@@ -39,7 +38,7 @@ pub(super) async fn withdraw(
         subject: request.subject_id,
         wish: Wish::Withdraw {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: Act { actor: request.actor, method: request.method, evidence: request.evidence },
+            act: act(request.actor, request.method, request.evidence, request.acted_at),
         },
         idempotency: app.idempotency(&caller, "withdraw", key, &body),
         traceparent: telemetry::traceparent(),

@@ -102,6 +102,10 @@ pub struct GrantRequest {
     /// Sealed evidence (`POST vault /v1/seal`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,
+    /// When the person acted, where that is told later than it happened: a letter of Monday that is
+    /// recorded on Wednesday. Never in the future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
     /// Tokens of the address from which the person herself acted; stops on them are lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,
@@ -125,6 +129,10 @@ pub struct WithdrawRequest {
     /// Sealed evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,
+    /// When the person acted, where that is told later than it happened: a letter of Monday that is
+    /// recorded on Wednesday. Never in the future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
 }
 
 /// The answer to a consent command; a repeat with the same key gets the same.
@@ -191,6 +199,59 @@ pub struct VerdictRequest {
     pub purpose: String,
     /// On which channel.
     pub channel: String,
+}
+
+/// `POST /v1/verdict/as-of`: was it allowed at a moment, by what was known at another?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AsOfRequest {
+    /// About whom.
+    pub subject_id: SubjectId,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// The moment that is asked about; not in the future.
+    pub at: Timestamp,
+    /// What was known: the person's first so many events, or those that were recorded until a
+    /// moment. Without it: all that is known now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<KnownAt>,
+}
+
+/// A point in what is known of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum KnownAt {
+    /// The first so many events of hers: what an [`AsOfVerdict`] names.
+    Position(i64),
+    /// What was recorded until then; it is turned into a position once.
+    Time(Timestamp),
+}
+
+/// The verdict at a moment by what was known: the same bytes for ever, until the person is erased;
+/// then it is one fixed answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsOfVerdict {
+    /// Allow or deny.
+    pub verdict: Decision,
+    /// Every reason that applies, stable codes, sorted.
+    pub reasons: Vec<String>,
+    /// Ids of the events it rests on, sorted.
+    pub evidence: Vec<Uuid>,
+    /// Hash of the notice that was agreed to, where a consent is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
+    /// Rule set and engine version.
+    pub rules: String,
+    /// The definition of the purpose that was in force: the id of its event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Uuid>,
+    /// The moment it speaks of.
+    pub at: Timestamp,
+    /// How many of her events were known. Ask with it again, and the answer is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<i64>,
 }
 
 /// `POST /v1/verdicts`: the same about many at once, at most 2,000.

@@ -1,0 +1,105 @@
+//! `POST /v1/verdict/as-of`: was it allowed at a moment, by what was known at another? The number
+//! of whom it is about is in no URL; what it rests on is the person's stream alone.
+
+use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, KnownAt};
+use assent_eventstore::{Stream, to_the_end};
+use assent_http::{Caller, Code, Json, Problem};
+use axum::extract::State;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::App;
+use super::refusals::store;
+use crate::domain::as_of::{self, Policy, Question};
+use crate::domain::ledger::Event;
+use crate::domain::purpose;
+use crate::purposes;
+use crate::stored;
+
+/// Was it allowed then, by what was known?
+///
+/// The same question gives the same bytes for ever; the answer names `known_at`, so that it can be
+/// asked again. After an erasure it is one fixed answer.
+#[utoipa::path(
+    post, path = "/v1/verdict/as-of", tag = "gate",
+    request_body(content = Object, description = "AsOfRequest"),
+    responses(
+        (status = 200, description = "AsOfVerdict", body = Object),
+        (status = 422, description = "validation_failed: a moment in the future, or more events than there are", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn verdict_as_of(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<AsOfRequest>,
+) -> Result<Json<AsOfVerdict>, Problem> {
+    caller.require("consent:read")?;
+    to_the_end(async move { answer(&app, &request).await }).await.map(Json)
+}
+
+async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem> {
+    let (subject, definition) = (request.subject_id, purpose::stream_id(&request.purpose));
+    let mut session = app.0.store.begin().await.map_err(store)?;
+    // Under both locks nothing can be recorded that lies before the clock's next reading.
+    let person = session.lock(&[subject]).await.map_err(store)?.remove(&subject);
+    session.lock_versions(&[definition]).await.map_err(store)?;
+    let now = app.0.clock.now();
+    let history = purposes::history(session.conn(), &request.purpose).await;
+    session.rollback().await.map_err(store)?;
+    let history = history.map_err(super::refusals::database)?;
+
+    let person = person.unwrap_or_default();
+    let events = decoded(&person).map_err(Problem::internal)?;
+    if request.at > now {
+        return Err(refused("at", "the moment that is asked about lies in the future"));
+    }
+    let known_at = position(&person, request.known_at, now)?;
+    let in_force = history.iter().rev().find(|(_, recorded_at, _)| *recorded_at <= request.at);
+    let policy = in_force
+        .map(|(event_id, _, defined)| Policy { event_id: *event_id, channels: &defined.channels });
+    let events = events.iter().map(|(id, version, event)| (*id, *version, event));
+    let question = Question {
+        purpose: &request.purpose,
+        channel: &request.channel,
+        at: request.at,
+        known_at,
+    };
+    Ok(as_of::verdict(events, policy, question))
+}
+
+fn decoded(person: &Stream) -> Result<Vec<(Uuid, i64, Event)>, stored::Unreadable> {
+    person
+        .events
+        .iter()
+        .map(|event| {
+            Ok((event.id, event.version, stored::decode(&event.event_type, &event.data)?))
+        })
+        .collect()
+}
+
+/// How many of her events were known.
+fn position(
+    person: &Stream,
+    known_at: Option<KnownAt>,
+    now: Timestamp,
+) -> Result<i64, Problem> {
+    match known_at {
+        None => Ok(person.version),
+        Some(KnownAt::Position(position)) if (0..=person.version).contains(&position) => {
+            Ok(position)
+        }
+        Some(KnownAt::Position(_)) => Err(refused("known_at", "she has fewer events than that")),
+        Some(KnownAt::Time(time)) if time > now => {
+            Err(refused("known_at", "what will be known then is not known yet"))
+        }
+        Some(KnownAt::Time(time)) => {
+            let known = person.events.iter().rev().find(|event| event.recorded_at <= time);
+            Ok(known.map_or(0, |event| event.version))
+        }
+    }
+}
+
+fn refused(field: &str, problem: &str) -> Problem {
+    Problem::new(Code::ValidationFailed).detail(problem).with("field", field)
+}

@@ -1,0 +1,255 @@
+//! What stands against people beside their own words, brought into their streams, so that a verdict
+//! of any moment is a function of the stream alone: a stop or a suppression of an address, from when
+//! the address is theirs, and the no of someone who shares it. It guarantees that nothing is left
+//! out for good, in whatever order the transactions commit that change it; the gate itself never
+//! waits for this and decides on its own rows.
+//!
+//! Whoever changes such a thing leaves a mark in the same transaction. A mark is taken up after its
+//! commit and after every link that was then being written: a link that is written later sees what
+//! the mark is about, and leaves its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::consent::StopKind;
+use assent_contracts::consent::{Bar, OthersWord, State};
+use assent_eventstore::{EventStore, StoreError, to_the_end};
+use assent_runtime::{Clock, Ids};
+use jiff::Timestamp;
+use sqlx::{PgConnection, Row as _};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::commands::{Origin, Pending, ledger};
+use crate::domain::ledger::{Command, Standing};
+use crate::domain::verdict::GateView;
+use crate::gate::{Question, facts};
+use crate::links::LINKING_LOCK;
+
+const PAUSE: Duration = Duration::from_millis(200);
+const MARKS_MAX: i64 = 200;
+
+/// Leaves marks for these addresses.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_tokens(conn: &mut PgConnection, tokens: &[Vec<u8>]) -> Result<(), sqlx::Error> {
+    const MARK: &str = "INSERT INTO standing_due (token) SELECT DISTINCT unnest($1::bytea[])";
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(MARK).bind(tokens).execute(conn).await?;
+    Ok(())
+}
+
+/// Leaves marks for those of these addresses around whom there is something to know: it is barred,
+/// shared, or belongs to someone who said no.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_linked(conn: &mut PgConnection, tokens: &[Vec<u8>]) -> Result<(), sqlx::Error> {
+    const MARK: &str = "
+        INSERT INTO standing_due (token)
+        SELECT DISTINCT l.token
+        FROM unnest($1::bytea[]) AS t (token) JOIN gate_links l USING (token)
+        WHERE EXISTS (SELECT 1 FROM gate_rows r WHERE r.token = l.token)
+           OR EXISTS (SELECT 1 FROM gate_links o
+                      WHERE o.token = l.token AND o.subject_id <> l.subject_id)
+           OR EXISTS (SELECT 1 FROM consent_lines c WHERE c.subject_id = l.subject_id
+                      AND c.state IN ('refused', 'withdrawn'))";
+    sqlx::query(MARK).bind(tokens).execute(conn).await?;
+    Ok(())
+}
+
+/// Leaves marks for those of these people whose words may concern others: who said no, or who
+/// shares an address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_speakers(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<(), sqlx::Error> {
+    const MARK: &str = "
+        INSERT INTO standing_due (subject_id)
+        SELECT DISTINCT t.subject_id FROM unnest($1::uuid[]) AS t (subject_id)
+        WHERE EXISTS (SELECT 1 FROM consent_lines c WHERE c.subject_id = t.subject_id
+                      AND c.state IN ('refused', 'withdrawn'))
+           OR EXISTS (SELECT 1 FROM gate_links l JOIN gate_links o USING (token)
+                      WHERE l.subject_id = t.subject_id AND o.subject_id <> t.subject_id)";
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(MARK).bind(subjects).execute(conn).await?;
+    Ok(())
+}
+
+/// Leaves marks for the addresses of these people.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_addresses_of(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<(), sqlx::Error> {
+    const MARK: &str = "
+        INSERT INTO standing_due (token)
+        SELECT DISTINCT token FROM gate_links WHERE subject_id = ANY($1)";
+    sqlx::query(MARK).bind(subjects).execute(conn).await?;
+    Ok(())
+}
+
+/// Takes up marks until `stopping`. Any number of replicas may.
+///
+/// # Errors
+/// Never: failures are logged and tried again.
+pub async fn run(
+    store: EventStore,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    stopping: CancellationToken,
+) -> Result<(), std::convert::Infallible> {
+    while stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        let (store, clock, ids) = (store.clone(), Arc::clone(&clock), Arc::clone(&ids));
+        let done = to_the_end(async move {
+            while round(&store, &*clock, &*ids).await? == MARKS_MAX as usize {}
+            Ok::<_, StoreError>(())
+        });
+        if let Err(problem) = done.await {
+            tracing::warn!(%problem, "what stands against people waits to be recorded");
+        }
+    }
+    Ok(())
+}
+
+/// Takes up some marks; gives how many.
+///
+/// # Errors
+/// When the store fails; the marks stay.
+pub async fn round(
+    store: &EventStore,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<usize, StoreError> {
+    const MARKS: &str = "SELECT id FROM standing_due ORDER BY id LIMIT $1";
+    const CONCERNED: &str = "
+        WITH tokens AS (
+            SELECT token FROM standing_due WHERE id = ANY($1) AND token IS NOT NULL
+            UNION
+            SELECT l.token FROM standing_due d JOIN gate_links l USING (subject_id)
+            WHERE d.id = ANY($1)
+        )
+        SELECT DISTINCT l.subject_id FROM tokens JOIN gate_links l USING (token)
+        WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = l.subject_id)";
+    let marks: Vec<i64> =
+        sqlx::query_scalar(MARKS).bind(MARKS_MAX).fetch_all(store.pool()).await?;
+    if marks.is_empty() {
+        return Ok(0);
+    }
+    links_written(store).await?;
+    let mut session = store.begin().await?;
+    let concerned: Vec<SubjectId> =
+        sqlx::query_scalar(CONCERNED).bind(&marks).fetch_all(session.conn()).await?;
+    let streams = session.lock(&concerned).await?;
+    let question = Question { subjects: concerned, ..Question::default() };
+    let view = facts(session.conn(), &question).await?;
+    let linked_at = linked_at(session.conn(), &view).await?;
+    let now = clock.now();
+    let mut pending = Pending::default();
+    for (subject, stream) in &streams {
+        let (standing, since) = standing(&view, &linked_at, *subject);
+        let mut ledger = ledger(stream)?;
+        // Who was erased in between can't stand worse.
+        let Ok(events) = ledger.decide(Command::Stand { standing, since }, now) else { continue };
+        let origin = Origin { now, idempotency: None, traceparent: None };
+        pending.push(ids, *subject, &mut ledger, &events, origin);
+    }
+    sqlx::query("DELETE FROM standing_due WHERE id = ANY($1)")
+        .bind(&marks)
+        .execute(session.conn())
+        .await?;
+    pending.write(&mut session, now).await?;
+    session.commit().await?;
+    Ok(marks.len())
+}
+
+/// Returns when every link that is being written now is committed or gone.
+async fn links_written(store: &EventStore) -> Result<(), StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LINKING_LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+type LinkedAt = HashMap<(SubjectId, [u8; 33]), Timestamp>;
+
+async fn linked_at(conn: &mut PgConnection, view: &GateView) -> Result<LinkedAt, sqlx::Error> {
+    const LINKED: &str =
+        "SELECT subject_id, token, linked_at FROM gate_links WHERE token = ANY($1)";
+    let tokens: Vec<Vec<u8>> =
+        view.subjects_of.keys().map(|token| token.to_bytes().to_vec()).collect();
+    let mut linked = LinkedAt::new();
+    for row in sqlx::query(LINKED).bind(&tokens).fetch_all(conn).await? {
+        let token: &[u8] = row.try_get(1)?;
+        let token = token.try_into().map_err(|_| sqlx::Error::Decode("a token".into()))?;
+        let at = row.try_get::<jiff_sqlx::Timestamp, _>(2)?.to_jiff();
+        linked.insert((row.try_get(0)?, token), at);
+    }
+    Ok(linked)
+}
+
+/// What stands against one person, and since when that may be so.
+fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Standing, Timestamp) {
+    let mut standing = Standing::default();
+    let mut since = Timestamp::MIN;
+    let mut others = BTreeSet::new();
+    for token in view.tokens_of.get(&subject).into_iter().flatten() {
+        let linked = |whose| linked_at.get(&(whose, token.to_bytes())).copied();
+        let hers = linked(subject).unwrap_or(Timestamp::MIN);
+        if let Some(row) = view.rows.get(token) {
+            since = since.max(row.changed_at.max(hers));
+            let bar = |kind, cause: Option<Uuid>| cause.map(|cause| Bar { kind, cause });
+            standing.bars.extend(bar(StopKind::Stopped, row.stop.map(|stop| stop.stop_id)));
+            standing.bars.extend(bar(StopKind::Suppressed, row.suppressed_by));
+            standing.bars.extend(bar(StopKind::Erased, row.erased_by));
+        }
+        for other in view.subjects_of.get(token).into_iter().flatten() {
+            if *other == subject || view.fences.contains(other) {
+                continue;
+            }
+            let Some(lines) = view.lines.get(other) else { continue };
+            let newest = lines.iter().map(|(_, line)| line.since).max();
+            let theirs = newest.max(linked(*other)).unwrap_or(Timestamp::MIN);
+            since = since.max(theirs.max(hers));
+            let no = |state| matches!(state, State::Refused | State::Withdrawn);
+            if lines.iter().any(|(_, line)| no(line.state)) {
+                others.insert(*other);
+            }
+        }
+    }
+    standing.bars.sort_unstable();
+    standing.bars.dedup();
+    standing.others = others.iter().filter_map(|other| Some(words(view.lines.get(other)?))).collect();
+    standing.others.sort_unstable();
+    (standing, since)
+}
+
+fn words(lines: &[(crate::domain::scope::Scope, crate::domain::ledger::Line)]) -> Vec<OthersWord> {
+    let mut words: Vec<OthersWord> = lines
+        .iter()
+        .map(|(scope, line)| OthersWord {
+            purpose: scope.purpose.clone(),
+            channel: scope.channel.clone(),
+            state: line.state,
+            event_id: line.event_id,
+            since: line.since,
+        })
+        .collect();
+    words.sort_unstable();
+    words
+}
