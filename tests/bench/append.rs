@@ -64,6 +64,7 @@ pub fn granted() -> String {
         actor: Actor::Operator,
         method: Method::Api,
         at: SystemClock.now(),
+        acted_at: None,
         valid_until: None,
         evidence: None,
     })

@@ -143,8 +143,7 @@ pub async fn round(
         )
         SELECT DISTINCT l.subject_id FROM tokens JOIN gate_links l USING (token)
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = l.subject_id)";
-    let marks: Vec<i64> =
-        sqlx::query_scalar(MARKS).bind(MARKS_MAX).fetch_all(store.pool()).await?;
+    let marks: Vec<i64> = sqlx::query_scalar(MARKS).bind(MARKS_MAX).fetch_all(store.pool()).await?;
     if marks.is_empty() {
         return Ok(0);
     }
@@ -234,7 +233,8 @@ fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Stand
     }
     standing.bars.sort_unstable();
     standing.bars.dedup();
-    standing.others = others.iter().filter_map(|other| Some(words(view.lines.get(other)?))).collect();
+    standing.others =
+        others.iter().filter_map(|other| Some(words(view.lines.get(other)?))).collect();
     standing.others.sort_unstable();
     (standing, since)
 }

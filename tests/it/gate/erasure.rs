@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assent_bus::{BusConfig, Received, Subscriber};
 use assent_consent::erasure::Eraser;
-use assent_contracts::api::consent::StopKind;
+use assent_contracts::api::consent::{AsOfRequest, KnownAt, StopKind};
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::ServiceClient;
@@ -178,4 +178,25 @@ async fn only_her_own_act_opens_a_new_relation_under_a_new_id() {
     world.opt_in(again, &[1]).await.unwrap();
     assert_eq!(world.reasons(again, &[1]).await, ["consent_given"]);
     assert_eq!(code(&world.opt_in(subject, &[1]).await.unwrap_err()), "subject_erased");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g3_after_an_erasure_every_question_about_her_has_one_answer() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    let at = world.clock.now();
+    let pinned =
+        AsOfRequest { known_at: Some(KnownAt::Position(1)), ..world.question(subject, at) };
+    assert_eq!(world.as_of(subject, at).await.reasons, ["consent_given"]);
+    let mut erasure = Erasure::of(&world, subject, false).await;
+    for step in [Step::Fence, Step::Delete] {
+        erasure.step(step).await;
+        assert_eq!(world.as_of(subject, at).await.reasons, ["erased"], "{step:?}");
+    }
+    let open = world.bytes(&world.question(subject, at)).await;
+    let expected = format!(
+        r#"{{"verdict":"deny","reasons":["erased"],"evidence":[],"rules":"spine-1","at":"{at}"}}"#
+    );
+    assert_eq!(open, expected);
+    assert_eq!(world.bytes(&pinned).await, open);
 }

@@ -116,6 +116,10 @@ impl World {
     }
 
     pub async fn link(&self, subject: SubjectId, addresses: &[u16]) {
+        self.hear(&[self.registered(subject, addresses)]).await;
+    }
+
+    pub fn registered(&self, subject: SubjectId, addresses: &[u16]) -> Received {
         let data = SubjectRegistered {
             addresses: tokens(addresses),
             region: None,
@@ -123,8 +127,7 @@ impl World {
             origin: Origin::Import,
             at: self.clock.now(),
         };
-        let event = self.vault_event(subject, SUBJECT_REGISTERED, &data);
-        self.hear(&[event]).await;
+        self.vault_event(subject, SUBJECT_REGISTERED, &data)
     }
 
     pub fn vault_event<T: serde::Serialize>(
@@ -163,6 +166,7 @@ impl World {
             actor: Actor::Operator,
             method: Method::Api,
             evidence: None,
+            acted_at: None,
             addresses: Vec::new(),
         }
     }
@@ -206,6 +210,7 @@ impl World {
             actor: Actor::Subject,
             method: Method::Api,
             evidence: None,
+            acted_at: None,
         }
     }
 

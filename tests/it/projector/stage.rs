@@ -53,6 +53,7 @@ pub fn granted(key: Uuid, sequence: i64, purpose: &str) -> Made {
         actor: Actor::Subject,
         method: Method::Api,
         at: SystemClock.now(),
+        acted_at: None,
         valid_until: None,
         evidence: None,
     };

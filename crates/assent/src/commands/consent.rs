@@ -11,6 +11,7 @@ use assent_contracts::sealed::Sealed;
 use assent_contracts::vault::Origin;
 use assent_runtime::{Ids, SystemIds};
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -44,6 +45,8 @@ Exit status: 0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a servic
 Examples:
   assent consent withdraw '+33 6 39 98 00 01' --purpose marketing --channel whatsapp
   assent consent withdraw - --purpose '*' --channel '*' --evidence 'call of 4 May'
+  assent consent withdraw '+33 6 39 98 00 01' --purpose marketing --channel whatsapp \\
+      --evidence 'letter of 3 May' --acted-at 2026-05-03T12:00:00Z
 
 After it returned, no send starts that rests on what was withdrawn. Exit status: 0 settled, 1 the
 person is not known, 2 wrong use, 3 a service didn't answer (run it again).")]
@@ -68,6 +71,9 @@ pub struct What {
     /// On which channel.
     #[arg(long)]
     channel: String,
+    /// When she acted, where that is told later than it happened: a letter of Monday.
+    #[arg(long, value_name = "TIME")]
+    acted_at: Option<Timestamp>,
     /// Country of a number without a country code.
     #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
     country: Option<String>,
@@ -101,6 +107,7 @@ impl Consent {
                     actor: Actor::Operator,
                     method: Method::Api,
                     evidence: Some(seal(api, subject_id, evidence).await?),
+                    acted_at: what.acted_at,
                     addresses: Vec::new(),
                 };
                 let answer = api.post("/consent/v1/consents/grant", &request, Some(&key)).await?;
@@ -127,6 +134,7 @@ impl Consent {
                     actor: Actor::Operator,
                     method: Method::Api,
                     evidence,
+                    acted_at: what.acted_at,
                 };
                 let answer =
                     api.post("/consent/v1/consents/withdraw", &request, Some(&key)).await?;

@@ -109,7 +109,8 @@ fn view(ledger: &Ledger) -> GateView {
 }
 
 fn row(bar: &Bar) -> GateRow {
-    let mut row = GateRow { stop: None, suppressed_by: None, erased_by: None, changed_at: Timestamp::MIN };
+    let mut row =
+        GateRow { stop: None, suppressed_by: None, erased_by: None, changed_at: Timestamp::MIN };
     match bar.kind {
         StopKind::Stopped => {
             row.stop = Some(StopState { stop_id: bar.cause, settled: true, confirmed: true });

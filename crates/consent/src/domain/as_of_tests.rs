@@ -18,12 +18,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn act(acted_at: Option<i64>) -> Act {
-    Act {
-        actor: Actor::Operator,
-        method: Method::Api,
-        evidence: None,
-        acted_at: acted_at.map(at),
-    }
+    Act { actor: Actor::Operator, method: Method::Api, evidence: None, acted_at: acted_at.map(at) }
 }
 
 fn narrow() -> Scope {
@@ -32,7 +27,13 @@ fn narrow() -> Scope {
 
 fn granted(recorded: i64, acted_at: Option<i64>) -> Event {
     let notice = (1, "ab".to_owned());
-    Event::Granted { scope: narrow(), notice, act: act(acted_at), at: at(recorded), valid_until: None }
+    Event::Granted {
+        scope: narrow(),
+        notice,
+        act: act(acted_at),
+        at: at(recorded),
+        valid_until: None,
+    }
 }
 
 fn withdrawn(scope: Scope, recorded: i64, acted_at: Option<i64>) -> Event {
@@ -143,8 +144,11 @@ fn any_event() -> impl Strategy<Value = Event> {
                 valid_until: until.map(at),
             }
         }),
-        (any_scope(), time(), time())
-            .prop_map(|(scope, recorded, acted)| withdrawn(scope, recorded, Some(acted))),
+        (any_scope(), time(), time()).prop_map(|(scope, recorded, acted)| withdrawn(
+            scope,
+            recorded,
+            Some(acted)
+        )),
         (any_scope(), time(), time()).prop_map(|(scope, recorded, acted)| Event::Refused {
             scope,
             act: act(Some(acted)),

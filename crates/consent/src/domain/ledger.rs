@@ -431,9 +431,8 @@ impl Ledger {
         let notice_hash = yes.map(|yes| yes.notice_hash.clone());
         match (yes, no) {
             (Some(yes), no) if no.is_none_or(|no| no.order < yes.order) => {
-                let expiry = yes
-                    .valid_until
-                    .and_then(|until| self.expiries.get(&(scope.clone(), until)));
+                let expiry =
+                    yes.valid_until.and_then(|until| self.expiries.get(&(scope.clone(), until)));
                 Some(Line {
                     state: if expiry.is_some() { State::Expired } else { State::Given },
                     event_id: expiry.map_or(yes.order.event_id, |expiry| expiry.event_id),

@@ -57,10 +57,9 @@ fn withdraw(of: (&str, &str)) -> Command {
 
 fn given(events: &[Event]) -> Ledger {
     Ledger::fold(
-        events
-            .iter()
-            .zip(1_i64..)
-            .map(|(event, version)| (Uuid::from_u128(version.unsigned_abs().into()), version, event)),
+        events.iter().zip(1_i64..).map(|(event, version)| {
+            (Uuid::from_u128(version.unsigned_abs().into()), version, event)
+        }),
     )
 }
 

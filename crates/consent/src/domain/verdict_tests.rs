@@ -294,7 +294,8 @@ impl World {
 
     fn no(&mut self, subject: SubjectId, purpose: &'static str, refuse: bool) {
         let scope = Scope::new(purpose, ANY);
-        let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
+        let act =
+            Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
         let command =
             if refuse { Command::Refuse { scope, act } } else { Command::Withdraw { scope, act } };
         self.command(subject, command);
@@ -313,7 +314,12 @@ impl World {
                     suppressed: rows().any(|row| row.suppressed_by.is_some()),
                     erased: rows().any(|row| row.erased_by.is_some()),
                 };
-                let act = Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
+                let act = Act {
+                    actor: Actor::Subject,
+                    method: Method::Api,
+                    evidence: None,
+                    acted_at: None,
+                };
                 let notice = Notice { version: 1, hash: "ab".to_owned(), validity_days: None };
                 let scope = Scope::new(purpose, "whatsapp");
                 let command = Command::Grant { scope, notice, act, own_act: own, bars };

@@ -27,7 +27,7 @@ pub(super) const ADDRESSES_MAX: usize = 32;
     responses(
         (status = 200, description = "Recorded: ConsentAnswer", body = Object),
         (status = 409, description = "consent_not_allowed", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "purpose_unknown, notice_unknown", body = assent_http::openapi::ProblemBody),
         (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
         (status = 422, description = "channel_unknown, validation_failed, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
     ),

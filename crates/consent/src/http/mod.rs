@@ -122,12 +122,7 @@ impl App {
 }
 
 /// An act as a request tells it. Times are kept in microseconds, as the store keeps them.
-fn act(
-    actor: Actor,
-    method: Method,
-    evidence: Option<Sealed>,
-    acted_at: Option<Timestamp>,
-) -> Act {
+fn act(actor: Actor, method: Method, evidence: Option<Sealed>, acted_at: Option<Timestamp>) -> Act {
     let acted_at = acted_at.and_then(|at| at.round(Unit::Microsecond).ok());
     Act { actor, method, evidence, acted_at }
 }

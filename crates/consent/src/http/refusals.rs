@@ -36,9 +36,7 @@ impl From<CommandError> for Problem {
             CommandError::Store(error) => store(error),
             CommandError::PurposeUnknown => Self::new(Code::PurposeUnknown),
             CommandError::ChannelUnknown => Self::new(Code::ChannelUnknown),
-            CommandError::NoNoticeThen => Self::new(Code::ValidationFailed)
-                .detail(error.to_string())
-                .with("reason", "no_notice_then"),
+            CommandError::NoNoticeThen => Self::new(Code::NoticeUnknown).detail(error.to_string()),
             CommandError::Refused(refusal) => {
                 let (code, reason) = match refusal {
                     Refusal::SubjectErased => return Self::new(Code::SubjectErased),

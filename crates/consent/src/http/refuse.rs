@@ -7,8 +7,8 @@ use assent_http::{Caller, IdempotencyKey, Json, Problem};
 use assent_runtime::telemetry;
 use axum::extract::State;
 
-use super::{App, act};
 use super::withdraw::settled;
+use super::{App, act};
 use crate::commands::{LedgerCommand, Wish};
 use crate::domain::scope::Scope;
 

@@ -59,12 +59,8 @@ async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem
     let policy = in_force
         .map(|(event_id, _, defined)| Policy { event_id: *event_id, channels: &defined.channels });
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
-    let question = Question {
-        purpose: &request.purpose,
-        channel: &request.channel,
-        at: request.at,
-        known_at,
-    };
+    let question =
+        Question { purpose: &request.purpose, channel: &request.channel, at: request.at, known_at };
     Ok(as_of::verdict(events, policy, question))
 }
 
@@ -72,18 +68,12 @@ fn decoded(person: &Stream) -> Result<Vec<(Uuid, i64, Event)>, stored::Unreadabl
     person
         .events
         .iter()
-        .map(|event| {
-            Ok((event.id, event.version, stored::decode(&event.event_type, &event.data)?))
-        })
+        .map(|event| Ok((event.id, event.version, stored::decode(&event.event_type, &event.data)?)))
         .collect()
 }
 
 /// How many of her events were known.
-fn position(
-    person: &Stream,
-    known_at: Option<KnownAt>,
-    now: Timestamp,
-) -> Result<i64, Problem> {
+fn position(person: &Stream, known_at: Option<KnownAt>, now: Timestamp) -> Result<i64, Problem> {
     match known_at {
         None => Ok(person.version),
         Some(KnownAt::Position(position)) if (0..=person.version).contains(&position) => {

@@ -99,6 +99,7 @@ async fn stop_marketing(app: &App, new: &NewRequest) -> Result<(), Problem> {
         actor: new.actor,
         method: Method::ErasureRequest,
         evidence: None,
+        acted_at: None,
     };
     let key = format!("erasure-{}", app.sagas.ids.v7());
     let stopped: Result<ConsentAnswer, ClientError> =

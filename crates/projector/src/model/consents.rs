@@ -57,6 +57,26 @@ pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub valid_until: Option<Timestamp>,
+    /// Of an expired consent: when she had given it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub given_at: Option<Timestamp>,
+}
+
+impl Line {
+    /// When the word was said that the line rests on.
+    fn said_at(&self) -> Timestamp {
+        self.given_at.unwrap_or(self.since)
+    }
+
+    fn is_no(&self) -> bool {
+        matches!(self.state, State::Refused | State::Withdrawn)
+    }
+
+    fn covers(&self, purpose: &str, channel: &str) -> bool {
+        (self.purpose == EVERY || self.purpose == purpose)
+            && (self.channel == EVERY || self.channel == channel)
+    }
 }
 
 impl Row {
@@ -71,18 +91,41 @@ impl Row {
         }
     }
 
-    /// A no reaches every line within its scope and stays on record for scopes never spoken of.
+    /// A yes counts from when she said it: a no that is as new or newer stands, of this scope or of
+    /// a wider one.
+    fn give(&mut self, line: Line) {
+        let newest = self
+            .consents
+            .iter()
+            .filter(|other| other.covers(&line.purpose, &line.channel))
+            .max_by_key(|other| (other.said_at(), other.is_no()));
+        match newest {
+            Some(other) if (other.said_at(), other.is_no()) > (line.since, false) => {
+                let own = (&other.purpose, &other.channel) == (&line.purpose, &line.channel);
+                if !own {
+                    let Line { state, since, event_id, .. } = *other;
+                    self.set(Line { state, since, event_id, valid_until: None, ..line });
+                }
+            }
+            _ => self.set(line),
+        }
+    }
+
+    /// A no reaches every older line within its scope and stays on record for scopes never spoken
+    /// of.
     fn end(&mut self, event: &Event<'_>, scope: (&str, &str), state: State, since: Timestamp) {
         let (purpose, channel) = scope;
         let covers = |line: &Line| {
             (purpose == EVERY || purpose == line.purpose)
                 && (channel == EVERY || channel == line.channel)
         };
-        for line in self.consents.iter_mut().filter(|line| covers(line)) {
+        let older = |line: &Line| covers(line) && line.said_at() <= since;
+        for line in self.consents.iter_mut().filter(|line| older(line)) {
             line.state = state;
             line.since = since;
             line.event_id = event.id;
             line.valid_until = None;
+            line.given_at = None;
         }
         if !self.consents.iter().any(|line| (&*line.purpose, &*line.channel) == scope) {
             self.set(Line {
@@ -93,6 +136,7 @@ impl Row {
                 event_id: event.id,
                 notice_version: None,
                 valid_until: None,
+                given_at: None,
             });
         }
     }
@@ -118,31 +162,36 @@ impl Model for Consents {
         match &*event.event_type {
             GRANTED => {
                 let data: Granted = event.read()?;
-                row.set(Line {
+                row.give(Line {
                     purpose: data.purpose,
                     channel: data.channel,
                     state: State::Given,
-                    since: data.at,
+                    since: data.acted_at.unwrap_or(data.at),
                     event_id: event.id,
                     notice_version: Some(data.notice_version),
                     valid_until: data.valid_until,
+                    given_at: None,
                 });
             }
             REFUSED => {
                 let data: Refused = event.read()?;
-                row.end(event, (&data.purpose, &data.channel), State::Refused, data.at);
+                let said = data.acted_at.unwrap_or(data.at);
+                row.end(event, (&data.purpose, &data.channel), State::Refused, said);
             }
             WITHDRAWN => {
                 let data: Withdrawn = event.read()?;
-                row.end(event, (&data.purpose, &data.channel), State::Withdrawn, data.at);
+                let said = data.acted_at.unwrap_or(data.at);
+                row.end(event, (&data.purpose, &data.channel), State::Withdrawn, said);
             }
             EXPIRED => {
                 let data: Expired = event.read()?;
-                let line = row
-                    .consents
-                    .iter_mut()
-                    .find(|line| line.purpose == data.purpose && line.channel == data.channel);
-                if let Some(line) = line {
+                let ended = |line: &&mut Line| {
+                    (&*line.purpose, &*line.channel) == (&*data.purpose, &*data.channel)
+                        && line.state == State::Given
+                        && line.valid_until == Some(data.valid_until)
+                };
+                if let Some(line) = row.consents.iter_mut().find(ended) {
+                    line.given_at = Some(line.since);
                     line.state = State::Expired;
                     line.since = data.at;
                     line.event_id = event.id;
@@ -235,6 +284,7 @@ mod tests {
             actor: Actor::Subject,
             method: Method::Api,
             at: time(at),
+            acted_at: None,
             valid_until: Some(time(100)),
             evidence: None,
         }
@@ -247,6 +297,7 @@ mod tests {
             actor: Actor::Subject,
             method: Method::WhatsappMessage,
             at: time(at),
+            acted_at: None,
             evidence: None,
         }
     }
@@ -267,6 +318,23 @@ mod tests {
         );
         Consents::fold(&mut row, &event(4, GRANTED, &granted("news", 4))).unwrap();
         assert_eq!(states(&row)[2], ("news", State::Given));
+    }
+
+    #[test]
+    fn what_is_told_later_counts_from_when_it_was_said() {
+        let mut row = Consents::empty(Uuid::nil());
+        let late = |said| Granted { acted_at: Some(time(said)), ..granted("news", 9) };
+        Consents::fold(&mut row, &event(1, WITHDRAWN, &withdrawn("*", "*", 5))).unwrap();
+        Consents::fold(&mut row, &event(2, GRANTED, &late(4))).unwrap();
+        assert_eq!(states(&row), [("*", State::Withdrawn), ("news", State::Withdrawn)]);
+        Consents::fold(&mut row, &event(3, GRANTED, &late(6))).unwrap();
+        assert_eq!(states(&row)[1], ("news", State::Given));
+        let letter = Withdrawn { acted_at: Some(time(5)), ..withdrawn("news", "whatsapp", 10) };
+        Consents::fold(&mut row, &event(4, WITHDRAWN, &letter)).unwrap();
+        assert_eq!(states(&row)[1], ("news", State::Given));
+        let letter = Withdrawn { acted_at: Some(time(6)), ..letter };
+        Consents::fold(&mut row, &event(5, WITHDRAWN, &letter)).unwrap();
+        assert_eq!(states(&row)[1], ("news", State::Withdrawn), "of the same instant");
     }
 
     #[test]
