@@ -174,6 +174,7 @@ async fn what_an_address_carried_before_it_was_hers_comes_into_her_stream_with_i
     let world = world().await;
     let subject = world.consenting(1).await;
     world.stop(&[2], StopKind::Stopped).await;
+    world.stand(&[]).await;
     let before = world.clock.now();
     world.link(subject, &[2]).await;
     world.stand(&[]).await;
