@@ -10,6 +10,7 @@ mod event_store;
 mod faults;
 mod gate;
 mod messaging;
+mod policy;
 mod projector;
 mod relay;
 mod road;

@@ -12,6 +12,7 @@ use crate::commands::health::Health;
 use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
+use crate::commands::policy::PolicyCommand;
 use crate::commands::projection::Projection;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
@@ -59,6 +60,9 @@ enum Command {
     /// Record what a person said.
     #[command(subcommand)]
     Consent(Consent),
+    /// Look after what people are asked and told: the policy, as files.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Send one message through the gate and wait for the outcome.
     Send(Send),
     /// Ask that a person be forgotten.
@@ -123,6 +127,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Suppress(suppress) => suppress.run(api, output).await,
         Command::Explain(explain) => explain.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,
+        Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,

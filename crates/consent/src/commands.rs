@@ -24,7 +24,8 @@ use crate::domain::ledger::{Act, Bars, Command, Event, Ledger, Notice, Refusal};
 use crate::domain::scope::{ANY, Scope};
 use crate::gate;
 use crate::lines::Lines;
-use crate::{purposes, stored};
+use crate::policy::{self, Version};
+use crate::stored;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub enum Wish {
         act: Act,
         /// The addresses she acted from.
         own_addresses: Vec<AddressToken>,
+        /// In which language she was asked; none: the default one.
+        locale: Option<String>,
     },
     /// Record that she says no.
     Refuse {
@@ -94,7 +97,9 @@ pub enum CommandError {
     #[error("the channel is not known for this purpose")]
     ChannelUnknown,
     /// She can't have agreed to a notice that didn't exist.
-    #[error("at that time this purpose had no notice that she could have agreed to")]
+    #[error(
+        "at that time, in that language, this purpose had no notice that she could have agreed to"
+    )]
     NoNoticeThen,
     /// The store failed.
     #[error(transparent)]
@@ -128,7 +133,7 @@ impl BatchHandler for LedgerHandler {
         let keys: Vec<Idempotency> = commands.iter().filter_map(|c| c.idempotency).collect();
         let mut first_answers = session.first_answers(&keys).await?.into_iter();
         let mut facts = Facts::collect(session.conn(), commands).await?;
-        facts.collect_past(session, commands).await?;
+        facts.collect_versions(session, commands).await?;
 
         let now = self.clock.now();
         let mut pending = Pending::default();
@@ -172,8 +177,8 @@ impl LedgerHandler {
     ) -> Result<Outcome, CommandError> {
         let mut ledger = ledger(stream)?;
         let (decision, settle) = match command.wish.clone() {
-            Wish::Grant { scope, act, own_addresses } => {
-                let notice = facts.notice(&scope, act.acted_at)?;
+            Wish::Grant { scope, act, own_addresses, locale } => {
+                let notice = facts.notice(&scope, act.acted_at, locale.as_deref())?;
                 // What is told later lifts nothing: what stands may be younger than the act.
                 let told_later = act.acted_at.is_some();
                 let own_act = !own_addresses.is_empty() && !told_later;
@@ -324,8 +329,9 @@ pub(crate) fn raw(json: String) -> Box<RawValue> {
 #[derive(Debug, Default)]
 struct Facts {
     purposes: HashMap<String, (Vec<String>, Notice)>,
-    /// Per purpose that is granted as of an earlier time: its notices with their times, oldest first.
-    past: HashMap<String, Vec<(Timestamp, Notice)>>,
+    /// All versions of those purposes that are granted as of an earlier time or in a language that
+    /// was named.
+    versions: HashMap<String, Vec<Version>>,
     bars: HashMap<SubjectId, Bars>,
 }
 
@@ -372,9 +378,9 @@ impl Facts {
         Ok(facts)
     }
 
-    /// The notices of earlier days, where a grant of an earlier day is told now: consent points at
-    /// the notice that was shown.
-    async fn collect_past(
+    /// The notices of earlier days and of all languages, where a grant needs them: consent points
+    /// at the notice that was shown.
+    async fn collect_versions(
         &mut self,
         session: &mut Session,
         commands: &[LedgerCommand],
@@ -382,29 +388,41 @@ impl Facts {
         let told: BTreeSet<&str> = commands
             .iter()
             .filter_map(|command| match &command.wish {
-                Wish::Grant { scope, act, .. } if act.acted_at.is_some() => Some(&*scope.purpose),
+                Wish::Grant { scope, act, locale, .. }
+                    if act.acted_at.is_some() || locale.is_some() =>
+                {
+                    Some(&*scope.purpose)
+                }
                 _ => None,
             })
             .filter(|purpose| self.purposes.contains_key(*purpose))
             .collect();
         for purpose in told {
-            let events = purposes::history(session.conn(), purpose).await?;
-            let notices = events.into_iter().map(|(_, at, defined)| (at, Notice::of(&defined)));
-            self.past.insert(purpose.to_owned(), notices.collect());
+            let versions = policy::history(session.conn(), purpose).await?;
+            self.versions.insert(purpose.to_owned(), versions);
         }
         Ok(())
     }
 
-    fn notice(&self, scope: &Scope, acted_at: Option<Timestamp>) -> Result<Notice, CommandError> {
+    fn notice(
+        &self,
+        scope: &Scope,
+        acted_at: Option<Timestamp>,
+        locale: Option<&str>,
+    ) -> Result<Notice, CommandError> {
         if scope.is_wide() {
             return Err(Refusal::NotSpecific.into());
         }
         self.known(scope)?;
         let (_, newest) = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
-        let Some(acted_at) = acted_at else { return Ok(newest.clone()) };
-        let past = self.past.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
-        let shown = past.iter().rev().find(|(at, _)| *at <= acted_at);
-        shown.map(|(_, notice)| notice.clone()).ok_or(CommandError::NoNoticeThen)
+        if acted_at.is_none() && locale.is_none() {
+            return Ok(newest.clone());
+        }
+        let versions = self.versions.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
+        let then = |at: &Timestamp| acted_at.is_none_or(|acted_at| *at <= acted_at);
+        let shown = versions.iter().rev().find(|(_, at, _)| then(at));
+        let shown = shown.and_then(|(_, _, defined)| defined.as_ref());
+        shown.and_then(|defined| Notice::of(defined, locale)).ok_or(CommandError::NoNoticeThen)
     }
 
     /// Names that mean nothing here are refused: they would be free text in the ledger.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::ledger::Line;
 use crate::domain::scope::Scope;
-use crate::domain::verdict::{GateRow, GateView, StopState};
+use crate::domain::verdict::{GateRow, GateView, Pursued, StopState};
 use crate::{lines, standing};
 
 /// All that hangs together with the asked people ($1) and addresses ($2), from one snapshot:
@@ -50,7 +50,11 @@ FROM subjects JOIN fences f USING (subject_id)
 UNION ALL
 SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        p.channels
-FROM purposes p WHERE p.purpose = ANY($3::text[])";
+FROM purposes p WHERE p.purpose = ANY($3::text[])
+UNION ALL
+SELECT 'a', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       p.accepted
+FROM purposes p WHERE p.purpose = ANY($3::text[]) AND p.accepted IS NOT NULL";
 
 /// What a question is about.
 #[derive(Debug, Default)]
@@ -132,8 +136,13 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
         b'f' => {
             view.fences.insert(row.try_get(2)?);
         }
+        b'a' => {
+            let pursued: &mut Pursued = view.purposes.entry(row.try_get(5)?).or_default();
+            pursued.accepted = row.try_get(14)?;
+        }
         _ => {
-            view.purposes.insert(row.try_get(5)?, row.try_get(14)?);
+            let pursued: &mut Pursued = view.purposes.entry(row.try_get(5)?).or_default();
+            pursued.channels = row.try_get(14)?;
         }
     }
     Ok(())

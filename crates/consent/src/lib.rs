@@ -16,7 +16,7 @@ pub mod http;
 pub mod lines;
 pub mod links;
 pub mod permits;
-pub mod purposes;
+pub mod policy;
 pub mod service;
 pub mod standing;
 pub mod state_keeper;

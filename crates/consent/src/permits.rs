@@ -194,7 +194,9 @@ async fn record(
 
 fn known_names<'a>(view: &GateView, ask: &'a PermitAsk) -> (&'a str, &'a str) {
     const UNKNOWN: &str = "unknown";
-    let known = |channel: &&str| view.purposes.values().flatten().any(|known| known == *channel);
+    let known = |channel: &&str| {
+        view.purposes.values().flat_map(|it| &it.channels).any(|known| known == *channel)
+    };
     let channel = Some(ask.channel.as_str()).filter(known).unwrap_or(UNKNOWN);
     if ask.purpose == STOP_CONFIRMATION || view.purposes.contains_key(&ask.purpose) {
         (&ask.purpose, channel)

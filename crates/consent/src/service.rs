@@ -1,5 +1,5 @@
 //! The service as a process runs it: configuration, migrations, start. It guarantees that nothing
-//! is served before the stores answered once and the first purposes exist; listeners, signals and
+//! is served before the stores answered once and there is a policy; listeners, signals and
 //! the operations port are the binary's.
 
 use std::sync::Arc;
@@ -20,11 +20,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
-use crate::domain::purpose;
 use crate::erasure::Eraser;
 use crate::http::{App, router};
 use crate::links::Links;
-use crate::purposes::Purposes;
+use crate::policy::Policies;
 use crate::state_keeper::StateKeeper;
 use crate::{expiry, gate, standing};
 
@@ -87,9 +86,9 @@ pub enum StartError {
     /// Its migrations.
     #[error("the consent database's migrations: {0}")]
     Migrations(#[from] sqlx::migrate::MigrateError),
-    /// The first purposes.
-    #[error("the first purposes: {0}")]
-    Purposes(#[from] crate::purposes::DefineError),
+    /// The first policy.
+    #[error("the first policy: {0}")]
+    Policy(#[from] crate::policy::PolicyError),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -98,7 +97,7 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
-/// Brings the database up to date and defines the first purposes. Replicas may call it at once.
+/// Brings the database up to date and applies the first policy. Replicas may call it at once.
 ///
 /// # Errors
 /// [`StartError`].
@@ -106,7 +105,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let pool = connect(config.service.database_url.expose_secret(), 2).await?;
     migrate_pool(&pool).await?;
     let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
-    first_purposes(&store, &config.controller).await
+    first_policy(&store, &config.controller).await
 }
 
 /// The migrations alone.
@@ -119,10 +118,10 @@ pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateErr
     sqlx::migrate!().run(pool).await
 }
 
-async fn first_purposes(store: &EventStore, controller: &str) -> Result<(), StartError> {
-    let purposes =
-        Purposes { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    Ok(purposes.bootstrap(&purpose::defaults(controller)).await?)
+async fn first_policy(store: &EventStore, controller: &str) -> Result<(), StartError> {
+    let policies =
+        Policies { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
+    Ok(policies.bootstrap(controller).await?)
 }
 
 /// Serves until the soft stop. The database must be [migrated](migrate).
@@ -141,7 +140,7 @@ pub async fn serve(
     let pool = connect(database_url, config.service.database_connections).await?;
     let permit_pool = permit_pool(database_url).await?;
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    first_purposes(&store, &config.controller).await?;
+    first_policy(&store, &config.controller).await?;
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
 
     let checked = pool.clone();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::consent::{ConsentState, State};
 use assent_contracts::topics::{CONSENT_STATE, Topic};
 use assent_eventstore::{Append, EventStore, Expected};
 use assent_runtime::{Cadence, Clock, Ids};
@@ -57,7 +58,9 @@ impl Subscriber for StateKeeper {
             .bind(&keys)
             .fetch_all(&mut *conn)
             .await?;
-        standing::mark_speakers(conn, &keys).await?;
+        let speakers: Vec<Uuid> =
+            batch.iter().filter(|record| may_concern_others(record)).map(|r| r.key).collect();
+        standing::mark_speakers(conn, &speakers).await?;
         let mut stale = Vec::new();
         for row in rows {
             let (key, version): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -71,6 +74,12 @@ impl Subscriber for StateKeeper {
         }
         Ok(())
     }
+}
+
+/// A first word that is a yes changes nothing for whoever shares an address.
+fn may_concern_others(record: &Received) -> bool {
+    let yes = |state: &ConsentState| state.consents.iter().all(|line| line.state == State::Given);
+    record.sequence > 1 || !serde_json::from_slice(&record.data).is_ok_and(|state| yes(&state))
 }
 
 impl StateKeeper {

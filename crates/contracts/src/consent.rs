@@ -1,10 +1,13 @@
 //! Published consent events. Key: the `subject_id`; for purposes and notices the purpose's id.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::api::consent::StopKind;
+use crate::policy::Notice;
 use crate::sealed::Sealed;
 
 /// `assent.consent.purpose_defined.v1`
@@ -76,6 +79,29 @@ pub struct PurposeDefined {
     /// How long a consent stays valid, in days; none: until withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// What people are told in each language; the first fields are of the default one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notices: BTreeMap<String, NoticeText>,
+    /// Hashes of the notices on which a consent holds; empty in events from before there were any:
+    /// then it holds on every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
+    /// Categories of data that it uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
+    /// Who gets the data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+}
+
+/// A notice in one language, with the hash that a consent points at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeText {
+    /// SHA-256 of its canonical text, hex.
+    pub hash: String,
+    /// What people are told.
+    #[serde(flatten)]
+    pub notice: Notice,
 }
 
 /// A person agreed to a purpose on a channel (GDPR Article 7(1): the controller can prove it).

@@ -11,6 +11,7 @@ pub mod consent;
 pub mod envelope;
 pub mod erasure;
 pub mod messaging;
+pub mod policy;
 pub mod sealed;
 pub mod topics;
 pub mod upcast;

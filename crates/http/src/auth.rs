@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 19] = [
+pub const SCOPES: [&str; 20] = [
     "consent:read",
     "consent:write",
     "erasure:ack",
@@ -35,6 +35,7 @@ pub const SCOPES: [&str; 19] = [
     "messages:write",
     "operations",
     "permits:write",
+    "policy:write",
     "query:read",
     "screening:run",
     "seal:write",

@@ -322,6 +322,7 @@ async fn forward_start(messaging: &Messaging, start: &Pending) -> Result<Vec<Sub
         method: Method::WhatsappMessage,
         evidence: None,
         acted_at: None,
+        locale: None,
         addresses: start.tokens.clone(),
     };
     let key = start.id.to_string();

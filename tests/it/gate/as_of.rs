@@ -95,10 +95,12 @@ async fn g3_the_same_question_gives_the_same_bytes_whatever_is_learnt_later() {
         world.client.post("/v1/consents/withdraw", &letter, None).await.unwrap();
     world.stop(&[1], StopKind::Stopped).await;
     world.stand(&[subject]).await;
-    let [marketing, _] = assent_consent::domain::purpose::defaults("Acme");
-    let text = "Other words.".to_owned();
-    let other = assent_consent::domain::purpose::Definition { notice_text: text, ..marketing };
-    world.purposes.define(other, None).await.unwrap();
+    world
+        .change_policy(|policy| {
+            let marketing = policy.purposes.get_mut("marketing").unwrap();
+            marketing.notices.get_mut("en").unwrap().text = "Other words.".to_owned();
+        })
+        .await;
     world.prove(subject).await.unwrap();
     world.stand(&[subject]).await;
 

@@ -4,6 +4,7 @@
 mod as_of;
 mod erasure;
 mod links;
+mod policy;
 mod stops;
 mod withdrawal;
 mod world;

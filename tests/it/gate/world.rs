@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{Received, Subscriber};
-use assent_consent::domain::purpose::{Definition, defaults};
 use assent_consent::http::{App, router};
 use assent_consent::links::Links;
-use assent_consent::purposes::Purposes;
+use assent_consent::policy::{Policies, in_force};
 use assent_consent::service::{migrate_pool, permit_pool};
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
@@ -18,6 +17,7 @@ use assent_contracts::api::consent::{
     Stop, StopKind, StopsRequest, StopsResponse, Verdict, VerdictRequest, WithdrawRequest,
 };
 use assent_contracts::consent::{Actor, Method};
+use assent_contracts::policy::{Policy, PolicyInForce, Purpose};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::VAULT_EVENTS;
 use assent_contracts::vault::{Origin, SUBJECT_REGISTERED, SubjectRegistered};
@@ -43,7 +43,7 @@ pub struct World {
     pub terms: LeaseTerms,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
-    pub purposes: Purposes,
+    pub policies: Policies,
 }
 
 pub async fn world() -> World {
@@ -57,9 +57,9 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     migrate_pool(&pool).await.expect("migrations run");
     let store = EventStore::new(pool.clone(), b"secret of the test");
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let purposes =
-        Purposes { store: store.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
-    purposes.bootstrap(&defaults("Acme")).await.expect("the first purposes");
+    let policies =
+        Policies { store: store.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
+    policies.bootstrap("Acme").await.expect("the first policy");
     let terms = LeaseTerms { length: LEASE, drift: Duration::from_millis(20) };
     let permits = permit_pool(&url).await.expect("the test database answers");
     let app = App::new(
@@ -75,7 +75,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     let keys = format!(
         "{}{}",
         key_entry("messaging", "service", service),
-        key_entry("operator", "operator", &["consent:read", "consent:write"])
+        key_entry("operator", "operator", &["consent:read", "consent:write", "policy:write"])
     );
     let keys = Arc::new(Keys::parse(&keys).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -87,7 +87,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     ));
     let client = ServiceClient::new(&base, &"service".into()).unwrap();
     let operator = ServiceClient::new(&base, &"operator".into()).unwrap();
-    World { client, operator, app, store, pool, terms, clock, ids, purposes }
+    World { client, operator, app, store, pool, terms, clock, ids, policies }
 }
 
 pub fn token(n: u16) -> AddressToken {
@@ -167,6 +167,7 @@ impl World {
             method: Method::Api,
             evidence: None,
             acted_at: None,
+            locale: None,
             addresses: Vec::new(),
         }
     }
@@ -278,10 +279,21 @@ impl World {
 
     /// Defines a purpose whose consents are valid for a day.
     pub async fn a_day_long(&self, purpose: &str) {
-        let [marketing, _] = defaults("Acme");
-        let definition =
-            Definition { purpose: purpose.to_owned(), validity_days: Some(1), ..marketing };
-        self.purposes.define(definition, None).await.expect("a purpose");
+        self.change_policy(|policy| {
+            let marketing = policy.purposes["marketing"].clone();
+            let daily = Purpose { validity_days: Some(1), ..marketing };
+            policy.purposes.insert(purpose.to_owned(), daily);
+        })
+        .await;
+    }
+
+    /// Applies the policy in force with a change.
+    pub async fn change_policy(&self, change: impl FnOnce(&mut Policy)) -> PolicyInForce {
+        let mut conn = self.pool.acquire().await.unwrap();
+        let mut current = in_force(&mut conn).await.unwrap().expect("a policy");
+        change(&mut current.policy);
+        let applied = self.policies.apply(current.policy, current.version, "operator", None).await;
+        applied.expect("the policy applies")
     }
 }
 

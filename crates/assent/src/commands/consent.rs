@@ -39,6 +39,9 @@ Exit status: 0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a servic
         /// How she agreed; sealed under her key.
         #[arg(long)]
         evidence: String,
+        /// In which language she was asked; without it: the controller's first one.
+        #[arg(long, value_name = "TAG")]
+        language: Option<String>,
     },
     /// Record that a person withdrew; returns when it is settled.
     #[command(after_help = "\
@@ -95,7 +98,7 @@ impl Consent {
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         let key = idempotency_key();
         match self {
-            Self::Grant { what, evidence } => {
+            Self::Grant { what, evidence, language } => {
                 let subject_id = match who_grants(api, what).await? {
                     Ok(subject) => subject,
                     Err(reason) => return Ok(refuse(output, reason)),
@@ -108,6 +111,7 @@ impl Consent {
                     method: Method::Api,
                     evidence: Some(seal(api, subject_id, evidence).await?),
                     acted_at: what.acted_at,
+                    locale: language.clone(),
                     addresses: Vec::new(),
                 };
                 let answer = api.post("/consent/v1/consents/grant", &request, Some(&key)).await?;

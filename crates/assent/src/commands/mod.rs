@@ -8,6 +8,7 @@ pub mod health;
 pub mod import;
 pub mod keys;
 pub mod parked;
+pub mod policy;
 pub mod projection;
 pub mod screen;
 pub mod send;

@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::ledger::{Event, Ledger, Line, Standing};
 use super::scope::Scope;
-use super::verdict::{Addresses, Ask, GateRow, GateView, RULES, Reason, StopState, evaluate};
+use super::verdict::{
+    Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, evaluate,
+};
 
 /// The stand-in for the person: the question is about nobody else.
 const HER: SubjectId = Uuid::from_u128(1);
@@ -37,6 +39,8 @@ pub struct Policy<'a> {
     pub event_id: Uuid,
     /// The channels on which the purpose was pursued.
     pub channels: &'a [String],
+    /// The notices on which a consent held; none: on every one.
+    pub accepted: &'a [String],
 }
 
 /// The verdict. `events` is her whole stream, with ids and versions.
@@ -67,7 +71,8 @@ pub fn verdict<'a>(
     );
     let mut view = view(&ledger);
     if let Some(policy) = policy {
-        view.purposes.insert(purpose.to_owned(), policy.channels.to_vec());
+        let (channels, accepted) = (policy.channels.to_vec(), policy.accepted.to_vec());
+        view.purposes.insert(purpose.to_owned(), Pursued { channels, accepted });
     }
     let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel };
     let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } =

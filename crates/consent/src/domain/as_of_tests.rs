@@ -53,7 +53,7 @@ fn numbered(events: &[Event]) -> Vec<(Uuid, i64, Event)> {
 
 fn asked(events: &[(Uuid, i64, Event)], second: i64, known_at: i64) -> AsOfVerdict {
     let channels = [CHANNEL.to_owned()];
-    let policy = Policy { event_id: Uuid::from_u128(900), channels: &channels };
+    let policy = Policy { event_id: Uuid::from_u128(900), channels: &channels, accepted: &[] };
     let question = Question { purpose: PURPOSE, channel: CHANNEL, at: at(second), known_at };
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
     verdict(events, Some(policy), question)
@@ -251,6 +251,8 @@ struct Stored {
 struct InForce {
     event_id: Uuid,
     channels: Vec<String>,
+    #[serde(default)]
+    accepted: Vec<String>,
 }
 
 /// G3: answers that were given under these rules are given again, byte by byte. A change that
@@ -266,10 +268,11 @@ fn g3_the_corpus_of_recorded_verdicts_replays_byte_by_byte() {
             .iter()
             .map(|e| (e.id, e.version, stored::decode(&e.r#type, e.data.get()).expect("known")))
             .collect();
-        let policy = case
-            .policy
-            .as_ref()
-            .map(|policy| Policy { event_id: policy.event_id, channels: &policy.channels });
+        let policy = case.policy.as_ref().map(|InForce { event_id, channels, accepted }| Policy {
+            event_id: *event_id,
+            channels,
+            accepted,
+        });
         let question = Question {
             purpose: &case.purpose,
             channel: &case.channel,

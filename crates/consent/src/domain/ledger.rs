@@ -47,14 +47,19 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// The notice of a definition.
+    /// The notice of a definition, in the language that was named or the default one; none where
+    /// there is none in that language.
     #[must_use]
-    pub fn of(defined: &PurposeDefined) -> Self {
-        Self {
+    pub fn of(defined: &PurposeDefined, locale: Option<&str>) -> Option<Self> {
+        let hash = match locale {
+            Some(locale) if locale != defined.notice_locale => &defined.notices.get(locale)?.hash,
+            _ => &defined.notice_hash,
+        };
+        Some(Self {
             version: defined.notice_version,
-            hash: defined.notice_hash.clone(),
+            hash: hash.clone(),
             validity_days: defined.validity_days,
-        }
+        })
     }
 }
 

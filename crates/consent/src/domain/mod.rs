@@ -4,6 +4,7 @@
 
 pub mod as_of;
 pub mod ledger;
+pub mod policy;
 pub mod purpose;
 pub mod scope;
 pub mod verdict;

@@ -2,29 +2,15 @@
 //! edited in place: another text or locale is another version with another hash; whether a text
 //! tells people what the law wants is left to the controller.
 
-use assent_contracts::consent::PurposeDefined;
+use std::collections::{BTreeMap, BTreeSet};
+
+use assent_contracts::consent::{NoticeText, PurposeDefined};
+use assent_contracts::policy::{Change, Notice, Purpose};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::scope::ANY;
 use super::verdict::STOP_CONFIRMATION;
-
-/// What someone wants a purpose to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Definition {
-    /// Stable name.
-    pub purpose: String,
-    /// Channels on which it may be pursued.
-    pub channels: Vec<String>,
-    /// The W3C DPV term.
-    pub dpv: String,
-    /// The notice text.
-    pub notice_text: String,
-    /// BCP 47 language of the text.
-    pub notice_locale: String,
-    /// How long a consent stays valid, in days.
-    pub validity_days: Option<u32>,
-}
 
 /// A definition is no definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,18 +24,37 @@ pub fn stream_id(purpose: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, purpose.as_bytes())
 }
 
-/// SHA-256 over the canonical notice, hex: its locale, a line feed, and the text with line ends
-/// made `\n` and outer white space taken away. The locale is part of it: the same words in
-/// another language setting are another notice.
+/// SHA-256 over the canonical notice, hex. Canonical is: its language, a line feed, the text; then
+/// for each item that there is, in the order of their names, two line feeds, the name in square
+/// brackets, a line feed and the item; everywhere with line ends made `\n` and outer white space
+/// taken away. The language is part of it: the same words in another language setting are another
+/// notice.
 #[must_use]
-pub fn notice_hash(locale: &str, text: &str) -> String {
-    let text = text.replace("\r\n", "\n");
-    let digest = Sha256::new()
-        .chain_update(locale.as_bytes())
-        .chain_update(b"\n")
-        .chain_update(text.trim().as_bytes())
-        .finalize();
-    hex(&digest)
+pub fn notice_hash(locale: &str, notice: &Notice) -> String {
+    let clean = |text: &str| text.replace("\r\n", "\n").trim().to_owned();
+    let mut canonical = format!("{locale}\n{}", clean(&notice.text));
+    for (name, item) in items(notice) {
+        if let Some(item) = item {
+            canonical.push_str(&format!("\n\n[{name}]\n{}", clean(item)));
+        }
+    }
+    hex(&Sha256::digest(canonical.as_bytes()))
+}
+
+/// The items of a notice beside its text, in the order of their names.
+#[must_use]
+pub fn items(notice: &Notice) -> [(&'static str, Option<&str>); 9] {
+    [
+        ("categories", notice.categories.as_deref()),
+        ("complaint", notice.complaint.as_deref()),
+        ("profiling", notice.profiling.as_deref()),
+        ("recipients", notice.recipients.as_deref()),
+        ("retention", notice.retention.as_deref()),
+        ("rights", notice.rights.as_deref()),
+        ("source", notice.source.as_deref()),
+        ("transfers", notice.transfers.as_deref()),
+        ("withdrawal", notice.withdrawal.as_deref()),
+    ]
 }
 
 /// Lower-case hex.
@@ -62,56 +67,115 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The event that a definition leads to, given the newest version there is; none when it says
-/// nothing new.
+/// The event that a purpose of the policy leads to, given the newest one there is; none when it says
+/// nothing new. `language` is the default one.
 ///
 /// # Errors
 /// [`Invalid`] when a name can't stand in the ledger or a text is missing.
 pub fn define(
     newest: Option<&PurposeDefined>,
-    definition: Definition,
+    name: &str,
+    wanted: &Purpose,
+    language: &str,
 ) -> Result<Option<PurposeDefined>, Invalid> {
-    let Definition { purpose, mut channels, dpv, notice_text, notice_locale, validity_days } =
-        definition;
-    name(&purpose)?;
+    check(name, wanted, language)?;
+    let notices: BTreeMap<String, NoticeText> = wanted
+        .notices
+        .iter()
+        .map(|(locale, notice)| {
+            let hash = notice_hash(locale, notice);
+            (locale.clone(), NoticeText { hash, notice: notice.clone() })
+        })
+        .collect();
+    let Some(first) = notices.get(language) else {
+        return Err(Invalid("there is no notice in the controller's first language"));
+    };
+    let mut channels = wanted.channels.clone();
+    channels.sort_unstable();
+    channels.dedup();
+    let defined = PurposeDefined {
+        purpose: name.to_owned(),
+        channels,
+        dpv: wanted.dpv.clone(),
+        lawful_basis: "consent".to_owned(),
+        notice_version: newest.map_or(1, |newest| newest.notice_version + 1),
+        notice_hash: first.hash.clone(),
+        notice_text: first.notice.text.clone(),
+        notice_locale: language.to_owned(),
+        validity_days: wanted.validity_days,
+        accepted: accepted(newest, &notices, wanted.change),
+        notices,
+        data: wanted.data.clone(),
+        recipients: wanted.recipients.clone(),
+    };
+    let same = newest.is_some_and(|newest| {
+        PurposeDefined {
+            notice_version: newest.notice_version,
+            accepted: newest.accepted.clone(),
+            ..defined.clone()
+        } == *newest
+    });
+    Ok((!same).then_some(defined))
+}
+
+/// The notices on which a consent holds: those of today, and the earlier ones unless they said
+/// something else.
+fn accepted(
+    newest: Option<&PurposeDefined>,
+    notices: &BTreeMap<String, NoticeText>,
+    change: Change,
+) -> Vec<String> {
+    let today: BTreeSet<&String> = notices.values().map(|notice| &notice.hash).collect();
+    let mut accepted = today.clone();
+    if let Some(newest) = newest {
+        let earlier: BTreeSet<&String> = newest.notices.values().map(|n| &n.hash).collect();
+        // What is new in no language is no change of the texts.
+        if change == Change::Editorial || today.is_subset(&earlier) {
+            accepted.extend(&newest.accepted);
+            accepted.insert(&newest.notice_hash);
+        }
+    }
+    accepted.into_iter().cloned().collect()
+}
+
+fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid> {
+    name(purpose)?;
     if purpose == STOP_CONFIRMATION {
         return Err(Invalid("the name stop_confirmation is reserved"));
     }
-    channels.sort_unstable();
-    channels.dedup();
-    if channels.is_empty() {
+    if wanted.channels.is_empty() {
         return Err(Invalid("a purpose needs at least one channel"));
     }
-    channels.iter().try_for_each(|channel| name(channel))?;
-    if notice_text.trim().is_empty() || notice_text.len() > 65_536 {
-        return Err(Invalid("the notice text must have 1 to 65536 bytes"));
+    wanted.channels.iter().try_for_each(|channel| name(channel))?;
+    wanted.notices.keys().map(String::as_str).chain([language]).try_for_each(tag)?;
+    for notice in wanted.notices.values() {
+        let long = |text: &str| text.len() > 65_536;
+        if notice.text.trim().is_empty() || long(&notice.text) {
+            return Err(Invalid("the notice text must have 1 to 65536 bytes"));
+        }
+        if items(notice).iter().any(|(_, item)| item.is_some_and(long)) {
+            return Err(Invalid("an item of a notice must have at most 65536 bytes"));
+        }
     }
-    let locale_ok = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if notice_locale.is_empty() || notice_locale.len() > 35 || !notice_locale.bytes().all(locale_ok)
-    {
-        return Err(Invalid("the notice locale must be a BCP 47 tag"));
-    }
-    if dpv.is_empty() || dpv.len() > 200 {
+    if wanted.dpv.is_empty() || wanted.dpv.len() > 200 {
         return Err(Invalid("the DPV term must have 1 to 200 bytes"));
     }
-    if validity_days == Some(0) {
+    if wanted.validity_days == Some(0) {
         return Err(Invalid("a validity must be at least one day"));
     }
-    let defined = PurposeDefined {
-        notice_hash: notice_hash(&notice_locale, &notice_text),
-        purpose,
-        channels,
-        dpv,
-        lawful_basis: "consent".to_owned(),
-        notice_version: newest.map_or(1, |newest| newest.notice_version + 1),
-        notice_text,
-        notice_locale,
-        validity_days,
-    };
-    let same = newest.is_some_and(|newest| {
-        PurposeDefined { notice_version: newest.notice_version, ..defined.clone() } == *newest
-    });
-    Ok((!same).then_some(defined))
+    Ok(())
+}
+
+/// Whether this may be a BCP 47 language tag.
+///
+/// # Errors
+/// When it can't.
+pub fn tag(locale: &str) -> Result<(), Invalid> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if locale.is_empty() || locale.len() > 35 || !locale.bytes().all(fits) {
+        return Err(Invalid("a language must be a BCP 47 tag, such as fr or pt-BR"));
+    }
+    Ok(())
 }
 
 fn name(name: &str) -> Result<(), Invalid> {
@@ -122,73 +186,78 @@ fn name(name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The purposes that a deployment has from its first day, in the name of its controller.
-#[must_use]
-pub fn defaults(controller: &str) -> [Definition; 2] {
-    let definition = |purpose: &str, dpv: &str, notice_text: String| Definition {
-        purpose: purpose.to_owned(),
-        channels: vec!["whatsapp".to_owned()],
-        dpv: dpv.to_owned(),
-        notice_text,
-        notice_locale: "en".to_owned(),
-        validity_days: None,
-    };
-    [
-        definition(
-            "marketing",
-            "dpv:DirectMarketing",
-            format!(
-                "{controller} would like to send you news and offers by WhatsApp. You can say \
-                 stop at any time by answering STOP; that is as easy as agreeing, and costs you \
-                 nothing."
-            ),
-        ),
-        definition(
-            "service",
-            "dpv:CommunicationForCustomerCare",
-            format!(
-                "{controller} would like to write to you by WhatsApp about your orders and \
-                 questions. You can say stop at any time by answering STOP."
-            ),
-        ),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::policy::defaults;
     use super::*;
 
-    fn marketing() -> Definition {
-        let [marketing, _] = defaults("Acme");
-        marketing
+    fn marketing() -> Purpose {
+        defaults("Acme").purposes.remove("marketing").unwrap()
+    }
+
+    fn next(newest: Option<&PurposeDefined>, wanted: &Purpose) -> Option<PurposeDefined> {
+        define(newest, "marketing", wanted, "en").unwrap()
+    }
+
+    fn saying(text: &str, change: Change) -> Purpose {
+        let mut purpose = Purpose { change, ..marketing() };
+        purpose.notices.get_mut("en").unwrap().text = text.to_owned();
+        purpose
     }
 
     #[test]
-    fn a_notice_is_never_edited_in_place_another_text_is_another_version() {
-        let first = define(None, marketing()).unwrap().unwrap();
-        let edited = Definition { notice_text: "Other words.".to_owned(), ..marketing() };
-        let second = define(Some(&first), edited).unwrap().unwrap();
+    fn trap_7_a_notice_is_never_edited_in_place_another_text_is_another_version() {
+        let first = next(None, &marketing()).unwrap();
+        let second = next(Some(&first), &saying("Other words.", Change::Material)).unwrap();
         assert_eq!((first.notice_version, second.notice_version), (1, 2));
         assert_ne!(first.notice_hash, second.notice_hash);
     }
 
     #[test]
-    fn the_hash_of_the_wrong_locale_is_another_hash() {
-        assert_ne!(notice_hash("en", "Hello"), notice_hash("fr", "Hello"));
-        assert_eq!(notice_hash("en", "a\r\nb\n"), notice_hash("en", "a\nb"));
+    fn trap_7_the_hash_of_the_wrong_locale_is_another_hash() {
+        let notice = |text: &str| Notice { text: text.to_owned(), ..Notice::default() };
+        assert_ne!(notice_hash("en", &notice("Hello")), notice_hash("fr", &notice("Hello")));
+        assert_eq!(notice_hash("en", &notice("a\r\nb\n")), notice_hash("en", &notice("a\nb")));
+        let with = Notice { rights: Some("b".to_owned()), ..notice("a") };
+        assert_ne!(notice_hash("en", &with), notice_hash("en", &notice("a")));
+    }
+
+    #[test]
+    fn a_material_change_asks_again_and_a_spelling_fix_does_not() {
+        let first = next(None, &marketing()).unwrap();
+        let spelled = next(Some(&first), &saying("Spelled.", Change::Editorial)).unwrap();
+        assert!(spelled.accepted.contains(&first.notice_hash));
+        assert!(spelled.accepted.contains(&spelled.notice_hash));
+        let other = next(Some(&spelled), &saying("Something else.", Change::Material)).unwrap();
+        assert_eq!(other.accepted, std::slice::from_ref(&other.notice_hash));
+    }
+
+    #[test]
+    fn another_channel_or_a_notice_less_asks_nobody_again() {
+        let mut wanted = marketing();
+        wanted
+            .notices
+            .insert("fr".to_owned(), Notice { text: "Bonjour".to_owned(), ..Notice::default() });
+        let first = next(None, &wanted).unwrap();
+        let more = Purpose { channels: vec!["whatsapp".to_owned(), "email".to_owned()], ..wanted };
+        let second = next(Some(&first), &more).unwrap();
+        assert_eq!(second.accepted, first.accepted);
+        let mut less = more;
+        less.notices.remove("fr");
+        let third = next(Some(&second), &less).unwrap();
+        assert_eq!(third.accepted, first.accepted);
     }
 
     #[test]
     fn defining_the_same_again_says_nothing_new() {
-        let first = define(None, marketing()).unwrap().unwrap();
-        assert_eq!(define(Some(&first), marketing()), Ok(None));
+        let first = next(None, &marketing()).unwrap();
+        assert_eq!(next(Some(&first), &marketing()), None);
     }
 
     #[test]
     fn names_that_mean_something_else_are_refused() {
         for purpose in ["*", "", "Marketing", STOP_CONFIRMATION, "a b"] {
-            let definition = Definition { purpose: purpose.to_owned(), ..marketing() };
-            assert!(define(None, definition).is_err(), "{purpose}");
+            assert!(define(None, purpose, &marketing(), "en").is_err(), "{purpose}");
         }
     }
 }

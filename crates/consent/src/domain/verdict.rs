@@ -49,6 +49,8 @@ pub enum Reason {
     LinkedSubjectDenies,
     /// She never spoke about this.
     NoConsent,
+    /// What she agreed to has changed since: she has to be asked again.
+    NoticeChanged,
     /// There is no such purpose.
     PurposeUnknown,
     /// There is no stop to confirm, or not one for all of the addresses.
@@ -78,6 +80,7 @@ impl Reason {
             Self::Erased => "erased",
             Self::LinkedSubjectDenies => "linked_subject_denies",
             Self::NoConsent => "no_consent",
+            Self::NoticeChanged => "notice_changed",
             Self::PurposeUnknown => "purpose_unknown",
             Self::StopMissing => "stop_missing",
             Self::StopUnsettled => "stop_unsettled",
@@ -100,6 +103,15 @@ pub struct GateRow {
     pub changed_at: Timestamp,
 }
 
+/// How a purpose is pursued.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pursued {
+    /// On which channels.
+    pub channels: Vec<String>,
+    /// Hashes of the notices on which a consent holds; none: on every one.
+    pub accepted: Vec<String>,
+}
+
 /// A stop, as far as its confirmation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopState {
@@ -114,8 +126,8 @@ pub struct StopState {
 /// Everything that verdicts rest on, from one snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct GateView {
-    /// Purposes with their channels.
-    pub purposes: HashMap<String, Vec<String>>,
+    /// The purposes that are pursued.
+    pub purposes: HashMap<String, Pursued>,
     /// The addresses of each person.
     pub tokens_of: HashMap<SubjectId, Vec<AddressToken>>,
     /// The people of each address.
@@ -255,9 +267,9 @@ pub fn evaluate(
         stop_confirmation(view, ask, &mut findings);
         return findings.verdict(now, settling);
     }
-    purpose(view, ask, &mut findings);
+    let accepted = purpose(view, ask, &mut findings);
     let scope = AskScope { purpose: ask.purpose, channel: ask.channel };
-    consent(view.last_word(ask.subject, &scope), now, &mut findings);
+    consent(view.last_word(ask.subject, &scope), accepted, now, &mut findings);
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
     let given = match ask.addresses {
@@ -285,17 +297,19 @@ pub fn evaluate(
     findings.verdict(now, settling)
 }
 
-fn purpose(view: &GateView, ask: Ask<'_>, findings: &mut Findings) {
-    match view.purposes.get(ask.purpose) {
-        None => findings.deny(Reason::PurposeUnknown, None),
-        Some(channels) if !channels.iter().any(|channel| channel == ask.channel) => {
-            findings.deny(Reason::ChannelUnknown, None);
-        }
-        Some(_) => {}
+/// Gives the notices on which a consent holds.
+fn purpose<'a>(view: &'a GateView, ask: Ask<'_>, findings: &mut Findings) -> &'a [String] {
+    let Some(pursued) = view.purposes.get(ask.purpose) else {
+        findings.deny(Reason::PurposeUnknown, None);
+        return &[];
+    };
+    if !pursued.channels.iter().any(|channel| channel == ask.channel) {
+        findings.deny(Reason::ChannelUnknown, None);
     }
+    &pursued.accepted
 }
 
-fn consent(line: Option<&Line>, now: Timestamp, findings: &mut Findings) {
+fn consent(line: Option<&Line>, accepted: &[String], now: Timestamp, findings: &mut Findings) {
     let Some(line) = line else { return findings.deny(Reason::NoConsent, None) };
     let reason = match line.state {
         State::Given if line.valid_until.is_some_and(|until| until <= now) => {
@@ -303,7 +317,12 @@ fn consent(line: Option<&Line>, now: Timestamp, findings: &mut Findings) {
         }
         State::Given => {
             findings.notice_hash.clone_from(&line.notice_hash);
-            Reason::ConsentGiven
+            let holds = |hash: &String| accepted.is_empty() || accepted.contains(hash);
+            if line.notice_hash.as_ref().is_none_or(holds) {
+                Reason::ConsentGiven
+            } else {
+                Reason::NoticeChanged
+            }
         }
         State::Expired => Reason::ConsentExpired,
         State::Refused => Reason::ConsentRefused,

@@ -31,10 +31,14 @@ fn line(state: State) -> Line {
     }
 }
 
+fn on_whatsapp() -> Pursued {
+    Pursued { channels: vec!["whatsapp".to_owned()], accepted: Vec::new() }
+}
+
 /// Ann has address 1 and agreed to marketing.
 fn consenting() -> GateView {
     let mut view = GateView::default();
-    view.purposes.insert("marketing".to_owned(), vec!["whatsapp".to_owned()]);
+    view.purposes.insert("marketing".to_owned(), on_whatsapp());
     view.link(token(1), ANN);
     say(&mut view, ANN, line(State::Given));
     view
@@ -72,6 +76,15 @@ fn a_consent_in_force_allows_and_names_its_event_and_notice() {
     assert_eq!(verdict.evidence, [Uuid::from_u128(77)]);
     assert_eq!(verdict.notice_hash.as_deref(), Some("ab"));
     assert_eq!(verdict.settling_until, None);
+}
+
+#[test]
+fn a_consent_to_a_notice_that_no_longer_counts_has_to_be_asked_for_again() {
+    let mut view = consenting();
+    view.purposes.get_mut("marketing").unwrap().accepted = vec!["cd".to_owned()];
+    assert_eq!(reasons(&view, ask(&[token(1)])), ["notice_changed"]);
+    view.purposes.get_mut("marketing").unwrap().accepted.push("ab".to_owned());
+    assert_eq!(reasons(&view, ask(&[token(1)])), ["consent_given"]);
 }
 
 /// Trap 5: nothing but a consent in force reads as consent.
@@ -372,7 +385,7 @@ proptest! {
     fn the_verdict_never_allows_after_a_withdrawal(steps in prop::collection::vec(step(), 1..40)) {
         let mut world = World::default();
         for purpose in &PURPOSES[..2] {
-            world.view.purposes.insert((*purpose).to_owned(), vec!["whatsapp".to_owned()]);
+            world.view.purposes.insert((*purpose).to_owned(), on_whatsapp());
         }
         for step in steps {
             world.apply(step);

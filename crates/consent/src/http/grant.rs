@@ -54,6 +54,7 @@ pub(super) async fn grant(
             scope: Scope { purpose: request.purpose, channel: request.channel },
             act: act(request.actor, request.method, request.evidence, request.acted_at),
             own_addresses: if own_act { request.addresses } else { Vec::new() },
+            locale: request.locale,
         },
         idempotency: app.idempotency(&caller, "grant", key, &body),
         traceparent: telemetry::traceparent(),

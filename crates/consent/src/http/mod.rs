@@ -23,14 +23,16 @@ use crate::domain::ledger::Act;
 use crate::domain::verdict::GateView;
 use crate::gate::{Question, facts};
 use crate::permits::Permits;
-use crate::purposes::Purposes;
+use crate::policy::Policies;
 use crate::stops::Stops;
 
+mod apply_policy;
 mod consents;
-mod define_purpose;
 mod grant;
 mod history;
 mod permits;
+mod plan_policy;
+mod policy;
 mod purposes;
 mod refusals;
 mod refuse;
@@ -41,7 +43,6 @@ mod verdicts;
 mod withdraw;
 
 pub use consents::{ConsentView, ConsentsResponse};
-pub use define_purpose::DefinePurpose;
 pub use history::HistoryEvent;
 
 /// What handlers work with. Cheap to clone.
@@ -53,7 +54,7 @@ struct Parts {
     batcher: Batcher<LedgerHandler>,
     permits: Permits,
     stops: Stops,
-    purposes: Purposes,
+    policies: Policies,
     clock: Arc<dyn Clock>,
     terms: LeaseTerms,
 }
@@ -84,7 +85,7 @@ impl App {
                 ids: Arc::clone(&ids),
                 terms,
             },
-            purposes: Purposes { store: store.clone(), clock: Arc::clone(&clock), ids },
+            policies: Policies { store: store.clone(), clock: Arc::clone(&clock), ids },
             store,
             clock,
             terms,
@@ -150,7 +151,9 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))
-        .routes(routes!(purposes::purposes, define_purpose::define_purpose))
+        .routes(routes!(purposes::purposes))
+        .routes(routes!(policy::policy, apply_policy::apply_policy))
+        .routes(routes!(plan_policy::plan_policy))
 }
 
 /// The routes, each behind a key; `operations` are those that don't need the app.

@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use super::App;
 use super::refusals::database;
-use crate::purposes::all;
+use crate::policy::all;
 
 /// Which purposes are there?
 #[utoipa::path(

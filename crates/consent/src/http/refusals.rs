@@ -6,7 +6,7 @@ use assent_http::{Code, Problem};
 
 use crate::commands::CommandError;
 use crate::domain::ledger::Refusal;
-use crate::purposes::DefineError;
+use crate::policy::PolicyError;
 
 pub(super) fn store(error: StoreError) -> Problem {
     match error {
@@ -52,13 +52,16 @@ impl From<CommandError> for Problem {
     }
 }
 
-impl From<DefineError> for Problem {
-    fn from(error: DefineError) -> Self {
+impl From<PolicyError> for Problem {
+    fn from(error: PolicyError) -> Self {
         match error {
-            DefineError::Invalid(invalid) => {
-                Self::new(Code::ValidationFailed).detail(invalid.to_string())
+            PolicyError::Refused(ref refused) => Self::new(Code::ValidationFailed)
+                .detail(error.to_string())
+                .with("refused", serde_json::to_value(refused).unwrap_or_default()),
+            PolicyError::Outdated(version) => {
+                Self::new(Code::VersionConflict).detail(error.to_string()).with("version", version)
             }
-            DefineError::Store(error) => store(error),
+            PolicyError::Store(error) => store(error),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::refusals::store;
 use crate::domain::as_of::{self, Policy, Question};
 use crate::domain::ledger::Event;
 use crate::domain::purpose;
-use crate::purposes;
+use crate::policy;
 use crate::stored;
 
 /// Was it allowed then, by what was known?
@@ -45,7 +45,7 @@ async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem
     let person = session.lock(&[subject]).await.map_err(store)?.remove(&subject);
     session.lock_versions(&[definition]).await.map_err(store)?;
     let now = app.0.clock.now();
-    let history = purposes::history(session.conn(), &request.purpose).await;
+    let history = policy::history(session.conn(), &request.purpose).await;
     session.rollback().await.map_err(store)?;
     let history = history.map_err(super::refusals::database)?;
 
@@ -56,8 +56,11 @@ async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem
     }
     let known_at = position(&person, request.known_at, now)?;
     let in_force = history.iter().rev().find(|(_, recorded_at, _)| *recorded_at <= request.at);
-    let policy = in_force
-        .map(|(event_id, _, defined)| Policy { event_id: *event_id, channels: &defined.channels });
+    let policy = in_force.and_then(|(event_id, _, defined)| {
+        let defined = defined.as_ref()?;
+        let (channels, accepted) = (&*defined.channels, &*defined.accepted);
+        Some(Policy { event_id: *event_id, channels, accepted })
+    });
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
     let question =
         Question { purpose: &request.purpose, channel: &request.channel, at: request.at, known_at };

@@ -51,7 +51,7 @@ pub(super) async fn verdicts(
     let view = app.facts(question).await?;
     match view.purposes.get(&purpose) {
         None => return Err(Problem::new(Code::PurposeUnknown)),
-        Some(channels) if !channels.contains(&channel) => {
+        Some(pursued) if !pursued.channels.contains(&channel) => {
             return Err(Problem::new(Code::ChannelUnknown));
         }
         Some(_) => {}

@@ -106,6 +106,9 @@ pub struct GrantRequest {
     /// recorded on Wednesday. Never in the future.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Timestamp>,
+    /// In which language she was asked; without it: the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
     /// Tokens of the address from which the person herself acted; stops on them are lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,

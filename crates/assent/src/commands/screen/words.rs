@@ -120,7 +120,7 @@ const RU: Words = Words {
 };
 
 /// Meaning and remedy in English, French and Russian. The last one is for rows that can't be read.
-const REASONS: [(&str, [(&str, &str); 3]); 14] = [
+const REASONS: [(&str, [(&str, &str); 3]); 15] = [
     (
         "consent_given",
         [
@@ -130,6 +130,23 @@ const REASONS: [(&str, [(&str, &str); 3]); 14] = [
                 "Peut recevoir des messages pour cette finalité.",
             ),
             ("Согласие дано и действует.", "Можно писать с этой целью."),
+        ],
+    ),
+    (
+        "notice_changed",
+        [
+            (
+                "Agreed to something that has changed since.",
+                "Ask again with the notice of today, on a road that the person opens.",
+            ),
+            (
+                "A donné son accord à un texte qui a changé depuis.",
+                "Redemander avec le texte d’aujourd’hui, à l’occasion d’un contact venant de la personne.",
+            ),
+            (
+                "Согласие дано на то, что с тех пор изменилось.",
+                "Спросить заново с нынешним текстом, когда человек сам обратится.",
+            ),
         ],
     ),
     (

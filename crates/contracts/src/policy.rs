@@ -1,0 +1,287 @@
+//! The policy of a deployment: who its controller is, for which purposes people are asked, and what
+//! they are told. The files of `assent policy` and the requests of the API have these shapes; of
+//! persons it names only contacts that the notices publish.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// `assent.consent.policy_applied.v1`
+pub const POLICY_APPLIED: &str = "assent.consent.policy_applied.v1";
+/// `assent.consent.purpose_retired.v1`
+pub const PURPOSE_RETIRED: &str = "assent.consent.purpose_retired.v1";
+
+/// The whole of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The legal entity behind this deployment.
+    pub controller: Controller,
+    /// Purposes by their stable name.
+    pub purposes: BTreeMap<String, Purpose>,
+}
+
+/// The controller (GDPR Article 4(7)) and those who work with it. File: `controller.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Controller {
+    /// Name of the legal entity.
+    pub name: String,
+    /// Postal address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Address for questions about data, such as `privacy@acme.example`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Seat: ISO 3166-1 alpha-2. It is also the country of numbers without a country code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Languages in which people are asked (BCP 47), the default first.
+    pub languages: Vec<String>,
+    /// How the data protection officer is reached (Article 13(1)(b)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<String>,
+    /// The authority that takes complaints (Article 13(2)(d)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Brands by their name, with the business numbers that they send from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub brands: BTreeMap<String, Brand>,
+    /// Who decides with it (Article 26).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint_controllers: Vec<Party>,
+    /// Who works for it (Article 28).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processors: Vec<Party>,
+}
+
+/// A brand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Brand {
+    /// Ids of its business numbers at the provider.
+    #[serde(default)]
+    pub sending_numbers: Vec<String>,
+}
+
+/// Another party.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Party {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub role: String,
+    /// Where it is: ISO 3166-1 alpha-2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+}
+
+/// Why a purpose is lawful (GDPR Article 6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LawfulBasis {
+    /// The person's consent (Article 6(1)(a)).
+    #[default]
+    Consent,
+}
+
+/// What a change of texts means for people who agreed to the earlier ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// They agreed to something else, and have to be asked again.
+    #[default]
+    Material,
+    /// A matter of spelling: what they agreed to holds.
+    Editorial,
+}
+
+/// A purpose. File: `purposes/<name>.toml`, its notices beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Purpose {
+    /// The W3C DPV term, such as `dpv:DirectMarketing`.
+    pub dpv: String,
+    /// Why it is lawful.
+    #[serde(default)]
+    pub lawful_basis: LawfulBasis,
+    /// Channels on which it may be pursued, such as `whatsapp`.
+    pub channels: Vec<String>,
+    /// Categories of data that it uses, such as `phone`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
+    /// Who gets the data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// How long a consent stays valid, in days; none: until withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_days: Option<u32>,
+    /// What the newest change of the texts means for those who agreed before.
+    #[serde(default)]
+    pub change: Change,
+    /// Which role decided that, such as `dpo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
+    /// What people are told, by language. Files: `notices/<purpose>/<language>.toml`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notices: BTreeMap<String, Notice>,
+}
+
+/// What people are told in one language before they agree: the request, and what GDPR Articles 13
+/// and 14 want beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    /// What they agree to; it speaks of no person.
+    pub text: String,
+    /// Who gets the data (Article 13(1)(e)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<String>,
+    /// Transfers to other countries, or that there are none (Article 13(1)(f)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfers: Option<String>,
+    /// For how long (Article 13(2)(a)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
+    /// Their rights (Article 13(2)(b)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rights: Option<String>,
+    /// That they may withdraw, and how (Article 13(2)(c)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawal: Option<String>,
+    /// Where to complain (Article 13(2)(d)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complaint: Option<String>,
+    /// Profiling, or that there is none (Article 13(2)(f)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiling: Option<String>,
+    /// Categories of data that did not come from them (Article 14(1)(d)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<String>,
+    /// Where such data came from (Article 14(2)(f)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// The policy changed, as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyApplied {
+    /// Its version, from 1.
+    pub version: i64,
+    /// SHA-256 over its JSON with sorted keys, hex.
+    pub hash: String,
+    /// The caller that applied it: a service or a role, no person.
+    pub applied_by: String,
+    /// The policy.
+    pub policy: Policy,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A purpose is pursued no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurposeRetired {
+    /// The purpose's name.
+    pub purpose: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// What applying a policy would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyPlan {
+    /// Version of the policy that is in force: name it when you apply.
+    pub version: i64,
+    /// What would change, in the order of the files.
+    pub changes: Vec<PlannedChange>,
+    /// What the notices leave out. It may be applied all the same; the controller answers for it.
+    pub missing: Vec<MissingItem>,
+    /// Why it can't be applied.
+    pub refused: Vec<PolicyRefusal>,
+}
+
+/// One thing that would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedChange {
+    /// What: `controller` or `purposes/<name>`.
+    pub what: String,
+    /// In which way.
+    pub action: Action,
+    /// Its fields.
+    pub fields: Vec<FieldChange>,
+    /// How many people hold a consent that would be worth nothing any more: they would have to be
+    /// asked again.
+    pub asked_again: i64,
+}
+
+/// In which way something changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is new.
+    Create,
+    /// It is another.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// One field that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Its path, such as `notices.fr.text`.
+    pub field: String,
+    /// What it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What it would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Something that the law wants people to be told and that isn't there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct MissingItem {
+    /// Where it is missing, such as `notices/marketing/fr`.
+    pub at: String,
+    /// The item.
+    pub item: String,
+    /// The rule, such as `GDPR 13(2)(c)`.
+    pub rule: String,
+}
+
+/// Why a policy can't be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRefusal {
+    /// Where, such as `purposes/marketing`.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `POST /v1/policy` (Idempotency-Key): apply a policy.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyPolicy {
+    /// The version that the plan was made on.
+    pub version: i64,
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyInForce {
+    /// Its version.
+    pub version: i64,
+    /// SHA-256 over its JSON with sorted keys, hex.
+    pub hash: String,
+    /// The event.
+    pub event_id: Uuid,
+    /// The policy.
+    pub policy: Policy,
+}
