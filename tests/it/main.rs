@@ -7,6 +7,7 @@ mod consumer;
 mod contact_files;
 mod erasure;
 mod event_store;
+mod evidence;
 mod faults;
 mod gate;
 mod messaging;

@@ -10,10 +10,11 @@ use assent_bus::{BusConfig, Producer, ensure_topics};
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, KeyLeaseRequest, KeyLeaseResponse,
-    LookupRequest, LookupResponse, ResolveRequest, ResolveResponse, SealRequest, SealResponse,
-    SuppressRequest, SuppressResponse, SuppressRow,
+    LookupRequest, LookupResponse, OpenRequest, OpenResponse, ResolveRequest, ResolveResponse,
+    SealRequest, SealResponse, SuppressRequest, SuppressResponse, SuppressRow,
 };
 use assent_contracts::erasure::{Ack, COMMAND, Command, Step};
+use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::{ERASURE_COMMANDS, VAULT_EVENTS};
 use assent_contracts::vault::Origin;
 use assent_eventstore::EventStore;
@@ -493,11 +494,41 @@ async fn what_was_sealed_for_a_person_opens_with_her_key_only() {
     let sealed = vault.seal(subject, "she said yes").await.unwrap().sealed;
     let key = vault.app.keys.get(&[subject]).await.unwrap().pop().unwrap().live().unwrap();
     let aad = Aad { subject, record: Uuid::nil(), field: "consent.evidence", version: key.version };
-    let bytes = from_text(&sealed).unwrap();
+    // The record that it is bound to travels with it.
+    let (record, text) = sealed.0.split_once('.').unwrap();
+    assert_eq!(record, Uuid::nil().to_string());
+    let bytes = from_text(&Sealed(text.to_owned())).unwrap();
     assert_eq!(open(&key.key, aad, &bytes).unwrap().as_slice(), b"she said yes");
     let leased = vault.lease(subject).await.unwrap();
     assert!(open(&decode(&leased), aad, &bytes).is_err(), "a lease is a key of its own");
     assert_eq!(code(vault.seal(Uuid::nil(), "x").await), Some(Code::SubjectUnknown));
+}
+
+#[tokio::test]
+async fn sealed_evidence_opens_again_on_record_and_for_nobody_else() {
+    let vault = vault().await;
+    let (subject, other) =
+        (vault.register("+33600000001").await, vault.register("+33600000002").await);
+    let sealed = vault.seal(subject, "she said yes").await.unwrap().sealed;
+    let opened = async |subject_id, sealed: &Sealed| -> Result<OpenResponse, ClientError> {
+        let request = OpenRequest {
+            reason: "dispute".to_owned(),
+            subject_id,
+            field: "consent.evidence".to_owned(),
+            sealed: sealed.clone(),
+        };
+        vault.all.post("/v1/open", &request, None).await
+    };
+    assert_eq!(opened(subject, &sealed).await.map(|it| it.text).unwrap(), "she said yes");
+    let records = "SELECT reason, field FROM access_records WHERE subject_id = $1";
+    let record: (String, String) =
+        sqlx::query_as(records).bind(subject).fetch_one(&vault.data).await.unwrap();
+    assert_eq!(record, ("dispute".to_owned(), "consent.evidence".to_owned()));
+
+    assert_eq!(code(opened(other, &sealed).await), Some(Code::ValidationFailed));
+    let moved = Sealed(sealed.0.replace(&Uuid::nil().to_string(), &Uuid::max().to_string()));
+    assert_eq!(code(opened(subject, &moved).await), Some(Code::ValidationFailed));
+    assert_eq!(code(opened(Uuid::nil(), &sealed).await), Some(Code::SubjectUnknown));
 }
 
 fn decode(text: &str) -> DataKey {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::api::Connection;
 use crate::commands::consent::Consent;
 use crate::commands::erase::Erase;
+use crate::commands::evidence::Evidence;
 use crate::commands::explain::Explain;
 use crate::commands::health::Health;
 use crate::commands::import::Import;
@@ -57,6 +58,8 @@ enum Command {
     Suppress(Suppress),
     /// Say whether a person may be messaged, and why or why not.
     Explain(Explain),
+    /// Write a folder that shows why a message was allowed or not, for a dispute.
+    Evidence(Evidence),
     /// Record what a person said.
     #[command(subcommand)]
     Consent(Consent),
@@ -67,7 +70,7 @@ enum Command {
     Send(Send),
     /// Ask that a person be forgotten.
     Erase(Erase),
-    /// Check an erasure certificate, offline.
+    /// Check an erasure certificate or the folder of a dispute, offline.
     Verify(Verify),
     /// Look after messages that a consumer could not apply.
     #[command(subcommand)]
@@ -126,6 +129,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Screen(screen) => screen.run(api, output).await,
         Command::Suppress(suppress) => suppress.run(api, output).await,
         Command::Explain(explain) => explain.run(api, output).await,
+        Command::Evidence(evidence) => evidence.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,

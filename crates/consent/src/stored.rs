@@ -164,7 +164,8 @@ pub fn state(ledger: &Ledger) -> String {
 }
 
 /// JSON of a contract type.
-pub(crate) fn json<T: Serialize>(value: &T) -> String {
+#[must_use]
+pub fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("contract types have string keys and no fallible fields")
 }
 

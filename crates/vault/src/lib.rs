@@ -18,6 +18,7 @@ mod router;
 mod screen;
 mod service;
 mod suppress;
+mod texts;
 
 pub use access::AccessRecord;
 pub use app::App;

@@ -1,4 +1,4 @@
-//! `POST /v1/addresses/resolve`, `POST /v1/keys/lease` and `POST /v1/seal`: what leaves the vault.
+//! `POST /v1/addresses/resolve` and `POST /v1/keys/lease`: what leaves the vault.
 //! It guarantees that an access record is committed before anything is decrypted or handed out,
 //! and that nobody who is being erased is served; whoever is served holds it for one lease.
 
@@ -8,11 +8,10 @@ use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::vault::{
     KeyLeaseRequest, KeyLeaseResponse, ResolveRequest, ResolveResponse, ResolvedAddress,
-    SealRequest, SealResponse,
 };
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
-use assent_sealing::{Aad, KeyState, SealError, StoredKey, open, seal, to_text};
+use assent_sealing::{SealError, StoredKey, open};
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -21,15 +20,10 @@ use zeroize::Zeroizing;
 use crate::access::{self, Access, check_reason};
 use crate::app::{App, PHONE, binding};
 use crate::error::VaultError;
-use crate::lookup::require_open;
 use crate::people::{self, SealedPerson};
 
 /// Most people of one request.
 const SUBJECTS_MAX: usize = 100;
-/// Longest text that is sealed, in bytes.
-const TEXT_MAX: usize = 64 << 10;
-/// Longest name of a field.
-const FIELD_MAX: usize = 64;
 
 /// Decrypt the numbers of people, in order to send to them.
 ///
@@ -82,42 +76,6 @@ pub(crate) async fn lease(
     Ok(Json(KeyLeaseResponse { keys }))
 }
 
-/// Seal free text under a person's key.
-///
-/// Needs `seal:write`. The text is not kept here: the ciphertext goes with what it speaks of.
-#[utoipa::path(
-    post, path = "/v1/seal", tag = "access", security(("bearer" = [])),
-    request_body = SealRequest,
-    responses((status = 200, body = SealResponse), (status = 404, description = "Unknown person"),
-        (status = 410, description = "Erased, or being erased"))
-)]
-pub(crate) async fn seal_text(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Json(request): Json<SealRequest>,
-) -> Result<Json<SealResponse>, Problem> {
-    caller.require("seal:write")?;
-    let text = Zeroizing::new(request.text);
-    if text.len() > TEXT_MAX || request.field.is_empty() || request.field.len() > FIELD_MAX {
-        return Err(Problem::new(Code::ValidationFailed)
-            .detail("field must have 1 to 64 bytes and text at most 64 KiB"));
-    }
-    require_open(&app, request.subject_id).await?;
-    let key = match app.keys.get(&[request.subject_id]).await.map_err(VaultError::from)?.pop() {
-        Some(KeyState::Live(key)) => key,
-        Some(KeyState::Destroyed) => return Err(Problem::new(Code::SubjectErased)),
-        Some(KeyState::Never) | None => return Err(Problem::new(Code::SubjectUnknown)),
-    };
-    let aad = Aad {
-        subject: request.subject_id,
-        record: request.record,
-        field: &request.field,
-        version: key.version,
-    };
-    let sealed = to_text(&seal(&key.key, app.ids.as_ref(), aad, text.as_bytes()));
-    Ok(Json(SealResponse { sealed }))
-}
-
 fn check(reason: &str, subjects: &[SubjectId]) -> Result<(), Problem> {
     check_reason(reason)?;
     if subjects.len() > SUBJECTS_MAX {
@@ -129,7 +87,7 @@ fn check(reason: &str, subjects: &[SubjectId]) -> Result<(), Problem> {
 
 /// People and their keys, in the order of `subjects`, once the access is on record. Record and
 /// look at the tombstones are one transaction: a primary that was deposed can't answer.
-async fn recorded(
+pub(crate) async fn recorded(
     app: &App,
     access: Access<'_>,
     subjects: &[SubjectId],

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::{access, import, lookup, resolve, screen, suppress};
+use crate::{access, import, lookup, resolve, screen, suppress, texts};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -26,7 +26,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(lookup::show))
         .routes(routes!(resolve::resolve))
         .routes(routes!(resolve::lease))
-        .routes(routes!(resolve::seal_text))
+        .routes(routes!(texts::seal_text))
+        .routes(routes!(texts::open_text))
         .routes(routes!(suppress::suppress))
         .routes(routes!(screen::list, screen::screen))
         .routes(routes!(access::list))

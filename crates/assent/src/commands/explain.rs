@@ -90,7 +90,11 @@ impl Explain {
     }
 }
 
-fn known_at(text: &str) -> Result<KnownAt, String> {
+/// Reads `N` or a time.
+///
+/// # Errors
+/// When it is neither.
+pub fn known_at(text: &str) -> Result<KnownAt, String> {
     if let Ok(position) = text.parse::<u32>() {
         return Ok(KnownAt::Position(position.into()));
     }

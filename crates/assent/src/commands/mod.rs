@@ -3,6 +3,7 @@
 mod callers;
 pub mod consent;
 pub mod erase;
+pub mod evidence;
 pub mod explain;
 pub mod health;
 pub mod import;

@@ -6,7 +6,7 @@
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{AsOfVerdict, Decision, StopKind, Verdict};
-use assent_contracts::consent::{Bar, OthersWord};
+use assent_contracts::consent::{Bar, OthersWord, PurposeDefined};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -41,6 +41,20 @@ pub struct Policy<'a> {
     pub channels: &'a [String],
     /// The notices on which a consent held; none: on every one.
     pub accepted: &'a [String],
+}
+
+impl<'a> Policy<'a> {
+    /// The one in force at a moment, of all versions of the purpose, oldest first: each with its
+    /// event, when it was recorded, and what it says; nothing where the purpose was retired.
+    pub fn in_force(
+        versions: impl DoubleEndedIterator<Item = (Uuid, Timestamp, Option<&'a PurposeDefined>)>,
+        at: Timestamp,
+    ) -> Option<Self> {
+        let (event_id, _, defined) =
+            versions.rev().find(|(_, recorded_at, _)| *recorded_at <= at)?;
+        let PurposeDefined { channels, accepted, .. } = defined?;
+        Some(Self { event_id, channels, accepted })
+    }
 }
 
 /// The verdict. `events` is her whole stream, with ids and versions.

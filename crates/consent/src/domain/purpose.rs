@@ -24,13 +24,13 @@ pub fn stream_id(purpose: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, purpose.as_bytes())
 }
 
-/// SHA-256 over the canonical notice, hex. Canonical is: its language, a line feed, the text; then
+/// The canonical form of a notice: its language, a line feed, the text; then
 /// for each item that there is, in the order of their names, two line feeds, the name in square
 /// brackets, a line feed and the item; everywhere with line ends made `\n` and outer white space
 /// taken away. The language is part of it: the same words in another language setting are another
 /// notice.
 #[must_use]
-pub fn notice_hash(locale: &str, notice: &Notice) -> String {
+pub fn canonical(locale: &str, notice: &Notice) -> String {
     let clean = |text: &str| text.replace("\r\n", "\n").trim().to_owned();
     let mut canonical = format!("{locale}\n{}", clean(&notice.text));
     for (name, item) in items(notice) {
@@ -38,7 +38,13 @@ pub fn notice_hash(locale: &str, notice: &Notice) -> String {
             canonical.push_str(&format!("\n\n[{name}]\n{}", clean(item)));
         }
     }
-    hex(&Sha256::digest(canonical.as_bytes()))
+    canonical
+}
+
+/// SHA-256 over the canonical form of a notice, hex.
+#[must_use]
+pub fn notice_hash(locale: &str, notice: &Notice) -> String {
+    hex(&Sha256::digest(canonical(locale, notice).as_bytes()))
 }
 
 /// The items of a notice beside its text, in the order of their names.

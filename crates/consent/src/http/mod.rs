@@ -33,6 +33,7 @@ mod history;
 mod permits;
 mod plan_policy;
 mod policy;
+mod purpose_versions;
 mod purposes;
 mod refusals;
 mod refuse;
@@ -44,6 +45,7 @@ mod withdraw;
 
 pub use consents::{ConsentView, ConsentsResponse};
 pub use history::HistoryEvent;
+pub use purpose_versions::PurposeVersion;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -152,6 +154,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))
         .routes(routes!(purposes::purposes))
+        .routes(routes!(purpose_versions::purpose_versions))
         .routes(routes!(policy::policy, apply_policy::apply_policy))
         .routes(routes!(plan_policy::plan_policy))
 }

@@ -55,12 +55,8 @@ async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem
         return Err(refused("at", "the moment that is asked about lies in the future"));
     }
     let known_at = position(&person, request.known_at, now)?;
-    let in_force = history.iter().rev().find(|(_, recorded_at, _)| *recorded_at <= request.at);
-    let policy = in_force.and_then(|(event_id, _, defined)| {
-        let defined = defined.as_ref()?;
-        let (channels, accepted) = (&*defined.channels, &*defined.accepted);
-        Some(Policy { event_id: *event_id, channels, accepted })
-    });
+    let versions = history.iter().map(|(id, at, defined)| (*id, *at, defined.as_ref()));
+    let policy = Policy::in_force(versions, request.at);
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
     let question =
         Question { purpose: &request.purpose, channel: &request.channel, at: request.at, known_at };

@@ -167,11 +167,33 @@ pub struct SealRequest {
     pub text: String,
 }
 
-/// The ciphertext.
+/// The ciphertext. It carries the record that it is bound to, so that it can be opened again.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SealResponse {
     /// Sealed under the person's key.
     pub sealed: Sealed,
+}
+
+/// `POST /v1/open`: open what `POST /v1/seal` sealed; on record before it is opened.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// Why: a stable reason code such as `dispute`.
+    pub reason: String,
+    /// Whose.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The field under which it was sealed: `consent.evidence`.
+    pub field: String,
+    /// The ciphertext.
+    pub sealed: Sealed,
+}
+
+/// The text. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OpenResponse {
+    /// What was sealed.
+    pub text: String,
 }
 
 /// `POST /v1/suppressions`: a list of opt-outs, at most 2,000 at once. Answers when settled.

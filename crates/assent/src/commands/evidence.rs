@@ -1,0 +1,178 @@
+//! `assent evidence`: a folder that answers a dispute. It guarantees that whoever gets it can check
+//! without us that the verdict follows from the events and that the texts are those of the hashes;
+//! evidence is opened by the vault, on record.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use assent_consent::http::{HistoryEvent, PurposeVersion};
+use assent_contracts::SubjectId;
+use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
+use assent_contracts::api::vault::{OpenRequest, OpenResponse};
+use assent_contracts::sealed::Sealed;
+use assent_http::{ClientError, Code, Listing};
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::explain::known_at;
+use super::upload::country;
+use crate::api::{Api, Found};
+use crate::outcome::{Failure, Output, Status};
+use crate::phone::Phone;
+
+pub mod bundle;
+
+use bundle::Bundle;
+
+/// Arguments of `assent evidence`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  assent evidence '+33 6 39 98 00 01' --purpose marketing --at 2026-05-03T12:00:00Z --out dispute/
+  assent evidence - --purpose marketing --at 2026-05-03T12:00:00Z --known-at 4 --out dispute/
+  assent verify dispute/
+
+The folder holds the question, the verdict, the events it rests on, the notices that were shown and
+the evidence in plain text: its files are for you alone (0600). Opening the evidence is on record.
+
+Exit status: 0 written, 1 the person isn't known, 2 wrong use, 3 a service didn't answer.")]
+pub struct Evidence {
+    /// Phone number in any spelling; `-` reads it from standard input.
+    phone: Phone,
+    /// For which purpose.
+    #[arg(long)]
+    purpose: String,
+    /// On which channel.
+    #[arg(long, default_value = "whatsapp")]
+    channel: String,
+    /// The moment that is asked about.
+    #[arg(long, value_name = "TIME")]
+    at: Timestamp,
+    /// What was known: her first N events, or what was recorded until a moment; without it: all.
+    #[arg(long, value_name = "N|TIME", value_parser = known_at)]
+    known_at: Option<KnownAt>,
+    /// Where to write it: a new or empty folder.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Country of a number without a country code.
+    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+    country: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Written {
+    verdict: Decision,
+    reasons: Vec<String>,
+    events: usize,
+    evidence: usize,
+    sealed: usize,
+    files: usize,
+}
+
+impl Evidence {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the person isn't known, the folder can't be written, or a service doesn't answer.
+    pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
+        bundle::require_empty(&self.out)?;
+        let phone = self.phone.read()?;
+        let subject_id = match api.lookup(phone, self.country.clone()).await?.into() {
+            Found::Subject(subject) => subject,
+            Found::Nobody { barred } => {
+                let code = barred.unwrap_or_else(|| "subject_unknown".to_owned());
+                let message = format!("there is nothing to show of nobody ({code})");
+                return Err(Failure { status: Status::Refused, code, message });
+            }
+        };
+        let collected = self.collect(api, subject_id).await?;
+        let files = collected.write(&self.out)?;
+        let written = Written {
+            verdict: collected.verdict.verdict,
+            reasons: collected.verdict.reasons.clone(),
+            events: collected.events.len(),
+            evidence: collected.evidence.len(),
+            sealed: collected.sealed.len(),
+            files,
+        };
+        if written.sealed > 0 {
+            output.remark(
+                "some evidence stays sealed: this token may not open it (subjects:resolve)",
+            );
+        }
+        output.print(&written, |it| {
+            format!("{} files: {} events, {} pieces of evidence", it.files, it.events, it.evidence)
+        });
+        Ok(Status::Done)
+    }
+
+    async fn collect(&self, api: &Api, subject_id: SubjectId) -> Result<Bundle, Failure> {
+        let mut question = AsOfRequest {
+            subject_id,
+            purpose: self.purpose.clone(),
+            channel: self.channel.clone(),
+            at: self.at,
+            known_at: self.known_at,
+        };
+        let verdict: AsOfVerdict = api.post("/consent/v1/verdict/as-of", &question, None).await?;
+        let known = verdict.known_at.unwrap_or(0);
+        question.known_at = Some(KnownAt::Position(known));
+        let mut events = history(api, subject_id).await?;
+        events.retain(|event| event.sequence <= known);
+        let path = format!("/consent/v1/purposes/{}/versions", self.purpose);
+        let versions: Vec<PurposeVersion> = match api.get(&path).await {
+            Ok(Listing { items, .. }) => items,
+            Err(error) if error.code() == Some(Code::PurposeUnknown) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let (mut evidence, mut sealed) = (BTreeMap::new(), Vec::new());
+        for event in &events {
+            let Some(text) = event.data["evidence"].as_str() else { continue };
+            match open(api, subject_id, text).await? {
+                Some(text) => drop(evidence.insert(event.id, text)),
+                None => sealed.push(event.id),
+            }
+        }
+        Ok(Bundle { question, verdict, events, versions, evidence, sealed })
+    }
+}
+
+async fn history(api: &Api, subject: SubjectId) -> Result<Vec<HistoryEvent>, Failure> {
+    let (mut events, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/consent/v1/subjects/{subject}/history?limit=500{cursor}");
+        let page: Listing<HistoryEvent> = api.get(&path).await?;
+        events.extend(page.items);
+        match page.next {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(events),
+        }
+    }
+}
+
+/// The text; none where this token may not open it.
+async fn open(api: &Api, subject_id: SubjectId, sealed: &str) -> Result<Option<String>, Failure> {
+    let request = OpenRequest {
+        reason: "dispute".to_owned(),
+        subject_id,
+        field: "consent.evidence".to_owned(),
+        sealed: Sealed(sealed.to_owned()),
+    };
+    let answer: Result<OpenResponse, ClientError> =
+        api.post("/vault/v1/open", &request, None).await;
+    match answer {
+        Ok(answer) => Ok(Some(answer.text)),
+        // The right to read isn't there, or it was sealed before it could be opened again.
+        Err(error) if matches!(error.code(), Some(Code::Forbidden | Code::ValidationFailed)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The id of an event as a file name.
+fn name(id: Uuid) -> String {
+    format!("evidence/{id}.txt")
+}

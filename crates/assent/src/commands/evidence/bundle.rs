@@ -1,0 +1,270 @@
+//! The folder of a dispute: written whole, and checked offline. It guarantees that a changed file is
+//! found, that each notice has the hash it is named by, and that the verdict is what the rules say
+//! about the events; that the events are all there were is the controller's word.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use assent_consent::domain::as_of::{self, Policy, Question};
+use assent_consent::domain::purpose::{canonical, hex};
+use assent_consent::domain::verdict::RULES;
+use assent_consent::http::{HistoryEvent, PurposeVersion};
+use assent_consent::stored;
+use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::super::upload::private_file;
+use super::name;
+use crate::outcome::Failure;
+
+const MANIFEST: &str = "manifest.json";
+const QUESTION: &str = "question.json";
+const VERDICT: &str = "verdict.json";
+const EVENTS: &str = "events.json";
+const PURPOSE: &str = "purpose.json";
+const README: &str = "README.md";
+
+/// What is in it.
+pub struct Bundle {
+    /// The question, with the position that was known.
+    pub question: AsOfRequest,
+    /// The answer.
+    pub verdict: AsOfVerdict,
+    /// Her events up to that position.
+    pub events: Vec<HistoryEvent>,
+    /// All versions of the purpose.
+    pub versions: Vec<PurposeVersion>,
+    /// Opened evidence, by event.
+    pub evidence: BTreeMap<Uuid, String>,
+    /// Events whose evidence could not be opened.
+    pub sealed: Vec<Uuid>,
+}
+
+/// SHA-256 of each file, hex.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    rules: String,
+    files: BTreeMap<String, String>,
+}
+
+/// What a check found in order.
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    /// The verdict.
+    pub verdict: AsOfVerdict,
+    /// How many events it was computed from.
+    pub events: usize,
+    /// How many notices have the hash they are named by.
+    pub notices: usize,
+}
+
+/// Refuses a folder that has something in it.
+///
+/// # Errors
+/// When it has.
+pub fn require_empty(dir: &Path) -> Result<(), Failure> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries.count(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(Failure::file(dir, error)),
+    };
+    if entries > 0 {
+        return Err(Failure::file(dir, "the folder isn't empty"));
+    }
+    Ok(())
+}
+
+impl Bundle {
+    /// Writes it; gives the number of files.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn write(&self, dir: &Path) -> Result<usize, Failure> {
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        files.insert(QUESTION.to_owned(), pretty(&self.question));
+        files.insert(VERDICT.to_owned(), stored::json(&self.verdict).into_bytes());
+        files.insert(EVENTS.to_owned(), pretty(&self.events));
+        files.insert(PURPOSE.to_owned(), pretty(&self.versions));
+        for (hash, text) in self.notices() {
+            files.insert(format!("notices/{hash}.txt"), text.into_bytes());
+        }
+        for (id, text) in &self.evidence {
+            files.insert(name(*id), text.clone().into_bytes());
+        }
+        files.insert(README.to_owned(), self.readme().into_bytes());
+        let manifest = Manifest {
+            rules: RULES.to_owned(),
+            files: files.iter().map(|(name, bytes)| (name.clone(), sha256(bytes))).collect(),
+        };
+        files.insert(MANIFEST.to_owned(), pretty(&manifest));
+        for (name, bytes) in &files {
+            let path = dir.join(name);
+            let folder = path.parent().unwrap_or(dir);
+            std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, error))?;
+            let written = private_file(&path).and_then(|mut file| file.write_all(bytes));
+            written.map_err(|error| Failure::file(&path, error))?;
+        }
+        Ok(files.len())
+    }
+
+    /// The canonical texts of all notices that the purpose ever had, by hash.
+    fn notices(&self) -> BTreeMap<String, String> {
+        let versions = self.versions.iter().filter_map(|version| version.definition.as_ref());
+        versions
+            .flat_map(|defined| &defined.notices)
+            .map(|(locale, text)| (text.hash.clone(), canonical(locale, &text.notice)))
+            .collect()
+    }
+
+    fn readme(&self) -> String {
+        let AsOfRequest { purpose, channel, at, .. } = &self.question;
+        let AsOfVerdict { verdict, reasons, notice_hash, rules, known_at, .. } = &self.verdict;
+        let decision = match verdict {
+            Decision::Allow => "It was allowed.",
+            Decision::Deny => "It was not allowed.",
+        };
+        let mut text = format!(
+            "# Was a message for the purpose `{purpose}` on `{channel}` allowed at {at}?\n\n\
+             **{decision}** Reasons: {}. Decided by the rules `{rules}` on the person's first {} \
+             events.\n",
+            reasons.join(", "),
+            known_at.unwrap_or(0),
+        );
+        if let Some(hash) = notice_hash {
+            let _ = write!(text, "\nThe text that she agreed to: `notices/{hash}.txt`.\n");
+        }
+        text.push_str("\n## What happened\n\n| # | recorded | acted | what | how | evidence |\n|---|---|---|---|---|---|\n");
+        for event in &self.events {
+            let said = |field: &str| event.data[field].as_str().unwrap_or("–").to_owned();
+            let what = event.r#type.trim_start_matches("assent.consent.").trim_end_matches(".v1");
+            let evidence = if self.evidence.contains_key(&event.id) {
+                format!("`{}`", name(event.id))
+            } else if self.sealed.contains(&event.id) {
+                "sealed".to_owned()
+            } else {
+                "–".to_owned()
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {what}: {} on {} | {} by {} | {evidence} |",
+                event.sequence,
+                event.recorded_at,
+                said("acted_at"),
+                said("purpose"),
+                said("channel"),
+                said("method"),
+                said("actor"),
+            );
+        }
+        text.push_str(
+            "\nA word counts from when it was said (acted; without it, recorded). The newest counts; a no \
+             beats a yes of the same instant; `*` is every purpose or channel.\n\
+             \n## The files\n\n\
+             - `question.json`, `verdict.json`: what was asked and answered\n\
+             - `events.json`: all that was known of her consent; the person appears under a random id\n\
+             - `purpose.json`: every version of the purpose, with the time from which it was in force\n\
+             - `notices/`: the texts that were shown; the SHA-256 of a file is its name\n\
+             - `evidence/`: what the operator recorded as evidence, by event\n\
+             - `manifest.json`: the SHA-256 of every other file\n\
+             \n`assent verify` with this folder checks all hashes and computes the verdict again from the events, \
+             without asking anybody. It shows that nothing was changed since the folder was written and that the verdict \
+             follows. It isn't signed: that these are all the events is the word of whoever hands it over.\n",
+        );
+        text
+    }
+}
+
+/// Checks a folder.
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub fn verify(dir: &Path) -> Result<Checked, String> {
+    let manifest: Manifest = json(dir, MANIFEST)?;
+    if manifest.rules != RULES {
+        return Err(format!(
+            "these are the rules {RULES}; the folder was made by {}",
+            manifest.rules
+        ));
+    }
+    for (name, hash) in &manifest.files {
+        if sha256(&bytes(dir, name)?) != *hash {
+            return Err(format!("{name} was changed"));
+        }
+    }
+    let mut notices = 0;
+    for name in manifest.files.keys() {
+        let Some(rest) = name.strip_prefix("notices/") else { continue };
+        if rest.strip_suffix(".txt") != Some(&sha256(&bytes(dir, name)?)) {
+            return Err(format!("{name} is another text than its name says"));
+        }
+        notices += 1;
+    }
+    let question: AsOfRequest = listed(dir, &manifest, QUESTION)?;
+    let verdict: AsOfVerdict = listed(dir, &manifest, VERDICT)?;
+    let history: Vec<HistoryEvent> = listed(dir, &manifest, EVENTS)?;
+    let versions: Vec<PurposeVersion> = listed(dir, &manifest, PURPOSE)?;
+    if let Some(hash) = &verdict.notice_hash
+        && !manifest.files.contains_key(&format!("notices/{hash}.txt"))
+    {
+        return Err("the notice that she agreed to is not there".to_owned());
+    }
+    let events = history
+        .iter()
+        .map(|event| {
+            let data = event.data.to_string();
+            Ok((event.id, event.sequence, stored::decode(&event.r#type, &data)?))
+        })
+        .collect::<Result<Vec<_>, stored::Unreadable>>()
+        .map_err(|error| error.to_string())?;
+    let Some(KnownAt::Position(known_at)) = question.known_at else {
+        return Err("the question names no position".to_owned());
+    };
+    let versions = versions.iter().map(|v| (v.event_id, v.recorded_at, v.definition.as_ref()));
+    let again = as_of::verdict(
+        events.iter().map(|(id, version, event)| (*id, *version, event)),
+        Policy::in_force(versions, question.at),
+        Question {
+            purpose: &question.purpose,
+            channel: &question.channel,
+            at: question.at,
+            known_at,
+        },
+    );
+    if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
+        return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
+    }
+    Ok(Checked { verdict, events: events.len(), notices })
+}
+
+fn listed<T: DeserializeOwned>(dir: &Path, manifest: &Manifest, name: &str) -> Result<T, String> {
+    if !manifest.files.contains_key(name) {
+        return Err(format!("{name} is not in the manifest"));
+    }
+    json(dir, name)
+}
+
+fn json<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T, String> {
+    // The position in the file, never its content.
+    serde_json::from_slice(&bytes(dir, name)?)
+        .map_err(|error| format!("{name}: line {}, column {}", error.line(), error.column()))
+}
+
+fn bytes(dir: &Path, name: &str) -> Result<Vec<u8>, String> {
+    if name.split('/').any(|part| part == "..") || Path::new(name).is_absolute() {
+        return Err("the manifest names a file outside of the folder".to_owned());
+    }
+    std::fs::read(dir.join(name)).map_err(|error| format!("{name}: {error}"))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).unwrap_or_default()
+}

@@ -1,0 +1,102 @@
+//! The folder of a dispute: what is in it, who may read it, and what its check finds.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use assent_runtime::{Clock as _, SystemClock};
+use assent_tests::cluster::{Cluster, Wishes};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Writes a file of the folder and its hash into the manifest, as a forger would.
+fn forge(dir: &Path, name: &str, content: &Value) {
+    let bytes = serde_json::to_vec(content).unwrap();
+    std::fs::write(dir.join(name), &bytes).unwrap();
+    let mut manifest = json_of(&dir.join("manifest.json"));
+    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    manifest["files"][name] = json!(hash);
+    std::fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
+    let wishes = Wishes {
+        callers: vec![("clerk", &["consent:read", "subjects:read"])],
+        ..Wishes::default()
+    };
+    let cluster = Cluster::with(wishes).await;
+    let (person, subject) = cluster.willing().await;
+    let allowed_at = SystemClock.now().to_string();
+    assert_eq!(cluster.withdraw(&person).status, 0);
+    let denied_at = SystemClock.now().to_string();
+    let write = |caller: Option<&str>, at: &str, name: &str| {
+        let dir = cluster.dir.join(name);
+        let out = dir.to_str().unwrap().to_owned();
+        let what = ["evidence", &person.phone, "--purpose", "marketing", "--at", at, "--out", &out];
+        let ended = match caller {
+            Some(caller) => cluster.assent_as(caller, &what),
+            None => cluster.assent(&what),
+        };
+        assert_eq!(ended.status, 0, "{}", ended.text);
+        (dir, ended.json)
+    };
+    let verify = |dir: &Path| cluster.assent(&["verify", dir.to_str().unwrap()]);
+
+    let (dir, written) = write(None, &denied_at, "denied");
+    assert_eq!(written["reasons"], json!(["consent_withdrawn"]), "{written}");
+    assert_eq!((&written["evidence"], &written["sealed"]), (&json!(2), &json!(0)));
+    let events = json_of(&dir.join("events.json"));
+    let grant = events[0]["id"].as_str().unwrap();
+    let file = dir.join(format!("evidence/{grant}.txt"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "form 12");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let readme = std::fs::read_to_string(dir.join("README.md")).unwrap();
+    assert!(readme.contains("It was not allowed") && readme.contains(grant), "{readme}");
+    for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&text).contains(person.digits()), "no number in it");
+    }
+    let records = format!("/v1/access-records?subject_id={subject}");
+    let (_, records) = cluster.get("vault", &records).await;
+    let opened =
+        |record: &Value| record["reason"] == "dispute" && record["field"] == "consent.evidence";
+    let items = records["items"].as_array().unwrap();
+    assert_eq!(items.iter().filter(|record| opened(record)).count(), 2, "{records}");
+
+    let checked = verify(&dir);
+    assert_eq!((checked.status, &checked.json["valid"]), (0, &json!(true)), "{}", checked.text);
+    assert_eq!(checked.json["evidence"]["events"], 2);
+
+    // Another moment, another answer; a folder that is there isn't written over.
+    let (earlier, written) = write(None, &allowed_at, "allowed");
+    assert_eq!(written["verdict"], "allow", "what was recorded later is no reason");
+    assert_eq!(verify(&earlier).status, 0);
+    let hash = json_of(&earlier.join("verdict.json"))["notice_hash"].clone();
+    let notice = earlier.join(format!("notices/{}.txt", hash.as_str().unwrap()));
+    assert!(std::fs::read_to_string(&notice).unwrap().contains("news and offers"));
+    let out = earlier.to_str().unwrap();
+    let again = ["evidence", &person.phone, "--purpose", "marketing", "--at", &allowed_at];
+    assert_eq!(cluster.assent(&[&again[..], &["--out", out]].concat()).status, 2);
+
+    // Who may not open evidence gets the rest.
+    let (_, written) = write(Some("clerk"), &denied_at, "clerk");
+    assert_eq!((&written["evidence"], &written["sealed"]), (&json!(0), &json!(2)));
+
+    // A changed file; a withdrawal that somebody left out and hashed anew; another notice.
+    std::fs::write(dir.join("events.json"), "[]").unwrap();
+    let found = verify(&dir);
+    assert_eq!((found.status, &found.json["reason"]), (1, &json!("events.json was changed")));
+    forge(&dir, "events.json", &json!([events[0]]));
+    let found = verify(&dir);
+    assert_eq!(found.status, 1);
+    let reason = found.json["reason"].as_str().unwrap();
+    assert!(reason.contains("another verdict: consent_given"), "{reason}");
+    forge(&earlier, notice.strip_prefix(&earlier).unwrap().to_str().unwrap(), &json!("other"));
+    let found = verify(&earlier);
+    let reason = found.json["reason"].as_str().unwrap();
+    assert!(reason.contains("another text than its name says"), "{reason}");
+}
