@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assent_tests::cluster::Cluster;
+use assent_tests::cluster::{Cluster, until};
 use serde_json::{Value, json};
 
 fn edit(dir: &Path, file: &str, from: &str, to: &str) {
@@ -99,4 +99,38 @@ async fn a_policy_is_exported_planned_and_applied_and_people_are_asked_again_onl
     let ended = cluster.assent(&["policy", "plan", dir.to_str().unwrap()]);
     assert_eq!(ended.status, 2);
     assert!(ended.text.contains("controller.toml: line 2"), "{}", ended.text);
+}
+
+/// Trap 16: only what she does herself counts. A message that was delivered and read extends nothing;
+/// the validity runs from her last act.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_16_a_read_receipt_extends_no_consent() {
+    let cluster = Cluster::start().await;
+    let dir = exported(&cluster, "policy");
+    edit(&dir, "purposes/marketing.toml", "change =", "validity_days = 1095\nchange =");
+    let (status, answer) = policy(&cluster, &["apply", dir.to_str().unwrap()]);
+    assert_eq!((status, &answer["status"]), (0, &json!("applied")), "{answer}");
+    let (person, subject) = cluster.willing().await;
+    let path = format!("/v1/subjects/{subject}/consents");
+    let before = cluster.get("consent", &path).await.1;
+    assert!(before["consents"][0]["valid_until"].is_string(), "{before}");
+
+    let plan = json!({"statuses": ["sent", "delivered", "read"], "delay_ms": 10});
+    assert_eq!(cluster.post("whatsapp-sim", "/_sim/statuses", &plan, None).await.0, 204);
+    let sent = cluster.send(&person);
+    assert_eq!(sent.status, 0, "{}", sent.text);
+    let message = format!("/v1/messages/{}", sent.json["message_id"].as_str().unwrap());
+    until("she has read it", async || {
+        cluster.get("projector", &message).await.1["status"] == "read"
+    })
+    .await;
+    assert_eq!(cluster.get("consent", &path).await.1, before);
+
+    // Her own act does.
+    assert_eq!(cluster.hears(&person, "START").await, 200);
+    until("her word is recorded", async || {
+        cluster.get("consent", &path).await.1["consents"][0]["valid_until"]
+            != before["consents"][0]["valid_until"]
+    })
+    .await;
 }

@@ -299,6 +299,42 @@ async fn concurrent_imports_of_the_same_numbers_make_one_person_each() {
     assert_eq!(vault.count(&vault.keys, "keys").await, 120, "losers' keys were taken back");
 }
 
+/// Trap 9: all numbers there are fit into a dictionary, so a hash without a key is no protection.
+#[tokio::test]
+async fn trap_9_no_dictionary_of_numbers_cracks_a_suppression() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::{Digest as _, Sha256, Sha512};
+
+    let vault = vault().await;
+    vault.suppress(&["+33600000001"]).await.unwrap();
+    let stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT fingerprint FROM suppressions")
+        .fetch_all(&vault.data)
+        .await
+        .unwrap();
+    let held = |hash: &[u8]| stored.iter().any(|it| it.windows(hash.len()).any(|it| it == hash));
+    let own = vault.app.fingerprints.fingerprints("+33600000001");
+    assert!(own.iter().any(|it| held(&it.0)), "the comparison finds what is there");
+
+    let mut dictionary = Vec::new();
+    for spelling in ["+33600000001", "33600000001", "0033600000001", "0600000001", "600000001"] {
+        for text in [spelling.to_owned(), format!("tel:{spelling}"), format!("{spelling}\n")] {
+            let plain = Sha256::digest(&text).to_vec();
+            dictionary.push(Sha256::digest(&plain).to_vec());
+            dictionary.push(plain);
+            dictionary.push(Sha512::digest(&text)[..32].to_vec());
+            let keys: [&[u8]; 6] = [b"", b"assent", b"suppression", b"fingerprint", &[0; 32], &[1]];
+            for key in keys {
+                let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+                dictionary.push(mac.chain_update(&text).finalize().into_bytes().to_vec());
+            }
+        }
+    }
+    assert!(dictionary.iter().all(|hash| !held(hash)), "an unkeyed hash of the number is stored");
+    // Under another deployment's key the same number is another fingerprint.
+    let other = IndexKeys::generate(&SystemIds).fingerprints().unwrap();
+    assert!(other.fingerprints("+33600000001").iter().all(|it| !held(&it.0[1..])));
+}
+
 #[tokio::test]
 async fn the_suppressed_and_the_erased_stay_out_and_only_some_may_know_why() {
     let vault = vault().await;

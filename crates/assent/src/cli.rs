@@ -156,6 +156,21 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Trap 23: withdrawing takes no more than granting (GDPR Article 7(3)): what must be typed.
+    #[test]
+    fn trap_23_withdrawing_asks_for_no_more_than_granting() {
+        let mut cli = Cli::command();
+        let consent = cli.find_subcommand_mut("consent").unwrap();
+        let mut asked = |name: &str| -> Vec<String> {
+            let command = consent.find_subcommand_mut(name).unwrap();
+            let required = command.get_arguments().filter(|argument| argument.is_required_set());
+            required.map(|argument| argument.get_id().to_string()).collect()
+        };
+        let (grant, withdraw) = (asked("grant"), asked("withdraw"));
+        assert!(withdraw.len() < grant.len(), "{withdraw:?} {grant:?}");
+        assert!(withdraw.iter().all(|argument| grant.contains(argument)));
+    }
+
     #[test]
     fn every_command_has_an_example() {
         fn check(command: &clap::Command, path: &str) {

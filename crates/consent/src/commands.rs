@@ -2,7 +2,7 @@
 //! guarantees that events, lines and lifted stops commit together and that every outcome says
 //! whether its answer must wait until it has settled; the waiting is left to the endpoints.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
@@ -179,15 +179,17 @@ impl LedgerHandler {
         let (decision, settle) = match command.wish.clone() {
             Wish::Grant { scope, act, own_addresses, locale } => {
                 let notice = facts.notice(&scope, act.acted_at, locale.as_deref())?;
-                // What is told later lifts nothing: what stands may be younger than the act.
-                let told_later = act.acted_at.is_some();
-                let own_act = !own_addresses.is_empty() && !told_later;
+                let own_act = !own_addresses.is_empty();
+                // What stands may be younger than an act that is told later: only what is older is
+                // lifted, and nothing on the word of somebody else.
+                let acted_at = act.acted_at;
                 let bars = facts.bars.get(&command.subject).copied().unwrap_or_default();
                 let decision =
                     ledger.decide(Command::Grant { scope, notice, act, own_act, bars }, now)?;
                 if own_act {
-                    pending.lift_all.extend(own_addresses.iter().map(|t| t.to_bytes().to_vec()));
-                } else if bars.stopped && !told_later {
+                    let tokens = own_addresses.iter().map(|token| token.to_bytes().to_vec());
+                    pending.lift_all.entry(acted_at).or_default().extend(tokens);
+                } else if bars.stopped && acted_at.is_none() {
                     pending.lift_stops.push(command.subject);
                 }
                 (decision, false)
@@ -250,7 +252,8 @@ pub struct Origin {
 pub struct Pending {
     appends: Vec<Append>,
     lines: Lines,
-    lift_all: Vec<Vec<u8>>,
+    /// Addresses from which people acted themselves, by when they did where that is told later.
+    lift_all: BTreeMap<Option<Timestamp>, BTreeSet<Vec<u8>>>,
     lift_stops: Vec<SubjectId>,
 }
 
@@ -295,10 +298,9 @@ impl Pending {
     /// When the store fails.
     pub async fn write(self, session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
         self.lines.write(session.conn()).await?;
-        if !self.lift_all.is_empty() {
-            let tokens: BTreeSet<Vec<u8>> = self.lift_all.into_iter().collect();
+        for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();
-            gate::lift_all(session.conn(), &tokens, now).await?;
+            gate::lift_all(session.conn(), &tokens, acted_at, now).await?;
         }
         if !self.lift_stops.is_empty() {
             gate::lift_stops(session.conn(), &self.lift_stops, now).await?;

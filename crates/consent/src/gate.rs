@@ -211,21 +211,29 @@ pub async fn close(
     standing::mark_tokens(conn, &tokens).await
 }
 
-/// Lifts everything that stands against these addresses: the person herself has acted from them.
+/// Lifts everything that stands against these addresses: the person herself has acted from them;
+/// where that is told later, only what stood by then.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn lift_all(
     conn: &mut PgConnection,
     tokens: &[Vec<u8>],
+    acted_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const LIFT: &str = "
         WITH held AS (SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR UPDATE)
         UPDATE gate_rows SET stopped_by = NULL, suppressed_by = NULL, erased_by = NULL,
                              changed_at = $2
-        FROM held WHERE gate_rows.token = held.token";
-    sqlx::query(LIFT).bind(tokens).bind(now.to_sqlx()).execute(&mut *conn).await?;
+        FROM held WHERE gate_rows.token = held.token
+          AND (changed_at <= $3 OR $3 IS NULL)";
+    sqlx::query(LIFT)
+        .bind(tokens)
+        .bind(now.to_sqlx())
+        .bind(acted_at.map(|at| at.to_sqlx()))
+        .execute(&mut *conn)
+        .await?;
     standing::mark_tokens(conn, tokens).await
 }
 

@@ -23,6 +23,7 @@ use assent_contracts::vault::Origin;
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
 use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
+use jiff::SignedDuration;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -43,6 +44,8 @@ const HOLD: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(500);
 /// How often a start is tried while the consent service doesn't know the new person yet.
 const START_TRIES: i32 = 30;
+/// How long a message may be on its way before it counts as late.
+const ON_ITS_WAY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// A declaration as it is being forwarded.
 struct Pending {
@@ -56,6 +59,15 @@ struct Pending {
     heard_at: jiff::Timestamp,
     attempts: i32,
     in_doubt: bool,
+}
+
+impl Pending {
+    /// When she said it, if it came late: a webhook that fails is repeated for up to seven days, and
+    /// what she said elsewhere since must stand. What comes at once counts in the order of arrival,
+    /// since the provider's times are whole seconds.
+    fn said_long_before(&self) -> Option<jiff::Timestamp> {
+        (self.heard_at.duration_since(self.said_at) > ON_ITS_WAY_MAX).then_some(self.said_at)
+    }
 }
 
 /// Why a declaration is still open.
@@ -321,7 +333,7 @@ async fn forward_start(messaging: &Messaging, start: &Pending) -> Result<Vec<Sub
         actor: Actor::Subject,
         method: Method::WhatsappMessage,
         evidence: None,
-        acted_at: None,
+        acted_at: start.said_long_before(),
         locale: None,
         addresses: start.tokens.clone(),
     };

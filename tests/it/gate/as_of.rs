@@ -10,14 +10,14 @@ use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{
     AsOfRequest, AsOfVerdict, GrantRequest, KnownAt, StopKind, WithdrawRequest,
 };
-use assent_contracts::consent::{STANDING_CHANGED, STATE, StandingChanged};
+use assent_contracts::consent::{Actor, Method, STANDING_CHANGED, STATE, StandingChanged};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::CONSENT_STATE;
 use assent_tests::cluster::until;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row as _;
 
-use super::world::{World, code, world};
+use super::world::{World, code, tokens, world};
 
 impl World {
     pub fn question(&self, subject_id: SubjectId, at: Timestamp) -> AsOfRequest {
@@ -162,6 +162,19 @@ async fn trap_6_late_and_forged_grants_open_nothing() {
     let after_the_withdrawal = world.clock.now();
     world.post_grant(&told(after_the_withdrawal), None).await.expect("it is recorded");
     assert_eq!(world.reasons(subject, &[1]).await, ["stopped"]);
+
+    // Her own act, told late by a webhook that was repeated: it lifts what stood by then.
+    let mine = |acted_at| GrantRequest {
+        acted_at: Some(acted_at),
+        actor: Actor::Subject,
+        method: Method::WhatsappMessage,
+        addresses: tokens(&[1]),
+        ..world.grant_request(subject)
+    };
+    world.post_grant(&mine(agreed), None).await.expect("it is recorded");
+    assert_eq!(world.reasons(subject, &[1]).await, ["stopped"], "the stop is younger");
+    world.post_grant(&mine(world.clock.now()), None).await.expect("it is recorded");
+    assert_eq!(world.reasons(subject, &[1]).await, ["consent_given"]);
 
     let future = told(world.clock.now() + SignedDuration::from_secs(60));
     let refused = world.post_grant(&future, None).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! Stops: heard at the door whatever is down, held until the consent service holds them.
 
+use assent_runtime::{Clock as _, SystemClock};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -141,6 +143,27 @@ async fn a_start_never_lifts_a_stop_that_was_heard_after_it() {
     until("settled", async || replica.count(PENDING).await == 0).await;
     assert_eq!(neighbours.stops().len(), 1);
     assert!(neighbours.grants().is_empty());
+    replica.stop().await;
+}
+
+/// Trap 6: a webhook is repeated for up to seven days. What comes late counts from when it was said,
+/// so it can't beat what she said elsewhere since.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_6_a_start_that_comes_late_is_granted_as_of_when_it_was_said() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let said = SystemClock.now().as_second() - 3 * 86_400;
+    let inbound = json!({"from": "33612300005", "id": "wamid.LATE", "type": "text",
+        "timestamp": said.to_string(), "text": {"body": "START"}});
+    replica.webhook(json!({"messages": [inbound]})).await;
+    until("the grant", async || neighbours.grants().len() == 1).await;
+    let acted_at = neighbours.grants()[0]["acted_at"].as_str().unwrap().to_owned();
+    assert_eq!(acted_at.parse::<Timestamp>().unwrap().as_second(), said);
+    // What comes at once says nothing of its time.
+    assert_eq!(replica.hears(6, "START").await, 200);
+    until("the grant", async || neighbours.grants().len() == 2).await;
+    assert!(neighbours.grants()[1].get("acted_at").is_none());
     replica.stop().await;
 }
 
