@@ -259,6 +259,25 @@ async fn a_stop_that_races_a_link_is_in_her_stream_all_the_same() {
 }
 
 #[tokio::test]
+async fn who_may_not_see_suppressions_finds_none_in_a_history_or_a_verdict() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    world.stop(&[1], StopKind::Suppressed).await;
+    world.stand(&[]).await;
+    let at = world.clock.now();
+    let question = world.question(subject, at);
+    let told: AsOfVerdict =
+        world.operator.post("/v1/verdict/as-of", &question, None).await.unwrap();
+    assert_eq!(told.reasons, ["consent_withdrawn"], "a list withdraws, and that anybody may know");
+    assert_eq!(world.as_of(subject, at).await.reasons, ["consent_withdrawn", "suppressed"]);
+    let path = format!("/v1/subjects/{subject}/history");
+    let shown: serde_json::Value = world.operator.get(&path).await.unwrap();
+    assert!(!shown.to_string().contains("suppressed"), "{shown}");
+    let whole: serde_json::Value = world.client.get(&path).await.unwrap();
+    assert!(whole.to_string().contains("suppressed"), "the comparison finds it where it is");
+}
+
+#[tokio::test]
 async fn questions_about_the_future_are_refused() {
     let world = world().await;
     let subject = world.consenting(1).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assent_bus::{BusConfig, Received, Subscriber};
 use assent_consent::erasure::Eraser;
-use assent_contracts::api::consent::{AsOfRequest, KnownAt, StopKind};
+use assent_contracts::api::consent::{AsOfRequest, KnownAt, StopKind, Verdict, VerdictRequest};
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::ServiceClient;
@@ -199,4 +199,22 @@ async fn g3_after_an_erasure_every_question_about_her_has_one_answer() {
     );
     assert_eq!(open, expected);
     assert_eq!(world.bytes(&pinned).await, open);
+    // Who may not know of it hears what is said of a stranger.
+    let question = |subject| world.question(subject, at);
+    let told = async |of| -> serde_json::Value {
+        world.operator.post("/v1/verdict/as-of", &question(of), None).await.unwrap()
+    };
+    let stranger = told(world.ids.v4()).await;
+    assert_eq!(stranger["reasons"], serde_json::json!(["no_consent"]));
+    assert_eq!(told(subject).await, stranger);
+    let now = async |subject_id| -> Vec<String> {
+        let request = VerdictRequest {
+            subject_id,
+            purpose: "marketing".to_owned(),
+            channel: "whatsapp".to_owned(),
+        };
+        let verdict: Verdict = world.operator.post("/v1/verdict", &request, None).await.unwrap();
+        verdict.reasons
+    };
+    assert_eq!(now(subject).await, now(world.ids.v4()).await);
 }

@@ -71,7 +71,9 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         BatcherConfig::default(),
     );
 
-    let service = ["consent:read", "consent:write", "gate:write", "permits:write"].as_slice();
+    let service =
+        ["consent:read", "consent:write", "gate:write", "permits:write", "suppression:read"]
+            .as_slice();
     let keys = format!(
         "{}{}",
         key_entry("messaging", "service", service),

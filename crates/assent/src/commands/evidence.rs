@@ -88,6 +88,11 @@ impl Evidence {
             }
         };
         let collected = self.collect(api, subject_id).await?;
+        if !collected.is_conclusive() {
+            return Err(Failure::wrong_use(
+                "this token may not see all that the verdict rests on (it needs suppression:read)",
+            ));
+        }
         let files = collected.write(&self.out)?;
         let written = Written {
             verdict: collected.verdict.verdict,

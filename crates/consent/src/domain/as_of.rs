@@ -14,6 +14,7 @@ use super::ledger::{Event, Ledger, Line, Standing};
 use super::scope::Scope;
 use super::verdict::{
     Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, evaluate,
+    evaluate_without_bars,
 };
 
 /// The stand-in for the person: the question is about nobody else.
@@ -30,6 +31,8 @@ pub struct Question<'a> {
     pub at: Timestamp,
     /// How many of her events were known.
     pub known_at: i64,
+    /// Whether who asks may know that somebody was erased or suppressed.
+    pub sees_bars: bool,
 }
 
 /// The definition of the purpose that was in force at the moment.
@@ -64,9 +67,13 @@ pub fn verdict<'a>(
     policy: Option<Policy<'_>>,
     question: Question<'_>,
 ) -> AsOfVerdict {
-    let Question { purpose, channel, at, known_at } = question;
+    let Question { purpose, channel, at, known_at, sees_bars } = question;
     let erased = |(_, _, event): (_, _, &Event)| matches!(event, Event::Erased { .. });
     if events.clone().into_iter().any(erased) {
+        if !sees_bars {
+            let question = Question { known_at: 0, ..question };
+            return verdict(std::iter::empty(), policy, question);
+        }
         return AsOfVerdict {
             verdict: Decision::Deny,
             reasons: vec![Reason::Erased.code().to_owned()],
@@ -89,8 +96,11 @@ pub fn verdict<'a>(
         view.purposes.insert(purpose.to_owned(), Pursued { channels, accepted });
     }
     let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel };
-    let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } =
-        evaluate(&view, ask, at, SignedDuration::ZERO);
+    let decide = |view: GateView| match sees_bars {
+        true => evaluate(&view, ask, at, SignedDuration::ZERO),
+        false => evaluate_without_bars(view, ask, at, SignedDuration::ZERO),
+    };
+    let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } = decide(view);
     AsOfVerdict {
         verdict,
         reasons,

@@ -297,6 +297,30 @@ pub fn evaluate(
     findings.verdict(now, settling)
 }
 
+/// The verdict for who may not know that somebody was erased or suppressed: it can't be told from
+/// that of a person who is neither, and never an `allow` that the whole truth denies.
+#[must_use]
+pub fn evaluate_without_bars(
+    mut view: GateView,
+    ask: Ask<'_>,
+    now: Timestamp,
+    settling: SignedDuration,
+) -> Verdict {
+    let whole = evaluate(&view, ask, now, settling);
+    for row in view.rows.values_mut() {
+        (row.suppressed_by, row.erased_by) = (None, None);
+    }
+    if view.fences.remove(&ask.subject) {
+        view.lines.remove(&ask.subject);
+    }
+    let seen = evaluate(&view, ask, now, settling);
+    if seen.verdict == whole.verdict {
+        return seen;
+    }
+    view.lines.remove(&ask.subject);
+    evaluate(&view, ask, now, settling)
+}
+
 /// Gives the notices on which a consent holds.
 fn purpose<'a>(view: &'a GateView, ask: Ask<'_>, findings: &mut Findings) -> &'a [String] {
     let Some(pursued) = view.purposes.get(ask.purpose) else {

@@ -87,6 +87,36 @@ fn a_consent_to_a_notice_that_no_longer_counts_has_to_be_asked_for_again() {
     assert_eq!(reasons(&view, ask(&[token(1)])), ["consent_given"]);
 }
 
+#[test]
+fn who_may_not_know_of_a_bar_cannot_tell_it_from_a_person_who_never_agreed() {
+    let masked = |view: GateView| evaluate_without_bars(view, ask(&[token(1)]), now(), SETTLING);
+    let mut stranger = consenting();
+    stranger.lines.clear();
+    let stranger = masked(stranger);
+    assert_eq!(stranger.reasons, ["no_consent"]);
+    let barred = |row: GateRow| {
+        let mut view = consenting();
+        view.rows.insert(token(1), row);
+        view
+    };
+    let by = Some(Uuid::from_u128(5));
+    let row = GateRow { changed_at: now(), ..GateRow::default() };
+    assert_eq!(masked(barred(GateRow { suppressed_by: by, ..row.clone() })), stranger);
+    assert_eq!(masked(barred(GateRow { erased_by: by, ..row.clone() })), stranger);
+    let mut erased = consenting();
+    erased.fences.insert(ANN);
+    assert_eq!(masked(erased), stranger);
+
+    // What anybody may know stays as it is, and its evidence with it.
+    let mut withdrawn = consenting();
+    say(&mut withdrawn, ANN, line(State::Withdrawn));
+    let known = masked(withdrawn.clone());
+    assert_eq!(known.reasons, ["consent_withdrawn"]);
+    withdrawn.rows.insert(token(1), GateRow { suppressed_by: by, ..row });
+    assert_eq!(masked(withdrawn), known);
+    assert_eq!(masked(consenting()).verdict, Decision::Allow);
+}
+
 /// Trap 5: nothing but a consent in force reads as consent.
 #[test]
 fn trap_5_a_refusal_an_unknown_or_an_expired_consent_is_no_consent() {

@@ -1,6 +1,7 @@
 //! `GET /v1/subjects/{id}/history`: every event of a person's ledger, oldest first.
 
 use assent_contracts::SubjectId;
+use assent_contracts::api::consent::StopKind;
 use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::refusals::store;
+use crate::gate;
 
 /// One event of a ledger, as it was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +30,9 @@ pub struct HistoryEvent {
 }
 
 /// What happened, in order?
+///
+/// Without `suppression:read` no event tells that an address is suppressed or was somebody's who was
+/// erased.
 #[utoipa::path(
     get, path = "/v1/subjects/{id}/history", tag = "consents",
     params(("id" = Uuid, Path, description = "The subject_id"), Page),
@@ -41,6 +46,7 @@ pub(super) async fn history(
     Query(page): Query<Page>,
 ) -> Result<Json<Listing<HistoryEvent>>, Problem> {
     caller.require("consent:read")?;
+    let sees_bars = caller.has("suppression:read");
     let after = page.after::<i64>()?.unwrap_or(0);
     let limit = page.limit();
     let events = app
@@ -51,14 +57,24 @@ pub(super) async fn history(
         .map_err(store)?
         .into_iter()
         .map(|event| {
+            let mut data = serde_json::from_str(&event.data).map_err(Problem::internal)?;
+            if !sees_bars {
+                hide_bars(&mut data);
+            }
             Ok(HistoryEvent {
                 id: event.id,
                 sequence: event.version,
                 recorded_at: event.recorded_at,
-                data: serde_json::from_str(&event.data).map_err(Problem::internal)?,
+                data,
                 r#type: event.event_type,
             })
         })
         .collect::<Result<Vec<_>, Problem>>()?;
     Ok(Json(Listing::cut(events, limit, |last| last.sequence)))
+}
+
+fn hide_bars(data: &mut serde_json::Value) {
+    if let Some(bars) = data.get_mut("bars").and_then(serde_json::Value::as_array_mut) {
+        bars.retain(|bar| bar["kind"] == gate::kind_name(StopKind::Stopped));
+    }
 }

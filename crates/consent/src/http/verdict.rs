@@ -6,14 +6,15 @@ use assent_http::{Caller, Json, Problem};
 use axum::extract::State;
 
 use super::App;
-use crate::domain::verdict::{Addresses, Ask, evaluate};
+use crate::domain::verdict::{Addresses, Ask, evaluate, evaluate_without_bars};
 use crate::gate::Question;
 use crate::permits::settling;
 
 /// What would the gate say?
 ///
 /// Nothing is recorded and nothing may be sent on it. It does not wait: `settling_until` tells of
-/// a change that is still settling.
+/// a change that is still settling. Without `suppression:read` an erased or suppressed person can't
+/// be told from one who never agreed.
 #[utoipa::path(
     post, path = "/v1/verdict", tag = "gate",
     request_body(content = Object, description = "VerdictRequest"),
@@ -38,5 +39,9 @@ pub(super) async fn verdict(
         purpose: &request.purpose,
         channel: &request.channel,
     };
-    Ok(Json(evaluate(&view, ask, app.0.clock.now(), settling(&app.0.terms))))
+    let decide = match caller.has("suppression:read") {
+        true => |view, ask, now, settling| evaluate(&view, ask, now, settling),
+        false => evaluate_without_bars,
+    };
+    Ok(Json(decide(view, ask, app.0.clock.now(), settling(&app.0.terms))))
 }

@@ -19,7 +19,8 @@ use crate::stored;
 /// Was it allowed then, by what was known?
 ///
 /// The same question gives the same bytes for ever; the answer names `known_at`, so that it can be
-/// asked again. After an erasure it is one fixed answer.
+/// asked again. After an erasure it is one fixed answer. Without `suppression:read` an
+/// erased or suppressed person can't be told from one who never agreed.
 #[utoipa::path(
     post, path = "/v1/verdict/as-of", tag = "gate",
     request_body(content = Object, description = "AsOfRequest"),
@@ -35,10 +36,11 @@ pub(super) async fn verdict_as_of(
     Json(request): Json<AsOfRequest>,
 ) -> Result<Json<AsOfVerdict>, Problem> {
     caller.require("consent:read")?;
-    to_the_end(async move { answer(&app, &request).await }).await.map(Json)
+    let sees_bars = caller.has("suppression:read");
+    to_the_end(async move { answer(&app, &request, sees_bars).await }).await.map(Json)
 }
 
-async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem> {
+async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<AsOfVerdict, Problem> {
     let (subject, definition) = (request.subject_id, purpose::stream_id(&request.purpose));
     let mut session = app.0.store.begin().await.map_err(store)?;
     // Under both locks nothing can be recorded that lies before the clock's next reading.
@@ -58,8 +60,13 @@ async fn answer(app: &App, request: &AsOfRequest) -> Result<AsOfVerdict, Problem
     let versions = history.iter().map(|(id, at, defined)| (*id, *at, defined.as_ref()));
     let policy = Policy::in_force(versions, request.at);
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
-    let question =
-        Question { purpose: &request.purpose, channel: &request.channel, at: request.at, known_at };
+    let question = Question {
+        purpose: &request.purpose,
+        channel: &request.channel,
+        at: request.at,
+        known_at,
+        sees_bars,
+    };
     Ok(as_of::verdict(events, policy, question))
 }
 

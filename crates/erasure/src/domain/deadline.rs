@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_month_that_lacks_the_day_ends_the_deadline_on_its_last() {
+    fn trap_14_a_month_that_lacks_the_day_ends_the_deadline_on_its_last() {
         for (received, due) in [
             ("2026-01-31T10:00:00Z", "2026-02-28T10:00:00Z"),
             ("2028-01-31T10:00:00Z", "2028-02-29T10:00:00Z"),

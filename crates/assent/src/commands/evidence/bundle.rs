@@ -80,6 +80,12 @@ pub fn require_empty(dir: &Path) -> Result<(), Failure> {
 }
 
 impl Bundle {
+    /// Whether the verdict follows from what is in it: not where the caller may not see all of it.
+    #[must_use]
+    pub fn is_conclusive(&self) -> bool {
+        verdict_of(&self.question, &self.events, &self.versions).as_ref() == Ok(&self.verdict)
+    }
+
     /// Writes it; gives the number of files.
     ///
     /// # Errors
@@ -213,6 +219,19 @@ pub fn verify(dir: &Path) -> Result<Checked, String> {
     {
         return Err("the notice that she agreed to is not there".to_owned());
     }
+    let again = verdict_of(&question, &history, &versions)?;
+    if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
+        return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
+    }
+    Ok(Checked { verdict, events: history.len(), notices })
+}
+
+/// What the rules say about these events.
+fn verdict_of(
+    question: &AsOfRequest,
+    history: &[HistoryEvent],
+    versions: &[PurposeVersion],
+) -> Result<AsOfVerdict, String> {
     let events = history
         .iter()
         .map(|event| {
@@ -225,7 +244,7 @@ pub fn verify(dir: &Path) -> Result<Checked, String> {
         return Err("the question names no position".to_owned());
     };
     let versions = versions.iter().map(|v| (v.event_id, v.recorded_at, v.definition.as_ref()));
-    let again = as_of::verdict(
+    Ok(as_of::verdict(
         events.iter().map(|(id, version, event)| (*id, *version, event)),
         Policy::in_force(versions, question.at),
         Question {
@@ -233,12 +252,9 @@ pub fn verify(dir: &Path) -> Result<Checked, String> {
             channel: &question.channel,
             at: question.at,
             known_at,
+            sees_bars: true,
         },
-    );
-    if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
-        return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
-    }
-    Ok(Checked { verdict, events: events.len(), notices })
+    ))
 }
 
 fn listed<T: DeserializeOwned>(dir: &Path, manifest: &Manifest, name: &str) -> Result<T, String> {
