@@ -94,6 +94,11 @@ async fn a_policy_is_exported_planned_and_applied_and_people_are_asked_again_onl
         "{verdict}"
     );
 
+    // A refusal is kept as what it is.
+    let refusal = [&["consent", "refuse", &person.phone][..], &what].concat();
+    assert_eq!(cluster.assent(&refusal).status, 0);
+    assert_eq!(cluster.explain(&person).json["reasons"], json!(["consent_refused"]));
+
     // A mistake is told with its line.
     std::fs::write(dir.join("controller.toml"), "name = \"Acme\"\nlangages = []\n").unwrap();
     let ended = cluster.assent(&["policy", "plan", dir.to_str().unwrap()]);

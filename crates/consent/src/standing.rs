@@ -101,6 +101,12 @@ pub async fn mark_addresses_of(
     Ok(())
 }
 
+async fn mark_again(conn: &mut PgConnection, subjects: &[SubjectId]) -> Result<(), sqlx::Error> {
+    const MARK: &str = "INSERT INTO standing_due (subject_id) SELECT unnest($1::uuid[])";
+    sqlx::query(MARK).bind(subjects).execute(conn).await?;
+    Ok(())
+}
+
 /// Takes up marks until `stopping`. Any number of replicas may.
 ///
 /// # Errors
@@ -157,9 +163,14 @@ pub async fn round(
     let linked_at = linked_at(session.conn(), &view).await?;
     let now = clock.now();
     let mut pending = Pending::default();
+    let mut unread = Vec::new();
     for (subject, stream) in &streams {
         let (standing, since) = standing(&view, &linked_at, *subject);
-        let mut ledger = ledger(stream)?;
+        let Ok(mut ledger) = ledger(stream) else {
+            // Written by a newer version than this replica: hers waits, the others' go on.
+            unread.push(*subject);
+            continue;
+        };
         // Who was erased in between can't stand worse.
         let Ok(events) = ledger.decide(Command::Stand { standing, since }, now) else { continue };
         let origin = Origin { now, idempotency: None, traceparent: None };
@@ -169,9 +180,13 @@ pub async fn round(
         .bind(&marks)
         .execute(session.conn())
         .await?;
+    if !unread.is_empty() {
+        tracing::error!(people = unread.len(), "streams that this version can't read wait");
+        mark_again(session.conn(), &unread).await?;
+    }
     pending.write(&mut session, now).await?;
     session.commit().await?;
-    Ok(marks.len())
+    Ok(if unread.is_empty() { marks.len() } else { 0 })
 }
 
 /// Returns when every link that is being written now is committed or gone.

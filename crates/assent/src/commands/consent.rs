@@ -1,4 +1,4 @@
-//! `assent consent grant` and `withdraw`: what a person said, recorded by an operator. Evidence is
+//! `assent consent grant`, `refuse` and `withdraw`: what a person said, recorded by an operator. Evidence is
 //! sealed by the vault before it travels on; a withdrawal returns when it is settled.
 
 use assent_contracts::SubjectId;
@@ -42,6 +42,23 @@ Exit status: 0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a servic
         /// In which language she was asked; without it: the controller's first one.
         #[arg(long, value_name = "TAG")]
         language: Option<String>,
+    },
+    /// Record that a person said no when she was asked.
+    #[command(after_help = "\
+Examples:
+  assent consent refuse '+33 6 39 98 00 01' --purpose marketing --channel whatsapp
+  assent consent refuse - --purpose marketing --channel whatsapp --evidence 'call of 4 May'
+
+A refusal is kept: she isn't asked as if she had never been. Where it ends a consent it returns when
+that is settled. Exit status: 0 recorded, 1 the person is not known, 2 wrong use, 3 a service didn't
+answer (run it again).")]
+    Refuse {
+        /// What she refused.
+        #[command(flatten)]
+        what: What,
+        /// How she said it; sealed under her key.
+        #[arg(long)]
+        evidence: Option<String>,
     },
     /// Record that a person withdrew; returns when it is settled.
     #[command(after_help = "\
@@ -96,7 +113,6 @@ impl Consent {
     /// # Errors
     /// When it is refused or a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
-        let key = idempotency_key();
         match self {
             Self::Grant { what, evidence, language } => {
                 let subject_id = match who_grants(api, what).await? {
@@ -114,38 +130,54 @@ impl Consent {
                     locale: language.clone(),
                     addresses: Vec::new(),
                 };
-                let answer = api.post("/consent/v1/consents/grant", &request, Some(&key)).await?;
+                let answer = api
+                    .post("/consent/v1/consents/grant", &request, Some(&idempotency_key()))
+                    .await?;
                 Ok(done(output, "granted", answer))
             }
+            Self::Refuse { what, evidence } => {
+                say_no(api, output, what, evidence.as_deref(), ("refuse", "refusal recorded")).await
+            }
             Self::Withdraw { what, evidence } => {
-                let phone = what.phone.read()?;
-                let subject_id = match api.lookup(phone, what.country.clone()).await?.into() {
-                    Found::Subject(subject) => subject,
-                    Found::Nobody { barred } => {
-                        let reason = barred.unwrap_or_else(|| "subject_unknown".to_owned());
-                        output.remark("nobody with this number is known; `assent suppress` keeps a number out");
-                        return Ok(refuse(output, reason));
-                    }
-                };
-                let evidence = match evidence {
-                    Some(text) => Some(seal(api, subject_id, text).await?),
-                    None => None,
-                };
-                let request = WithdrawRequest {
-                    subject_id,
-                    purpose: what.purpose.clone(),
-                    channel: what.channel.clone(),
-                    actor: Actor::Operator,
-                    method: Method::Api,
-                    evidence,
-                    acted_at: what.acted_at,
-                };
-                let answer =
-                    api.post("/consent/v1/consents/withdraw", &request, Some(&key)).await?;
-                Ok(done(output, "withdrawn", answer))
+                say_no(api, output, what, evidence.as_deref(), ("withdraw", "withdrawn")).await
             }
         }
     }
+}
+
+/// Records a no, by the endpoint and under the status that are named.
+async fn say_no(
+    api: &Api,
+    output: Output,
+    what: &What,
+    evidence: Option<&str>,
+    (endpoint, status): (&str, &'static str),
+) -> Result<Status, Failure> {
+    let phone = what.phone.read()?;
+    let subject_id = match api.lookup(phone, what.country.clone()).await?.into() {
+        Found::Subject(subject) => subject,
+        Found::Nobody { barred } => {
+            let reason = barred.unwrap_or_else(|| "subject_unknown".to_owned());
+            output.remark("nobody with this number is known; `assent suppress` keeps a number out");
+            return Ok(refuse(output, reason));
+        }
+    };
+    let evidence = match evidence {
+        Some(text) => Some(seal(api, subject_id, text).await?),
+        None => None,
+    };
+    let request = WithdrawRequest {
+        subject_id,
+        purpose: what.purpose.clone(),
+        channel: what.channel.clone(),
+        actor: Actor::Operator,
+        method: Method::Api,
+        evidence,
+        acted_at: what.acted_at,
+    };
+    let path = format!("/consent/v1/consents/{endpoint}");
+    let answer = api.post(&path, &request, Some(&idempotency_key())).await?;
+    Ok(done(output, status, answer))
 }
 
 /// Who grants. Somebody new comes in first, by the operator's hand, which an erasure or a
