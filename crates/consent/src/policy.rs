@@ -22,7 +22,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::commands::raw;
-use crate::domain::policy::{Outcome, STREAM, adopted, defaults, hash, missing, outcome};
+use crate::domain::policy::{Outcome, Outdated, STREAM, adopted, defaults, hash, missing, outcome};
 use crate::domain::purpose::stream_id;
 use crate::stored;
 
@@ -241,14 +241,15 @@ async fn weighed(
 ) -> Result<(Vec<PlannedChange>, Vec<PolicyRefusal>), sqlx::Error> {
     const OUTDATED: &str = "
         SELECT count(*) FROM consent_lines
-        WHERE purpose = $1 AND state = 'given' AND notice_hash = ANY($2)";
+        WHERE purpose = $1 AND state = 'given' AND notice_hash <> ALL($2)
+          AND (cardinality($3::text[]) = 0 OR notice_hash = ANY($3))";
     const IN_USE: &str =
         "SELECT count(*) FROM consent_lines WHERE purpose = $1 AND state = 'given'";
     let mut changes = outcome.changes.clone();
-    for (purpose, hashes) in &outcome.outdated {
+    for (purpose, Outdated { before, after }) in &outcome.outdated {
         let what = format!("purposes/{purpose}");
         let Some(change) = changes.iter_mut().find(|change| change.what == what) else { continue };
-        let count = sqlx::query_scalar(OUTDATED).bind(purpose).bind(hashes);
+        let count = sqlx::query_scalar(OUTDATED).bind(purpose).bind(after).bind(before);
         change.asked_again = count.fetch_one(&mut *conn).await?;
     }
     let mut in_use = Vec::new();

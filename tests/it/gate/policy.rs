@@ -74,3 +74,35 @@ async fn g3_a_question_about_the_past_is_answered_by_the_purpose_of_that_day() {
     let early = world.as_of(subject, before - SignedDuration::from_hours(24)).await;
     assert!(early.reasons.contains(&"purpose_unknown".to_owned()), "{early:?}");
 }
+
+/// A deployment whose purposes were defined one by one, before there was a policy.
+#[tokio::test]
+async fn purposes_from_before_there_was_a_policy_are_taken_into_the_first_one_and_consents_hold() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    world.a_day_long("news").await;
+    for old in [
+        "DELETE FROM policy",
+        "UPDATE purposes SET accepted = NULL, definition = (definition::jsonb
+            - 'notices' - 'accepted' - 'data' - 'recipients')::json",
+        // She agreed to a text that only her event remembers.
+        "UPDATE consent_lines SET notice_hash = repeat('0', 64)",
+    ] {
+        sqlx::query(old).execute(&world.pool).await.unwrap();
+    }
+    world.policies.bootstrap("Acme").await.unwrap();
+    let mut conn = world.pool.acquire().await.unwrap();
+    let current = in_force(&mut conn).await.unwrap().unwrap();
+    let purposes: Vec<&str> = current.policy.purposes.keys().map(String::as_str).collect();
+    assert_eq!(purposes, ["marketing", "news", "service"]);
+    assert_eq!(world.reasons(subject, &[1]).await, ["consent_given"]);
+
+    // A material change is known to concern her.
+    let mut wanted = current.policy;
+    let marketing = wanted.purposes.get_mut("marketing").unwrap();
+    marketing.notices.get_mut("en").unwrap().text = "Other words.".to_owned();
+    let plan = world.policies.plan(&wanted).await.unwrap();
+    assert_eq!(plan.changes[0].asked_again, 1);
+    world.change_policy(|policy| *policy = wanted).await;
+    assert_eq!(world.reasons(subject, &[1]).await, ["notice_changed"]);
+}

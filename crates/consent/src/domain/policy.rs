@@ -27,10 +27,19 @@ pub struct Outcome {
     pub defined: Vec<PurposeDefined>,
     /// Purposes that are pursued no more.
     pub retired: Vec<String>,
-    /// Notices by purpose on which a consent would hold no more.
-    pub outdated: BTreeMap<String, Vec<String>>,
+    /// By purpose, where earlier notices drop out.
+    pub outdated: BTreeMap<String, Outdated>,
     /// Why it can't be applied.
     pub refused: Vec<PolicyRefusal>,
+}
+
+/// Notices on which consents hold, before and after a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outdated {
+    /// Before; none: on every one.
+    pub before: Vec<String>,
+    /// After.
+    pub after: Vec<String>,
 }
 
 /// What `wanted` would change. `newest` are the purposes in force.
@@ -54,12 +63,12 @@ pub fn outcome(
             Ok(None) => {}
             Ok(Some(defined)) => {
                 if let Some(known) = known {
-                    let gone = known.accepted.iter().chain([&known.notice_hash]);
-                    let gone: BTreeSet<&String> =
-                        gone.filter(|hash| !defined.accepted.contains(hash)).collect();
-                    if !gone.is_empty() {
-                        let gone = gone.into_iter().cloned().collect();
-                        outcome.outdated.insert(name.clone(), gone);
+                    let (before, after) = (&known.accepted, &defined.accepted);
+                    let kept = |hash| after.contains(hash);
+                    let all = before.is_empty() || !before.iter().all(kept);
+                    if !after.is_empty() && all {
+                        let (before, after) = (before.clone(), after.clone());
+                        outcome.outdated.insert(name.clone(), Outdated { before, after });
                     }
                 }
                 outcome.defined.push(defined);
@@ -301,7 +310,9 @@ mod tests {
         marketing.notices.get_mut("en").unwrap().text = "May we?".to_owned();
         let newest = in_force(&policy);
         let outcome = outcome(Some(&policy), &newest, &wanted);
-        assert_eq!(outcome.outdated["marketing"], [newest["marketing"].notice_hash.clone()]);
+        let outdated = &outcome.outdated["marketing"];
+        assert_eq!(outdated.before, newest["marketing"].accepted);
+        assert!(!outdated.after.contains(&newest["marketing"].notice_hash));
         assert_eq!(outcome.changes.len(), 1);
         let fields: Vec<&str> =
             outcome.changes[0].fields.iter().map(|field| &*field.field).collect();

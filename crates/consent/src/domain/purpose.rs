@@ -125,7 +125,7 @@ pub fn define(
 }
 
 /// The notices on which a consent holds: those of today, and the earlier ones unless they said
-/// something else.
+/// something else. None stands for every one, as in events from before notices were listed.
 fn accepted(
     newest: Option<&PurposeDefined>,
     notices: &BTreeMap<String, NoticeText>,
@@ -134,11 +134,14 @@ fn accepted(
     let today: BTreeSet<&String> = notices.values().map(|notice| &notice.hash).collect();
     let mut accepted = today.clone();
     if let Some(newest) = newest {
-        let earlier: BTreeSet<&String> = newest.notices.values().map(|n| &n.hash).collect();
+        let hashes = newest.notices.values().map(|notice| &notice.hash);
+        let earlier: BTreeSet<&String> = hashes.chain([&newest.notice_hash]).collect();
         // What is new in no language is no change of the texts.
         if change == Change::Editorial || today.is_subset(&earlier) {
+            if newest.accepted.is_empty() {
+                return Vec::new();
+            }
             accepted.extend(&newest.accepted);
-            accepted.insert(&newest.notice_hash);
         }
     }
     accepted.into_iter().cloned().collect()
@@ -252,6 +255,21 @@ mod tests {
         less.notices.remove("fr");
         let third = next(Some(&second), &less).unwrap();
         assert_eq!(third.accepted, first.accepted);
+    }
+
+    #[test]
+    fn a_purpose_from_before_notices_were_listed_keeps_every_consent_until_a_material_change() {
+        let old = PurposeDefined {
+            notices: BTreeMap::new(),
+            accepted: Vec::new(),
+            data: Vec::new(),
+            ..next(None, &marketing()).unwrap()
+        };
+        let adopted = next(Some(&old), &super::super::policy::adopted(&old)).unwrap();
+        assert_eq!(adopted.notice_hash, old.notice_hash);
+        assert!(adopted.accepted.is_empty());
+        let changed = next(Some(&adopted), &saying("Other words.", Change::Material)).unwrap();
+        assert_eq!(changed.accepted, std::slice::from_ref(&changed.notice_hash));
     }
 
     #[test]
