@@ -143,7 +143,7 @@ fn as_of_text(verdict: &AsOfVerdict) -> String {
     }
     text.push_str(&format!("\n  at        {}", verdict.at));
     if let Some(known_at) = verdict.known_at {
-        text.push_str(&format!("\n  known     her first {known_at} events"));
+        text.push_str(&format!("\n  known     {known_at} of her events"));
     }
     text
 }

@@ -173,15 +173,43 @@ fn text(plan: &PolicyPlan) -> String {
 }
 
 fn field(change: &FieldChange) -> String {
-    /// Enough to recognise a text by; the files have it whole.
-    const SHOWN_MAX: usize = 60;
+    let FieldChange { field, before, after } = change;
+    let (first, second) = (before.as_deref().unwrap_or(""), after.as_deref().unwrap_or(""));
+    let same = first.chars().zip(second.chars()).take_while(|(one, other)| one == other).count();
     let shown = |text: &Option<String>| match text {
         None => "–".to_owned(),
-        Some(text) if text.chars().count() > SHOWN_MAX => {
-            let start: String = text.chars().take(SHOWN_MAX).collect();
-            format!("{start:?}…")
-        }
-        Some(text) => format!("{text:?}"),
+        Some(text) => excerpt(text, same),
     };
-    format!("    {}: {} → {}", change.field, shown(&change.before), shown(&change.after))
+    format!("    {field}: {} → {}", shown(before), shown(after))
+}
+
+/// Enough of a text to see what is different from its character `at` on; the files have it whole.
+fn excerpt(text: &str, at: usize) -> String {
+    const BEFORE: usize = 20;
+    const SHOWN_MAX: usize = 60;
+    let length = text.chars().count();
+    let start = if length <= SHOWN_MAX { 0 } else { at.saturating_sub(BEFORE) };
+    let shown: String = text.chars().skip(start).take(SHOWN_MAX).collect();
+    let (left, right) = (start > 0, start + SHOWN_MAX < length);
+    format!("{}{shown:?}{}", if left { "…" } else { "" }, if right { "…" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_shown_where_it_is() {
+        let long = |end: &str| Some(format!("{}{end}", "word ".repeat(40)));
+        let change =
+            FieldChange { field: "text".to_owned(), before: long("old"), after: long("new") };
+        let line = field(&change);
+        assert!(line.contains("old\" → ") && line.ends_with("new\""), "{line}");
+        let change = FieldChange {
+            field: "channels".to_owned(),
+            before: None,
+            after: Some("[\"whatsapp\"]".to_owned()),
+        };
+        assert_eq!(field(&change), "    channels: – → \"[\\\"whatsapp\\\"]\"");
+    }
 }

@@ -136,8 +136,8 @@ impl Bundle {
         };
         let mut text = format!(
             "# Was a message for the purpose `{purpose}` on `{channel}` allowed at {at}?\n\n\
-             **{decision}** Reasons: {}. Decided by the rules `{rules}` on the person's first {} \
-             events.\n",
+             **{decision}** Reasons: {}. Decided by the rules `{rules}`; events known of the person: \
+             {}.\n",
             reasons.join(", "),
             known_at.unwrap_or(0),
         );
