@@ -18,7 +18,7 @@ use assent_eventstore::{
 use assent_runtime::{Clock, Ids};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::raw;
@@ -295,15 +295,6 @@ pub async fn purposes(
         .iter()
         .map(|row| Ok((row.try_get(0)?, read(row.try_get(1)?)?)))
         .collect()
-}
-
-/// As [`purposes`], sorted.
-///
-/// # Errors
-/// When the database fails.
-pub async fn all(pool: &PgPool) -> Result<Vec<PurposeDefined>, sqlx::Error> {
-    let mut conn = pool.acquire().await?;
-    Ok(purposes(&mut conn).await?.into_values().collect())
 }
 
 /// One version of a purpose: its event, when it was recorded, and what it says; nothing where the

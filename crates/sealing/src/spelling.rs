@@ -6,7 +6,7 @@
 /// All E.164 spellings of the number, current form first, without duplicates. The same set in the
 /// same order comes out for each of its members.
 ///
-/// - Brazil: mobile numbers got a leading 9 (2012–2016): `+55 AA 9XXXX XXXX` and `+55 AA XXXX XXXX`.
+/// - Brazil: mobile numbers got a leading 9 (2012–2016): `+55 AA 9N` and `+55 AA N`.
 /// - Mexico: mobiles had a 1 after the country code until 2019: `+52 N` and `+52 1 N`.
 /// - Argentina: mobiles called from abroad have a 9: `+54 9 N` and `+54 N`.
 #[must_use]

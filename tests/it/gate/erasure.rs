@@ -217,4 +217,20 @@ async fn g3_after_an_erasure_every_question_about_her_has_one_answer() {
         verdict.reasons
     };
     assert_eq!(now(subject).await, now(world.ids.v4()).await);
+    let seen = async |of, what: &str| -> String {
+        let shown: serde_json::Value =
+            world.operator.get(&format!("/v1/subjects/{of}/{what}")).await.unwrap();
+        shown.to_string().replace(&format!("{of}"), "her")
+    };
+    let nobody = world.ids.v4();
+    for what in ["history", "consents"] {
+        assert_eq!(seen(subject, what).await, seen(nobody, what).await, "{what}");
+    }
+    let position =
+        |of| AsOfRequest { known_at: Some(KnownAt::Position(1)), ..world.question(of, at) };
+    for of in [subject, nobody] {
+        let told: Result<serde_json::Value, _> =
+            world.operator.post("/v1/verdict/as-of", &position(of), None).await;
+        assert_eq!(code(&told.unwrap_err()), "validation_failed", "no position tells them apart");
+    }
 }

@@ -126,12 +126,7 @@ impl Evidence {
         question.known_at = Some(KnownAt::Position(known));
         let mut events = history(api, subject_id).await?;
         events.retain(|event| event.sequence <= known);
-        let path = format!("/consent/v1/purposes/{}/versions", self.purpose);
-        let versions: Vec<PurposeVersion> = match api.get(&path).await {
-            Ok(Listing { items, .. }) => items,
-            Err(error) if error.code() == Some(Code::PurposeUnknown) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
+        let versions = versions(api, &self.purpose).await?;
         let (mut evidence, mut sealed) = (BTreeMap::new(), Vec::new());
         for event in &events {
             let Some(text) = event.data["evidence"].as_str() else { continue };
@@ -141,6 +136,18 @@ impl Evidence {
             }
         }
         Ok(Bundle { question, verdict, events, versions, evidence, sealed })
+    }
+}
+
+async fn versions(api: &Api, purpose: &str) -> Result<Vec<PurposeVersion>, Failure> {
+    // What can't be a name would be another path.
+    if !purpose.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Ok(Vec::new());
+    }
+    match api.get(&format!("/consent/v1/purposes/{purpose}/versions")).await {
+        Ok(Listing { items, .. }) => Ok(items),
+        Err(error) if error.code() == Some(Code::PurposeUnknown) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }
 

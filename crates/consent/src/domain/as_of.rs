@@ -31,7 +31,8 @@ pub struct Question<'a> {
     pub at: Timestamp,
     /// How many of her events were known.
     pub known_at: i64,
-    /// Whether who asks may know that somebody was erased or suppressed.
+    /// Whether who asks may know that an address is suppressed or was somebody's who was erased. (Who
+    /// may not know of her own erasure is answered as of nobody, without asking here.)
     pub sees_bars: bool,
 }
 
@@ -70,10 +71,6 @@ pub fn verdict<'a>(
     let Question { purpose, channel, at, known_at, sees_bars } = question;
     let erased = |(_, _, event): (_, _, &Event)| matches!(event, Event::Erased { .. });
     if events.clone().into_iter().any(erased) {
-        if !sees_bars {
-            let question = Question { known_at: 0, ..question };
-            return verdict(std::iter::empty(), policy, question);
-        }
         return AsOfVerdict {
             verdict: Decision::Deny,
             reasons: vec![Reason::Erased.code().to_owned()],
@@ -96,11 +93,11 @@ pub fn verdict<'a>(
         view.purposes.insert(purpose.to_owned(), Pursued { channels, accepted });
     }
     let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel };
-    let decide = |view: GateView| match sees_bars {
-        true => evaluate(&view, ask, at, SignedDuration::ZERO),
-        false => evaluate_without_bars(view, ask, at, SignedDuration::ZERO),
+    let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } = if sees_bars {
+        evaluate(&view, ask, at, SignedDuration::ZERO)
+    } else {
+        evaluate_without_bars(view, ask, at, SignedDuration::ZERO)
     };
-    let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } = decide(view);
     AsOfVerdict {
         verdict,
         reasons,

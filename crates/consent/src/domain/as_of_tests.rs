@@ -122,26 +122,6 @@ fn after_an_erasure_there_is_one_fixed_answer() {
 }
 
 #[test]
-fn who_may_not_know_of_an_erasure_hears_of_a_person_without_events() {
-    let hidden = |events: &[(Uuid, i64, Event)]| {
-        let channels = [CHANNEL.to_owned()];
-        let event_id = Uuid::from_u128(900);
-        let policy = Policy { event_id, channels: &channels, accepted: &[] };
-        let question = Question {
-            purpose: PURPOSE,
-            channel: CHANNEL,
-            at: at(5),
-            known_at: events.len() as i64,
-            sees_bars: false,
-        };
-        let events = events.iter().map(|(id, version, event)| (*id, *version, event));
-        verdict(events, Some(policy), question)
-    };
-    let erased = Event::Erased { request_id: Uuid::from_u128(4), at: at(9) };
-    assert_eq!(hidden(&numbered(&[granted(1, None), erased])), hidden(&[]));
-}
-
-#[test]
 fn a_purpose_that_did_not_exist_then_was_not_allowed() {
     let question =
         Question { purpose: PURPOSE, channel: CHANNEL, at: at(1), known_at: 0, sees_bars: true };

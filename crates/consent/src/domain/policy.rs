@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use super::purpose::{define, hex, items, tag};
 
+/// Longest policy as JSON, in bytes: it is one message on Kafka, and a broker takes 1 MiB.
+const BYTES_MAX: usize = 512 << 10;
+
 /// The stream of the policy.
 pub const STREAM: Uuid = Uuid::from_u128(0x8c1f_5d0a_7a0e_4b53_9f2b_61c0_35c7_2d12);
 
@@ -50,6 +53,11 @@ pub fn outcome(
     wanted: &Policy,
 ) -> Outcome {
     let mut outcome = Outcome { refused: check(&wanted.controller), ..Outcome::default() };
+    if serde_json::to_vec(wanted).map_or(usize::MAX, |json| json.len()) > BYTES_MAX {
+        let reason =
+            format!("a policy has at most {} KiB, all its texts together", BYTES_MAX >> 10);
+        outcome.refused.push(PolicyRefusal { at: "policy".to_owned(), reason });
+    }
     let before = current.map(|policy| &policy.controller);
     outcome.changes.extend(change("controller", before, Some(&wanted.controller)));
     let language = wanted.controller.languages.first().map_or("", String::as_str);
@@ -361,6 +369,19 @@ mod tests {
             source: said(),
         };
         assert_eq!(missing(&policy), []);
+    }
+
+    #[test]
+    fn a_policy_that_would_not_fit_into_a_message_is_refused() {
+        let mut policy = defaults("Acme");
+        let text = Some("x".repeat(60 << 10));
+        let notice = Notice { text: "May we?".to_owned(), rights: text, ..Notice::default() };
+        let marketing = policy.purposes.get_mut("marketing").unwrap();
+        for language in ["fr", "de", "es", "it", "nl", "pl", "pt", "ru", "sv"] {
+            marketing.notices.insert(language.to_owned(), notice.clone());
+        }
+        let refused = outcome(None, &BTreeMap::new(), &policy).refused;
+        assert!(refused[0].reason.contains("512 KiB"), "{refused:?}");
     }
 
     #[test]

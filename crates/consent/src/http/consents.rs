@@ -19,7 +19,7 @@ use crate::permits::settling;
 pub struct ConsentsResponse {
     /// Who.
     pub subject_id: Uuid,
-    /// Whether she is, or is being, erased; then there are no lines.
+    /// Whether she is, or is being, erased; then there are no lines. Told with `suppression:read` only.
     pub erased: bool,
     /// One line per purpose and channel that she spoke about, sorted by both.
     pub consents: Vec<ConsentView>,
@@ -87,5 +87,6 @@ pub(super) async fn consents(
         }
     };
     let consents = if erased { Vec::new() } else { lines.into_iter().map(view).collect() };
+    let erased = erased && caller.has("suppression:read");
     Ok(Json(ConsentsResponse { subject_id, erased, consents }))
 }

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::App;
-use super::refusals::store;
-use crate::gate;
+use super::refusals::{database, store};
+use crate::{gate, lines};
 
 /// One event of a ledger, as it was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,7 +32,7 @@ pub struct HistoryEvent {
 /// What happened, in order?
 ///
 /// Without `suppression:read` no event tells that an address is suppressed or was somebody's who was
-/// erased.
+/// erased, and who is erased has no history.
 #[utoipa::path(
     get, path = "/v1/subjects/{id}/history", tag = "consents",
     params(("id" = Uuid, Path, description = "The subject_id"), Page),
@@ -49,6 +49,13 @@ pub(super) async fn history(
     let sees_bars = caller.has("suppression:read");
     let after = page.after::<i64>()?.unwrap_or(0);
     let limit = page.limit();
+    if !sees_bars {
+        let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
+        let (_, erased) = lines::of_subject(&mut conn, subject_id).await.map_err(database)?;
+        if erased {
+            return Ok(Json(Listing { items: Vec::new(), next: None }));
+        }
+    }
     let events = app
         .0
         .store

@@ -12,7 +12,7 @@ use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use sqlx::PgPool;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -124,9 +124,11 @@ impl App {
     }
 }
 
-/// An act as a request tells it. Times are kept in microseconds, as the store keeps them.
+/// An act as a request tells it. Times are kept in microseconds, as the store keeps them, and never
+/// later than they were told.
 fn act(actor: Actor, method: Method, evidence: Option<Sealed>, acted_at: Option<Timestamp>) -> Act {
-    let acted_at = acted_at.and_then(|at| at.round(Unit::Microsecond).ok());
+    let to_microseconds = TimestampRound::new().smallest(Unit::Microsecond).mode(RoundMode::Floor);
+    let acted_at = acted_at.and_then(|at| at.round(to_microseconds).ok());
     Act { actor, method, evidence, acted_at }
 }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use super::App;
 use super::refusals::database;
-use crate::policy::all;
+use crate::policy;
 
 /// Which purposes are there?
 #[utoipa::path(
@@ -19,6 +19,7 @@ pub(super) async fn purposes(
     caller: Caller,
 ) -> Result<Json<Listing<PurposeDefined>>, Problem> {
     caller.require("consent:read")?;
-    let items = all(app.0.store.pool()).await.map_err(database)?;
-    Ok(Json(Listing { items, next: None }))
+    let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
+    let purposes = policy::purposes(&mut conn).await.map_err(database)?;
+    Ok(Json(Listing { items: purposes.into_values().collect(), next: None }))
 }

@@ -39,9 +39,10 @@ pub(super) async fn verdict(
         purpose: &request.purpose,
         channel: &request.channel,
     };
-    let decide = match caller.has("suppression:read") {
-        true => |view, ask, now, settling| evaluate(&view, ask, now, settling),
-        false => evaluate_without_bars,
-    };
-    Ok(Json(decide(view, ask, app.0.clock.now(), settling(&app.0.terms))))
+    let (now, settling) = (app.0.clock.now(), settling(&app.0.terms));
+    Ok(Json(if caller.has("suppression:read") {
+        evaluate(&view, ask, now, settling)
+    } else {
+        evaluate_without_bars(view, ask, now, settling)
+    }))
 }

@@ -51,8 +51,12 @@ async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<AsO
     session.rollback().await.map_err(store)?;
     let history = history.map_err(super::refusals::database)?;
 
-    let person = person.unwrap_or_default();
-    let events = decoded(&person).map_err(Problem::internal)?;
+    let mut person = person.unwrap_or_default();
+    let mut events = decoded(&person).map_err(Problem::internal)?;
+    if !sees_bars && events.iter().any(|(_, _, event)| matches!(event, Event::Erased { .. })) {
+        // Like somebody of whom nothing is known, also in which positions there are.
+        (person, events) = Default::default();
+    }
     if request.at > now {
         return Err(refused("at", "the moment that is asked about lies in the future"));
     }
