@@ -86,6 +86,15 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     let (_, written) = write(Some("clerk"), &denied_at, "clerk");
     assert_eq!((&written["evidence"], &written["sealed"]), (&json!(0), &json!(2)));
 
+    // With a service down nothing is written.
+    let mut cluster = cluster;
+    cluster.kill("consent");
+    let nowhere = cluster.dir.join("nowhere");
+    let what = ["evidence", &person.phone, "--purpose", "marketing", "--at", &denied_at, "--out"];
+    let cut = cluster.assent(&[&what[..], &[nowhere.to_str().unwrap()]].concat());
+    assert_eq!((cut.status, nowhere.exists()), (3, false), "{}", cut.text);
+    let verify = |dir: &Path| cluster.assent(&["verify", dir.to_str().unwrap()]);
+
     // A changed file; a withdrawal that somebody left out and hashed anew; another notice.
     std::fs::write(dir.join("events.json"), "[]").unwrap();
     let found = verify(&dir);

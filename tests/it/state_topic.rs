@@ -29,6 +29,7 @@ struct Follower {
     states: usize,
     events: usize,
     tombstones: usize,
+    told_later: usize,
 }
 
 impl Follower {
@@ -52,7 +53,7 @@ impl Follower {
         }
         consumer.assign(&list).unwrap();
         let (people, held) = (BTreeMap::new(), BTreeMap::new());
-        Self { consumer, people, held, states: 0, events: 0, tombstones: 0 }
+        Self { consumer, people, held, states: 0, events: 0, tombstones: 0, told_later: 0 }
     }
 
     /// Reads what is there now.
@@ -101,7 +102,13 @@ impl Follower {
         loop {
             let known = self.people.get(&key).map_or(0, |(sequence, _)| *sequence);
             self.held.retain(|(of, sequence), _| *of != key || *sequence > known);
-            let Some((kind, data)) = self.held.remove(&(key, known + 1)) else { return };
+            let Some((kind, data)) = self.held.get(&(key, known + 1)).cloned() else { return };
+            if !data["acted_at"].is_null() {
+                // Told later than it happened: the state that was written with it says what holds.
+                self.told_later += 1;
+                return;
+            }
+            self.held.remove(&(key, known + 1));
             self.events += 1;
             let (sequence, consents) = self.people.entry(key).or_default();
             *sequence += 1;
@@ -142,6 +149,10 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
     let (gone, gone_id) = cluster.willing().await;
     let subjects: Vec<Uuid> = (1..=30).map(Uuid::from_u128).collect();
     let stopping = AtomicBool::new(false);
+    // After the notice was there, before anything was said.
+    let long_ago = cluster.get("consent", "/v1/purposes/marketing/versions").await.1["items"][0]
+        ["recorded_at"]
+        .clone();
     // Three voices go on all the time, each about people of its own; a withdrawal waits its lease.
     let voice = async |own: &[Uuid]| {
         let mut said = 0_usize;
@@ -150,6 +161,11 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
             let body = json!({"subject_id": own[said % own.len()], "purpose": "marketing",
                               "channel": "whatsapp", "actor": "subject", "method": "api",
                               "evidence": "bm9pc2U"});
+            let mut body = body;
+            if said % 7 == 3 {
+                // A word of before all the others, told in between.
+                body["acted_at"] = json!(long_ago);
+            }
             let path = format!("/v1/consents/{word}");
             let (status, answer) = cluster.post("consent", &path, &body, None).await;
             assert!(status == 200 || status == 201, "{word}: {answer}");
@@ -223,4 +239,5 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
     let waiting: Vec<_> = follower.held.keys().filter(|(key, _)| truth.contains_key(key)).collect();
     assert!(waiting.is_empty(), "no gap is left: {waiting:?}");
     assert!(follower.states > 30 && follower.events > 0, "both topics were of use");
+    assert!(follower.told_later > 0, "something was told later than it happened");
 }

@@ -16,7 +16,7 @@ use assent_contracts::SubjectId;
 use assent_contracts::api::consent::StopKind;
 use assent_contracts::consent::{Bar, OthersWord, State};
 use assent_eventstore::{EventStore, StoreError, to_the_end};
-use assent_runtime::{Clock, Ids};
+use assent_runtime::{Clock, Ids, failpoint};
 use jiff::Timestamp;
 use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
@@ -154,6 +154,7 @@ pub async fn round(
         return Ok(0);
     }
     links_written(store).await?;
+    failpoint::hit_async("consent.standing_before_lock").await;
     let mut session = store.begin().await?;
     let concerned: Vec<SubjectId> =
         sqlx::query_scalar(CONCERNED).bind(&marks).fetch_all(session.conn()).await?;
@@ -185,6 +186,7 @@ pub async fn round(
         mark_again(session.conn(), &unread).await?;
     }
     pending.write(&mut session, now).await?;
+    failpoint::hit_async("consent.standing_before_commit").await;
     session.commit().await?;
     Ok(if unread.is_empty() { marks.len() } else { 0 })
 }

@@ -7,6 +7,7 @@ mod erasing;
 mod importing;
 mod replicas;
 mod restarts;
+mod standing;
 mod topics;
 mod withdrawal;
 
