@@ -16,11 +16,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::asked::Asked;
 use super::explain::known_at;
-use super::upload::country;
 use crate::api::{Api, Found};
 use crate::outcome::{Failure, Output, Status};
-use crate::phone::Phone;
 
 pub mod bundle;
 
@@ -39,14 +38,9 @@ the evidence in plain text: its files are for you alone (0600). Opening the evid
 
 Exit status: 0 written, 1 the person isn't known, 2 wrong use, 3 a service didn't answer.")]
 pub struct Evidence {
-    /// Phone number in any spelling; `-` reads it from standard input.
-    phone: Phone,
-    /// For which purpose.
-    #[arg(long)]
-    purpose: String,
-    /// On which channel.
-    #[arg(long, default_value = "whatsapp")]
-    channel: String,
+    /// About whom and what.
+    #[command(flatten)]
+    asked: Asked,
     /// The moment that is asked about.
     #[arg(long, value_name = "TIME")]
     at: Timestamp,
@@ -56,9 +50,6 @@ pub struct Evidence {
     /// Where to write it: a new or empty folder.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Country of a number without a country code.
-    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
-    country: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,8 +69,7 @@ impl Evidence {
     /// When the person isn't known, the folder can't be written, or a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         bundle::require_empty(&self.out)?;
-        let phone = self.phone.read()?;
-        let subject_id = match api.lookup(phone, self.country.clone()).await?.into() {
+        let subject_id = match self.asked.find(api).await? {
             Found::Subject(subject) => subject,
             Found::Nobody { barred } => {
                 let code = barred.unwrap_or_else(|| "subject_unknown".to_owned());
@@ -116,8 +106,8 @@ impl Evidence {
     async fn collect(&self, api: &Api, subject_id: SubjectId) -> Result<Bundle, Failure> {
         let mut question = AsOfRequest {
             subject_id,
-            purpose: self.purpose.clone(),
-            channel: self.channel.clone(),
+            purpose: self.asked.purpose.clone(),
+            channel: self.asked.channel.clone(),
             at: self.at,
             known_at: self.known_at,
         };
@@ -126,7 +116,7 @@ impl Evidence {
         question.known_at = Some(KnownAt::Position(known));
         let mut events = history(api, subject_id).await?;
         events.retain(|event| event.sequence <= known);
-        let versions = versions(api, &self.purpose).await?;
+        let versions = versions(api, &self.asked.purpose).await?;
         let (mut evidence, mut sealed) = (BTreeMap::new(), Vec::new());
         for event in &events {
             let Some(text) = event.data["evidence"].as_str() else { continue };

@@ -10,10 +10,9 @@ use clap::Args;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::upload::country;
+use super::asked::Asked;
 use crate::api::{Api, Found};
 use crate::outcome::{Failure, Output, Status};
-use crate::phone::Phone;
 
 /// Arguments of `assent explain`.
 #[derive(Debug, Args)]
@@ -29,23 +28,15 @@ byte by byte, for as long as she isn't erased.
 
 Exit status: 0 answered (allow or deny), 2 wrong use, 3 a service didn't answer.")]
 pub struct Explain {
-    /// Phone number in any spelling; `-` reads it from standard input.
-    phone: Phone,
-    /// For which purpose.
-    #[arg(long)]
-    purpose: String,
-    /// On which channel.
-    #[arg(long, default_value = "whatsapp")]
-    channel: String,
+    /// About whom and what.
+    #[command(flatten)]
+    asked: Asked,
     /// The moment that is asked about; without it: now.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// What was known: her first N events, or what was recorded until a moment; without it: all.
     #[arg(long, value_name = "N|TIME", requires = "at", value_parser = known_at)]
     known_at: Option<KnownAt>,
-    /// Country of a number without a country code.
-    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
-    country: Option<String>,
 }
 
 impl Explain {
@@ -54,13 +45,12 @@ impl Explain {
     /// # Errors
     /// When a service doesn't answer or the purpose isn't known.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
-        let phone = self.phone.read()?;
-        let found = Found::from(api.lookup(phone, self.country.clone()).await?);
+        let found = self.asked.find(api).await?;
         if let Some(at) = self.at {
             let verdict = self.as_of(api, &found, at).await?;
             output.print(&verdict, as_of_text);
         } else {
-            let verdict = verdict(api, &found, &self.purpose, &self.channel).await?;
+            let verdict = verdict(api, &found, &self.asked.purpose, &self.asked.channel).await?;
             output.print(&verdict, text);
         }
         Ok(Status::Done)
@@ -73,8 +63,8 @@ impl Explain {
         };
         let request = AsOfRequest {
             subject_id,
-            purpose: self.purpose.clone(),
-            channel: self.channel.clone(),
+            purpose: self.asked.purpose.clone(),
+            channel: self.asked.channel.clone(),
             at,
             // Of nobody there are no events to count.
             known_at: self.known_at.filter(|_| matches!(found, Found::Subject(_))),

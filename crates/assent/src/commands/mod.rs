@@ -1,5 +1,6 @@
 //! The operator commands, one file each, with their arguments, their output and their tests.
 
+mod asked;
 mod callers;
 pub mod consent;
 pub mod erase;
