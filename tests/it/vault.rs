@@ -99,7 +99,8 @@ async fn vault() -> Vault {
     let pool = async |area| assent_vault::pool(&harness::database_url(area).await, 10).await;
     let data = pool("vault").await.unwrap();
     let keys = pool("vault_keys").await.unwrap();
-    assent_vault::migrate_pools(&data, &keys).await.unwrap();
+    assent_vault::migrate_pool(&data).await.unwrap();
+    KeyStore::migrate(&keys).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let kek = FileKek::new(DataKey::generate(&SystemIds), Arc::clone(&ids));

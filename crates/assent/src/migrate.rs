@@ -12,48 +12,64 @@ use sqlx::PgPool;
 use sqlx::migrate::{MigrateDatabase, MigrateError};
 
 use crate::outcome::{Failure, Output, Status};
-use crate::serve::{ConfigFile, wrong_configuration};
+use crate::serve::{ConfigFile, Service, wrong_configuration};
 
 /// Arguments of `assent migrate`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   assent migrate --config /etc/assent/assent.toml
-  ASSENT_CONFIG=/etc/assent/assent.toml assent migrate
+  ASSENT_CONFIG=/etc/assent/assent.toml assent migrate consent
 
 Creates what is missing: databases, schemas, topics. It needs no more of the configuration than their
 addresses. Exit status: 0 done, 2 wrong configuration, 3 a store couldn't be reached.")]
 pub struct Migrate {
+    /// Only the databases of these services [default: all]
+    #[arg(value_name = "SERVICE")]
+    services: Vec<Service>,
     #[command(flatten)]
     config: ConfigFile,
 }
 
-struct Databases {
-    consent: SecretString,
-    vault: SecretString,
-    vault_keys: SecretString,
-    messaging: SecretString,
-    messaging_keys: SecretString,
-    erasure: SecretString,
-    projector: SecretString,
+/// One of the databases.
+#[derive(Debug, Clone, Copy)]
+struct Database {
+    /// Whose it is.
+    service: Service,
+    /// The service's key store, which is a database of its own.
+    keys: bool,
 }
 
-impl Databases {
-    fn read(settings: &Settings) -> Option<Self> {
-        let database = |section| settings.section(section).secret("database_url");
-        let keys = |section| settings.section(section).secret("keys_database_url");
-        let (consent, vault, vault_keys) = (database("consent"), database("vault"), keys("vault"));
-        let (messaging, messaging_keys) = (database("messaging"), keys("messaging"));
-        let (erasure, projector) = (database("erasure"), database("projector"));
-        Some(Self {
-            consent: consent?,
-            vault: vault?,
-            vault_keys: vault_keys?,
-            messaging: messaging?,
-            messaging_keys: messaging_keys?,
-            erasure: erasure?,
-            projector: projector?,
-        })
+const DATABASES: [Database; 7] = [
+    Database { service: Service::Consent, keys: false },
+    Database { service: Service::Vault, keys: false },
+    Database { service: Service::Vault, keys: true },
+    Database { service: Service::Messaging, keys: false },
+    Database { service: Service::Messaging, keys: true },
+    Database { service: Service::Erasure, keys: false },
+    Database { service: Service::Projector, keys: false },
+];
+
+impl Database {
+    fn name(self) -> String {
+        format!("{}{}", self.service.name(), if self.keys { "_keys" } else { "" })
+    }
+
+    fn address(self, settings: &Settings) -> Option<SecretString> {
+        let key = if self.keys { "keys_database_url" } else { "database_url" };
+        settings.section(self.service.name()).secret(key)
+    }
+
+    async fn migrate(self, pool: &PgPool) -> Result<(), MigrateError> {
+        match self.service {
+            _ if self.keys => KeyStore::migrate(pool).await,
+            Service::Consent => assent_consent::service::migrate_pool(pool).await,
+            Service::Vault => assent_vault::migrate_pool(pool).await,
+            Service::Messaging => assent_messaging::migrate_pool(pool).await,
+            Service::Erasure => assent_erasure::migrate_pool(pool).await,
+            Service::Projector => assent_projector::migrate_pool(pool).await,
+            Service::Gateway => Ok(()),
+        }
     }
 }
 
@@ -64,30 +80,29 @@ impl Migrate {
     /// When an address is missing or a store doesn't answer.
     pub async fn run(&self, output: Output) -> Result<Status, Failure> {
         let settings = self.config.load()?;
-        let databases = Databases::read(&settings);
+        let wanted = |service| self.services.is_empty() || self.services.contains(&service);
+        let databases: Vec<_> = DATABASES
+            .into_iter()
+            .filter(|database| wanted(database.service))
+            // Each is asked for, so that every missing one is named.
+            .map(|database| (database, database.address(&settings)))
+            .collect();
         let bus = BusConfig::read(&settings);
+        let databases: Option<Vec<_>> =
+            databases.into_iter().map(|(database, address)| Some((database, address?))).collect();
         let (Some(databases), Some(bus)) = (databases, bus) else {
             return Err(wrong_configuration(addresses_missing(&settings)));
         };
-        let Databases { consent, vault, vault_keys, messaging, messaging_keys, erasure, projector } =
-            databases;
-
-        let pool = open("consent", &consent).await?;
-        step("consent", assent_consent::service::migrate_pool(&pool).await)?;
-        let (data, keys) = (open("vault", &vault).await?, open("vault_keys", &vault_keys).await?);
-        step("vault", assent_vault::migrate_pools(&data, &keys).await)?;
-        let pool = open("messaging", &messaging).await?;
-        step("messaging", assent_messaging::migrate_pool(&pool).await)?;
-        let pool = open("messaging_keys", &messaging_keys).await?;
-        step("messaging_keys", KeyStore::migrate(&pool).await)?;
-        let pool = open("erasure", &erasure).await?;
-        step("erasure", assent_erasure::migrate_pool(&pool).await)?;
-        let pool = open("projector", &projector).await?;
-        step("projector", assent_projector::migrate_pool(&pool).await)?;
+        for (database, address) in &databases {
+            let name = database.name();
+            let pool = open(&name, address).await?;
+            let migrated = database.migrate(&pool).await;
+            migrated.map_err(|error| unreachable(&name, &error))?;
+        }
         ensure_topics(&bus, &topics::ALL).await.map_err(|error| unreachable("kafka", &error))?;
-        let done = serde_json::json!({"databases": 7, "topics": topics::ALL.len()});
-        output.print(&done, |_| {
-            format!("7 databases and {} topics are up to date", topics::ALL.len())
+        let (databases, topics) = (databases.len(), topics::ALL.len());
+        output.print(&serde_json::json!({"databases": databases, "topics": topics}), |_| {
+            format!("{databases} databases and {topics} topics are up to date")
         });
         Ok(Status::Done)
     }
@@ -112,10 +127,6 @@ async fn open(name: &str, url: &SecretString) -> Result<PgPool, Failure> {
         }
     }
     connect(url, 2).await.map_err(|error| unreachable(name, &error))
-}
-
-fn step(name: &str, done: Result<(), MigrateError>) -> Result<(), Failure> {
-    done.map_err(|error| unreachable(name, &error))
 }
 
 fn unreachable(name: &str, error: &dyn std::fmt::Display) -> Failure {

@@ -89,14 +89,30 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
 
 /// A topic that was just made takes a moment until every broker knows it.
 fn check_new(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+    patiently(|| check(config, client, topic), |error| matches!(error, TopicError::Missing(_)))
+}
+
+/// A partition that is just getting its leader refuses to say how far it reaches.
+fn is_changing_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
+}
+
+/// Asks again while the answer is one that passes by itself.
+fn patiently<T, E>(
+    mut ask: impl FnMut() -> Result<T, E>,
+    passes: impl Fn(&E) -> bool,
+) -> Result<T, E> {
     let mut patience = TIMEOUT;
     loop {
-        match check(config, client, topic) {
-            Err(TopicError::Missing(_)) if !patience.is_zero() => {
+        match ask() {
+            Err(error) if passes(&error) && !patience.is_zero() => {
                 std::thread::sleep(PAUSE);
                 patience = patience.saturating_sub(PAUSE);
             }
-            checked => return checked,
+            answer => return answer,
         }
     }
 }
@@ -143,7 +159,10 @@ pub async fn extents(config: &BusConfig, topics: &[Topic]) -> Result<Vec<Extent>
             check(config, client, topic)?;
             let topic_id = ids.get(name).ok_or_else(|| TopicError::Missing(name.clone()))?;
             for partition in 0..topic.partitions {
-                let (start, end) = client.fetch_watermarks(name, partition, TIMEOUT)?;
+                let (start, end) = patiently(
+                    || client.fetch_watermarks(name, partition, TIMEOUT),
+                    is_changing_leader,
+                )?;
                 let (topic, topic_id) = (*topic, topic_id.clone());
                 extents.push(Extent { topic, topic_id, partition, start, end });
             }

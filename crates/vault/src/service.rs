@@ -134,26 +134,19 @@ pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
 /// # Errors
 /// [`StartError`].
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pools(
-        &connect(config.service.database_url.expose_secret(), 2).await?,
-        &connect(config.keys_database_url.expose_secret(), 2).await?,
-    )
-    .await?;
+    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
+    KeyStore::migrate(&connect(config.keys_database_url.expose_secret(), 2).await?).await?;
     Ok(())
 }
 
-/// The migrations of the vault's database and of its key store.
+/// The migrations of the vault's database; its key store has its [own](KeyStore::migrate).
 ///
 /// # Errors
 /// When one fails.
-pub async fn migrate_pools(
-    data: &PgPool,
-    keys: &PgPool,
-) -> Result<(), sqlx::migrate::MigrateError> {
+pub async fn migrate_pool(data: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     assent_eventstore::migrate(data).await?;
     assent_participant::migrate(data).await?;
-    sqlx::migrate!().run(data).await?;
-    KeyStore::migrate(keys).await
+    sqlx::migrate!().run(data).await
 }
 
 /// Serves until the soft stop. Both databases must be [migrated](migrate).

@@ -143,7 +143,8 @@ impl Cluster {
         let keys = cluster.dir.join("keys");
         let made = cluster.command(&["keys", "init", keys.to_str().unwrap()]).output().unwrap();
         assert!(made.status.success(), "keys: {}", String::from_utf8_lossy(&made.stderr));
-        let migrated = block_in_place(|| cluster.command(&["migrate"]).output()).unwrap();
+        let migrate = [&["migrate"], wishes.only.as_slice()].concat();
+        let migrated = block_in_place(|| cluster.command(&migrate).output()).unwrap();
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         let wanted = |name: &String| {
             let service = name.trim_end_matches("-2");
