@@ -1,7 +1,7 @@
 //! `test`: everything that must hold before a change lands, on servers of its own beside a
 //! running `up`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::compile::{self, cargo, linting_cargo};
@@ -11,7 +11,7 @@ use crate::process::{Process, catch_interrupts, show};
 use crate::workspace::{Home, root, target};
 use crate::{artifacts, kafka, machine, postgres, secrets};
 
-/// Postgres and Kafka for one run, stopped when dropped.
+/// Postgres and Kafka for one run, gone with their files when dropped.
 pub struct Stores {
     postgres: Process,
     kafka: Process,
@@ -19,15 +19,16 @@ pub struct Stores {
     postgres_url: String,
     /// Bootstrap address of Kafka.
     kafka_address: String,
+    dirs: [PathBuf; 2],
 }
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
     pub fn start(home: &Home) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
-        for dir in [postgres::data_dir(home), home.path("kafka")] {
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        let dirs = [postgres::data_dir(home), home.path("kafka")];
+        // What an interrupted run left.
+        remove(&dirs);
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
@@ -39,6 +40,7 @@ impl Stores {
             kafka,
             postgres_url: format!("postgres://postgres:{password}@127.0.0.1:{postgres_port}"),
             kafka_address: format!("127.0.0.1:{kafka_port}"),
+            dirs,
         })
     }
 
@@ -58,7 +60,15 @@ impl Stores {
 impl Drop for Stores {
     fn drop(&mut self) {
         self.kafka.signal(rustix::process::Signal::KILL);
-        postgres::stop(&self.postgres);
+        postgres::abandon(&self.postgres);
+        remove(&self.dirs);
+    }
+}
+
+/// At once, while much of it has not reached the disk yet.
+fn remove(dirs: &[PathBuf]) {
+    for dir in dirs {
+        let _ = std::fs::remove_dir_all(dir);
     }
 }
 

@@ -117,7 +117,8 @@ async fn g2_relay_and_projector_killed_at_each_step_lose_and_reorder_nothing() {
         // The kill may cut the answer off: then the command is repeated.
         let answer = cluster.try_post("vault", IMPORT, &file, None).await;
         cluster.process(process).died_of_sigkill().await;
-        assert_eq!(failpoints.struck(point).len(), 1, "{point}");
+        // Once by each task that came to it before the process was gone.
+        assert!(!failpoints.struck(point).is_empty(), "{point}");
         if point == "relay.after_publish" {
             let published = everything(&cluster, VAULT_EVENTS).await.len();
             assert!(published > before, "published, and not yet known to be");

@@ -138,6 +138,8 @@ async fn a_start_never_lifts_a_stop_that_was_heard_after_it() {
     // Nothing can be forwarded yet: start, then stop.
     assert_eq!(replica.hears(1, "start").await, 200);
     assert_eq!(replica.hears(1, "stop").await, 200);
+    // An attempt that began before the stop was heard fails; the next one sees it.
+    until("the start is overruled", async || replica.count(PENDING).await == 1).await;
     let neighbours =
         Neighbours::serve(TcpListener::bind(address).await.unwrap(), home.index.clone());
     until("settled", async || replica.count(PENDING).await == 0).await;
