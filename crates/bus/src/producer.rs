@@ -244,6 +244,10 @@ pub fn settings(config: &BusConfig) -> ClientConfig {
     client
         .set("enable.idempotence", "true")
         .set("acks", "all")
+        // A second request under way could be taken by a partition that had refused the first, for
+        // want of a leader, a moment before; the first is lost then (KAFKA-15591). A broker takes the
+        // requests of a connection one by one anyway.
+        .set("max.in.flight", "1")
         .set("partitioner", "murmur2_random")
         // For ever: a record that was given up could still arrive, behind its successors.
         .set("message.timeout.ms", "0")
@@ -401,4 +405,71 @@ fn key(message: &BorrowedMessage<'_>) -> Option<Uuid> {
 fn id(message: &BorrowedMessage<'_>) -> Option<Uuid> {
     let id = message.headers()?.iter().find(|header| header.key == CE_ID)?;
     Uuid::try_parse_ascii(id.value?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    const TOPIC: &str = "t.events";
+
+    /// A partition that gets its leader between two requests refuses the first and takes the second.
+    /// Kafka before the fix of KAFKA-15591 then takes the first for a repetition of what it never
+    /// had, and librdkafka for delivered.
+    #[tokio::test]
+    async fn nothing_overtakes_a_request_that_the_partition_was_not_ready_for() {
+        const NOT_LEADER: RDKafkaRespErr =
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        const ELSEWHERE: Uuid = Uuid::from_u128(9);
+        const KEY: Uuid = Uuid::from_u128(8);
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 2, 1).unwrap();
+        let config = BusConfig::new(cluster.bootstrap_servers(), "t.".to_owned());
+        let producer = Producer::new(&config).unwrap();
+        let record = |key: Uuid, id: u128| Record {
+            topic: "events",
+            key,
+            sequence: None,
+            event_sequence: None,
+            id: Uuid::from_u128(id),
+            event_type: "assent.test.v1",
+            time: jiff::Timestamp::UNIX_EPOCH,
+            traceparent: None,
+            payload: Some(b"{}"),
+        };
+        // The producer gets its id, and the topic's leaders, by what it sends to the other partition.
+        assert_eq!(producer.send(&[record(ELSEWHERE, 1)]).await, [Ok(())]);
+        cluster.broker_round_trip_time(1, Duration::from_millis(150)).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[NOT_LEADER]);
+        // Each is a request of its own: they are handed over further apart than the producer waits
+        // for company, and well within one round trip.
+        let mut answers = Vec::new();
+        for id in 1..=3 {
+            answers.push(producer.hand_over(1, std::iter::once(record(KEY, id))).await);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        for answer in answers {
+            assert_eq!(answer.wait().await, [Ok(())]);
+        }
+        cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        let consumer: BaseConsumer = config.client().set("group.id", "t").create().unwrap();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..2 {
+            list.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let mut read = [Vec::new(), Vec::new()];
+        for _ in 0..4 {
+            let message = consumer.poll(Duration::from_secs(10)).expect("four messages").unwrap();
+            let partition = usize::try_from(message.partition()).unwrap();
+            read[partition].push(id(&message).unwrap().as_u128());
+        }
+        read.sort_by_key(Vec::len);
+        assert_eq!(read, [vec![1], vec![1, 2, 3]]);
+    }
 }
