@@ -1,0 +1,135 @@
+//! What the applicable rules come to: per question the strictest, the others beside it, and where
+//! rules contradict each other. It guarantees that no conflict is settled in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::applies::{Facts, Law};
+use crate::file::{Rule, Topic, Value};
+use crate::set::RuleSet;
+
+/// Everything that applies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answers {
+    /// The jurisdictions, and why.
+    pub laws: Vec<Law>,
+    /// Per question, sorted.
+    pub answers: Vec<Answer>,
+    /// Rules that contradict each other.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// The question.
+    pub topic: Topic,
+    /// The strictest: what counts.
+    pub strictest: Ranked,
+    /// The others, the stricter first.
+    pub others: Vec<Ranked>,
+}
+
+/// A rule in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ranked {
+    /// Its jurisdiction.
+    pub jurisdiction: String,
+    /// The rule.
+    #[serde(flatten)]
+    pub rule: Rule,
+}
+
+/// Two rules that can't both be obeyed for the same data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// The ids of the rules: what must be kept, and what must go.
+    pub between: [String; 2],
+    /// What the conflict is.
+    pub says: String,
+    /// What is done about it.
+    pub way_out: &'static str,
+}
+
+/// Retention against erasure has one way out.
+const KEPT_APART: &str = "only what the first rule names is kept: apart, locked to that purpose, \
+                          with a date of destruction; everything else goes";
+
+impl RuleSet {
+    /// What applies to these facts.
+    #[must_use]
+    pub fn answers(&self, facts: &Facts) -> Answers {
+        let laws = self.applicable(facts);
+        let applying: BTreeSet<&str> = laws.iter().map(|law| law.jurisdiction.as_str()).collect();
+        let mut by_topic: BTreeMap<Topic, Vec<Ranked>> = BTreeMap::new();
+        for file in self.files().filter(|file| applying.contains(file.id.as_str())) {
+            for rule in file.rules.iter().filter(|rule| rule.is_in_force(facts.on)) {
+                let topic = rule.value.topic();
+                if !self.is_refined(&file.id, &topic, &applying, facts) {
+                    let (jurisdiction, rule) = (file.id.clone(), rule.clone());
+                    by_topic.entry(topic).or_default().push(Ranked { jurisdiction, rule });
+                }
+            }
+        }
+        let answers: Vec<Answer> = by_topic
+            .into_iter()
+            .filter_map(|(topic, mut ranked)| {
+                ranked.sort_by_key(|it| std::cmp::Reverse(it.rule.value.strictness(facts.on)));
+                let mut ranked = ranked.into_iter();
+                let strictest = ranked.next()?;
+                Some(Answer { topic, strictest, others: ranked.collect() })
+            })
+            .collect();
+        let conflicts = conflicts(&answers, facts);
+        Answers { laws, answers, conflicts }
+    }
+
+    /// Whether a jurisdiction that applies, and makes this one specific, answers itself.
+    fn is_refined(
+        &self,
+        general: &str,
+        topic: &Topic,
+        applying: &BTreeSet<&str>,
+        facts: &Facts,
+    ) -> bool {
+        let answers = |rule: &Rule| rule.is_in_force(facts.on) && rule.value.topic() == *topic;
+        self.files()
+            .filter(|file| file.refines.as_deref() == Some(general))
+            .any(|file| applying.contains(file.id.as_str()) && file.rules.iter().any(answers))
+    }
+}
+
+impl Answers {
+    /// The answer to the question that such a value answers.
+    #[must_use]
+    pub fn about(&self, topic: &Topic) -> Option<&Answer> {
+        self.answers.iter().find(|answer| answer.topic == *topic)
+    }
+}
+
+/// Whatever must be kept longer than data may stay once they must go.
+fn conflicts(answers: &[Answer], facts: &Facts) -> Vec<Conflict> {
+    let erase = answers.iter().find_map(|answer| match answer.strictest.rule.value {
+        Value::EraseWithin(period) => Some((&answer.strictest, period)),
+        _ => None,
+    });
+    let Some((erase, within)) = erase else { return Vec::new() };
+    answers
+        .iter()
+        .flat_map(|answer| std::iter::once(&answer.strictest).chain(&answer.others))
+        .filter_map(|kept| {
+            let Value::KeepAtLeast { period, .. } = kept.rule.value else { return None };
+            (period.hours_from(facts.on) > within.hours_from(facts.on)).then(|| Conflict {
+                between: [kept.rule.id.clone(), erase.rule.id.clone()],
+                says: format!(
+                    "{} wants {} kept for {period}; {} wants data gone within {within}",
+                    kept.rule.article,
+                    kept.rule.value.topic(),
+                    erase.rule.article
+                ),
+                way_out: KEPT_APART,
+            })
+        })
+        .collect()
+}

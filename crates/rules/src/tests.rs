@@ -1,0 +1,156 @@
+use std::collections::BTreeSet;
+
+use jiff::civil::date;
+
+use crate::{Because, Change, Facts, Place, RuleSet, difference};
+
+const EXAMPLES: &str = "
+    [[example]]
+    says = \"It is there\"
+    on = \"2026-01-01\"
+    seat = \"AT\"
+";
+
+fn rule(id: &str, value: &str) -> String {
+    format!(
+        "[[rule]]\nid = \"{id}\"\narticle = \"Article 1\"\nfrom = \"2020-01-01\"\n\
+         source = \"https://law.example/1\"\nvalue = {value}\nsays = \"So it is.\"\n"
+    )
+}
+
+fn file(id: &str, rules: &[String]) -> String {
+    format!(
+        "id = \"{id}\"\nname = \"Law of {id}\"\nreach.seat_or_person = [\"AT\"]\n{}",
+        rules.concat()
+    )
+}
+
+fn facts() -> Facts {
+    let seat = Some("AT".parse::<Place>().unwrap());
+    Facts { on: date(2026, 1, 1), seat, stated: None, number: None }
+}
+
+fn reasons(faults: &[crate::Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_comes_with_assent_is_sound_and_every_rule_has_an_example_that_holds() {
+    let set = RuleSet::shipped().map_err(|faults| reasons(&faults)).unwrap();
+    let (count, unspoken, failed) = set.test();
+    assert!(count > set.files().count());
+    assert_eq!(unspoken, BTreeSet::new());
+    assert_eq!(failed, []);
+}
+
+#[test]
+fn an_example_fails_when_its_rule_says_something_else() {
+    let shipped = RuleSet::shipped().unwrap();
+    let changed = include_str!("../rules/fr.toml").replace("consent_age = 15", "consent_age = 14");
+    let mut set = shipped.clone();
+    set.add("fr", &changed, Some(include_str!("../rules/fr.examples.toml"))).unwrap();
+    let (.., failed) = set.test();
+    assert_eq!(failed[0].reasons, ["`fr-consent-age` comes to 14 years, not 15 years"]);
+    assert_ne!(set.hash(), shipped.hash());
+    let changes = difference(&shipped, &set);
+    assert!(matches!(&changes[..], [Change::Changed { after, .. }] if after.id == "fr-consent-age"));
+}
+
+#[test]
+fn the_strictest_counts_and_the_others_are_named() {
+    let mut set = RuleSet::default();
+    let ages = [("one", "one-age", 14), ("two", "two-age", 16), ("three", "three-age", 13)];
+    for (name, id, age) in ages {
+        let rules = [rule(id, &format!("{{ consent_age = {age} }}"))];
+        set.add(name, &file(name, &rules), Some(EXAMPLES)).unwrap();
+    }
+    let answers = set.answers(&facts());
+    assert_eq!(answers.answers[0].strictest.rule.id, "two-age");
+    let others: Vec<&str> =
+        answers.answers[0].others.iter().map(|it| it.rule.id.as_str()).collect();
+    assert_eq!(others, ["one-age", "three-age"]);
+}
+
+#[test]
+fn keeping_longer_than_data_may_stay_is_a_named_conflict() {
+    let mut set = RuleSet::default();
+    let kept = "{ keep_at_least = { what = \"logs\", period = \"1 year\" } }";
+    set.add("keeps", &file("keeps", &[rule("keep", kept)]), Some(EXAMPLES)).unwrap();
+    assert_eq!(set.answers(&facts()).conflicts, [], "nothing must go yet");
+    let erases = file("erases", &[rule("erase", "{ erase_within = \"30 days\" }")]);
+    set.add("erases", &erases, Some(EXAMPLES)).unwrap();
+    let conflicts = set.answers(&facts()).conflicts;
+    assert_eq!(conflicts[0].between, ["keep", "erase"]);
+    let patient = file("erases", &[rule("erase", "{ erase_within = \"2 years\" }")]);
+    set.add("erases", &patient, Some(EXAMPLES)).unwrap();
+    assert_eq!(set.answers(&facts()).conflicts, [], "both can be obeyed");
+}
+
+#[test]
+fn a_number_is_a_guess_and_a_statement_is_none() {
+    let set = RuleSet::shipped().unwrap();
+    let place = |text: &str| Some(text.parse::<Place>().unwrap());
+    let asked = |stated, number| {
+        set.applicable(&Facts { on: date(2026, 11, 26), seat: None, stated, number })
+            .into_iter()
+            .map(|law| (law.jurisdiction, law.because, law.certain))
+            .collect::<Vec<_>>()
+    };
+    let whatsapp = ("whatsapp".to_owned(), vec![Because::Always], true);
+    let number = vec![Because::Number("RU".parse().unwrap())];
+    assert_eq!(asked(None, place("RU")), [("ru".to_owned(), number, false), whatsapp.clone()]);
+    let stated = vec![Because::PersonStated("BR".parse().unwrap())];
+    let brazil = ("br".to_owned(), stated, true);
+    assert_eq!(asked(place("BR"), place("RU")), [brazil, whatsapp.clone()]);
+    let perhaps = vec![Because::PersonMayBeThere("US".parse().unwrap())];
+    let california = ("us-ca".to_owned(), perhaps, false);
+    assert_eq!(asked(place("US"), None), [california, whatsapp]);
+}
+
+#[test]
+fn every_fault_is_told_with_its_place() {
+    let age = |id: &str| rule(id, "{ consent_age = 14 }");
+    let add = |name: &str, rules: &str, examples: Option<&str>| {
+        reasons(&RuleSet::default().add(name, rules, examples).unwrap_err())
+    };
+    let wrong = file("one", &[rule("a", "{ consent_aeg = 14 }")]);
+    let told = add("one", &wrong, Some(EXAMPLES));
+    assert!(told.starts_with("one.toml:9: unknown variant `consent_aeg`"), "{told}");
+    let wrong = file("one", &[rule("a", "{ stop_within = \"soon\" }")]);
+    let told = add("one", &wrong, Some(EXAMPLES));
+    assert!(told.contains("`soon` is no period"), "{told}");
+    let told = add("one", &file("one", &[age("a"), age("b")]), Some(EXAMPLES));
+    assert!(told.contains("`a` and `b` answer the same question"), "{told}");
+    let told = add("one", &file("one", &[age("a")]), None);
+    assert!(told.contains("no examples beside it"), "{told}");
+    let told = add("two", &file("one", &[age("a")]), Some(EXAMPLES));
+    assert!(told.contains("must be named one.toml"), "{told}");
+    let told = add("one", &file("one", &[age("a").replace("https", "http")]), Some(EXAMPLES));
+    assert!(told.contains("no https address"), "{told}");
+    let backwards = age("a").replace("source", "until = \"2019-01-01\"\nsource");
+    let told = add("one", &file("one", &[backwards]), Some(EXAMPLES));
+    assert!(told.contains("ends before it begins"), "{told}");
+
+    let mut set = RuleSet::default();
+    set.add("one", &file("one", &[age("a")]), Some(EXAMPLES)).unwrap();
+    let refining = file("two", &[age("a")]).replace("reach", "refines = \"none\"\nreach");
+    set.add("two", &refining, Some(EXAMPLES)).unwrap();
+    let told = reasons(&set.faults());
+    assert!(told.contains("refines `none`, which isn't there"), "{told}");
+    assert!(told.contains("rule `a` is in one.toml too"), "{told}");
+}
+
+#[test]
+fn one_rule_follows_another_without_a_gap_or_an_overlap() {
+    let first = rule("old", "{ consent_age = 16 }")
+        .replace("source", "until = \"2026-01-01\"\nsource");
+    let second = rule("new", "{ consent_age = 15 }").replace("2020-01-01", "2026-01-01");
+    let mut set = RuleSet::default();
+    set.add("one", &file("one", &[first, second]), Some(EXAMPLES)).unwrap();
+    let counting = |day| {
+        let facts = Facts { on: day, ..facts() };
+        set.answers(&facts).answers[0].strictest.rule.id.clone()
+    };
+    assert_eq!(counting(date(2025, 12, 31)), "old");
+    assert_eq!(counting(date(2026, 1, 1)), "new");
+}
