@@ -15,6 +15,7 @@ use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::projection::Projection;
+use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
@@ -66,6 +67,9 @@ enum Command {
     /// Look after what people are asked and told: the policy, as files.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look at the law as data: which rules apply, and whether their files make sense.
+    #[command(subcommand)]
+    Rules(Rules),
     /// Send one message through the gate and wait for the outcome.
     Send(Send),
     /// Ask that a person be forgotten.
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         },
         Command::Verify(verify) => verify.run(output),
         Command::Keys(keys) => keys.run(output),
+        Command::Rules(rules) => Ok(rules.run(output)),
         Command::Openapi(openapi) => openapi.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -137,6 +142,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,
         Command::Verify(_)
+        | Command::Rules(_)
         | Command::Keys(_)
         | Command::Migrate(_)
         | Command::Serve(_)

@@ -1,7 +1,7 @@
 //! What the applicable rules come to: per question the strictest, the others beside it, and where
 //! rules contradict each other. It guarantees that no conflict is settled in silence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -61,12 +61,12 @@ impl RuleSet {
     #[must_use]
     pub fn answers(&self, facts: &Facts) -> Answers {
         let laws = self.applicable(facts);
-        let applying: BTreeSet<&str> = laws.iter().map(|law| law.jurisdiction.as_str()).collect();
         let mut by_topic: BTreeMap<Topic, Vec<Ranked>> = BTreeMap::new();
-        for file in self.files().filter(|file| applying.contains(file.id.as_str())) {
+        for file in self.files() {
+            let Some(law) = laws.iter().find(|law| law.jurisdiction == file.id) else { continue };
             for rule in file.rules.iter().filter(|rule| rule.is_in_force(facts.on)) {
                 let topic = rule.value.topic();
-                if !self.is_refined(&file.id, &topic, &applying, facts) {
+                if !self.is_refined(law, &topic, &laws, facts) {
                     let (jurisdiction, rule) = (file.id.clone(), rule.clone());
                     by_topic.entry(topic).or_default().push(Ranked { jurisdiction, rule });
                 }
@@ -85,18 +85,20 @@ impl RuleSet {
         Answers { laws, answers, conflicts }
     }
 
-    /// Whether a jurisdiction that applies, and makes this one specific, answers itself.
-    fn is_refined(
-        &self,
-        general: &str,
-        topic: &Topic,
-        applying: &BTreeSet<&str>,
-        facts: &Facts,
-    ) -> bool {
+    /// Whether the general rule is replaced: wherever the general law applies for sure, a jurisdiction
+    /// that makes it specific applies for the same reason and answers itself. Where she may live
+    /// elsewhere, or in a country that left it at the general rule, that one counts too.
+    fn is_refined(&self, general: &Law, topic: &Topic, laws: &[Law], facts: &Facts) -> bool {
         let answers = |rule: &Rule| rule.is_in_force(facts.on) && rule.value.topic() == *topic;
-        self.files()
-            .filter(|file| file.refines.as_deref() == Some(general))
-            .any(|file| applying.contains(file.id.as_str()) && file.rules.iter().any(answers))
+        let refining: Vec<&Law> = self
+            .files()
+            .filter(|file| file.refines.as_deref() == Some(general.jurisdiction.as_str()))
+            .filter(|file| file.rules.iter().any(answers))
+            .filter_map(|file| laws.iter().find(|law| law.jurisdiction == file.id))
+            .collect();
+        general.because.iter().all(|because| {
+            because.is_certain() && refining.iter().any(|law| law.because.contains(because))
+        })
     }
 }
 
@@ -119,14 +121,12 @@ fn conflicts(answers: &[Answer], facts: &Facts) -> Vec<Conflict> {
         .iter()
         .flat_map(|answer| std::iter::once(&answer.strictest).chain(&answer.others))
         .filter_map(|kept| {
-            let Value::KeepAtLeast { period, .. } = kept.rule.value else { return None };
+            let Value::KeepAtLeast { what, period } = kept.rule.value else { return None };
             (period.hours_from(facts.on) > within.hours_from(facts.on)).then(|| Conflict {
                 between: [kept.rule.id.clone(), erase.rule.id.clone()],
                 says: format!(
-                    "{} wants {} kept for {period}; {} wants data gone within {within}",
-                    kept.rule.article,
-                    kept.rule.value.topic(),
-                    erase.rule.article
+                    "{} wants {what} kept for {period}; {} wants data gone within {within}",
+                    kept.rule.article, erase.rule.article
                 ),
                 way_out: KEPT_APART,
             })

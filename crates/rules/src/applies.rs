@@ -52,7 +52,7 @@ pub enum Because {
 }
 
 impl Because {
-    fn is_certain(&self) -> bool {
+    pub(crate) fn is_certain(&self) -> bool {
         matches!(self, Self::Always | Self::Seat(_) | Self::PersonStated(_))
     }
 }
@@ -93,9 +93,9 @@ fn person<'a>(places: impl IntoIterator<Item = &'a Place>, facts: &Facts) -> Opt
                 stated.may_be_in(place).then(|| Because::PersonMayBeThere(stated.clone()))
             }
         }),
-        (None, Some(number)) => places
-            .any(|place| number.may_be_in(place))
-            .then(|| Because::Number(number.clone())),
+        (None, Some(number)) => {
+            places.any(|place| number.may_be_in(place)).then(|| Because::Number(number.clone()))
+        }
         (None, None) => None,
     }
 }

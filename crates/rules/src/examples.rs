@@ -92,12 +92,8 @@ impl RuleSet {
 
     fn reasons_against(&self, example: &Example) -> Vec<String> {
         let Example { on, seat, stated, number, laws, strictest, not, conflicts, .. } = example;
-        let facts = Facts {
-            on: *on,
-            seat: seat.clone(),
-            stated: stated.clone(),
-            number: number.clone(),
-        };
+        let facts =
+            Facts { on: *on, seat: seat.clone(), stated: stated.clone(), number: number.clone() };
         let found = self.answers(&facts);
         let mut reasons = Vec::new();
         let applying: BTreeSet<String> = found

@@ -128,6 +128,17 @@ pub enum Kept {
     DestructionRecords,
 }
 
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Logs => "logs",
+            Self::RequestRecords => "records of requests",
+            Self::OppositionList => "the list of those who objected",
+            Self::DestructionRecords => "the proof of destruction",
+        })
+    }
+}
+
 /// What must be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

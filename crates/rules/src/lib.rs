@@ -6,6 +6,7 @@ mod answer;
 mod applies;
 mod examples;
 mod file;
+mod folder;
 mod period;
 mod place;
 mod set;

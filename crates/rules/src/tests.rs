@@ -53,7 +53,9 @@ fn an_example_fails_when_its_rule_says_something_else() {
     assert_eq!(failed[0].reasons, ["`fr-consent-age` comes to 14 years, not 15 years"]);
     assert_ne!(set.hash(), shipped.hash());
     let changes = difference(&shipped, &set);
-    assert!(matches!(&changes[..], [Change::Changed { after, .. }] if after.id == "fr-consent-age"));
+    assert!(
+        matches!(&changes[..], [Change::Changed { after, .. }] if after.id == "fr-consent-age")
+    );
 }
 
 #[test]
@@ -142,8 +144,8 @@ fn every_fault_is_told_with_its_place() {
 
 #[test]
 fn one_rule_follows_another_without_a_gap_or_an_overlap() {
-    let first = rule("old", "{ consent_age = 16 }")
-        .replace("source", "until = \"2026-01-01\"\nsource");
+    let first =
+        rule("old", "{ consent_age = 16 }").replace("source", "until = \"2026-01-01\"\nsource");
     let second = rule("new", "{ consent_age = 15 }").replace("2020-01-01", "2026-01-01");
     let mut set = RuleSet::default();
     set.add("one", &file("one", &[first, second]), Some(EXAMPLES)).unwrap();
