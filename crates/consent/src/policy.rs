@@ -15,14 +15,18 @@ use assent_contracts::topics::CONSENT_EVENTS;
 use assent_eventstore::{
     Append, EventStore, Expected, Idempotency, NewEvent, Session, StoreError, Stream,
 };
+use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::raw;
-use crate::domain::policy::{Outcome, Outdated, STREAM, adopted, defaults, hash, missing, outcome};
+use crate::domain::policy::{
+    Outcome, Outdated, STREAM, adopted, against, defaults, hash, missing, outcome,
+};
 use crate::domain::purpose::stream_id;
 use crate::stored;
 
@@ -58,11 +62,13 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// What applying this policy would change, and for how many people.
+    /// What applying this policy would change, for how many people, and what it says against these
+    /// rules.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn plan(&self, wanted: &Policy) -> Result<PolicyPlan, PolicyError> {
+    pub async fn plan(&self, wanted: &Policy, rules: &RuleSet) -> Result<PolicyPlan, PolicyError> {
+        let today = self.clock.now().to_zoned(TimeZone::UTC).date();
         let mut conn = self.store.pool().acquire().await?;
         let current = in_force(&mut conn).await?;
         let newest = purposes(&mut conn).await?;
@@ -72,6 +78,7 @@ impl Policies {
             version: current.map_or(0, |current| current.version),
             changes,
             missing: missing(wanted),
+            against: against(wanted, rules, today),
             refused: [outcome.refused, in_use].concat(),
         })
     }

@@ -2,6 +2,7 @@
 //! is served before the stores answered once and there is a policy; listeners, signals and
 //! the operations port are the binary's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
@@ -12,6 +13,7 @@ use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
+use assent_rules::RuleSet;
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
@@ -44,6 +46,8 @@ pub struct Config {
     pub controller: String,
     /// The erasure service.
     pub erasure_url: String,
+    /// Rule files of the deployment's own, added to those that come with Assent.
+    pub rules_dir: Option<PathBuf>,
 }
 
 /// Connections that only permits use: their plans are pinned, and nothing else can take them all.
@@ -63,6 +67,7 @@ impl Config {
         let terms = LeaseTerms::read(settings);
         let controller = settings.section("controller").required("name");
         let erasure_url = services.required("erasure_url");
+        let rules_dir = consent.optional("rules_dir");
         let service = service?;
         Some(Self {
             // The token is as secret and as stable; losing it only forgets first answers.
@@ -72,6 +77,7 @@ impl Config {
             terms,
             controller: controller?,
             erasure_url: erasure_url?,
+            rules_dir,
             service,
         })
     }
@@ -89,6 +95,9 @@ pub enum StartError {
     /// The first policy.
     #[error("the first policy: {0}")]
     Policy(#[from] crate::policy::PolicyError),
+    /// Its rule files.
+    #[error("the rule files: {0}")]
+    Rules(String),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -134,6 +143,10 @@ pub async fn serve(
     health: Health,
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
+    let rules = RuleSet::with_own(config.rules_dir.as_deref()).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        StartError::Rules(faults.join("; "))
+    })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let database_url = config.service.database_url.expose_secret();
@@ -158,6 +171,7 @@ pub async fn serve(
         Arc::clone(&ids),
         config.terms,
         BatcherConfig::default(),
+        Arc::new(rules),
     );
     lifecycle.spawn(
         "consent.expiry",

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod erasure;
 pub mod messaging;
 pub mod policy;
+pub mod rules;
 pub mod sealed;
 pub mod topics;
 pub mod upcast;

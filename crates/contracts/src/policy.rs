@@ -200,6 +200,9 @@ pub struct PolicyPlan {
     pub changes: Vec<PlannedChange>,
     /// What the notices leave out. It may be applied all the same; the controller answers for it.
     pub missing: Vec<MissingItem>,
+    /// What is laxer than the law. It may be applied all the same; the controller answers for it.
+    #[serde(default)]
+    pub against: Vec<AgainstLaw>,
     /// Why it can't be applied.
     pub refused: Vec<PolicyRefusal>,
 }
@@ -252,6 +255,21 @@ pub struct MissingItem {
     pub item: String,
     /// The rule, such as `GDPR 13(2)(c)`.
     pub rule: String,
+}
+
+/// Something that is laxer than a rule that applies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgainstLaw {
+    /// Where, such as `purposes/marketing`.
+    pub at: String,
+    /// What the policy says and the rule wants.
+    pub reason: String,
+    /// The rule's id.
+    pub rule: String,
+    /// Its article.
+    pub article: String,
+    /// Where its text stands.
+    pub source: String,
 }
 
 /// Why a policy can't be applied.

@@ -5,6 +5,7 @@ mod as_of;
 mod erasure;
 mod links;
 mod policy;
+mod rules;
 mod stops;
 mod withdrawal;
 mod world;

@@ -3,6 +3,7 @@
 use assent_consent::policy::{PolicyError, history, in_force};
 use assent_contracts::api::consent::AsOfRequest;
 use assent_contracts::policy::{ApplyPolicy, PolicyInForce};
+use assent_rules::RuleSet;
 use jiff::SignedDuration;
 
 use super::world::{code, world};
@@ -101,7 +102,7 @@ async fn purposes_from_before_there_was_a_policy_are_taken_into_the_first_one_an
     let mut wanted = current.policy;
     let marketing = wanted.purposes.get_mut("marketing").unwrap();
     marketing.notices.get_mut("en").unwrap().text = "Other words.".to_owned();
-    let plan = world.policies.plan(&wanted).await.unwrap();
+    let plan = world.policies.plan(&wanted, &RuleSet::default()).await.unwrap();
     assert_eq!(plan.changes[0].asked_again, 1);
     world.change_policy(|policy| *policy = wanted).await;
     assert_eq!(world.reasons(subject, &[1]).await, ["notice_changed"]);

@@ -25,6 +25,7 @@ use assent_eventstore::batcher::BatcherConfig;
 use assent_eventstore::{EventStore, connect};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
+use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -69,6 +70,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         Arc::clone(&ids),
         terms,
         BatcherConfig::default(),
+        Arc::new(RuleSet::shipped().expect("sound rules")),
     );
 
     let service =

@@ -165,6 +165,11 @@ fn text(plan: &PolicyPlan) -> String {
         let missing = plan.missing.iter();
         lines.extend(missing.map(|it| format!("  {}: {} ({})", it.at, it.item, it.rule)));
     }
+    if !plan.against.is_empty() {
+        lines.push("\nlaxer than the law:".to_owned());
+        let against = plan.against.iter();
+        lines.extend(against.map(|it| format!("  {}: {} ({})", it.at, it.reason, it.article)));
+    }
     if !plan.refused.is_empty() {
         lines.push("\ncan't be applied:".to_owned());
         lines.extend(plan.refused.iter().map(|it| format!("  {}: {}", it.at, it.reason)));

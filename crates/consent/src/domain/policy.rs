@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::consent::PurposeDefined;
 use assent_contracts::policy::{
-    Action, Change, Controller, FieldChange, LawfulBasis, MissingItem, Notice, PlannedChange,
-    Policy, PolicyRefusal, Purpose,
+    Action, AgainstLaw, Change, Controller, FieldChange, LawfulBasis, MissingItem, Notice,
+    PlannedChange, Policy, PolicyRefusal, Purpose,
 };
+use assent_rules::{Facts, Period, RuleSet, Value as RuleValue};
+use jiff::civil::Date;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -161,6 +163,39 @@ pub fn missing(policy: &Policy) -> Vec<MissingItem> {
     }
     missing.sort_unstable();
     missing
+}
+
+/// Where the policy is laxer than the rules that apply to a controller of that seat and people of its
+/// country.
+#[must_use]
+pub fn against(policy: &Policy, rules: &RuleSet, on: Date) -> Vec<AgainstLaw> {
+    let seat = policy.controller.country.as_ref().and_then(|country| country.parse().ok());
+    let answers = rules.answers(&Facts { on, stated: seat.clone(), seat, number: None });
+    let lapses = answers.answers.iter().find_map(|answer| match answer.strictest.rule.value {
+        RuleValue::LapsesAfterSilence(period) => Some((&answer.strictest.rule, period)),
+        _ => None,
+    });
+    let Some((rule, period)) = lapses else { return Vec::new() };
+    let too_long = policy.purposes.iter().filter_map(|(name, purpose)| {
+        let valid = match purpose.validity_days {
+            None => "without an end".to_owned(),
+            Some(days) => {
+                let validity = Period::Days(u16::try_from(days).unwrap_or(u16::MAX));
+                if validity.hours_from(on) <= period.hours_from(on) {
+                    return None;
+                }
+                format!("for {days} days")
+            }
+        };
+        Some(AgainstLaw {
+            at: format!("purposes/{name}"),
+            reason: format!("a consent is valid {valid}; after {period} of silence it must lapse"),
+            rule: rule.id.clone(),
+            article: rule.article.clone(),
+            source: rule.source.clone(),
+        })
+    });
+    too_long.collect()
 }
 
 /// Which article wants which item.
@@ -392,5 +427,25 @@ mod tests {
         policy.purposes.get_mut("marketing").unwrap().notices.clear();
         let refused = outcome(None, &BTreeMap::new(), &policy).refused;
         assert_eq!(refused.len(), 4, "{refused:?}");
+    }
+
+    #[test]
+    fn a_consent_that_outlasts_the_silence_of_the_law_is_named_with_its_article() {
+        let rules = RuleSet::shipped().unwrap();
+        let told = |country: &str, validity_days: Option<u32>| {
+            let mut policy = defaults("Acme");
+            policy.controller.country = Some(country.to_owned());
+            for purpose in policy.purposes.values_mut() {
+                purpose.validity_days = validity_days;
+            }
+            against(&policy, &rules, jiff::civil::date(2026, 11, 26))
+        };
+        // From that day on three years have 1,096 days.
+        assert_eq!(told("FR", Some(1_096)), []);
+        let found = told("FR", Some(1_097));
+        assert_eq!(found[0].rule, "cnil-silence");
+        assert!(found[0].reason.contains("for 1097 days; after 3 years of silence"), "{found:?}");
+        assert!(told("FR", None)[0].reason.contains("without an end"));
+        assert_eq!(told("DE", None), [], "Germany names no term");
     }
 }

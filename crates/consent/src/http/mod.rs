@@ -9,6 +9,7 @@ use assent_contracts::sealed::Sealed;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::{EventStore, to_the_end};
 use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
+use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -37,6 +38,8 @@ mod purpose_versions;
 mod purposes;
 mod refusals;
 mod refuse;
+mod rules;
+mod rules_answers;
 mod stops;
 mod verdict;
 mod verdict_as_of;
@@ -57,6 +60,7 @@ struct Parts {
     permits: Permits,
     stops: Stops,
     policies: Policies,
+    rules: Arc<RuleSet>,
     clock: Arc<dyn Clock>,
     terms: LeaseTerms,
 }
@@ -71,6 +75,7 @@ impl App {
         ids: Arc<dyn Ids>,
         terms: LeaseTerms,
         batching: BatcherConfig,
+        rules: Arc<RuleSet>,
     ) -> Self {
         let handler = LedgerHandler { clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
         Self(Arc::new(Parts {
@@ -88,6 +93,7 @@ impl App {
                 terms,
             },
             policies: Policies { store: store.clone(), clock: Arc::clone(&clock), ids },
+            rules,
             store,
             clock,
             terms,
@@ -159,6 +165,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(purpose_versions::purpose_versions))
         .routes(routes!(policy::policy, apply_policy::apply_policy))
         .routes(routes!(plan_policy::plan_policy))
+        .routes(routes!(rules::rules))
+        .routes(routes!(rules_answers::rules_answers))
 }
 
 /// The routes, each behind a key; `operations` are those that don't need the app.
