@@ -56,6 +56,15 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let readme = std::fs::read_to_string(dir.join("README.md")).unwrap();
     assert!(readme.contains("It was not allowed") && readme.contains(grant), "{readme}");
+    let rules = json_of(&dir.join("rules.json"));
+    let laws: Vec<&str> = rules["laws"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|law| law["jurisdiction"].as_str())
+        .collect();
+    assert_eq!(laws, ["eu", "fr", "whatsapp"], "by the seat and by her number");
+    assert!(readme.contains("Loi Informatique et Libertés"), "{readme}");
     for entry in std::fs::read_dir(&dir).unwrap().map(Result::unwrap) {
         let text = std::fs::read(entry.path()).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&text).contains(person.digits()), "no number in it");

@@ -199,12 +199,17 @@ impl Policies {
     ///
     /// # Errors
     /// [`PolicyError`].
-    pub async fn bootstrap(&self, controller: &str) -> Result<(), PolicyError> {
+    pub async fn bootstrap(
+        &self,
+        controller: &str,
+        country: Option<&str>,
+    ) -> Result<(), PolicyError> {
         let mut conn = self.store.pool().acquire().await?;
         if in_force(&mut conn).await?.is_some() {
             return Ok(());
         }
         let mut policy = defaults(controller);
+        policy.controller.country = country.map(str::to_owned);
         for (name, defined) in purposes(&mut conn).await? {
             policy.purposes.insert(name, adopted(&defined));
         }

@@ -44,6 +44,8 @@ pub struct Config {
     pub terms: LeaseTerms,
     /// The legal entity in whose name consent is asked.
     pub controller: String,
+    /// Its seat, for the first policy.
+    pub country: Option<String>,
     /// The erasure service.
     pub erasure_url: String,
     /// Rule files of the deployment's own, added to those that come with Assent.
@@ -65,7 +67,9 @@ impl Config {
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let terms = LeaseTerms::read(settings);
-        let controller = settings.section("controller").required("name");
+        let legal_entity = settings.section("controller");
+        let (controller, country) =
+            (legal_entity.required("name"), legal_entity.optional("country"));
         let erasure_url = services.required("erasure_url");
         let rules_dir = consent.optional("rules_dir");
         let service = service?;
@@ -76,6 +80,7 @@ impl Config {
             keys: keys?,
             terms,
             controller: controller?,
+            country,
             erasure_url: erasure_url?,
             rules_dir,
             service,
@@ -114,7 +119,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     let pool = connect(config.service.database_url.expose_secret(), 2).await?;
     migrate_pool(&pool).await?;
     let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
-    first_policy(&store, &config.controller).await
+    first_policy(&store, config).await
 }
 
 /// The migrations alone.
@@ -127,10 +132,10 @@ pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateErr
     sqlx::migrate!().run(pool).await
 }
 
-async fn first_policy(store: &EventStore, controller: &str) -> Result<(), StartError> {
+async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartError> {
     let policies =
         Policies { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    Ok(policies.bootstrap(controller).await?)
+    Ok(policies.bootstrap(&config.controller, config.country.as_deref()).await?)
 }
 
 /// Serves until the soft stop. The database must be [migrated](migrate).
@@ -153,7 +158,7 @@ pub async fn serve(
     let pool = connect(database_url, config.service.database_connections).await?;
     let permit_pool = permit_pool(database_url).await?;
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    first_policy(&store, &config.controller).await?;
+    first_policy(&store, &config).await?;
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
 
     let checked = pool.clone();

@@ -33,16 +33,16 @@ pub(crate) async fn lookup(
     Json(request): Json<LookupRequest>,
 ) -> Result<Json<LookupResponse>, Problem> {
     caller.require("subjects:read")?;
-    let (tokens, fingerprints) = match (request.phone, request.addresses) {
+    let (tokens, fingerprints, number_country) = match (request.phone, request.addresses) {
         (Some(text), addresses) if addresses.is_empty() => {
             let text = Zeroizing::new(text);
             let phone = phone::parse(&text, request.country.as_deref())
                 .map_err(|invalid| Problem::new(Code::PhoneInvalid).detail(invalid.reason()))?;
             let fingerprints = app.fingerprints.fingerprints(&phone.e164);
-            (app.addresses.tokens(&phone.e164), fingerprints)
+            (app.addresses.tokens(&phone.e164), fingerprints, phone.region)
         }
         (None, addresses) if !addresses.is_empty() && addresses.len() <= 100 => {
-            (addresses, Vec::new())
+            (addresses, Vec::new(), None)
         }
         _ => {
             return Err(Problem::new(Code::ValidationFailed)
@@ -63,6 +63,7 @@ pub(crate) async fn lookup(
             .filter(|_| caller.has("suppression:read"))
             .map(|barred| barred.reason().to_owned()),
         addresses: if gets_tokens { tokens } else { Vec::new() },
+        number_country,
     }))
 }
 

@@ -91,7 +91,7 @@ async fn purposes_from_before_there_was_a_policy_are_taken_into_the_first_one_an
     ] {
         sqlx::query(old).execute(&world.pool).await.unwrap();
     }
-    world.policies.bootstrap("Acme").await.unwrap();
+    world.policies.bootstrap("Acme", None).await.unwrap();
     let mut conn = world.pool.acquire().await.unwrap();
     let current = in_force(&mut conn).await.unwrap().unwrap();
     let purposes: Vec<&str> = current.policy.purposes.keys().map(String::as_str).collect();

@@ -60,7 +60,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let policies =
         Policies { store: store.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
-    policies.bootstrap("Acme").await.expect("the first policy");
+    policies.bootstrap("Acme", None).await.expect("the first policy");
     let terms = LeaseTerms { length: LEASE, drift: Duration::from_millis(20) };
     let permits = permit_pool(&url).await.expect("the test database answers");
     let app = App::new(

@@ -23,13 +23,23 @@ pub struct Asked {
     country: Option<String>,
 }
 
+/// What is known by a number.
+pub struct Owner {
+    /// Who has it.
+    pub found: Found,
+    /// The country that issued it.
+    pub number_country: Option<String>,
+}
+
 impl Asked {
     /// Who has the number.
     ///
     /// # Errors
     /// When it can't be read, or the vault doesn't answer.
-    pub async fn find(&self, api: &Api) -> Result<Found, Failure> {
+    pub async fn find(&self, api: &Api) -> Result<Owner, Failure> {
         let phone = self.phone.read()?;
-        Ok(Found::from(api.lookup(phone, self.country.clone()).await?))
+        let answer = api.lookup(phone, self.country.clone()).await?;
+        let number_country = answer.number_country.clone();
+        Ok(Owner { found: Found::from(answer), number_country })
     }
 }

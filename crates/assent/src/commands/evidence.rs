@@ -9,10 +9,12 @@ use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
 use assent_contracts::api::vault::{OpenRequest, OpenResponse};
+use assent_contracts::rules::{RulesAnswer, RulesQuestion};
 use assent_contracts::sealed::Sealed;
 use assent_http::{ClientError, Code, Listing};
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -33,8 +35,8 @@ Examples:
   assent evidence - --purpose marketing --at 2026-05-03T12:00:00Z --known-at 4 --out dispute/
   assent verify dispute/
 
-The folder holds the question, the verdict, the events it rests on, the notices that were shown and
-the evidence in plain text: its files are for you alone (0600). Opening the evidence is on record.
+The folder holds the question, the verdict, the events it rests on, the notices that were shown, the
+laws that applied and the evidence in plain text: its files are for you alone (0600). Opening the evidence is on record.
 
 Exit status: 0 written, 1 the person isn't known, 2 wrong use, 3 a service didn't answer.")]
 pub struct Evidence {
@@ -47,6 +49,9 @@ pub struct Evidence {
     /// What was known: her first N events, or what was recorded until a moment; without it: all.
     #[arg(long, value_name = "N|TIME", value_parser = known_at)]
     known_at: Option<KnownAt>,
+    /// Where she says that she is, such as DE or US-CA; without it the country of her number is a guess
+    #[arg(long, value_name = "PLACE")]
+    person: Option<String>,
     /// Where to write it: a new or empty folder.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -69,7 +74,8 @@ impl Evidence {
     /// When the person isn't known, the folder can't be written, or a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         bundle::require_empty(&self.out)?;
-        let subject_id = match self.asked.find(api).await? {
+        let owner = self.asked.find(api).await?;
+        let subject_id = match owner.found {
             Found::Subject(subject) => subject,
             Found::Nobody { barred } => {
                 let code = barred.unwrap_or_else(|| "subject_unknown".to_owned());
@@ -77,7 +83,7 @@ impl Evidence {
                 return Err(Failure { status: Status::Refused, code, message });
             }
         };
-        let collected = self.collect(api, subject_id).await?;
+        let collected = self.collect(api, subject_id, owner.number_country).await?;
         if !collected.is_conclusive() {
             return Err(Failure::wrong_use(
                 "this token may not see all that the verdict rests on (it needs suppression:read)",
@@ -103,7 +109,12 @@ impl Evidence {
         Ok(Status::Done)
     }
 
-    async fn collect(&self, api: &Api, subject_id: SubjectId) -> Result<Bundle, Failure> {
+    async fn collect(
+        &self,
+        api: &Api,
+        subject_id: SubjectId,
+        number: Option<String>,
+    ) -> Result<Bundle, Failure> {
         let mut question = AsOfRequest {
             subject_id,
             purpose: self.asked.purpose.clone(),
@@ -125,7 +136,10 @@ impl Evidence {
                 None => sealed.push(event.id),
             }
         }
-        Ok(Bundle { question, verdict, events, versions, evidence, sealed })
+        let on = Some(self.at.to_zoned(TimeZone::UTC).date());
+        let case = RulesQuestion { on, seat: None, person: self.person.clone(), number };
+        let laws: RulesAnswer = api.post("/consent/v1/rules/answers", &case, None).await?;
+        Ok(Bundle { question, verdict, events, versions, evidence, sealed, laws })
     }
 }
 

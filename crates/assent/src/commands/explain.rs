@@ -45,7 +45,7 @@ impl Explain {
     /// # Errors
     /// When a service doesn't answer or the purpose isn't known.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
-        let found = self.asked.find(api).await?;
+        let found = self.asked.find(api).await?.found;
         if let Some(at) = self.at {
             let verdict = self.as_of(api, &found, at).await?;
             output.print(&verdict, as_of_text);

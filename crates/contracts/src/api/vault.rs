@@ -103,6 +103,9 @@ pub struct LookupResponse {
     /// Tokens of the address (only for callers with `subjects:resolve` or `gate:write`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,
+    /// The country that issued the number, where the question was a number: ISO 3166-1 alpha-2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_country: Option<String>,
 }
 
 /// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is

@@ -13,6 +13,7 @@ use assent_consent::domain::verdict::RULES;
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_consent::stored;
 use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
+use assent_contracts::rules::{ApplyingLaw, RuleText, RulesAnswer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,7 @@ const QUESTION: &str = "question.json";
 const VERDICT: &str = "verdict.json";
 const EVENTS: &str = "events.json";
 const PURPOSE: &str = "purpose.json";
+const LAWS: &str = "rules.json";
 const README: &str = "README.md";
 
 /// What is in it.
@@ -43,6 +45,8 @@ pub struct Bundle {
     pub evidence: BTreeMap<Uuid, String>,
     /// Events whose evidence could not be opened.
     pub sealed: Vec<Uuid>,
+    /// The laws that applied on that day, as the deployment's rule files have them.
+    pub laws: RulesAnswer,
 }
 
 /// SHA-256 of each file, hex.
@@ -96,6 +100,7 @@ impl Bundle {
         files.insert(VERDICT.to_owned(), stored::json(&self.verdict).into_bytes());
         files.insert(EVENTS.to_owned(), pretty(&self.events));
         files.insert(PURPOSE.to_owned(), pretty(&self.versions));
+        files.insert(LAWS.to_owned(), pretty(&self.laws));
         for (hash, text) in self.notices() {
             files.insert(format!("notices/{hash}.txt"), text.into_bytes());
         }
@@ -169,11 +174,15 @@ impl Bundle {
         }
         text.push_str(
             "\nA word counts from when it was said (acted; without it, recorded). The newest counts; a no \
-             beats a yes of the same instant; `*` is every purpose or channel.\n\
-             \n## The files\n\n\
+             beats a yes of the same instant; `*` is every purpose or channel.\n",
+        );
+        text.push_str(&laws(&self.laws));
+        text.push_str(
+            "\n## The files\n\n\
              - `question.json`, `verdict.json`: what was asked and answered\n\
              - `events.json`: all that was known of her consent; the person appears under a random id\n\
              - `purpose.json`: every version of the purpose, with the time from which it was in force\n\
+             - `rules.json`: the laws that applied, and their rules\n\
              - `notices/`: the texts that were shown; the SHA-256 of a file is its name\n\
              - `evidence/`: what the operator recorded as evidence, by event\n\
              - `manifest.json`: the SHA-256 of every other file\n\
@@ -183,6 +192,40 @@ impl Bundle {
         );
         text
     }
+}
+
+/// The laws that applied, for a reader.
+fn laws(found: &RulesAnswer) -> String {
+    let mut text = format!("\n## Which laws applied on {}\n\n", found.on);
+    for ApplyingLaw { name, because, certain, .. } in &found.laws {
+        let because: Vec<String> = because
+            .iter()
+            .map(|it| {
+                let place = it.place.as_deref().unwrap_or_default();
+                match it.kind.as_str() {
+                    "always" => "it always does".to_owned(),
+                    "seat" => format!("the controller's seat is in {place}"),
+                    "person_stated" => format!("she says that she is in {place}"),
+                    "person_may_be_there" => format!("she says no more than {place}"),
+                    _ => format!("her number was issued in {place}"),
+                }
+            })
+            .collect();
+        let doubt = if *certain { "" } else { "; that is not certain" };
+        let _ = writeln!(text, "- {name}: {}{doubt}", because.join(", "));
+    }
+    text.push_str("\n| question | the strictest rule | it says |\n|---|---|---|\n");
+    for answer in &found.answers {
+        let RuleText { article, source, says, value, .. } = &answer.strictest;
+        let _ = writeln!(text, "| {} | {value}: [{article}]({source}) | {says} |", answer.topic);
+    }
+    for conflict in &found.conflicts {
+        let _ = write!(text, "\nIn conflict: {}; {}.\n", conflict.says, conflict.way_out);
+    }
+    text.push_str(
+        "\nThese are the deployment's rule files; the verdict above follows from the events alone.\n",
+    );
+    text
 }
 
 /// Checks a folder.
