@@ -48,7 +48,7 @@ async fn an_erasure_stops_marketing_goes_step_by_step_and_ends_in_a_certificate(
 
     let (_, file) = world.get(&format!("/v1/requests/{request}/certificate")).await;
     let (_, pem) = world.get("/v1/public-key").await;
-    let key = certificate::public_key(&pem).unwrap();
+    let key = assent_signing::public_key(&pem).unwrap();
     let certified = certificate::verify(file.as_bytes(), &key).unwrap();
     assert_eq!(certified.request_id, request);
     assert_eq!(certified.controller, "Boulangerie Exemple SARL");

@@ -16,11 +16,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::canonical::CanonicalError;
-use crate::certificate::{self, Issuer};
+use crate::certificate;
 use crate::domain::{Command, Issued, Refusal, Summary};
 use crate::store::{Held, Sagas};
 use crate::{barrier, metrics};
+use assent_signing::Issuer;
+use assent_signing::canonical::CanonicalError;
 
 /// Sagas that are worked on at the same time.
 const TOGETHER: i64 = 8;
@@ -238,7 +239,7 @@ impl Driver {
         let request_id = request.id;
         let payload =
             certificate::payload(request, &self.controller, self.key_backup_kept, held.now);
-        let signed = self.issuer.sign(&payload)?;
+        let signed = certificate::sign(&self.issuer, &payload)?;
         let command = Command::Complete {
             registry: &held.registry,
             certificate_sha256: signed.payload_sha256,

@@ -6,7 +6,7 @@
 //! is left to that service.
 
 mod barrier;
-pub mod canonical;
+
 pub mod certificate;
 pub mod domain;
 mod driver;

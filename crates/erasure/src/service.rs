@@ -20,11 +20,11 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::certificate::{Issuer, KeyError};
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
 use crate::http::{App, router};
 use crate::store::Sagas;
+use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
 const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";

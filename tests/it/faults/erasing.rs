@@ -157,7 +157,7 @@ async fn certified(
             .await
             .unwrap();
     let pem = std::fs::read_to_string(cluster.public_key()).unwrap();
-    let key = certificate::public_key(&pem).unwrap();
+    let key = assent_signing::public_key(&pem).unwrap();
     let certified = certificate::verify(jws.as_bytes(), &key).unwrap();
     certified.steps.into_iter().find(|certified| certified.step == step).unwrap().participants
 }

@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(mode, 0o600, "{}", path.display());
         }
         let pem = std::fs::read_to_string(dir.join("certificates.pub.pem")).unwrap();
-        assert!(assent_erasure::certificate::public_key(&pem).is_ok());
+        assert!(assent_signing::public_key(&pem).is_ok());
         std::fs::remove_dir_all(dir).unwrap();
     }
 

@@ -63,7 +63,7 @@ impl Verify {
             return Err(Failure::wrong_use("a certificate is checked with --key PUB"));
         };
         let pem = std::fs::read_to_string(key).map_err(|error| Failure::file(key, error))?;
-        let public = certificate::public_key(&pem).map_err(|error| Failure::file(key, error))?;
+        let public = assent_signing::public_key(&pem).map_err(|error| Failure::file(key, error))?;
         let file = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, error))?;
         Ok(certificate::verify(&file, &public).map_err(|invalid| invalid.to_string()))
     }
