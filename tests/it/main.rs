@@ -13,6 +13,7 @@ mod gate;
 mod messaging;
 mod policy;
 mod projector;
+mod receipts;
 mod relay;
 mod road;
 mod screening;

@@ -15,6 +15,7 @@ use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::projection::Projection;
+use crate::commands::receipt::Receipt;
 use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
@@ -61,6 +62,8 @@ enum Command {
     Explain(Explain),
     /// Write a folder that shows why a message was allowed or not, for a dispute.
     Evidence(Evidence),
+    /// Write a signed receipt of what a person said, for her.
+    Receipt(Receipt),
     /// Record what a person said.
     #[command(subcommand)]
     Consent(Consent),
@@ -74,7 +77,7 @@ enum Command {
     Send(Send),
     /// Ask that a person be forgotten.
     Erase(Erase),
-    /// Check an erasure certificate or the folder of a dispute, offline.
+    /// Check an erasure certificate, a receipt or the folder of a dispute, offline.
     Verify(Verify),
     /// Look after messages that a consumer could not apply.
     #[command(subcommand)]
@@ -107,7 +110,7 @@ pub fn main() -> ExitCode {
         },
         Command::Verify(verify) => verify.run(output),
         Command::Keys(keys) => keys.run(output),
-        Command::Rules(rules) => Ok(rules.run(output)),
+        Command::Rules(rules) => rules.run(output),
         Command::Openapi(openapi) => openapi.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -135,6 +138,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Suppress(suppress) => suppress.run(api, output).await,
         Command::Explain(explain) => explain.run(api, output).await,
         Command::Evidence(evidence) => evidence.run(api, output).await,
+        Command::Receipt(receipt) => receipt.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use assent_contracts::consent::{PURPOSE_DEFINED, PurposeDefined};
 use assent_contracts::policy::{
-    POLICY_APPLIED, PURPOSE_RETIRED, PlannedChange, Policy, PolicyApplied, PolicyInForce,
-    PolicyPlan, PolicyRefusal, PurposeRetired,
+    Controller, POLICY_APPLIED, PURPOSE_RETIRED, PlannedChange, Policy, PolicyApplied,
+    PolicyInForce, PolicyPlan, PolicyRefusal, PurposeRetired,
 };
 use assent_contracts::topics::CONSENT_EVENTS;
 use assent_eventstore::{
@@ -333,6 +333,30 @@ pub async fn history(conn: &mut PgConnection, purpose: &str) -> Result<Vec<Versi
                 _ => None,
             };
             Ok((row.try_get(0)?, at, defined))
+        })
+        .collect()
+}
+
+/// The controllers that the policies named, oldest first, each with the time from which it was so.
+/// There is at least one once the service serves.
+///
+/// # Errors
+/// When the database fails, an event can't be read, or there is no policy.
+pub async fn controllers(
+    conn: &mut PgConnection,
+) -> Result<Vec<(Timestamp, Controller)>, sqlx::Error> {
+    const POLICIES: &str = "
+        SELECT recorded_at, data::text FROM eventstore.events
+        WHERE stream = $1 AND event_type = $2 ORDER BY version";
+    let rows = sqlx::query(POLICIES).bind(STREAM).bind(POLICY_APPLIED).fetch_all(conn).await?;
+    if rows.is_empty() {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    rows.iter()
+        .map(|row| {
+            let at = row.try_get::<jiff_sqlx::Timestamp, _>(0)?.to_jiff();
+            let applied: PolicyApplied = read(row.try_get(1)?)?;
+            Ok((at, applied.policy.controller))
         })
         .collect()
 }

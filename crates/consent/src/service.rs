@@ -13,17 +13,18 @@ use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
-use assent_rules::RuleSet;
+use assent_rules::{Place, RuleSet};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
+use assent_signing::Issuer;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
 use crate::erasure::Eraser;
-use crate::http::{App, router};
+use crate::http::{App, Papers, router};
 use crate::links::Links;
 use crate::policy::Policies;
 use crate::state_keeper::StateKeeper;
@@ -45,11 +46,13 @@ pub struct Config {
     /// The legal entity in whose name consent is asked.
     pub controller: String,
     /// Its seat, for the first policy.
-    pub country: Option<String>,
+    pub country: Option<Place>,
     /// The erasure service.
     pub erasure_url: String,
-    /// Rule files of the deployment's own, added to those that come with Assent.
-    pub rules_dir: Option<PathBuf>,
+    /// The rules in force: those that come with Assent and the deployment's own.
+    pub rules: Arc<RuleSet>,
+    /// Signs receipts.
+    pub issuer: Issuer,
 }
 
 /// Connections that only permits use: their plans are pinned, and nothing else can take them all.
@@ -71,7 +74,18 @@ impl Config {
         let (controller, country) =
             (legal_entity.required("name"), legal_entity.optional("country"));
         let erasure_url = services.required("erasure_url");
-        let rules_dir = consent.optional("rules_dir");
+        let rules_dir: Option<PathBuf> = consent.optional("rules_dir");
+        let rules = RuleSet::with_own(rules_dir.as_deref())
+            .map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                consent.invalid("rules_dir", faults.join("; "));
+            })
+            .ok();
+        let issuer = consent.file("signing_key_file").and_then(|pem| {
+            Issuer::from_pem(&pem)
+                .map_err(|error| consent.invalid("signing_key_file", error.to_string()))
+                .ok()
+        });
         let service = service?;
         Some(Self {
             // The token is as secret and as stable; losing it only forgets first answers.
@@ -82,7 +96,8 @@ impl Config {
             controller: controller?,
             country,
             erasure_url: erasure_url?,
-            rules_dir,
+            rules: Arc::new(rules?),
+            issuer: issuer?,
             service,
         })
     }
@@ -100,9 +115,6 @@ pub enum StartError {
     /// The first policy.
     #[error("the first policy: {0}")]
     Policy(#[from] crate::policy::PolicyError),
-    /// Its rule files.
-    #[error("the rule files: {0}")]
-    Rules(String),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -135,7 +147,9 @@ pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateErr
 async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartError> {
     let policies =
         Policies { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    Ok(policies.bootstrap(&config.controller, config.country.as_deref()).await?)
+    Ok(policies
+        .bootstrap(&config.controller, config.country.as_ref().map(ToString::to_string).as_deref())
+        .await?)
 }
 
 /// Serves until the soft stop. The database must be [migrated](migrate).
@@ -148,10 +162,6 @@ pub async fn serve(
     health: Health,
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
-    let rules = RuleSet::with_own(config.rules_dir.as_deref()).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        StartError::Rules(faults.join("; "))
-    })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let database_url = config.service.database_url.expose_secret();
@@ -176,7 +186,7 @@ pub async fn serve(
         Arc::clone(&ids),
         config.terms,
         BatcherConfig::default(),
-        Arc::new(rules),
+        Papers { rules: Arc::clone(&config.rules), issuer: Arc::new(config.issuer.clone()) },
     );
     lifecycle.spawn(
         "consent.expiry",

@@ -59,7 +59,7 @@ pub struct RulesQuestion {
     /// The day; none: today (UTC).
     #[serde(default)]
     pub on: Option<Date>,
-    /// The controller's seat, such as `FR`; none: that of the policy in force.
+    /// The controller's seat, such as `FR`; none: that of the policy of that day.
     #[serde(default)]
     pub seat: Option<String>,
     /// Where the person says that she is, such as `DE` or `US-CA`.
@@ -75,6 +75,10 @@ pub struct RulesQuestion {
 pub struct RulesAnswer {
     /// The day.
     pub on: Date,
+    /// The controller's seat; none: neither the question nor the policy of that day names it, so no law
+    /// of a seat is among the answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<String>,
     /// SHA-256 over the rule files, hex.
     pub hash: String,
     /// The jurisdictions that apply, and why.

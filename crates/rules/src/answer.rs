@@ -82,12 +82,14 @@ impl RuleSet {
             })
             .collect();
         let conflicts = conflicts(&answers, facts);
+        let answers = with_their_own_extension(answers);
         Answers { laws, answers, conflicts }
     }
 
-    /// Whether the general rule is replaced: wherever the general law applies for sure, a jurisdiction
-    /// that makes it specific applies for the same reason and answers itself. Where she may live
-    /// elsewhere, or in a country that left it at the general rule, that one counts too.
+    /// Whether the general rule is replaced: she says where she is, and for every reason for which the
+    /// general law applies, a jurisdiction that makes it specific applies too and answers itself.
+    /// Where she may live elsewhere, or in a country that left it at the general rule, that one
+    /// counts: to know less never makes an answer laxer.
     fn is_refined(&self, general: &Law, topic: &Topic, laws: &[Law], facts: &Facts) -> bool {
         let answers = |rule: &Rule| rule.is_in_force(facts.on) && rule.value.topic() == *topic;
         let refining: Vec<&Law> = self
@@ -96,9 +98,10 @@ impl RuleSet {
             .filter(|file| file.rules.iter().any(answers))
             .filter_map(|file| laws.iter().find(|law| law.jurisdiction == file.id))
             .collect();
-        general.because.iter().all(|because| {
-            because.is_certain() && refining.iter().any(|law| law.because.contains(because))
-        })
+        facts.stated.is_some()
+            && general.because.iter().all(|because| {
+                because.is_certain() && refining.iter().any(|law| law.because.contains(because))
+            })
     }
 }
 
@@ -110,26 +113,46 @@ impl Answers {
     }
 }
 
-/// Whatever must be kept longer than data may stay once they must go.
-fn conflicts(answers: &[Answer], facts: &Facts) -> Vec<Conflict> {
-    let erase = answers.iter().find_map(|answer| match answer.strictest.rule.value {
-        Value::EraseWithin(period) => Some((&answer.strictest, period)),
-        _ => None,
-    });
-    let Some((erase, within)) = erase else { return Vec::new() };
+/// A term is extended by the law that set it: another law's extension doesn't lengthen it.
+fn with_their_own_extension(answers: Vec<Answer>) -> Vec<Answer> {
+    let is_term = |answer: &&Answer| matches!(answer.strictest.rule.value, Value::AnswerWithin(_));
+    let Some(term) = answers.iter().find(is_term).map(|it| it.strictest.jurisdiction.clone())
+    else {
+        return answers;
+    };
     answers
-        .iter()
-        .flat_map(|answer| std::iter::once(&answer.strictest).chain(&answer.others))
-        .filter_map(|kept| {
-            let Value::KeepAtLeast { what, period } = kept.rule.value else { return None };
-            (period.hours_from(facts.on) > within.hours_from(facts.on)).then(|| Conflict {
-                between: [kept.rule.id.clone(), erase.rule.id.clone()],
-                says: format!(
-                    "{} wants {what} kept for {period}; {} wants data gone within {within}",
-                    kept.rule.article, erase.rule.article
-                ),
-                way_out: KEPT_APART,
-            })
+        .into_iter()
+        .filter_map(|answer| {
+            if !matches!(answer.strictest.rule.value, Value::ExtendBy(_)) {
+                return Some(answer);
+            }
+            let Answer { topic, strictest, others } = answer;
+            let mut ranked = std::iter::once(strictest).chain(others);
+            let strictest = ranked.find(|it| it.jurisdiction == term)?;
+            Some(Answer { topic, strictest, others: Vec::new() })
         })
         .collect()
+}
+
+/// Whatever must be kept longer than data may stay once they must go, by any of the laws.
+fn conflicts(answers: &[Answer], facts: &Facts) -> Vec<Conflict> {
+    let all = || answers.iter().flat_map(|it| std::iter::once(&it.strictest).chain(&it.others));
+    let mut conflicts = Vec::new();
+    for kept in all() {
+        let Value::KeepAtLeast { what, period } = kept.rule.value else { continue };
+        for erase in all() {
+            let Value::EraseWithin(within) = erase.rule.value else { continue };
+            if period.hours_from(facts.on) > within.hours_from(facts.on) {
+                conflicts.push(Conflict {
+                    between: [kept.rule.id.clone(), erase.rule.id.clone()],
+                    says: format!(
+                        "{} wants {what} kept for {period}; {} wants data gone within {within}",
+                        kept.rule.article, erase.rule.article
+                    ),
+                    way_out: KEPT_APART,
+                });
+            }
+        }
+    }
+    conflicts
 }

@@ -58,10 +58,11 @@ impl Because {
 }
 
 impl RuleSet {
-    /// The jurisdictions that apply, in the order of their ids.
+    /// The jurisdictions that apply and have a rule in force on that day, in the order of their ids.
     #[must_use]
     pub fn applicable(&self, facts: &Facts) -> Vec<Law> {
-        self.files().filter_map(|file| law(file, facts)).collect()
+        let in_force = |file: &&RuleFile| file.rules.iter().any(|rule| rule.is_in_force(facts.on));
+        self.files().filter(in_force).filter_map(|file| law(file, facts)).collect()
     }
 }
 

@@ -42,12 +42,15 @@ pub struct Example {
     /// What the strictest rules come to, by the rule that says it.
     #[serde(default)]
     pub strictest: BTreeMap<String, Value>,
+    /// Rules that apply and aren't the strictest.
+    #[serde(default)]
+    pub others: BTreeMap<String, Value>,
     /// Rules that don't count here: not in force, not applicable, or not the strictest.
     #[serde(default)]
     pub not: BTreeSet<String>,
-    /// Conflicts: the rule that keeps, and the one that erases.
+    /// All conflicts: the rule that keeps, and the one that erases.
     #[serde(default)]
-    pub conflicts: BTreeSet<[String; 2]>,
+    pub conflicts: Option<BTreeSet<[String; 2]>>,
 }
 
 /// An example that doesn't hold.
@@ -62,19 +65,23 @@ pub struct Failed {
 }
 
 impl RuleSet {
-    /// Runs every example on the whole set. Gives how many there are, which rules none of them
-    /// speaks of, and the ones that fail.
+    /// Runs the examples of these jurisdictions on the whole set: those that were added to a set can
+    /// change what the examples of the others come to. Gives how many there are, which rules of
+    /// theirs no example gives a value of, and the ones that fail.
     #[must_use]
-    pub fn test(&self) -> (usize, BTreeSet<String>, Vec<Failed>) {
-        let mut unspoken: BTreeSet<String> =
-            self.files().flat_map(|file| &file.rules).map(|rule| rule.id.clone()).collect();
+    pub fn test(&self, tested: impl Fn(&str) -> bool) -> (usize, BTreeSet<String>, Vec<Failed>) {
+        let mut unspoken: BTreeSet<String> = self
+            .files()
+            .filter(|file| tested(&file.id))
+            .flat_map(|file| &file.rules)
+            .map(|rule| rule.id.clone())
+            .collect();
         let mut count = 0;
         let mut failed = Vec::new();
-        for (file, examples) in self.with_examples() {
+        for (file, examples) in self.with_examples().filter(|(file, _)| tested(&file.id)) {
             for example in &examples.examples {
                 count += 1;
-                let spoken = example.strictest.keys().chain(&example.not);
-                for rule in spoken.chain(example.conflicts.iter().flatten()) {
+                for rule in example.strictest.keys().chain(example.others.keys()) {
                     unspoken.remove(rule);
                 }
                 let reasons = self.reasons_against(example);
@@ -91,7 +98,8 @@ impl RuleSet {
     }
 
     fn reasons_against(&self, example: &Example) -> Vec<String> {
-        let Example { on, seat, stated, number, laws, strictest, not, conflicts, .. } = example;
+        let Example { on, seat, stated, number, laws, strictest, others, not, conflicts, .. } =
+            example;
         let facts =
             Facts { on: *on, seat: seat.clone(), stated: stated.clone(), number: number.clone() };
         let found = self.answers(&facts);
@@ -122,6 +130,19 @@ impl RuleSet {
                 }
             }
         }
+        let beside: BTreeMap<&str, Value> = found
+            .answers
+            .iter()
+            .flat_map(|answer| &answer.others)
+            .map(|it| (it.rule.id.as_str(), it.rule.value))
+            .collect();
+        for (rule, value) in others {
+            match beside.get(rule.as_str()) {
+                Some(found) if found == value => {}
+                Some(found) => reasons.push(format!("`{rule}` comes to {found}, not {value}")),
+                None => reasons.push(format!("`{rule}` doesn't stand beside a stricter one")),
+            }
+        }
         let ids: BTreeSet<&str> =
             self.files().flat_map(|file| &file.rules).map(|rule| rule.id.as_str()).collect();
         for rule in not {
@@ -131,11 +152,12 @@ impl RuleSet {
                 reasons.push(format!("there is no rule `{rule}`"));
             }
         }
-        let named: BTreeSet<&[String; 2]> = found.conflicts.iter().map(|it| &it.between).collect();
-        for conflict in conflicts {
-            if !named.contains(conflict) {
-                reasons.push(format!("{conflict:?} is no conflict; these are: {named:?}"));
-            }
+        let named: BTreeSet<[String; 2]> =
+            found.conflicts.into_iter().map(|it| it.between).collect();
+        if let Some(conflicts) = conflicts
+            && *conflicts != named
+        {
+            reasons.push(format!("these are in conflict: {named:?}"));
         }
         reasons
     }

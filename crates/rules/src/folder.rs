@@ -1,5 +1,6 @@
 //! Rule files of a deployment's own, from a folder.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::set::{Fault, RuleSet};
@@ -21,7 +22,13 @@ impl RuleSet {
             reason: error.to_string(),
         };
         let entries = std::fs::read_dir(dir).map_err(|error| vec![fault(dir, &error)])?;
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let mut paths = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => paths.push(entry.path()),
+                Err(error) => faults.push(fault(dir, &error)),
+            }
+        }
         paths.sort_unstable();
         for path in &paths {
             let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -41,9 +48,15 @@ impl RuleSet {
             match std::fs::read_to_string(path) {
                 Ok(rules) => {
                     let examples = dir.join(format!("{name}{EXAMPLES}"));
-                    let examples = std::fs::read_to_string(examples).ok();
-                    let added = set.add(name, &rules, examples.as_deref());
-                    faults.extend(added.err().into_iter().flatten());
+                    match std::fs::read_to_string(&examples) {
+                        Err(error) if error.kind() != ErrorKind::NotFound => {
+                            faults.push(fault(&examples, &error));
+                        }
+                        examples => {
+                            let added = set.add(name, &rules, examples.ok().as_deref());
+                            faults.extend(added.err().into_iter().flatten());
+                        }
+                    }
                 }
                 Err(error) => faults.push(fault(path, &error)),
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::examples::Examples;
-use crate::file::{Rule, RuleFile, Value};
+use crate::file::{Reach, Rule, RuleFile, Value};
 
 macro_rules! shipped {
     ($name:literal) => {
@@ -243,6 +243,15 @@ fn file_faults(name: &str, file: &RuleFile, examples: &Examples) -> Vec<String> 
     let mut faults = Vec::new();
     if file.id != name {
         faults.push(format!("its id is `{}`, so it must be named {}.toml", file.id, file.id));
+    }
+    match &file.reach {
+        Reach::Always if file.refines.is_some() => {
+            faults.push("what applies always makes no other law specific".to_owned());
+        }
+        Reach::SeatOrPerson(places) | Reach::Person(places) if places.is_empty() => {
+            faults.push("it reaches nobody: name a place".to_owned());
+        }
+        _ => {}
     }
     if examples.examples.is_empty() {
         faults.push("at least one example is needed beside it".to_owned());

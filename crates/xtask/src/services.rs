@@ -157,6 +157,9 @@ access_token = \"{}\"\napp_secret = \"{}\"\nverify_token = \"{}\"",
                     secrets.whatsapp_verify_token
                 );
             }
+            "consent" => {
+                let _ = writeln!(text, "signing_key_file = \"{}\"", key("receipts.pem"));
+            }
             "erasure" => {
                 let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));
             }
@@ -236,13 +239,14 @@ pub fn write_env(
     addresses: &Addresses,
 ) -> Result<PathBuf> {
     let mut text = format!(
-        "# For a shell: . {}\nexport ASSENT_URL={}\nexport ASSENT_KAFKA=127.0.0.1:{}\nexport ASSENT_TOKEN={}\nexport ASSENT_SIM_URL={}\nexport ASSENT_CERTIFICATE_KEY={}\n",
+        "# For a shell: . {}\nexport ASSENT_URL={}\nexport ASSENT_KAFKA=127.0.0.1:{}\nexport ASSENT_TOKEN={}\nexport ASSENT_SIM_URL={}\nexport ASSENT_CERTIFICATE_KEY={}\nexport ASSENT_RECEIPT_KEY={}\n",
         home.path("env").display(),
         addresses.url("gateway"),
         addresses.kafka,
         secrets.tokens["operator"],
         addresses.url(SIMULATOR),
         home.path("keys").join("certificates.pub.pem").display(),
+        home.path("keys").join("receipts.pub.pem").display(),
     );
     for database in DATABASES {
         let _ = writeln!(

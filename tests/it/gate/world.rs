@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{Received, Subscriber};
-use assent_consent::http::{App, router};
+use assent_consent::http::{App, Papers, router};
 use assent_consent::links::Links;
 use assent_consent::policy::{Policies, in_force};
 use assent_consent::service::{migrate_pool, permit_pool};
@@ -27,6 +27,7 @@ use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_signing::Issuer;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -70,7 +71,10 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         Arc::clone(&ids),
         terms,
         BatcherConfig::default(),
-        Arc::new(RuleSet::shipped().expect("sound rules")),
+        Papers {
+            rules: Arc::new(RuleSet::shipped().expect("sound rules")),
+            issuer: Arc::new(Issuer::from_seed(&[7; 32])),
+        },
     );
 
     let service =

@@ -229,6 +229,9 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
                     token = self.token
                 );
             }
+            if service == "consent" {
+                let _ = writeln!(text, "signing_key_file = \"{}\"", key("receipts.pem"));
+            }
             if service == "erasure" {
                 let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));
             }

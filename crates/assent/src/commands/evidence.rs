@@ -12,6 +12,7 @@ use assent_contracts::api::vault::{OpenRequest, OpenResponse};
 use assent_contracts::rules::{RulesAnswer, RulesQuestion};
 use assent_contracts::sealed::Sealed;
 use assent_http::{ClientError, Code, Listing};
+use assent_rules::Place;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -51,7 +52,7 @@ pub struct Evidence {
     known_at: Option<KnownAt>,
     /// Where she says that she is, such as DE or US-CA; without it the country of her number is a guess
     #[arg(long, value_name = "PLACE")]
-    person: Option<String>,
+    person: Option<Place>,
     /// Where to write it: a new or empty folder.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -115,6 +116,10 @@ impl Evidence {
         subject_id: SubjectId,
         number: Option<String>,
     ) -> Result<Bundle, Failure> {
+        let on = Some(self.at.to_zoned(TimeZone::UTC).date());
+        let person = self.person.as_ref().map(ToString::to_string);
+        let case = RulesQuestion { on, seat: None, person, number };
+        let laws: RulesAnswer = api.post("/consent/v1/rules/answers", &case, None).await?;
         let mut question = AsOfRequest {
             subject_id,
             purpose: self.asked.purpose.clone(),
@@ -136,9 +141,6 @@ impl Evidence {
                 None => sealed.push(event.id),
             }
         }
-        let on = Some(self.at.to_zoned(TimeZone::UTC).date());
-        let case = RulesQuestion { on, seat: None, person: self.person.clone(), number };
-        let laws: RulesAnswer = api.post("/consent/v1/rules/answers", &case, None).await?;
         Ok(Bundle { question, verdict, events, versions, evidence, sealed, laws })
     }
 }

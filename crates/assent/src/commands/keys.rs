@@ -25,8 +25,8 @@ Examples:
   assent keys init /etc/assent/keys
   assent keys init --sandbox /keys
 
-Writes vault.kek, messaging.kek, index.toml (vault), index-address.toml (messaging), certificates.pem
-and certificates.pub.pem; tokens/NAME for the operator and each service, and callers.toml with their
+Writes vault.kek, messaging.kek, index.toml (vault), index-address.toml (messaging); certificates.pem
+(erasure) and receipts.pem (consent), each with its .pub.pem; tokens/NAME for the operator and each service, and callers.toml with their
 hashes and the scopes that each needs. What exists is kept. Keep the folder out of data backups.
 
 With --sandbox also what a real deployment gets from others: sandbox/postgres-password (and as pgpass),
@@ -125,7 +125,15 @@ fn keys(dir: &Path, made: &mut Made) -> Result<(), Failure> {
     made.file(dir.join("index-address.toml"), |path| {
         IndexKeys::load(&index).and_then(|keys| keys.write_address_only(path)).map_err(failed)
     })?;
-    let private = dir.join("certificates.pem");
+    for name in ["certificates", "receipts"] {
+        signing_key(dir, name, made)?;
+    }
+    Ok(())
+}
+
+/// A private key and its public one.
+fn signing_key(dir: &Path, name: &str, made: &mut Made) -> Result<(), Failure> {
+    let private = dir.join(format!("{name}.pem"));
     made.file(private.clone(), |path| {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         SystemIds.fill(seed.as_mut());
@@ -134,7 +142,7 @@ fn keys(dir: &Path, made: &mut Made) -> Result<(), Failure> {
             .map_err(|error| Failure::file(path, error))?;
         write(path, &pem)
     })?;
-    made.file(dir.join("certificates.pub.pem"), |path| {
+    made.file(dir.join(format!("{name}.pub.pem")), |path| {
         let public =
             public_key(&read(&private)?).map_err(|error| Failure::file(&private, error))?;
         std::fs::write(path, public).map_err(|error| Failure::file(path, error))
@@ -191,13 +199,15 @@ mod tests {
     fn secrets_are_private_and_a_second_run_changes_nothing() {
         let dir = std::env::temp_dir().join(format!("assent-keys-{}", SystemIds.v4()));
         let first = init(&dir, true).unwrap();
-        assert_eq!(first.created.len(), 6 + 7 + 5);
+        assert_eq!(first.created.len(), 8 + 7 + 5);
         let read_all = || first.created.iter().map(|path| std::fs::read(path).unwrap());
         let before: Vec<Vec<u8>> = read_all().collect();
         let second = init(&dir, true).unwrap();
         assert!(second.created.is_empty());
         assert_eq!(read_all().collect::<Vec<_>>(), before);
-        for path in first.created.iter().filter(|path| !path.ends_with("certificates.pub.pem")) {
+        for path in
+            first.created.iter().filter(|path| !path.to_string_lossy().ends_with(".pub.pem"))
+        {
             let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", path.display());
         }

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod parked;
 pub mod policy;
 pub mod projection;
+pub mod receipt;
 pub mod rules;
 pub mod screen;
 pub mod send;

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use assent_rules::{
-    Answer, Answers, Because, Change, Facts, Fault, Place, Ranked, Rule, RuleSet, difference,
+    Answer, Answers, Because, Change, Facts, Fault, Place, Ranked, Rule, RuleFile, RuleSet,
+    difference,
 };
 use assent_runtime::{Clock as _, SystemClock};
 use clap::{Args, Subcommand};
@@ -13,7 +14,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::outcome::{Output, Status};
+use crate::outcome::{Failure, Output, Status};
 
 /// `assent rules …`
 #[derive(Debug, Subcommand)]
@@ -24,7 +25,7 @@ Examples:
   assent rules lint
   assent rules lint /etc/assent/rules
 
-Exit status: 0 they do, 1 they don't (each fault is shown with its file and line).")]
+Exit status: 0 they do, 1 they don't (each fault is shown with its file and line), 2 no such folder.")]
     Lint(Own),
     /// Show which laws apply to a case, why, and what the strictest of their rules come to.
     #[command(after_help = "\
@@ -96,12 +97,17 @@ struct Shown {
 
 impl Rules {
     /// Runs it.
-    #[must_use]
-    pub fn run(&self, output: Output) -> Status {
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn run(&self, output: Output) -> Result<Status, Failure> {
         let own = match self {
             Self::Lint(own) | Self::Diff(own) | Self::Test(own) => own,
             Self::Show(show) => &show.own,
         };
+        if let Some(dir) = own.dir.as_deref().filter(|dir| !dir.is_dir()) {
+            return Err(Failure::file(dir, "there is no such folder"));
+        }
         let set = match RuleSet::with_own(own.dir.as_deref()) {
             Ok(set) => set,
             Err(faults) => {
@@ -109,10 +115,10 @@ impl Rules {
                 output.print(&linted, |it| {
                     it.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
                 });
-                return Status::Refused;
+                return Ok(Status::Refused);
             }
         };
-        match self {
+        Ok(match self {
             Self::Lint(_) => {
                 let linted = Linted { faults: &[], hash: Some(set.hash()) };
                 output.print(&linted, |_| lint(&set));
@@ -137,7 +143,7 @@ impl Rules {
                 Status::Done
             }
             Self::Test(own) => test(&set, own.dir.as_deref(), output),
-        }
+        })
     }
 }
 
@@ -225,7 +231,16 @@ fn change(change: &Change) -> String {
 }
 
 fn test(set: &RuleSet, own: Option<&Path>, output: Output) -> Status {
-    let (examples, unspoken, failed) = set.test();
+    // Ours on what we ship, yours on everything: what you add may well change what ours come to.
+    let shipped = RuleSet::shipped().unwrap_or_default();
+    let is_shipped = |id: &str| {
+        let same = |file: &&RuleFile| file.id == id;
+        set.files().find(same) == shipped.files().find(same)
+    };
+    let (ours, _, mut failed) = shipped.test(|_| true);
+    let (yours, unspoken, yours_failed) = set.test(|id| !is_shipped(id));
+    let examples = ours + yours;
+    failed.extend(yours_failed);
     let tested = serde_json::json!({
         "examples": examples, "failed": failed, "rules_without_example": unspoken,
     });

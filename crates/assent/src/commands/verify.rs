@@ -1,13 +1,16 @@
-//! `assent verify`: checks an erasure certificate or the folder of a dispute, offline. The key of a
-//! certificate comes from whoever verifies, never from the file.
+//! `assent verify`: checks an erasure certificate, a receipt or the folder of a dispute, offline. The key
+//! of what is signed comes from whoever verifies, never from the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use assent_consent::domain::receipt;
 use assent_erasure::certificate::{self, Payload};
+use assent_signing::VerifyingKey;
 use clap::Args;
 use serde::Serialize;
 
 use super::evidence::bundle::{self, Checked};
+use super::receipt::page;
 use crate::outcome::{Failure, Output, Status};
 
 /// Arguments of `assent verify`.
@@ -16,13 +19,15 @@ use crate::outcome::{Failure, Output, Status};
 Examples:
   assent verify erasure.jws --key certificates.pub.pem
   assent verify erasure.jws --key certificates.pub.pem --json
+  assent verify receipt/receipt.jsonld --key receipts.pub.pem
   assent verify dispute/
 
 It asks no service. Exit status: 0 valid, 1 not valid (with the reason), 2 wrong use.")]
 pub struct Verify {
-    /// The certificate, or the folder that `assent evidence` wrote.
+    /// The certificate, the receipt (receipt.jsonld, its signature beside it as receipt.jws), or the folder
+    /// that `assent evidence` wrote.
     file: PathBuf,
-    /// The issuer's public key (Ed25519, PEM), got by a road of its own; a certificate needs it.
+    /// The issuer's public key (Ed25519, PEM), got by a road of its own; what is signed needs it.
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
 }
@@ -35,7 +40,19 @@ struct Verified {
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Receipt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Checked>,
+}
+
+/// A receipt whose signature fits.
+#[derive(Debug, Serialize)]
+struct Receipt {
+    /// What she did, such as `dpv:ConsentGiven`.
+    status: String,
+    identifier: String,
+    /// What the profile of ISO/IEC TS 27560 requires and the receipt leaves out.
+    missing: Vec<String>,
 }
 
 impl Verify {
@@ -44,10 +61,17 @@ impl Verify {
     /// # Errors
     /// When a file can't be read or the key is none.
     pub fn run(&self, output: Output) -> Result<Status, Failure> {
-        let mut verified =
-            Verified { valid: true, reason: None, certificate: None, evidence: None };
+        let mut verified = Verified {
+            valid: true,
+            reason: None,
+            certificate: None,
+            receipt: None,
+            evidence: None,
+        };
         let checked = if self.file.is_dir() {
             bundle::verify(&self.file).map(|checked| verified.evidence = Some(checked))
+        } else if self.file.extension().is_some_and(|extension| extension == "jsonld") {
+            self.receipt()?.map(|receipt| verified.receipt = Some(receipt))
         } else {
             self.certificate()?.map(|payload| verified.certificate = Some(payload))
         };
@@ -58,18 +82,44 @@ impl Verify {
         Ok(if verified.valid { Status::Done } else { Status::Refused })
     }
 
-    fn certificate(&self) -> Result<Result<Payload, String>, Failure> {
+    fn key(&self) -> Result<VerifyingKey, Failure> {
         let Some(key) = &self.key else {
-            return Err(Failure::wrong_use("a certificate is checked with --key PUB"));
+            return Err(Failure::wrong_use("what is signed is checked with --key PUB"));
         };
         let pem = std::fs::read_to_string(key).map_err(|error| Failure::file(key, error))?;
-        let public = assent_signing::public_key(&pem).map_err(|error| Failure::file(key, error))?;
+        assent_signing::public_key(&pem).map_err(|error| Failure::file(key, error))
+    }
+
+    fn receipt(&self) -> Result<Result<Receipt, String>, Failure> {
+        let public = self.key()?;
+        let read = |path: &Path| std::fs::read(path).map_err(|error| Failure::file(path, error));
+        let (document, jws) = (read(&self.file)?, read(&self.file.with_extension("jws"))?);
+        let checked = assent_signing::verify_detached(&document, &jws, receipt::TYPE, &public);
+        Ok(checked.map_err(|invalid| invalid.to_string()).map(|document| Receipt {
+            status: page::status(&document).to_owned(),
+            identifier: document["dpv:hasIdentifier"].as_str().unwrap_or_default().to_owned(),
+            missing: receipt::missing(&document),
+        }))
+    }
+
+    fn certificate(&self) -> Result<Result<Payload, String>, Failure> {
+        let public = self.key()?;
         let file = std::fs::read(&self.file).map_err(|error| Failure::file(&self.file, error))?;
         Ok(certificate::verify(&file, &public).map_err(|invalid| invalid.to_string()))
     }
 }
 
 fn text(verified: &Verified) -> String {
+    if let Some(Receipt { status, identifier, missing }) = &verified.receipt {
+        let complete = if missing.is_empty() {
+            "yes".to_owned()
+        } else {
+            format!("no: {}", missing.join(", "))
+        };
+        return format!(
+            "valid\n  receipt    {identifier}\n  status     {status}\n  complete   {complete}"
+        );
+    }
     if let Some(Checked { verdict, events, notices }) = &verified.evidence {
         return format!(
             "valid\n  the verdict follows from {events} events: {}\n  at         {}\n  notices    {notices}, each with its hash\n  not signed: that these are all the events is the word of who made the folder",

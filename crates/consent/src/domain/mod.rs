@@ -6,6 +6,7 @@ pub mod as_of;
 pub mod ledger;
 pub mod policy;
 pub mod purpose;
+pub mod receipt;
 pub mod scope;
 pub mod verdict;
 

@@ -136,10 +136,13 @@ pub fn missing(policy: &Policy) -> Vec<MissingItem> {
         item: item.to_owned(),
         rule: format!("GDPR {rule}"),
     };
-    let Controller { address, email, dpo, authority, languages, .. } = &policy.controller;
+    let Controller { address, email, country, dpo, authority, languages, .. } = &policy.controller;
     let mut missing = Vec::new();
     if address.is_none() && email.is_none() {
         missing.push(item("controller", "address or email", "13(1)(a)"));
+    }
+    if country.is_none() {
+        missing.push(item("controller", "country: no law of its seat is checked", "3(1)"));
     }
     if dpo.is_none() {
         missing.push(item("controller", "dpo", "13(1)(b)"));
@@ -176,7 +179,9 @@ pub fn against(policy: &Policy, rules: &RuleSet, on: Date) -> Vec<AgainstLaw> {
         _ => None,
     });
     let Some((rule, period)) = lapses else { return Vec::new() };
-    let too_long = policy.purposes.iter().filter_map(|(name, purpose)| {
+    // The silence after which a consent lapses is a rule for advertising to prospects.
+    let advertising = policy.purposes.iter().filter(|(_, it)| it.dpv == "dpv:DirectMarketing");
+    let too_long = advertising.filter_map(|(name, purpose)| {
         let valid = match purpose.validity_days {
             None => "without an end".to_owned(),
             Some(days) => {
@@ -388,8 +393,8 @@ mod tests {
         policy.controller.languages.pop();
 
         let said = || Some("x".to_owned());
-        let Controller { email, dpo, authority, .. } = &mut policy.controller;
-        (*email, *dpo, *authority) = (said(), said(), said());
+        let Controller { email, country, dpo, authority, .. } = &mut policy.controller;
+        (*email, *country, *dpo, *authority) = (said(), said(), said(), said());
         let notice = policy.purposes.get_mut("marketing").unwrap().notices.get_mut("en").unwrap();
         *notice = Notice {
             text: notice.text.clone(),

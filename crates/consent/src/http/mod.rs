@@ -11,6 +11,7 @@ use assent_eventstore::{EventStore, to_the_end};
 use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms};
+use assent_signing::Issuer;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
@@ -36,6 +37,7 @@ mod plan_policy;
 mod policy;
 mod purpose_versions;
 mod purposes;
+mod receipts;
 mod refusals;
 mod refuse;
 mod rules;
@@ -49,6 +51,7 @@ mod withdraw;
 pub use consents::{ConsentView, ConsentsResponse};
 pub use history::HistoryEvent;
 pub use purpose_versions::PurposeVersion;
+pub use receipts::ReceiptView;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -60,9 +63,18 @@ struct Parts {
     permits: Permits,
     stops: Stops,
     policies: Policies,
-    rules: Arc<RuleSet>,
+    papers: Papers,
     clock: Arc<dyn Clock>,
     terms: LeaseTerms,
+}
+
+/// What the service tells of the law, and what it signs with.
+#[derive(Debug, Clone)]
+pub struct Papers {
+    /// The rules in force.
+    pub rules: Arc<RuleSet>,
+    /// Signs receipts.
+    pub issuer: Arc<Issuer>,
 }
 
 impl App {
@@ -75,7 +87,7 @@ impl App {
         ids: Arc<dyn Ids>,
         terms: LeaseTerms,
         batching: BatcherConfig,
-        rules: Arc<RuleSet>,
+        papers: Papers,
     ) -> Self {
         let handler = LedgerHandler { clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
         Self(Arc::new(Parts {
@@ -93,7 +105,7 @@ impl App {
                 terms,
             },
             policies: Policies { store: store.clone(), clock: Arc::clone(&clock), ids },
-            rules,
+            papers,
             store,
             clock,
             terms,
@@ -166,6 +178,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(policy::policy, apply_policy::apply_policy))
         .routes(routes!(plan_policy::plan_policy))
         .routes(routes!(rules::rules))
+        .routes(routes!(receipts::receipts))
+        .routes(routes!(receipts::public_key))
         .routes(routes!(rules_answers::rules_answers))
 }
 

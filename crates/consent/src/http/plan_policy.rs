@@ -21,5 +21,5 @@ pub(super) async fn plan_policy(
     Json(wanted): Json<Policy>,
 ) -> Result<Json<PolicyPlan>, Problem> {
     caller.require("consent:read")?;
-    Ok(Json(app.0.policies.plan(&wanted, &app.0.rules).await?))
+    Ok(Json(app.0.policies.plan(&wanted, &app.0.papers.rules).await?))
 }

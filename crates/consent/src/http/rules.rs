@@ -18,14 +18,14 @@ pub(super) async fn rules(
     caller: Caller,
 ) -> Result<Json<RulesInForce>, Problem> {
     caller.require("consent:read")?;
-    let jurisdictions = app.0.rules.files().map(|file| Jurisdiction {
+    let jurisdictions = app.0.papers.rules.files().map(|file| Jurisdiction {
         id: file.id.clone(),
         name: file.name.clone(),
         refines: file.refines.clone(),
         rules: file.rules.iter().map(|rule| told(&file.id, rule)).collect(),
     });
     let jurisdictions = jurisdictions.collect();
-    Ok(Json(RulesInForce { hash: app.0.rules.hash(), jurisdictions }))
+    Ok(Json(RulesInForce { hash: app.0.papers.rules.hash(), jurisdictions }))
 }
 
 /// A rule as the API tells it.

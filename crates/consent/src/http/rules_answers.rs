@@ -7,12 +7,13 @@ use assent_contracts::rules::{
 use assent_http::{Caller, Code, Json, Problem};
 use assent_rules::{Because, Facts, Law, Place, Ranked};
 use axum::extract::State;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::App;
 use super::refusals::database;
 use super::rules::told;
-use crate::policy::in_force;
+use crate::policy::controllers;
 
 /// Which rules apply?
 ///
@@ -30,20 +31,25 @@ pub(super) async fn rules_answers(
 ) -> Result<Json<RulesAnswer>, Problem> {
     caller.require("consent:read")?;
     let RulesQuestion { on, seat, person, number } = question;
+    let on = on.unwrap_or_else(|| app.0.clock.now().to_zoned(TimeZone::UTC).date());
     let seat = match seat {
         Some(seat) => Some(seat),
         None => {
             let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
-            let current = in_force(&mut conn).await.map_err(database)?;
-            current.and_then(|current| current.policy.controller.country)
+            let controllers = controllers(&mut conn).await.map_err(database)?;
+            // On a day before the first policy: that one.
+            let of_day = |at: &Timestamp| at.to_zoned(TimeZone::UTC).date() <= on;
+            let found = controllers.iter().rev().find(|(at, _)| of_day(at));
+            found.unwrap_or(&controllers[0]).1.country.clone()
         }
     };
-    let on = on.unwrap_or_else(|| app.0.clock.now().to_zoned(TimeZone::UTC).date());
-    let facts = Facts { on, seat: place(seat)?, stated: place(person)?, number: place(number)? };
-    let found = app.0.rules.answers(&facts);
+    let facts =
+        Facts { on, seat: place(seat.clone())?, stated: place(person)?, number: place(number)? };
+    let found = app.0.papers.rules.answers(&facts);
     Ok(Json(RulesAnswer {
         on,
-        hash: app.0.rules.hash(),
+        seat,
+        hash: app.0.papers.rules.hash(),
         laws: found.laws.into_iter().map(law).collect(),
         answers: found
             .answers

@@ -197,6 +197,9 @@ impl Bundle {
 /// The laws that applied, for a reader.
 fn laws(found: &RulesAnswer) -> String {
     let mut text = format!("\n## Which laws applied on {}\n\n", found.on);
+    if found.seat.is_none() {
+        text.push_str("The policy of that day doesn't say where the controller is: no law of its seat is here.\n\n");
+    }
     for ApplyingLaw { name, because, certain, .. } in &found.laws {
         let because: Vec<String> = because
             .iter()
