@@ -72,6 +72,13 @@ async fn a_receipt_is_signed_complete_and_checked_offline() {
     assert_eq!(written.json["status"], "dpv:ConsentWithdrawn", "{}", written.text);
     assert!(std::fs::read_to_string(dir.join("receipt.html")).unwrap().contains("You withdrew"));
 
+    let path = format!("/v1/subjects/{subject}/receipts");
+    let (_, all) = cluster.get("consent", &path).await;
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(2), "the consent and its withdrawal");
+    assert_eq!(cluster.assent(&["erase", &person.phone, "--wait"]).status, 0);
+    let (status, none) = cluster.get("consent", &path).await;
+    assert_eq!((status, &none["items"]), (200, &json!([])), "who is erased has none");
+
     let stranger = Person::somebody();
     let out = cluster.dir.join("nobody");
     let what =

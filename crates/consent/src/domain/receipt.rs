@@ -229,8 +229,13 @@ fn status(act: &Act, subject: SubjectId) -> Value {
         Method::ErasureRequest => "a request to be deleted",
         Method::Time => "the passing of time",
     };
+    // What is no consent is not an expressed one either.
+    let kind = match act {
+        Act::Granted(_) => vec![act.status(), "dpv:ExpressedConsent"],
+        Act::Refused(_) | Act::Withdrawn(_) => vec![act.status()],
+    };
     let mut status = json!({
-        "@type": [act.status(), "dpv:ExpressedConsent"],
+        "@type": kind,
         "dpv:isIndicatedBy": by,
         "dpv:hasIndicationMethod": method,
         "dpv:isIndicatedAtTime": act.acted_at().to_string(),
