@@ -9,7 +9,7 @@ use assent_consent::erasure::Eraser;
 use assent_contracts::api::consent::{AsOfRequest, KnownAt, StopKind, Verdict, VerdictRequest};
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::topics::ERASURE_COMMANDS;
-use assent_http::ServiceClient;
+use assent_http::{Listing, ServiceClient};
 use assent_participant::{Commands, Participant};
 use assent_runtime::{Clock, Lifecycle, SystemClock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -192,6 +192,9 @@ async fn g3_after_an_erasure_every_question_about_her_has_one_answer() {
     for step in [Step::Fence, Step::Delete] {
         erasure.step(step).await;
         assert_eq!(world.as_of(subject, at).await.reasons, ["erased"], "{step:?}");
+        let path = format!("/v1/subjects/{subject}/receipts");
+        let receipts: Listing<serde_json::Value> = world.operator.get(&path).await.unwrap();
+        assert!(receipts.items.is_empty(), "{step:?}");
     }
     let open = world.bytes(&world.question(subject, at)).await;
     let expected = format!(
