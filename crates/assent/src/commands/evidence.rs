@@ -130,7 +130,8 @@ impl Evidence {
         let verdict: AsOfVerdict = api.post("/consent/v1/verdict/as-of", &question, None).await?;
         let known = verdict.known_at.unwrap_or(0);
         question.known_at = Some(KnownAt::Position(known));
-        let mut events = history(api, subject_id).await?;
+        let path = format!("/consent/v1/subjects/{subject_id}/history");
+        let mut events: Vec<HistoryEvent> = api.all(&path).await?;
         events.retain(|event| event.sequence <= known);
         let versions = versions(api, &self.asked.purpose).await?;
         let (mut evidence, mut sealed) = (BTreeMap::new(), Vec::new());
@@ -154,19 +155,6 @@ async fn versions(api: &Api, purpose: &str) -> Result<Vec<PurposeVersion>, Failu
         Ok(Listing { items, .. }) => Ok(items),
         Err(error) if error.code() == Some(Code::PurposeUnknown) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
-    }
-}
-
-async fn history(api: &Api, subject: SubjectId) -> Result<Vec<HistoryEvent>, Failure> {
-    let (mut events, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let path = format!("/consent/v1/subjects/{subject}/history?limit=500{cursor}");
-        let page: Listing<HistoryEvent> = api.get(&path).await?;
-        events.extend(page.items);
-        match page.next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(events),
-        }
     }
 }
 

@@ -6,8 +6,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use assent_consent::http::ReceiptView;
-use assent_contracts::SubjectId;
-use assent_http::Listing;
 use assent_signing::canonical;
 use clap::Args;
 use serde::Serialize;
@@ -76,7 +74,8 @@ impl Receipt {
             (it.purpose == *purpose || it.purpose == "*")
                 && (it.channel == *channel || it.channel == "*")
         };
-        let all = receipts(api, subject).await?;
+        let path = format!("/consent/v1/subjects/{subject}/receipts");
+        let all: Vec<ReceiptView> = api.all(&path).await?;
         let Some(view) = all.into_iter().rev().find(covers) else {
             return Err(nothing("no_consent"));
         };
@@ -97,19 +96,6 @@ impl Receipt {
         let written = Written { receipt: self.out.join(RECEIPT), status, missing: view.missing };
         output.print(&written, |it| format!("{}: {}", it.receipt.display(), it.status));
         Ok(Status::Done)
-    }
-}
-
-async fn receipts(api: &Api, subject: SubjectId) -> Result<Vec<ReceiptView>, Failure> {
-    let (mut receipts, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let path = format!("/consent/v1/subjects/{subject}/receipts?limit=500{cursor}");
-        let page: Listing<ReceiptView> = api.get(&path).await?;
-        receipts.extend(page.items);
-        match page.next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(receipts),
-        }
     }
 }
 

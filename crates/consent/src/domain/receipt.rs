@@ -4,25 +4,17 @@
 //! it names no more of the person than her random id.
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::{Actor, Granted, Method, PurposeDefined, Refused, Withdrawn};
+use assent_contracts::consent::{Actor, Method, PurposeDefined};
 use assent_contracts::policy::{Controller, Notice};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::ledger::{Act, Event};
+use super::scope::Scope;
+
 /// The media type that signatures of receipts name.
 pub const TYPE: &str = "assent-consent-receipt+jws";
-
-/// What she said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Yes.
-    Granted(Granted),
-    /// No.
-    Refused(Refused),
-    /// No more.
-    Withdrawn(Withdrawn),
-}
 
 /// What a receipt is made from.
 #[derive(Debug, Clone)]
@@ -32,7 +24,7 @@ pub struct Said<'a> {
     /// Who.
     pub subject: SubjectId,
     /// What.
-    pub act: &'a Act,
+    pub event: &'a Event,
     /// The purpose as it was in force then; none for a word about every purpose.
     pub purpose: Option<&'a PurposeDefined>,
     /// The notice that she agreed to, with its language.
@@ -41,57 +33,39 @@ pub struct Said<'a> {
     pub controller: &'a Controller,
 }
 
-impl Act {
-    /// Purpose and channel; `*` is every one.
-    #[must_use]
-    pub fn scope(&self) -> (&str, &str) {
-        match self {
-            Self::Granted(it) => (&it.purpose, &it.channel),
-            Self::Refused(it) => (&it.purpose, &it.channel),
-            Self::Withdrawn(it) => (&it.purpose, &it.channel),
-        }
-    }
+/// What a person said by an event.
+pub(crate) struct Word<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) at: Timestamp,
+    act: &'a Act,
+    status: &'static str,
+    /// A yes: the hash of its notice, and when it ends by itself.
+    pub(crate) given: Option<(&'a str, Option<Timestamp>)>,
+}
 
-    /// When it was recorded.
-    #[must_use]
-    pub fn recorded_at(&self) -> Timestamp {
-        match self {
-            Self::Granted(it) => it.at,
-            Self::Refused(it) => it.at,
-            Self::Withdrawn(it) => it.at,
+/// What she said; none where the event is no word of hers.
+pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
+    match event {
+        Event::Granted { scope, notice: (_, hash), act, at, valid_until } => {
+            let given = Some((hash.as_str(), *valid_until));
+            Some(Word { scope, at: *at, act, status: "dpv:ConsentGiven", given })
         }
-    }
-
-    fn acted_at(&self) -> Timestamp {
-        match self {
-            Self::Granted(it) => it.acted_at.unwrap_or(it.at),
-            Self::Refused(it) => it.acted_at.unwrap_or(it.at),
-            Self::Withdrawn(it) => it.acted_at.unwrap_or(it.at),
+        Event::Refused { scope, act, at } => {
+            Some(Word { scope, at: *at, act, status: "dpv:ConsentRefused", given: None })
         }
-    }
-
-    fn by(&self) -> (Actor, Method) {
-        match self {
-            Self::Granted(it) => (it.actor, it.method),
-            Self::Refused(it) => (it.actor, it.method),
-            Self::Withdrawn(it) => (it.actor, it.method),
+        Event::Withdrawn { scope, act, at } => {
+            Some(Word { scope, at: *at, act, status: "dpv:ConsentWithdrawn", given: None })
         }
-    }
-
-    fn status(&self) -> &'static str {
-        match self {
-            Self::Granted(_) => "dpv:ConsentGiven",
-            Self::Refused(_) => "dpv:ConsentRefused",
-            Self::Withdrawn(_) => "dpv:ConsentWithdrawn",
-        }
+        Event::Expired { .. } | Event::StandingChanged { .. } | Event::Erased { .. } => None,
     }
 }
 
-/// The receipt.
+/// The receipt; none where the event is no word of hers.
 #[must_use]
-pub fn receipt(said: &Said<'_>) -> Value {
+pub fn receipt(said: &Said<'_>) -> Option<Value> {
+    let word = word(said.event)?;
     let id = Uuid::new_v5(&said.event_id, b"receipt");
-    json!({
+    Some(json!({
         "@context": {
             "dct": "http://purl.org/dc/terms/",
             "dpv": "https://w3id.org/dpv#",
@@ -103,14 +77,14 @@ pub fn receipt(said: &Said<'_>) -> Value {
         "@id": urn(id),
         "@type": "dpv:ConsentReceipt",
         "dct:conformsTo": term("https://w3id.org/dpv/schema/dpv-27560#receipt"),
-        "dct:created": said.act.recorded_at().to_string(),
+        "dct:created": word.at.to_string(),
         "dpv:hasIdentifier": id.to_string(),
-        "dpv:hasRecordOfActivity": record(said),
-    })
+        "dpv:hasRecordOfActivity": record(said, &word),
+    }))
 }
 
-fn record(said: &Said<'_>) -> Value {
-    let Said { event_id, subject, act, purpose, notice, controller } = said;
+fn record(said: &Said<'_>, word: &Word<'_>) -> Value {
+    let Said { event_id, subject, purpose, notice, controller, .. } = said;
     let notice_text = notice.map(|(_, notice)| notice);
     let mut record = json!({
         "@id": urn(*event_id),
@@ -120,8 +94,8 @@ fn record(said: &Said<'_>) -> Value {
         "dpv:hasDataSubject": {"@id": urn(*subject), "@type": "dpv:DataSubject"},
         "dpv:hasDataController": party(controller),
         "dpv:hasLegalBasis": [term("eu-gdpr:A6-1-a"), term("dpv:ExpressedConsent")],
-        "dpv:hasProcess": process(act, *purpose, controller),
-        "dpv:hasConsentStatus": status(act, *subject),
+        "dpv:hasProcess": process(word, *purpose, controller),
+        "dpv:hasConsentStatus": status(word, *subject),
     });
     let Value::Object(members) = &mut record else { return record };
     if let Some(country) = &controller.country {
@@ -132,10 +106,7 @@ fn record(said: &Said<'_>) -> Value {
         members.insert("dpv:hasAuthority".to_owned(), authority);
     }
     if let Some((language, text)) = notice {
-        let hash = match act {
-            Act::Granted(granted) => granted.notice_hash.as_str(),
-            _ => "",
-        };
+        let hash = word.given.map_or("", |(hash, _)| hash);
         let notice = json!({
             "@id": format!("urn:assent:notice:{hash}"),
             "@type": "dpv:ConsentNotice",
@@ -180,8 +151,8 @@ fn party(controller: &Controller) -> Value {
     Value::Object(party)
 }
 
-fn process(act: &Act, purpose: Option<&PurposeDefined>, controller: &Controller) -> Value {
-    let (name, channel) = act.scope();
+fn process(word: &Word<'_>, purpose: Option<&PurposeDefined>, controller: &Controller) -> Value {
+    let Scope { purpose: name, channel } = word.scope;
     let data = purpose.map_or(&[][..], |purpose| &purpose.data);
     let personal: Vec<Value> = data.iter().map(|category| personal_data(category)).collect();
     let recipients = purpose.into_iter().flat_map(|purpose| &purpose.recipients);
@@ -190,12 +161,7 @@ fn process(act: &Act, purpose: Option<&PurposeDefined>, controller: &Controller)
         .chain(recipients)
         .map(|name| json!({"@type": "dpv:Recipient", "dpv:hasName": name}))
         .collect();
-    let duration = match act {
-        Act::Granted(Granted { valid_until: Some(until), .. }) => {
-            json!({"@type": "dpv:UntilTimeDuration", "dct:date": until.to_string()})
-        }
-        _ => json!({"@type": "dpv:UntilEventDuration", "dct:description": "withdrawal"}),
-    };
+    let duration = duration(word.given.and_then(|(_, until)| until));
     json!({
         "@type": "dpv:Process",
         "dct:title": format!("{name} on {channel}"),
@@ -215,8 +181,16 @@ fn personal_data(category: &str) -> Value {
     }
 }
 
-fn status(act: &Act, subject: SubjectId) -> Value {
-    let (actor, method) = act.by();
+/// Until when a consent holds.
+fn duration(until: Option<Timestamp>) -> Value {
+    match until {
+        Some(until) => json!({"@type": "dpv:UntilTimeDuration", "dct:date": until.to_string()}),
+        None => json!({"@type": "dpv:UntilEventDuration", "dct:description": "withdrawal"}),
+    }
+}
+
+fn status(word: &Word<'_>, subject: SubjectId) -> Value {
+    let Act { actor, method, acted_at, .. } = word.act;
     let by = match actor {
         Actor::Subject => json!({"@id": urn(subject)}),
         Actor::Operator | Actor::System => term("dpv:DataController"),
@@ -230,22 +204,18 @@ fn status(act: &Act, subject: SubjectId) -> Value {
         Method::Time => "the passing of time",
     };
     // What is no consent is not an expressed one either.
-    let kind = match act {
-        Act::Granted(_) => vec![act.status(), "dpv:ExpressedConsent"],
-        Act::Refused(_) | Act::Withdrawn(_) => vec![act.status()],
+    let kind = match word.given {
+        Some(_) => vec![word.status, "dpv:ExpressedConsent"],
+        None => vec![word.status],
     };
     let mut status = json!({
         "@type": kind,
         "dpv:isIndicatedBy": by,
         "dpv:hasIndicationMethod": method,
-        "dpv:isIndicatedAtTime": act.acted_at().to_string(),
+        "dpv:isIndicatedAtTime": acted_at.unwrap_or(word.at).to_string(),
     });
-    if let (Act::Granted(granted), Value::Object(members)) = (act, &mut status) {
-        let duration = match granted.valid_until {
-            Some(until) => json!({"@type": "dpv:UntilTimeDuration", "dct:date": until.to_string()}),
-            None => json!({"@type": "dpv:UntilEventDuration", "dct:description": "withdrawal"}),
-        };
-        members.insert("dpv:hasDuration".to_owned(), duration);
+    if let (Some((_, until)), Value::Object(members)) = (word.given, &mut status) {
+        members.insert("dpv:hasDuration".to_owned(), duration(until));
     }
     status
 }
@@ -314,19 +284,23 @@ mod tests {
 
     use super::*;
 
-    fn granted() -> Act {
-        Act::Granted(Granted {
-            purpose: "marketing".to_owned(),
-            channel: "whatsapp".to_owned(),
-            notice_hash: "ab".repeat(32),
-            notice_version: 1,
-            actor: Actor::Subject,
-            method: Method::WhatsappMessage,
+    fn act(actor: Actor, method: Method, acted_at: Option<&str>) -> Act {
+        let acted_at = acted_at.map(|at| at.parse().unwrap());
+        Act { actor, method, evidence: None, acted_at }
+    }
+
+    fn scope(channel: &str) -> Scope {
+        Scope { purpose: "marketing".to_owned(), channel: channel.to_owned() }
+    }
+
+    fn granted() -> Event {
+        Event::Granted {
+            scope: scope("whatsapp"),
+            notice: (1, "ab".repeat(32)),
+            act: act(Actor::Subject, Method::WhatsappMessage, None),
             at: "2026-11-26T10:00:00Z".parse().unwrap(),
-            acted_at: None,
             valid_until: Some("2029-11-26T10:00:00Z".parse().unwrap()),
-            evidence: None,
-        })
+        }
     }
 
     fn controller() -> Controller {
@@ -359,17 +333,18 @@ mod tests {
         }
     }
 
-    fn made(act: &Act, controller: &Controller) -> Value {
+    fn made(event: &Event, controller: &Controller) -> Value {
         let (purpose, notice) =
             (purpose(), Notice { text: "May we?".to_owned(), ..Notice::default() });
         receipt(&Said {
             event_id: Uuid::from_u128(1),
             subject: Uuid::from_u128(2),
-            act,
+            event,
             purpose: Some(&purpose),
-            notice: matches!(act, Act::Granted(_)).then_some(("en", &notice)),
+            notice: matches!(event, Event::Granted { .. }).then_some(("en", &notice)),
             controller,
         })
+        .expect("a word of hers")
     }
 
     /// Every name with one of the vocabulary's prefixes, keys and values.
@@ -400,17 +375,13 @@ mod tests {
     fn a_receipt_has_all_that_the_profile_requires_in_terms_that_the_vocabulary_has() {
         let vocabulary: BTreeSet<&str> = include_str!("corpus/dpv-2.3-terms.txt").lines().collect();
         assert!(vocabulary.len() > 1_000);
-        let withdrawn = Act::Withdrawn(Withdrawn {
-            purpose: "marketing".to_owned(),
-            channel: "*".to_owned(),
-            actor: Actor::Operator,
-            method: Method::Api,
+        let withdrawn = Event::Withdrawn {
+            scope: scope("*"),
+            act: act(Actor::Operator, Method::Api, Some("2026-11-26T18:00:00Z")),
             at: "2026-11-27T10:00:00Z".parse().unwrap(),
-            acted_at: Some("2026-11-26T18:00:00Z".parse().unwrap()),
-            evidence: None,
-        });
-        for act in [granted(), withdrawn] {
-            let receipt = made(&act, &controller());
+        };
+        for event in [granted(), withdrawn] {
+            let receipt = made(&event, &controller());
             assert_eq!(missing(&receipt), Vec::<String>::new());
             let mut found = BTreeSet::new();
             terms(&receipt, &mut found);

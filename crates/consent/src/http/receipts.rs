@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::{GRANTED, PurposeDefined, REFUSED, WITHDRAWN};
+use assent_contracts::consent::PurposeDefined;
 use assent_contracts::policy::{Controller, Notice};
 use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
@@ -12,15 +12,16 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::App;
-use super::refusals::database;
-use crate::domain::receipt::{Act, Said, TYPE, missing, receipt};
+use super::refusals::{database, store};
+use crate::domain::ledger::Event;
+use crate::domain::receipt::{Said, TYPE, Word, missing, receipt, word};
 use crate::lines;
 use crate::policy::{Version, controllers, history};
+use crate::stored::decode;
 
 /// A receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,7 +47,8 @@ pub struct ReceiptView {
 
 /// What did this person say, on paper?
 ///
-/// Each receipt is the same whenever it is asked for. Who is erased has none.
+/// Each receipt is the same whenever it is asked for. A page covers up to `limit` events, of which not
+/// all are words of hers: it may hold fewer receipts, or none. Who is erased has none.
 #[utoipa::path(
     get, path = "/v1/subjects/{id}/receipts", tag = "receipts",
     params(("id" = Uuid, Path, description = "The subject_id"), Page),
@@ -67,35 +69,35 @@ pub(super) async fn receipts(
     if erased {
         return Ok(Json(Listing { items: Vec::new(), next: None }));
     }
-    let acts = acts(&mut conn, subject_id, after, limit as i64 + 1).await.map_err(database)?;
+    let events = app.0.store.load(subject_id, after, limit as i64 + 1).await.map_err(store)?;
+    // A page is of events; who said nothing in them has fewer receipts.
+    let Listing { items: events, next } = Listing::cut(events, limit, |last| last.version);
     let controllers = controllers(&mut conn).await.map_err(database)?;
     let mut purposes: BTreeMap<String, Vec<Version>> = BTreeMap::new();
-    let mut items = Vec::with_capacity(acts.len());
-    for (event_id, sequence, act) in &acts {
-        let (purpose, channel) = act.scope();
+    let mut items = Vec::new();
+    for stored in &events {
+        let event = decode(&stored.event_type, &stored.data).map_err(Problem::internal)?;
+        let Some(word) = word(&event) else { continue };
+        let purpose = &word.scope.purpose;
         if !purposes.contains_key(purpose) {
             let versions = history(&mut conn, purpose).await.map_err(database)?;
-            purposes.insert(purpose.to_owned(), versions);
+            purposes.insert(purpose.clone(), versions);
         }
-        let said = said((*event_id, subject_id, act), &purposes[purpose], &controllers);
-        let receipt = receipt(&said);
+        let said = said((stored.id, subject_id, &event), &word, &purposes[purpose], &controllers);
+        let Some(receipt) = receipt(&said) else { continue };
+        let issuer = &app.0.papers.issuer;
         items.push(ReceiptView {
-            event_id: *event_id,
-            sequence: *sequence,
-            purpose: purpose.to_owned(),
-            channel: channel.to_owned(),
-            recorded_at: act.recorded_at(),
-            signature: app
-                .0
-                .papers
-                .issuer
-                .sign_detached(TYPE, &receipt)
-                .map_err(Problem::internal)?,
+            event_id: stored.id,
+            sequence: stored.version,
+            purpose: purpose.clone(),
+            channel: word.scope.channel.clone(),
+            recorded_at: word.at,
+            signature: issuer.sign_detached(TYPE, &receipt).map_err(Problem::internal)?,
             missing: missing(&receipt),
             receipt,
         });
     }
-    Ok(Json(Listing::cut(items, limit, |last| last.sequence)))
+    Ok(Json(Listing { items, next }))
 }
 
 /// The key that receipts are signed with.
@@ -113,56 +115,21 @@ pub(super) async fn public_key(
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
 }
 
-/// What she said, oldest first.
-async fn acts(
-    conn: &mut PgConnection,
-    subject: SubjectId,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<(Uuid, i64, Act)>, sqlx::Error> {
-    const ACTS: &str = "
-        SELECT id, version, event_type, data::text FROM eventstore.events
-        WHERE stream = $1 AND version > $2 AND event_type = ANY($3)
-        ORDER BY version LIMIT $4";
-    let rows = sqlx::query(ACTS)
-        .bind(subject)
-        .bind(after)
-        .bind([GRANTED, REFUSED, WITHDRAWN].as_slice())
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
-    let read = |row: &sqlx::postgres::PgRow| -> Result<_, sqlx::Error> {
-        let (kind, data): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
-        let act = match kind {
-            GRANTED => serde_json::from_str(data).map(Act::Granted),
-            REFUSED => serde_json::from_str(data).map(Act::Refused),
-            _ => serde_json::from_str(data).map(Act::Withdrawn),
-        };
-        // The position in the data, never the data.
-        let act = act.map_err(|error| sqlx::Error::Decode(error.to_string().into()))?;
-        Ok((row.try_get(0)?, row.try_get(1)?, act))
-    };
-    rows.iter().map(read).collect()
-}
-
 fn said<'a>(
-    (event_id, subject, act): (Uuid, SubjectId, &'a Act),
+    (event_id, subject, event): (Uuid, SubjectId, &'a Event),
+    word: &Word<'_>,
     versions: &'a [Version],
     controllers: &'a [(Timestamp, Controller)],
 ) -> Said<'a> {
-    let at = act.recorded_at();
     let defined = |version: &'a Version| version.2.as_ref();
-    let purpose = versions.iter().rev().find(|version| version.1 <= at).and_then(defined);
-    let notice = match act {
-        Act::Granted(granted) => {
-            versions.iter().filter_map(defined).find_map(|it| notice(it, &granted.notice_hash))
-        }
-        Act::Refused(_) | Act::Withdrawn(_) => None,
-    };
+    let purpose = versions.iter().rev().find(|version| version.1 <= word.at).and_then(defined);
+    let notice = word.given.and_then(|(hash, _)| {
+        versions.iter().filter_map(defined).find_map(|defined| notice(defined, hash))
+    });
     // From before there was a policy: the first one.
-    let controller = controllers.iter().rev().find(|(since, _)| *since <= at);
+    let controller = controllers.iter().rev().find(|(since, _)| *since <= word.at);
     let controller = &controller.unwrap_or(&controllers[0]).1;
-    Said { event_id, subject, act, purpose, notice, controller }
+    Said { event_id, subject, event, purpose, notice, controller }
 }
 
 /// The text of a hash, with its language.

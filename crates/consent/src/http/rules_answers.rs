@@ -43,8 +43,12 @@ pub(super) async fn rules_answers(
             found.unwrap_or(&controllers[0]).1.country.clone()
         }
     };
-    let facts =
-        Facts { on, seat: place(seat.clone())?, stated: place(person)?, number: place(number)? };
+    let facts = Facts {
+        on,
+        seat: place("seat", seat.clone())?,
+        stated: place("person", person)?,
+        number: place("number", number)?,
+    };
     let found = app.0.papers.rules.answers(&facts);
     Ok(Json(RulesAnswer {
         on,
@@ -72,10 +76,13 @@ pub(super) async fn rules_answers(
     }))
 }
 
-fn place(text: Option<String>) -> Result<Option<Place>, Problem> {
-    text.map(|text| text.parse::<Place>())
-        .transpose()
-        .map_err(|error| Problem::new(Code::MalformedBody).detail(error.to_string()))
+fn place(field: &str, text: Option<String>) -> Result<Option<Place>, Problem> {
+    // Never the text: whoever mistakes `number` for a phone number must not find it in a log.
+    let wrong = |_| {
+        Problem::new(Code::MalformedBody)
+            .detail(format!("{field}: write a country such as FR, or a part of one such as US-CA"))
+    };
+    text.map(|text| text.parse::<Place>()).transpose().map_err(wrong)
 }
 
 fn law(law: Law) -> ApplyingLaw {
