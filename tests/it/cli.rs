@@ -113,6 +113,10 @@ fn wrong_use_is_2() {
         &["serve", "nothing"],
         &["verify", "/nowhere/a.jws", "--key", "/nowhere/b.pem"],
         &["parked", "show", "../../etc"],
+        &["verify", "/nowhere/receipt.jsonld", "--key", "/nowhere/b.pem"],
+        &["rules", "lint", "/nowhere/rules"],
+        &["rules", "show", "--seat", "France"],
+        &["migrate", "nothing"],
     ] {
         assert_eq!(status(&run(&nobody(), args)), 2, "{args:?}");
     }
@@ -135,7 +139,11 @@ fn a_service_that_is_away_is_3() {
 
 #[test]
 fn every_configuration_error_is_told_at_once() {
-    let config = file("config", b"[vault]\nlisten = \"nowhere\"\nlistne = 1\n[consnet]\na = 1\n");
+    let config = file(
+        "config",
+        b"[vault]\nlisten = \"nowhere\"\nlistne = 1\n[consnet]\na = 1\n\
+        [consent]\nrules_dir = \"/nowhere/rules\"\n",
+    );
     let output = Command::new(assent())
         .env_clear()
         .args(["serve", "consent", "vault", "--config"])
@@ -149,6 +157,8 @@ fn every_configuration_error_is_told_at_once() {
         "vault.listen ",
         "vault.listne",
         "ASSENT_CONSENT_DATABASE_URL",
+        "ASSENT_CONSENT_SIGNING_KEY_FILE",
+        "consent.rules_dir",
         "ASSENT_VAULT_KEYS_DATABASE_URL",
         "ASSENT_KAFKA_BROKERS",
         "ASSENT_AUTH_KEYS_FILE",

@@ -195,3 +195,31 @@ fn one_rule_follows_another_without_a_gap_or_an_overlap() {
     assert_eq!(counting(date(2025, 12, 31)), "old");
     assert_eq!(counting(date(2026, 1, 1)), "new");
 }
+
+#[test]
+fn a_folder_adds_replaces_and_tells_every_fault_at_once() {
+    let dir = std::env::temp_dir().join(format!("assent-rules-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    let own = |set: &RuleSet| set.files().map(|file| file.id.clone()).collect::<Vec<_>>();
+    write("at.toml", &file("at", &[rule("at-age", "{ consent_age = 14 }")]));
+    write("at.examples.toml", EXAMPLES);
+    let changed = include_str!("../rules/fr.toml").replace("consent_age = 15", "consent_age = 14");
+    write("fr.toml", &changed);
+    write("fr.examples.toml", include_str!("../rules/fr.examples.toml"));
+    let (shipped, set) = (RuleSet::shipped().unwrap(), RuleSet::with_own(Some(&dir)).unwrap());
+    assert_eq!(own(&set).len(), own(&shipped).len() + 1);
+    assert_eq!(difference(&shipped, &set).len(), 2, "one rule is new, one is another");
+
+    write("README.md", "not a rule");
+    write("de.examples.toml", EXAMPLES);
+    write("it.toml", "id = 1");
+    write("es.toml", &file("es", &[]));
+    let told = reasons(&RuleSet::with_own(Some(&dir)).unwrap_err());
+    for fault in ["README.md", "there is no de.toml", "it.toml:1", "es.toml has no examples"] {
+        assert!(told.contains(fault), "{fault} in {told}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+    let told = reasons(&RuleSet::with_own(Some(&dir)).unwrap_err());
+    assert!(told.contains("assent-rules-"), "{told}");
+}
