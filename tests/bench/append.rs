@@ -63,6 +63,8 @@ pub fn granted() -> String {
         notice_version: 1,
         actor: Actor::Operator,
         method: Method::Api,
+        place: None,
+        confirms: None,
         at: SystemClock.now(),
         acted_at: None,
         valid_until: None,

@@ -3,6 +3,7 @@
 
 mod canary;
 mod cli;
+mod console;
 mod consumer;
 mod contact_files;
 mod erasure;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{LookupRequest, LookupResponse};
-use assent_http::{ClientError, Listing, ServiceClient};
+use assent_http::{ClientError, ServiceClient};
 use assent_runtime::{Ids, SystemIds};
 use clap::Args;
 use secrecy::SecretString;
@@ -102,15 +102,7 @@ impl Api {
     /// # Errors
     /// [`ClientError`].
     pub async fn all<R: DeserializeOwned>(&self, path: &str) -> Result<Vec<R>, ClientError> {
-        let (mut all, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page: Listing<R> = self.get(&format!("{path}?limit=500{cursor}")).await?;
-            all.extend(page.items);
-            match page.next {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(all),
-            }
-        }
+        self.client.all(path).await
     }
 
     /// POST `path`.

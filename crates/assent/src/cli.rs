@@ -14,6 +14,7 @@ use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
 use crate::commands::policy::PolicyCommand;
+use crate::commands::preferences::Preferences;
 use crate::commands::projection::Projection;
 use crate::commands::receipt::Receipt;
 use crate::commands::rules::Rules;
@@ -67,6 +68,9 @@ enum Command {
     /// Record what a person said.
     #[command(subcommand)]
     Consent(Consent),
+    /// Give a person a link to her preference page, or take it back.
+    #[command(subcommand)]
+    Preferences(Preferences),
     /// Look after what people are asked and told: the policy, as files.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -140,6 +144,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Evidence(evidence) => evidence.run(api, output).await,
         Command::Receipt(receipt) => receipt.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,
+        Command::Preferences(preferences) => preferences.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,

@@ -68,7 +68,7 @@ impl Database {
             Service::Messaging => assent_messaging::migrate_pool(pool).await,
             Service::Erasure => assent_erasure::migrate_pool(pool).await,
             Service::Projector => assent_projector::migrate_pool(pool).await,
-            Service::Gateway => Ok(()),
+            Service::Console | Service::Gateway => Ok(()),
         }
     }
 }

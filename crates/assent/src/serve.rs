@@ -31,17 +31,20 @@ pub enum Service {
     Erasure,
     /// Read models.
     Projector,
+    /// The pages for people.
+    Console,
     /// One address in front of all.
     Gateway,
 }
 
 impl Service {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Consent,
         Self::Vault,
         Self::Messaging,
         Self::Erasure,
         Self::Projector,
+        Self::Console,
         Self::Gateway,
     ];
 
@@ -53,6 +56,7 @@ impl Service {
             Self::Messaging => "messaging",
             Self::Erasure => "erasure",
             Self::Projector => "projector",
+            Self::Console => "console",
             Self::Gateway => "gateway",
         }
     }
@@ -146,6 +150,7 @@ fn know_shared_keys(settings: &Settings) {
     for name in gateway::UPSTREAMS {
         let _ = services.optional::<String>(&format!("{name}_url"));
     }
+    let _ = services.optional::<String>("public_url");
     let _ = services.optional_secret("token");
     let controller = settings.section("controller");
     for key in ["name", "country"] {
@@ -160,6 +165,7 @@ enum Plan {
     Messaging(Box<assent_messaging::Config>),
     Erasure(Box<assent_erasure::Config>),
     Projector(Box<assent_projector::Config>),
+    Console(Box<assent_console::Config>),
     Gateway(Box<gateway::Config>),
 }
 
@@ -176,6 +182,7 @@ impl Plan {
             Service::Messaging => plan!(Messaging, assent_messaging::Config),
             Service::Erasure => plan!(Erasure, assent_erasure::Config),
             Service::Projector => plan!(Projector, assent_projector::Config),
+            Service::Console => plan!(Console, assent_console::Config),
             Service::Gateway => plan!(Gateway, gateway::Config),
         })
     }
@@ -187,6 +194,7 @@ impl Plan {
             Self::Messaging(_) => "messaging",
             Self::Erasure(_) => "erasure",
             Self::Projector(_) => "projector",
+            Self::Console(_) => "console",
             Self::Gateway(_) => "gateway",
         }
     }
@@ -199,6 +207,7 @@ impl Plan {
             Self::Messaging(config) => (config.service.listen, config.service.ops_listen),
             Self::Erasure(config) => (config.service.listen, config.service.ops_listen),
             Self::Projector(config) => (config.service.listen, config.service.ops_listen),
+            Self::Console(config) => (config.listen, config.ops_listen),
             Self::Gateway(config) => (config.listen, config.ops_listen),
         }
     }
@@ -220,6 +229,7 @@ impl Plan {
             Self::Projector(config) => {
                 assent_projector::serve(*config, listener, health, life).await?
             }
+            Self::Console(config) => assent_console::serve(*config, listener, lifecycle)?,
             Self::Gateway(config) => gateway::serve(*config, listener, lifecycle)?,
         }
         Ok(())

@@ -2,30 +2,34 @@
 //! guarantees that events, lines and lifted stops commit together and that every outcome says
 //! whether its answer must wait until it has settled; the waiting is left to the endpoints.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::ConsentAnswer;
-use assent_contracts::consent::STATE;
+use assent_contracts::api::consent::{ConsentAnswer, Unconfirmed};
+use assent_contracts::consent::{REQUESTED, STATE};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE};
 use assent_eventstore::batcher::{BatchHandler, Footprint};
 use assent_eventstore::{
-    Append, Expected, Idempotency, NewEvent, Session, StateRecord, StoreError, Stream,
+    Append, Expected, Idempotency, NewEvent, Session, StateRecord, StoreError, StoredEvent, Stream,
 };
 use assent_runtime::{Clock, Ids};
-use jiff::Timestamp;
+use assent_sealing::LinkKey;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::domain::ledger::{Act, Bars, Command, Event, Ledger, Notice, Refusal};
-use crate::domain::scope::{ANY, Scope};
-use crate::gate;
+use crate::codes::{self, confirmation};
+use crate::domain::event::{Act, Event};
+use crate::domain::ledger::{Bars, Command, Ledger, Refusal};
+use crate::domain::scope::Scope;
+use crate::facts::Facts;
 use crate::lines::Lines;
-use crate::policy::{self, Version};
-use crate::stored;
+use crate::{gate, stored};
+
+/// How long a yes waits to be confirmed (double opt-in).
+pub const CONFIRM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -38,8 +42,17 @@ pub enum Wish {
         act: Act,
         /// The addresses she acted from.
         own_addresses: Vec<AddressToken>,
-        /// In which language she was asked; none: the default one.
-        locale: Option<String>,
+        /// What she was shown.
+        shown: Shown,
+    },
+    /// Record that she confirms what was said for her. With addresses: from them.
+    Confirm {
+        /// The request.
+        request_id: Uuid,
+        /// How it came in.
+        act: Act,
+        /// The addresses she acted from.
+        own_addresses: Vec<AddressToken>,
     },
     /// Record that she says no.
     Refuse {
@@ -60,6 +73,17 @@ pub enum Wish {
         /// Which consent.
         scope: Scope,
     },
+}
+
+/// Which notice she was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// The one in the controller's first language.
+    Default,
+    /// The one in this language.
+    InLanguage(String),
+    /// The one with this hash.
+    Notice(String),
 }
 
 /// A command on the ledger of one person.
@@ -112,6 +136,8 @@ pub struct LedgerHandler {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// Makes the links and codes by which a yes is confirmed.
+    pub links: Arc<LinkKey>,
 }
 
 impl BatchHandler for LedgerHandler {
@@ -132,8 +158,7 @@ impl BatchHandler for LedgerHandler {
         let mut streams = session.lock(&subjects).await?;
         let keys: Vec<Idempotency> = commands.iter().filter_map(|c| c.idempotency).collect();
         let mut first_answers = session.first_answers(&keys).await?.into_iter();
-        let mut facts = Facts::collect(session.conn(), commands).await?;
-        facts.collect_versions(session, commands).await?;
+        let facts = Facts::collect(session, commands).await?;
 
         let now = self.clock.now();
         let mut pending = Pending::default();
@@ -148,6 +173,10 @@ impl BatchHandler for LedgerHandler {
                 Ok(Some(first)) => Ok(Outcome {
                     answer: ConsentAnswer {
                         subject_id: first.stream,
+                        unconfirmed: match streams.get(&command.subject) {
+                            Some(stream) => self.unconfirmed(stream, &first.event_ids)?,
+                            None => None,
+                        },
                         events: first.event_ids,
                         version: first.version,
                     },
@@ -177,21 +206,26 @@ impl LedgerHandler {
     ) -> Result<Outcome, CommandError> {
         let mut ledger = ledger(stream)?;
         let (decision, settle) = match command.wish.clone() {
-            Wish::Grant { scope, act, own_addresses, locale } => {
-                let notice = facts.notice(&scope, act.acted_at, locale.as_deref())?;
+            Wish::Grant { scope, act, own_addresses, shown } => {
+                let notice = facts.notice(&scope, act.acted_at, &shown)?;
+                let (acted_at, bars) = (act.acted_at, facts.bars(command.subject));
                 let own_act = !own_addresses.is_empty();
-                // What stands may be younger than an act that is told later: only what is older is
-                // lifted, and nothing on the word of somebody else.
-                let acted_at = act.acted_at;
-                let bars = facts.bars.get(&command.subject).copied().unwrap_or_default();
-                let decision =
-                    ledger.decide(Command::Grant { scope, notice, act, own_act, bars }, now)?;
-                if own_act {
-                    let tokens = own_addresses.iter().map(|token| token.to_bytes().to_vec());
-                    pending.lift_all.entry(acted_at).or_default().extend(tokens);
-                } else if bars.stopped && acted_at.is_none() {
-                    pending.lift_stops.push(command.subject);
+                let unconfirmed = facts.double_opt_in(&scope) && !own_act;
+                let confirm_until =
+                    unconfirmed.then(|| now.checked_add(CONFIRM_WITHIN).unwrap_or(Timestamp::MAX));
+                let grant = Command::Grant { scope, notice, act, own_act, bars, confirm_until };
+                let decision = ledger.decide(grant, now)?;
+                if !unconfirmed {
+                    pending.lift(command.subject, &own_addresses, bars, acted_at);
                 }
+                (decision, false)
+            }
+            Wish::Confirm { request_id, act, own_addresses } => {
+                let (acted_at, bars) = (act.acted_at, facts.bars(command.subject));
+                let own_act = !own_addresses.is_empty();
+                let decision =
+                    ledger.decide(Command::Confirm { request_id, act, own_act, bars }, now)?;
+                pending.lift(command.subject, &own_addresses, bars, acted_at);
                 (decision, false)
             }
             Wish::Refuse { scope, act } => {
@@ -216,8 +250,32 @@ impl LedgerHandler {
                 traceparent: command.traceparent.clone(),
             },
         );
-        let answer = ConsentAnswer { subject_id: command.subject, events, version: ledger.version };
+        let unconfirmed = match (&decision[..], &events[..]) {
+            ([Event::Requested { expires_at, .. }], [id]) => {
+                let unconfirmed = confirmation(&self.links, command.subject, *id, *expires_at);
+                pending.codes.push((command.subject, unconfirmed.clone()));
+                Some(unconfirmed)
+            }
+            _ => None,
+        };
+        let version = ledger.version;
+        let answer = ConsentAnswer { subject_id: command.subject, events, version, unconfirmed };
         Ok(Outcome { answer, settle })
+    }
+
+    /// How the yes that a first answer spoke of is confirmed.
+    fn unconfirmed(
+        &self,
+        stream: &Stream,
+        events: &[Uuid],
+    ) -> Result<Option<Unconfirmed>, StoreError> {
+        let requested =
+            |event: &&StoredEvent| events.contains(&event.id) && event.event_type == REQUESTED;
+        let Some(event) = stream.events.iter().find(requested) else { return Ok(None) };
+        let decoded = stored::decode(&event.event_type, &event.data)
+            .map_err(|error| StoreError::Database(sqlx::Error::Decode(error.into())))?;
+        let Event::Requested { expires_at, .. } = decoded else { return Ok(None) };
+        Ok(Some(confirmation(&self.links, event.stream, event.id, expires_at)))
     }
 }
 
@@ -255,6 +313,8 @@ pub struct Pending {
     /// Addresses from which people acted themselves, by when they did where that is told later.
     lift_all: BTreeMap<Option<Timestamp>, BTreeSet<Vec<u8>>>,
     lift_stops: Vec<SubjectId>,
+    /// How yeses are confirmed, and whose.
+    codes: Vec<(SubjectId, Unconfirmed)>,
 }
 
 impl Pending {
@@ -292,12 +352,34 @@ impl Pending {
         event_ids
     }
 
+    /// A yes lifts what stood against her: all of it on the addresses from which she acted herself;
+    /// else the stops, which the ledger has let pass.
+    fn lift(
+        &mut self,
+        subject: SubjectId,
+        own_addresses: &[AddressToken],
+        bars: Bars,
+        acted_at: Option<Timestamp>,
+    ) {
+        // What stands may be younger than an act that is told later: only what is older is lifted,
+        // and nothing on the word of somebody else.
+        if !own_addresses.is_empty() {
+            let tokens = own_addresses.iter().map(|token| token.to_bytes().to_vec());
+            self.lift_all.entry(acted_at).or_default().extend(tokens);
+        } else if bars.stopped && acted_at.is_none() {
+            self.lift_stops.push(subject);
+        }
+    }
+
     /// Writes everything, in few statements.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn write(self, session: &mut Session, now: Timestamp) -> Result<(), StoreError> {
         self.lines.write(session.conn()).await?;
+        for (subject, unconfirmed) in &self.codes {
+            codes::keep(session.conn(), *subject, unconfirmed).await?;
+        }
         for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();
             gate::lift_all(session.conn(), &tokens, acted_at, now).await?;
@@ -324,120 +406,4 @@ pub fn state_record(ids: &dyn Ids, ledger: &Ledger) -> StateRecord {
 
 pub(crate) fn raw(json: String) -> Box<RawValue> {
     RawValue::from_string(json).expect("serde wrote it")
-}
-
-/// What commands are decided on beside the ledgers: the newest notice of each purpose, and what
-/// stands against the addresses of each person.
-#[derive(Debug, Default)]
-struct Facts {
-    purposes: HashMap<String, (Vec<String>, Notice)>,
-    /// All versions of those purposes that are granted as of an earlier time or in a language that
-    /// was named.
-    versions: HashMap<String, Vec<Version>>,
-    bars: HashMap<SubjectId, Bars>,
-}
-
-impl Facts {
-    async fn collect(
-        conn: &mut PgConnection,
-        commands: &[LedgerCommand],
-    ) -> Result<Self, StoreError> {
-        // A deployment has a handful of purposes.
-        const PURPOSES: &str =
-            "SELECT purpose, channels, notice_version, notice_hash, validity_days FROM purposes";
-        const BARS: &str = "
-            SELECT l.subject_id, bool_or(r.stopped_by IS NOT NULL),
-                   bool_or(r.suppressed_by IS NOT NULL), bool_or(r.erased_by IS NOT NULL)
-            FROM gate_links l JOIN gate_rows r USING (token)
-            WHERE l.subject_id = ANY($1) GROUP BY l.subject_id";
-        let mut facts = Self::default();
-        for row in sqlx::query(PURPOSES).fetch_all(&mut *conn).await? {
-            let number = |value: i32| u32::try_from(value).unwrap_or_default();
-            let notice = Notice {
-                version: number(row.try_get(2)?),
-                hash: row.try_get(3)?,
-                validity_days: row.try_get::<Option<i32>, _>(4)?.map(number),
-            };
-            facts.purposes.insert(row.try_get(0)?, (row.try_get(1)?, notice));
-        }
-        let barred: Vec<SubjectId> = commands
-            .iter()
-            .filter(|command| {
-                matches!(&command.wish, Wish::Grant { own_addresses, .. } if own_addresses.is_empty())
-            })
-            .map(|command| command.subject)
-            .collect();
-        if !barred.is_empty() {
-            for row in sqlx::query(BARS).bind(&barred).fetch_all(conn).await? {
-                let bars = Bars {
-                    stopped: row.try_get(1)?,
-                    suppressed: row.try_get(2)?,
-                    erased: row.try_get(3)?,
-                };
-                facts.bars.insert(row.try_get(0)?, bars);
-            }
-        }
-        Ok(facts)
-    }
-
-    /// The notices of earlier days and of all languages, where a grant needs them: consent points
-    /// at the notice that was shown.
-    async fn collect_versions(
-        &mut self,
-        session: &mut Session,
-        commands: &[LedgerCommand],
-    ) -> Result<(), StoreError> {
-        let told: BTreeSet<&str> = commands
-            .iter()
-            .filter_map(|command| match &command.wish {
-                Wish::Grant { scope, act, locale, .. }
-                    if act.acted_at.is_some() || locale.is_some() =>
-                {
-                    Some(&*scope.purpose)
-                }
-                _ => None,
-            })
-            .filter(|purpose| self.purposes.contains_key(*purpose))
-            .collect();
-        for purpose in told {
-            let versions = policy::history(session.conn(), purpose).await?;
-            self.versions.insert(purpose.to_owned(), versions);
-        }
-        Ok(())
-    }
-
-    fn notice(
-        &self,
-        scope: &Scope,
-        acted_at: Option<Timestamp>,
-        locale: Option<&str>,
-    ) -> Result<Notice, CommandError> {
-        if scope.is_wide() {
-            return Err(Refusal::NotSpecific.into());
-        }
-        self.known(scope)?;
-        let (_, newest) = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
-        if acted_at.is_none() && locale.is_none() {
-            return Ok(newest.clone());
-        }
-        let versions = self.versions.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
-        let then = |at: &Timestamp| acted_at.is_none_or(|acted_at| *at <= acted_at);
-        let shown = versions.iter().rev().find(|(_, at, _)| then(at));
-        let shown = shown.and_then(|(_, _, defined)| defined.as_ref());
-        shown.and_then(|defined| Notice::of(defined, locale)).ok_or(CommandError::NoNoticeThen)
-    }
-
-    /// Names that mean nothing here are refused: they would be free text in the ledger.
-    fn known(&self, scope: &Scope) -> Result<(), CommandError> {
-        let mut channels: Box<dyn Iterator<Item = &String>> = if scope.purpose == ANY {
-            Box::new(self.purposes.values().flat_map(|(channels, _)| channels))
-        } else {
-            let known = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
-            Box::new(known.0.iter())
-        };
-        if scope.channel == ANY || channels.any(|channel| *channel == scope.channel) {
-            return Ok(());
-        }
-        Err(CommandError::ChannelUnknown)
-    }
 }

@@ -11,6 +11,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgPool, Row as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::codes;
 use crate::commands::{LedgerCommand, LedgerHandler, Wish};
 use crate::domain::scope::Scope;
 
@@ -28,6 +29,9 @@ pub async fn run(
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     while stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        if let Err(error) = codes::forget_old(&pool, clock.now()).await {
+            tracing::warn!(%error, "codes that are over stay");
+        }
         loop {
             match round(&pool, &batcher, &*clock).await {
                 Ok(found) if found == ROUND_MAX as usize => {}

@@ -7,16 +7,19 @@
 //!
 //! Locks are taken in one order everywhere: stops, streams, gate rows, ledger lines.
 
+pub mod codes;
 pub mod commands;
 pub mod domain;
 pub mod erasure;
 pub mod expiry;
+pub mod facts;
 pub mod gate;
 pub mod http;
 pub mod lines;
 pub mod links;
 pub mod permits;
 pub mod policy;
+pub mod preferences;
 pub mod service;
 pub mod standing;
 pub mod state_keeper;

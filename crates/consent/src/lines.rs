@@ -112,6 +112,7 @@ pub async fn of_subject(
 #[must_use]
 pub const fn state_name(state: State) -> &'static str {
     match state {
+        State::Requested => "requested",
         State::Given => "given",
         State::Refused => "refused",
         State::Withdrawn => "withdrawn",
@@ -125,6 +126,7 @@ pub const fn state_name(state: State) -> &'static str {
 /// When there is none.
 pub fn state(name: &str) -> Result<State, sqlx::Error> {
     Ok(match name {
+        "requested" => State::Requested,
         "given" => State::Given,
         "refused" => State::Refused,
         "withdrawn" => State::Withdrawn,

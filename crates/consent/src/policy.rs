@@ -372,13 +372,13 @@ async fn write(
 ) -> Result<(), sqlx::Error> {
     const WRITE: &str = "
         INSERT INTO purposes (purpose, channels, notice_version, notice_hash, validity_days,
-                              definition, event_id, accepted)
-        VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8)
+                              definition, event_id, accepted, double_opt_in)
+        VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8, $9)
         ON CONFLICT (purpose) DO UPDATE SET
             channels = excluded.channels, notice_version = excluded.notice_version,
             notice_hash = excluded.notice_hash, validity_days = excluded.validity_days,
             definition = excluded.definition, event_id = excluded.event_id,
-            accepted = excluded.accepted";
+            accepted = excluded.accepted, double_opt_in = excluded.double_opt_in";
     let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     sqlx::query(WRITE)
         .bind(&defined.purpose)
@@ -389,6 +389,7 @@ async fn write(
         .bind(stored::json(defined))
         .bind(event_id)
         .bind(&defined.accepted)
+        .bind(defined.double_opt_in)
         .execute(conn)
         .await?;
     Ok(())

@@ -17,6 +17,7 @@ use assent_rules::{Place, RuleSet};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
+use assent_sealing::LinkKey;
 use assent_signing::Issuer;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
@@ -53,6 +54,10 @@ pub struct Config {
     pub rules: Arc<RuleSet>,
     /// Signs receipts.
     pub issuer: Issuer,
+    /// Makes links and codes.
+    pub links: Arc<LinkKey>,
+    /// Where preference pages are.
+    pub page: Option<String>,
 }
 
 /// Connections that only permits use: their plans are pinned, and nothing else can take them all.
@@ -86,6 +91,12 @@ impl Config {
                 .map_err(|error| consent.invalid("signing_key_file", error.to_string()))
                 .ok()
         });
+        let links = consent.required::<PathBuf>("link_key_file").and_then(|path| {
+            LinkKey::load(&path)
+                .map_err(|error| consent.invalid("link_key_file", error.to_string()))
+                .ok()
+        });
+        let page: Option<String> = services.optional("public_url");
         let service = service?;
         Some(Self {
             // The token is as secret and as stable; losing it only forgets first answers.
@@ -98,6 +109,8 @@ impl Config {
             erasure_url: erasure_url?,
             rules: Arc::new(rules?),
             issuer: issuer?,
+            links: Arc::new(links?),
+            page: page.map(|url| url.trim_end_matches('/').to_owned()),
             service,
         })
     }
@@ -186,7 +199,12 @@ pub async fn serve(
         Arc::clone(&ids),
         config.terms,
         BatcherConfig::default(),
-        Papers { rules: Arc::clone(&config.rules), issuer: Arc::new(config.issuer.clone()) },
+        Papers {
+            rules: Arc::clone(&config.rules),
+            issuer: Arc::new(config.issuer.clone()),
+            links: Arc::clone(&config.links),
+            page: config.page.clone(),
+        },
     );
     lifecycle.spawn(
         "consent.expiry",

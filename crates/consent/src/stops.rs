@@ -18,7 +18,8 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
-use crate::domain::ledger::{Act, Command};
+use crate::domain::event::Act;
+use crate::domain::ledger::Command;
 use crate::domain::scope::Scope;
 use crate::gate::{self, Closing, kind_name};
 
@@ -132,7 +133,7 @@ impl Stops {
                 StopKind::Suppressed => (Actor::Operator, Method::List),
                 StopKind::Stopped | StopKind::Erased => (Actor::Subject, Method::WhatsappMessage),
             };
-            let act = Act { actor, method, evidence: None, acted_at: None };
+            let act = Act { actor, method, place: None, evidence: None, acted_at: None };
             let command = Command::Withdraw { scope: Scope::everything(), act };
             // Who is erased already can lose nothing more.
             let Ok(events) = ledger.decide(command, now) else { continue };

@@ -3,12 +3,14 @@
 //! the contract's.
 
 use assent_contracts::consent::{
-    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, STANDING_CHANGED, WITHDRAWN,
+    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, REQUESTED,
+    STANDING_CHANGED, WITHDRAWN,
 };
 use assent_contracts::upcast::upcast;
 use serde::Serialize;
 
-use crate::domain::ledger::{Act, Event, Ledger, Standing};
+use crate::domain::event::{Act, Event, Notice, Standing};
+use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 
 /// A stored event can't be read: the store holds something this version doesn't know.
@@ -25,15 +27,34 @@ pub struct Unreadable {
 #[must_use]
 pub fn encode(event: &Event) -> (&'static str, String) {
     match event.clone() {
-        Event::Granted { scope, notice: (notice_version, notice_hash), act, at, valid_until } => (
+        Event::Requested { scope, notice, act, at, expires_at } => (
+            REQUESTED,
+            json(&wire::Requested {
+                purpose: scope.purpose,
+                channel: scope.channel,
+                notice_hash: notice.hash,
+                notice_version: notice.version,
+                validity_days: notice.validity_days,
+                actor: act.actor,
+                method: act.method,
+                place: act.place,
+                at,
+                acted_at: act.acted_at,
+                expires_at,
+                evidence: act.evidence,
+            }),
+        ),
+        Event::Granted { scope, notice: (version, hash), act, at, valid_until, confirms } => (
             GRANTED,
             json(&wire::Granted {
                 purpose: scope.purpose,
                 channel: scope.channel,
-                notice_hash,
-                notice_version,
+                notice_hash: hash,
+                notice_version: version,
                 actor: act.actor,
                 method: act.method,
+                place: act.place,
+                confirms,
                 at,
                 acted_at: act.acted_at,
                 valid_until,
@@ -47,6 +68,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 channel: scope.channel,
                 actor: act.actor,
                 method: act.method,
+                place: act.place,
                 at,
                 acted_at: act.acted_at,
                 evidence: act.evidence,
@@ -59,6 +81,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 channel: scope.channel,
                 actor: act.actor,
                 method: act.method,
+                place: act.place,
                 at,
                 acted_at: act.acted_at,
                 evidence: act.evidence,
@@ -90,23 +113,39 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
         event_type: event_type.to_string(),
         problem: format!("{:?} at column {}", error.classify(), error.column()),
     };
-    let act = |actor, method, evidence, acted_at| Act { actor, method, evidence, acted_at };
+    let act =
+        |actor, method, place, evidence, acted_at| Act { actor, method, place, evidence, acted_at };
     Ok(match event_type.as_ref() {
         GRANTED => {
             let e: wire::Granted = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Granted {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
                 notice: (e.notice_version, e.notice_hash),
-                act: act(e.actor, e.method, e.evidence, e.acted_at),
+                act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
                 at: e.at,
                 valid_until: e.valid_until,
+                confirms: e.confirms,
+            }
+        }
+        REQUESTED => {
+            let e: wire::Requested = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Requested {
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                notice: Notice {
+                    version: e.notice_version,
+                    hash: e.notice_hash,
+                    validity_days: e.validity_days,
+                },
+                act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
+                at: e.at,
+                expires_at: e.expires_at,
             }
         }
         REFUSED => {
             let e: wire::Refused = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Refused {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
-                act: act(e.actor, e.method, e.evidence, e.acted_at),
+                act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
                 at: e.at,
             }
         }
@@ -114,7 +153,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
             let e: wire::Withdrawn = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Withdrawn {
                 scope: Scope { purpose: e.purpose, channel: e.channel },
-                act: act(e.actor, e.method, e.evidence, e.acted_at),
+                act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
                 at: e.at,
             }
         }
@@ -186,6 +225,7 @@ mod tests {
         let act = Act {
             actor: Actor::Subject,
             method: Method::WhatsappMessage,
+            place: Some("shop-lyon".to_owned()),
             evidence: Some(Sealed("bm9pc2U".to_owned())),
             acted_at: Some(at),
         };
@@ -206,6 +246,14 @@ mod tests {
                 act: act.clone(),
                 at,
                 valid_until: Some(at),
+                confirms: Some(wire::Confirms { request_id: Uuid::from_u128(7), requested_at: at }),
+            },
+            Event::Requested {
+                scope: scope.clone(),
+                notice: Notice { version: 3, hash: "ab".to_owned(), validity_days: Some(9) },
+                act: act.clone(),
+                at,
+                expires_at: at,
             },
             Event::Refused { scope: scope.clone(), act: act.clone(), at },
             Event::Withdrawn { scope: Scope::everything(), act, at },

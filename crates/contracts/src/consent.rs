@@ -12,6 +12,8 @@ use crate::sealed::Sealed;
 
 /// `assent.consent.purpose_defined.v1`
 pub const PURPOSE_DEFINED: &str = "assent.consent.purpose_defined.v1";
+/// `assent.consent.requested.v1`
+pub const REQUESTED: &str = "assent.consent.requested.v1";
 /// `assent.consent.granted.v1`
 pub const GRANTED: &str = "assent.consent.granted.v1";
 /// `assent.consent.refused.v1`
@@ -45,8 +47,22 @@ pub enum Actor {
 pub enum Method {
     /// Over the HTTP API.
     Api,
+    /// A form on a website.
+    WebForm,
+    /// The preference page.
+    PreferencePage,
     /// A WhatsApp message or button.
     WhatsappMessage,
+    /// A message that a page had prepared for her, and that she sent from her own number.
+    ClickToChat,
+    /// The link that she was sent to confirm.
+    ConfirmationLink,
+    /// On paper.
+    Paper,
+    /// By telephone.
+    Phone,
+    /// A list that came with evidence, which a person looked at.
+    Import,
     /// WhatsApp's own marketing preference (`user_preferences`).
     WhatsappPreference,
     /// A list of opt-outs loaded by an operator.
@@ -79,6 +95,9 @@ pub struct PurposeDefined {
     /// How long a consent stays valid, in days; none: until withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// A yes counts once it is confirmed (double opt-in).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub double_opt_in: bool,
     /// What people are told in each language; the first fields are of the default one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notices: BTreeMap<String, NoticeText>,
@@ -104,6 +123,49 @@ pub struct NoticeText {
     pub notice: Notice,
 }
 
+/// Somebody said yes for a person, and that it was she is still to be confirmed (double opt-in). The
+/// event's id is the request's. It allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// The purpose's name.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Hash of the notice that was shown.
+    pub notice_hash: String,
+    /// Version of the notice.
+    pub notice_version: u32,
+    /// How long the consent stays valid once confirmed, in days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_days: Option<u32>,
+    /// Who acted.
+    pub actor: Actor,
+    /// By which road.
+    pub method: Method,
+    /// Where: a code of the caller's, such as `shop-lyon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// When the person acted, where that was told later than it happened; without it: `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
+    /// From when on it can't be confirmed any more.
+    pub expires_at: Timestamp,
+    /// Evidence, sealed under the person's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// What a confirmed consent was asked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirms {
+    /// The [`Requested`] event.
+    pub request_id: Uuid,
+    /// When she had said yes: a no after that wins, also over the confirmation.
+    pub requested_at: Timestamp,
+}
+
 /// A person agreed to a purpose on a channel (GDPR Article 7(1): the controller can prove it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
@@ -119,6 +181,12 @@ pub struct Granted {
     pub actor: Actor,
     /// By which road.
     pub method: Method,
+    /// Where: a code of the caller's, such as `shop-lyon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Which request it confirms (double opt-in).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirms: Option<Confirms>,
     /// When it was recorded; it never steps back within a person's events.
     pub at: Timestamp,
     /// When the person acted, where that was told later than it happened; without it: `at`.
@@ -143,6 +211,9 @@ pub struct Refused {
     pub actor: Actor,
     /// By which road.
     pub method: Method,
+    /// Where: a code of the caller's, such as `shop-lyon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// When it was recorded.
     pub at: Timestamp,
     /// When the person acted, where that was told later than it happened; without it: `at`.
@@ -164,6 +235,9 @@ pub struct Withdrawn {
     pub actor: Actor,
     /// By which road.
     pub method: Method,
+    /// Where: a code of the caller's, such as `shop-lyon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// When it was recorded.
     pub at: Timestamp,
     /// When the person acted, where that was told later than it happened; without it: `at`.
@@ -244,6 +318,8 @@ pub struct OthersWord {
 pub enum State {
     /// Given and in force (DPV `ConsentGiven`).
     Given,
+    /// Said, and not confirmed yet (`ConsentRequested`); nothing older holds.
+    Requested,
     /// Refused (`ConsentRefused`).
     Refused,
     /// Withdrawn (`ConsentWithdrawn`).

@@ -120,6 +120,10 @@ pub struct Purpose {
     /// How long a consent stays valid, in days; none: until withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// A yes that doesn't come from the person's own number counts once she has confirmed it (double
+    /// opt-in).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub double_opt_in: bool,
     /// What the newest change of the texts means for those who agreed before.
     #[serde(default)]
     pub change: Change,
@@ -136,6 +140,9 @@ pub struct Purpose {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
+    /// What it is called, such as "News and offers": where there is room for no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// What they agree to; it speaks of no person.
     pub text: String,
     /// Who gets the data (Article 13(1)(e)).

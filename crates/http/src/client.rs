@@ -13,6 +13,7 @@ use serde_json::Value;
 use assent_runtime::telemetry;
 
 use crate::extract::IDEMPOTENCY_KEY;
+use crate::page::Listing;
 use crate::problem::{Code, Problem};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -188,6 +189,22 @@ impl ServiceClient {
     /// [`ClientError`].
     pub async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
         self.answer(self.request(Method::GET, path)).await
+    }
+
+    /// GET every page of the list at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn all<R: DeserializeOwned>(&self, path: &str) -> Result<Vec<R>, ClientError> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page: Listing<R> = self.get(&format!("{path}?limit=500{cursor}")).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// POST a JSON body for a JSON answer, with an idempotency key where one is given.

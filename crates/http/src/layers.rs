@@ -54,12 +54,16 @@ static DURATION: LazyLock<Histogram<f64>> = LazyLock::new(|| {
 /// Puts the edge around a finished router (call it last): unknown paths and methods are problems,
 /// and [`Limits`] hold.
 pub fn router_layers(router: Router, limits: Limits) -> Router {
-    let edge = Edge { limits, slots: Arc::new(Semaphore::new(limits.concurrency_max)) };
-    router
+    let router = router
         .fallback(async || Problem::new(Code::NotFound))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
-        .layer(edge)
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed));
+    edge_layers(router, limits)
+}
+
+/// As [`router_layers`], for a router that has fallbacks of its own.
+pub fn edge_layers(router: Router, limits: Limits) -> Router {
+    let edge = Edge { limits, slots: Arc::new(Semaphore::new(limits.concurrency_max)) };
+    router.layer(DefaultBodyLimit::max(limits.body_bytes_max)).layer(edge)
 }
 
 #[derive(Clone)]

@@ -16,7 +16,7 @@ mod server;
 pub use auth::{Caller, Keys, protected};
 pub use client::{ClientError, ServiceClient};
 pub use extract::{IdempotencyKey, Json, Path, Query};
-pub use layers::{Limits, router_layers};
+pub use layers::{Limits, edge_layers, router_layers};
 pub use page::{Listing, Page};
 pub use problem::{Code, Problem};
 pub use server::serve;

@@ -85,6 +85,8 @@ codes! {
     NoticeUnknown = "notice_unknown", NOT_FOUND, "The notice is not known";
     /// A suppression or an erasure stands against it, and only the person may lift it.
     ConsentNotAllowed = "consent_not_allowed", CONFLICT, "Consent may not be recorded";
+    /// A confirmation is over, was used, or never was one.
+    ConfirmationInvalid = "confirmation_invalid", CONFLICT, "The confirmation can't be used";
     /// No such person.
     SubjectUnknown = "subject_unknown", NOT_FOUND, "The person is not known";
     /// The person was erased, or is being erased.

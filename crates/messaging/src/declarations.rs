@@ -23,7 +23,7 @@ pub struct Declared {
     pub source: Option<Vec<u8>>,
     /// Tokens of all forms and spellings of the address it came from.
     pub tokens: Vec<AddressToken>,
-    /// Of a start: the phone number, sealed under an hourly key.
+    /// Of an opt-in: the phone number, sealed under an hourly key.
     pub phone: Option<Sealed>,
     /// When she said it, by the provider's clock.
     pub said_at: Timestamp,
@@ -31,16 +31,21 @@ pub struct Declared {
     pub heard_at: Timestamp,
 }
 
-/// Stores declarations. One whose source was heard before is passed over.
+/// Stores declarations. One that is there, by its id or its source, is passed over.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn insert(conn: &mut PgConnection, declared: &[Declared]) -> Result<u64, sqlx::Error> {
     const INSERT: &str = "
-        INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (source) DO NOTHING";
+        INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at,
+                                  code)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
     let mut inserted = 0;
     for it in declared {
+        let code = match it.will {
+            Will::Code(code) => Some(code.to_string()),
+            Will::Stop | Will::Start => None,
+        };
         inserted += sqlx::query(INSERT)
             .bind(it.id)
             .bind(it.will.as_str())
@@ -51,6 +56,7 @@ pub async fn insert(conn: &mut PgConnection, declared: &[Declared]) -> Result<u6
             .bind(it.phone.as_ref().map(|sealed| sealed.hour_key))
             .bind(it.said_at.to_sqlx())
             .bind(it.heard_at.to_sqlx())
+            .bind(code)
             .execute(&mut *conn)
             .await?
             .rows_affected();

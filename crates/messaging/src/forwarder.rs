@@ -11,17 +11,11 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::{
-    ConsentAnswer, GrantRequest, Stop, StopKind, StopsRequest, StopsResponse,
-};
-use assent_contracts::api::vault::{
-    ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
-};
-use assent_contracts::consent::{Actor, Method};
+use assent_contracts::api::consent::{Stop, StopKind, StopsRequest, StopsResponse};
+use assent_contracts::code::{Code, NoCode};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
-use assent_contracts::vault::Origin;
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
-use assent_http::{ClientError, Code};
+use assent_http::ClientError;
 use assent_runtime::ops::Watchdog;
 use jiff::SignedDuration;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -30,10 +24,10 @@ use sqlx::postgres::PgRow;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::webhook::START_PHONE;
-use crate::declarations::{bytes, read};
+use crate::declarations::read;
 use crate::hour_keys::HourKeyError;
 use crate::intents::STOP_CONFIRMATION;
+use crate::opt_ins;
 use crate::state::{Messaging, fenced, stranger};
 
 /// Most stops in one call.
@@ -42,47 +36,63 @@ const STOPS_MAX: i64 = 500;
 const HOLD: Duration = Duration::from_secs(45);
 /// How often declarations are looked for when nothing announces them.
 const POLL: Duration = Duration::from_millis(500);
-/// How often a start is tried while the consent service doesn't know the new person yet.
-const START_TRIES: i32 = 30;
 /// How long a message may be on its way before it counts as late.
 const ON_ITS_WAY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// A declaration as it is being forwarded.
-struct Pending {
-    id: Uuid,
-    position: i64,
+pub struct Pending {
+    /// Its id.
+    pub id: Uuid,
+    /// Its place among all declarations.
+    pub position: i64,
     form: String,
-    tokens: Vec<AddressToken>,
-    phone: Option<Vec<u8>>,
-    hour_key: Option<Uuid>,
-    said_at: jiff::Timestamp,
+    /// Tokens of the address that it came from.
+    pub tokens: Vec<AddressToken>,
+    /// Of an opt-in: the phone number, sealed under an hourly key.
+    pub phone: Option<Vec<u8>>,
+    /// That key.
+    pub hour_key: Option<Uuid>,
+    /// When she said it, by the provider's clock.
+    pub said_at: jiff::Timestamp,
     heard_at: jiff::Timestamp,
-    attempts: i32,
-    in_doubt: bool,
+    /// How often it was taken.
+    pub attempts: i32,
+    /// The grant may have been made, its answer didn't come.
+    pub in_doubt: bool,
+    /// The code that she sent.
+    code: Option<Code>,
 }
 
 impl Pending {
     /// When she said it, if it came late: a webhook that fails is repeated for up to seven days, and
     /// what she said elsewhere since must stand. What comes at once counts in the order of arrival,
     /// since the provider's times are whole seconds.
-    fn said_long_before(&self) -> Option<jiff::Timestamp> {
+    pub fn said_long_before(&self) -> Option<jiff::Timestamp> {
         (self.heard_at.duration_since(self.said_at) > ON_ITS_WAY_MAX).then_some(self.said_at)
     }
 }
 
 /// Why a declaration is still open.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum Failure {
+    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// A neighbour.
     #[error(transparent)]
     Call(#[from] ClientError),
+    /// An hourly key.
     #[error(transparent)]
     Keys(#[from] HourKeyError),
+    /// A neighbour's answer.
     #[error("the answer does not fit the question")]
     Mismatch,
+    /// The consent service doesn't know yet that the number is hers.
+    #[error("the number is not known to be hers yet")]
+    NotYet,
 }
 
 /// Forwards until `stopping`. Any number of replicas may.
@@ -128,17 +138,21 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
         put_back(messaging, &stops).await?;
         return Err(error);
     }
-    let starts = take(messaging, "start", 16).await?;
+    let opt_ins = [take(messaging, "start", 16).await?, take(messaging, "code", 16).await?];
     let mut settled = count;
-    for start in &starts {
-        match forward_start(messaging, start).await {
+    for pending in opt_ins.iter().flatten() {
+        let forwarded = match pending.code {
+            Some(code) => opt_ins::forward_code(messaging, pending, code).await,
+            None => opt_ins::forward_start(messaging, pending).await,
+        };
+        match forwarded {
             Ok(subjects) => {
-                settle_start(messaging, start, &subjects).await?;
+                settle_opt_in(messaging, pending, &subjects).await?;
                 settled += 1;
             }
             Err(error) => {
                 tracing::info!(%error, "an opt-in waits");
-                put_back(messaging, std::slice::from_ref(start)).await?;
+                put_back(messaging, std::slice::from_ref(pending)).await?;
             }
         }
     }
@@ -156,7 +170,8 @@ async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pendi
                               WHERE before.settled_at IS NULL AND before.position < it.position
                                 AND before.tokens && it.tokens)
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
-        RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt";
+        RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
+                  code";
     let rows = sqlx::query(TAKE)
         .bind(will)
         .bind(limit)
@@ -178,6 +193,11 @@ fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
         heard_at: row.try_get::<SqlTimestamp, _>(7)?.to_jiff(),
         attempts: row.try_get(8)?,
         in_doubt: row.try_get(9)?,
+        code: row
+            .try_get::<Option<&str>, _>(10)?
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: NoCode| sqlx::Error::Decode(error.into()))?,
     })
 }
 
@@ -314,109 +334,17 @@ async fn confirm(
     messaging.event(subject, id, MESSAGE_REQUESTED, &event, now).map(Some)
 }
 
-/// Grants by her own act: as a new person, if she is not known (any more). Gives whom it concerns;
-/// nobody when it comes to nothing.
-async fn forward_start(messaging: &Messaging, start: &Pending) -> Result<Vec<SubjectId>, Failure> {
-    if !start.in_doubt && overruled(messaging, start).await? {
-        tracing::info!("an opt-in is overruled by a stop that came after it");
-        return Ok(Vec::new());
-    }
-    let Some(subject) = subject_of(messaging, start).await? else { return Ok(Vec::new()) };
-    sqlx::query("UPDATE declarations SET in_doubt = true WHERE id = $1")
-        .bind(start.id)
-        .execute(messaging.pool())
-        .await?;
-    let request = GrantRequest {
-        subject_id: subject,
-        purpose: messaging.config.start_purpose.clone(),
-        channel: "whatsapp".to_owned(),
-        actor: Actor::Subject,
-        method: Method::WhatsappMessage,
-        evidence: None,
-        acted_at: start.said_long_before(),
-        locale: None,
-        addresses: start.tokens.clone(),
-    };
-    let key = start.id.to_string();
-    let answer: Result<ConsentAnswer, ClientError> =
-        messaging.consent.post("/v1/consents/grant", &request, Some(&key)).await;
-    match answer {
-        Ok(_) => Ok(vec![subject]),
-        // The vault's news of her is on its way.
-        Err(error)
-            if error.code() == Some(Code::SubjectUnknown) && start.attempts < START_TRIES =>
-        {
-            Err(error.into())
-        }
-        Err(error) if !error.is_transient() => {
-            tracing::warn!(%error, "the consent service refuses an opt-in");
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether a stop of the same address was heard, or said, after this start.
-async fn overruled(messaging: &Messaging, start: &Pending) -> Result<bool, sqlx::Error> {
-    const OVERRULED: &str = "
-        SELECT EXISTS (SELECT FROM declarations WHERE will = 'stop' AND tokens && $1
-                       AND (position > $2 OR said_at > $3))";
-    sqlx::query_scalar(OVERRULED)
-        .bind(bytes(&start.tokens))
-        .bind(start.position)
-        .bind(start.said_at.to_sqlx())
-        .fetch_one(messaging.pool())
-        .await
-}
-
-async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<SubjectId>, Failure> {
-    let (Some(sealed), Some(hour_key)) = (&start.phone, start.hour_key) else {
-        // Known by user id only: such a person can be found, but not made.
-        let request = LookupRequest { phone: None, country: None, addresses: start.tokens.clone() };
-        let found: LookupResponse =
-            messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
-        return Ok(found.subject_id);
-    };
-    let phone = match messaging.hour_keys.open(start.id, START_PHONE, hour_key, sealed).await {
-        Ok(phone) => phone,
-        Err(HourKeyError::Ended) => {
-            tracing::error!("an opt-in could not be forwarded within a day and is lost");
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let row = ImportRow {
-        phone: String::from_utf8_lossy(&phone).into_owned(),
-        country: None,
-        name: None,
-        email: None,
-    };
-    let request = ImportRequest { origin: Origin::Subject, rows: vec![row] };
-    let answer: ImportResponse =
-        messaging.vault.post("/v1/subjects/import", &request, None).await?;
-    match answer.outcomes.into_iter().next() {
-        Some(ImportOutcome::Created { subject_id } | ImportOutcome::Existing { subject_id }) => {
-            Ok(Some(subject_id))
-        }
-        Some(ImportOutcome::Refused { reason } | ImportOutcome::Rejected { reason, .. }) => {
-            tracing::warn!(reason, "the vault refuses an opt-in");
-            Ok(None)
-        }
-        None => Err(Failure::Mismatch),
-    }
-}
-
 /// The phone goes as soon as it is not needed.
-async fn settle_start(
+async fn settle_opt_in(
     messaging: &Messaging,
-    start: &Pending,
+    pending: &Pending,
     subjects: &[SubjectId],
 ) -> Result<(), sqlx::Error> {
     const SETTLED: &str = "
         UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, hour_key = NULL
         WHERE id = $1";
     sqlx::query(SETTLED)
-        .bind(start.id)
+        .bind(pending.id)
         .bind(messaging.clock.now().to_sqlx())
         .bind(subjects)
         .execute(messaging.pool())

@@ -13,6 +13,7 @@ mod forwarder;
 mod hour_keys;
 mod housekeeping;
 mod intents;
+mod opt_ins;
 mod person_keys;
 mod processor;
 mod service;

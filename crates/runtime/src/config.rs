@@ -13,9 +13,10 @@ use secrecy::SecretString;
 
 /// The sections that a file may have. A process reads some of them; a misspelt one is an error
 /// in every process.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 14] = [
     "auth",
     "consent",
+    "console",
     "controller",
     "erasure",
     "gateway",

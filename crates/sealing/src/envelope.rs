@@ -69,6 +69,16 @@ pub fn open(key: &DataKey, aad: Aad<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<
 pub(crate) fn seal_bytes(key: &DataKey, ids: &dyn Ids, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let mut nonce = [0; NONCE];
     ids.fill(&mut nonce);
+    seal_with(key, nonce, aad, plaintext)
+}
+
+/// The caller answers for the nonce: two plaintexts never share one.
+pub(crate) fn seal_with(
+    key: &DataKey,
+    nonce: [u8; NONCE],
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
     sealed.push(FORMAT);
     sealed.extend_from_slice(&nonce);

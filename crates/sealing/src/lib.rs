@@ -9,6 +9,7 @@ pub mod kek;
 mod key;
 pub mod key_file;
 pub mod keystore;
+pub mod link;
 pub mod spelling;
 
 pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
@@ -17,3 +18,4 @@ pub use kek::{FileKek, Kek};
 pub use key::DataKey;
 pub use key_file::KeyFileError;
 pub use keystore::{KeyState, KeyStore, KeyStoreError, StoredKey};
+pub use link::{LinkKey, LinkKind};

@@ -14,8 +14,8 @@ use crate::secrets::Secrets;
 use crate::workspace::{Home, write_private};
 
 /// The services in the order in which they are started; the gateway is the one door to them.
-pub const SERVICES: [&str; 6] =
-    ["consent", "vault", "messaging", "erasure", "projector", "gateway"];
+pub const SERVICES: [&str; 7] =
+    ["consent", "vault", "messaging", "erasure", "projector", "console", "gateway"];
 
 /// The stand-in for WhatsApp.
 pub const SIMULATOR: &str = "whatsapp-sim";
@@ -50,6 +50,7 @@ impl Addresses {
             ("messaging", 7103),
             ("erasure", 7104),
             ("projector", 7105),
+            ("console", 7106),
         ] {
             api.insert(name.to_owned(), ports.from(port));
             ops.insert(name.to_owned(), ports.from(port + 100));
@@ -118,6 +119,7 @@ country = \"FR\"
     for service in ["consent", "vault", "messaging", "erasure", "projector"] {
         let _ = writeln!(text, "{service}_url = \"{}\"", addresses.url(service));
     }
+    let _ = writeln!(text, "public_url = \"{}\"", addresses.url("console"));
     for service in SERVICES {
         let _ = writeln!(
             text,
@@ -125,12 +127,11 @@ country = \"FR\"
             addresses.api[service], addresses.ops[service]
         );
         if service != "gateway" {
-            let _ = writeln!(
-                text,
-                "database_url = \"{}\"\ntoken = \"{}\"",
-                addresses.database_url(secrets, service),
-                secrets.tokens[service]
-            );
+            let _ = writeln!(text, "token = \"{}\"", secrets.tokens[service]);
+        }
+        if DATABASES.contains(&service) {
+            let url = addresses.database_url(secrets, service);
+            let _ = writeln!(text, "database_url = \"{url}\"");
         }
         match service {
             "vault" => {
@@ -158,7 +159,19 @@ access_token = \"{}\"\napp_secret = \"{}\"\nverify_token = \"{}\"",
                 );
             }
             "consent" => {
-                let _ = writeln!(text, "signing_key_file = \"{}\"", key("receipts.pem"));
+                let _ = writeln!(
+                    text,
+                    "signing_key_file = \"{}\"\nlink_key_file = \"{}\"",
+                    key("receipts.pem"),
+                    key("links.key")
+                );
+            }
+            "console" => {
+                let _ = writeln!(
+                    text,
+                    "whatsapp_number = \"+15550783881\"\nlink_key_file = \"{}\"",
+                    key("links.key")
+                );
             }
             "erasure" => {
                 let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));
@@ -239,12 +252,13 @@ pub fn write_env(
     addresses: &Addresses,
 ) -> Result<PathBuf> {
     let mut text = format!(
-        "# For a shell: . {}\nexport ASSENT_URL={}\nexport ASSENT_KAFKA=127.0.0.1:{}\nexport ASSENT_TOKEN={}\nexport ASSENT_SIM_URL={}\nexport ASSENT_CERTIFICATE_KEY={}\nexport ASSENT_RECEIPT_KEY={}\n",
+        "# For a shell: . {}\nexport ASSENT_URL={}\nexport ASSENT_KAFKA=127.0.0.1:{}\nexport ASSENT_TOKEN={}\nexport ASSENT_SIM_URL={}\nexport ASSENT_CONSOLE_URL={}\nexport ASSENT_CERTIFICATE_KEY={}\nexport ASSENT_RECEIPT_KEY={}\n",
         home.path("env").display(),
         addresses.url("gateway"),
         addresses.kafka,
         secrets.tokens["operator"],
         addresses.url(SIMULATOR),
+        addresses.url("console"),
         home.path("keys").join("certificates.pub.pem").display(),
         home.path("keys").join("receipts.pub.pem").display(),
     );

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use assent_bus::{BusConfig, Received, Subscriber};
 use assent_consent::erasure::Eraser;
-use assent_contracts::api::consent::{AsOfRequest, KnownAt, StopKind, Verdict, VerdictRequest};
+use assent_contracts::api::consent::{
+    AsOfRequest, KnownAt, PreferenceLink, ProofCode, StopKind, Verdict, VerdictRequest,
+};
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::{Listing, ServiceClient};
@@ -148,10 +150,20 @@ async fn delete_leaves_nothing_that_a_sweep_would_find_and_the_saga_hears_of_it_
     let world = world().await;
     let subject = world.consenting(1).await;
     world.stop(&[1], StopKind::Stopped).await;
+    let links = format!("/v1/subjects/{subject}/preference-links");
+    let link: PreferenceLink =
+        world.client.post(&links, &serde_json::json!({}), None).await.unwrap();
+    let code_of_page = format!("/v1/preference-links/{}/code", link.link_id);
+    let _: ProofCode =
+        world.client.post(&code_of_page, &serde_json::json!({}), None).await.unwrap();
     let mut erasure = Erasure::of(&world, subject, true).await;
     erasure.step(Step::Fence).await;
+    let refused =
+        world.client.post::<_, PreferenceLink>(&links, &serde_json::json!({}), None).await;
+    assert_eq!(code(&refused.unwrap_err()), "subject_erased");
     let found = erasure.step(Step::Sweep).await.evidence.counts;
     assert_eq!((found["links"], found["events"]), (1, 2), "a sweep without a delete finds her");
+    assert_eq!((found["codes"], found["preference_links"]), (1, 1));
     let deleted = erasure.step(Step::Delete).await.evidence;
     assert_eq!(deleted.counts["links"], 1);
     let swept = erasure.step(Step::Sweep).await.evidence;

@@ -7,5 +7,6 @@ mod links;
 mod policy;
 mod rules;
 mod stops;
+mod ways;
 mod withdrawal;
 mod world;

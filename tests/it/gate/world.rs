@@ -27,6 +27,7 @@ use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_sealing::{DataKey, LinkKey};
 use assent_signing::Issuer;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -74,6 +75,8 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         Papers {
             rules: Arc::new(RuleSet::shipped().expect("sound rules")),
             issuer: Arc::new(Issuer::from_seed(&[7; 32])),
+            links: Arc::new(links()),
+            page: Some("https://acme.example".to_owned()),
         },
     );
 
@@ -96,6 +99,11 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     let client = ServiceClient::new(&base, &"service".into()).unwrap();
     let operator = ServiceClient::new(&base, &"operator".into()).unwrap();
     World { client, operator, app, store, pool, terms, clock, ids, policies }
+}
+
+/// The key of the service's links.
+pub fn links() -> LinkKey {
+    LinkKey::new(&DataKey::from_bytes([8; 32]))
 }
 
 pub fn token(n: u16) -> AddressToken {
@@ -176,6 +184,8 @@ impl World {
             evidence: None,
             acted_at: None,
             locale: None,
+            notice_hash: None,
+            place: None,
             addresses: Vec::new(),
         }
     }
@@ -220,6 +230,7 @@ impl World {
             method: Method::Api,
             evidence: None,
             acted_at: None,
+            place: None,
         }
     }
 

@@ -58,6 +58,8 @@ struct NeighboursState {
     asks: Mutex<usize>,
     refuses_stops: AtomicBool,
     denies: Mutex<Option<String>>,
+    codes: Mutex<Vec<Value>>,
+    meaning: Mutex<Value>,
 }
 
 impl Neighbours {
@@ -72,6 +74,8 @@ impl Neighbours {
             asks: Mutex::default(),
             refuses_stops: AtomicBool::new(false),
             denies: Mutex::default(),
+            codes: Mutex::default(),
+            meaning: Mutex::new(json!({"meaning": "nothing"})),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
@@ -80,6 +84,7 @@ impl Neighbours {
             .route("/v1/subjects/import", post(import))
             .route("/v1/permits", post(permits))
             .route("/v1/gate/stops", post(stops))
+            .route("/v1/gate/codes", post(codes))
             .route("/v1/consents/grant", post(grant))
             .route("/v1/requests/{id}/acks", post(ack))
             .with_state(Arc::clone(&state));
@@ -108,6 +113,16 @@ impl Neighbours {
     /// The stops that arrived.
     pub fn stops(&self) -> Vec<Value> {
         self.state.stops.lock().unwrap().clone()
+    }
+
+    /// From now on codes have this meaning.
+    pub fn codes_mean(&self, meaning: Value) {
+        *self.state.meaning.lock().unwrap() = meaning;
+    }
+
+    /// The codes that arrived.
+    pub fn codes(&self) -> Vec<Value> {
+        self.state.codes.lock().unwrap().clone()
     }
 
     /// The grants that arrived.
@@ -219,6 +234,11 @@ async fn stops(
     let answer = json!({"recorded": stops.len(), "subjects": stops.iter().map(subjects).collect::<Vec<_>>()});
     state.stops.lock().unwrap().extend(stops.iter().cloned());
     Ok(axum::Json(answer))
+}
+
+async fn codes(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.codes.lock().unwrap().push(body.0);
+    axum::Json(state.meaning.lock().unwrap().clone())
 }
 
 async fn grant(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {

@@ -223,3 +223,52 @@ async fn g5_nothing_that_identifies_is_stored_in_plain() {
     }
     replica.stop().await;
 }
+
+/// What a code means is the consent service's to say; a code of somebody else's number does nothing, and
+/// one that a stop came after is never brought there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_heard_and_does_what_the_consent_service_says() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let settled = async || {
+        until("settled", async || replica.count(PENDING).await == 0).await;
+    };
+    assert_eq!(replica.hears(1, "I agree. 7f3k2-9qmxa").await, 200);
+    until("the code arrives", async || neighbours.codes().len() == 1).await;
+    settled().await;
+    let heard = neighbours.codes().remove(0);
+    assert_eq!(heard["code"], "7F3K2-9QMXA");
+    assert_eq!(heard["addresses"], json!(home.index.tokens(&phone(1))));
+    assert!(neighbours.grants().is_empty(), "it meant nothing");
+
+    neighbours.codes_mean(json!({"meaning": "join", "purpose": "news", "channel": "whatsapp",
+        "notice_hash": "ab"}));
+    assert_eq!(replica.hears(1, "7F3K2-9QMXA").await, 200);
+    until("the grant", async || neighbours.grants().len() == 1).await;
+    let granted = neighbours.grants().remove(0);
+    let said = (&granted["purpose"], &granted["method"], &granted["notice_hash"]);
+    assert_eq!(said, (&json!("news"), &json!("click_to_chat"), &json!("ab")));
+    settled().await;
+    let phones = "SELECT count(*) FROM declarations WHERE phone IS NOT NULL";
+    assert_eq!(replica.count(phones).await, 0, "the number goes as soon as it is not needed");
+
+    // That the number is hers may not be known yet; after some tries it is taken for somebody else's.
+    neighbours.codes_mean(json!({"meaning": "not_hers"}));
+    let before = neighbours.codes().len();
+    assert_eq!(replica.hears(2, "7F3K2-9QMXA").await, 200);
+    settled().await;
+    assert_eq!(neighbours.codes().len() - before, 6);
+    assert_eq!(neighbours.grants().len(), 1);
+
+    // The stop is heard, and said, after the code: the code is worth nothing any more.
+    let (before, grants) = (neighbours.codes().len(), neighbours.grants().len());
+    let both = json!({"messages": [
+        {"from": "33612300003", "id": "wamid.c", "type": "text", "text": {"body": "7F3K2-9QMXA"}},
+        {"from": "33612300003", "id": "wamid.s", "type": "text", "text": {"body": "stop"}}]});
+    assert_eq!(replica.webhook(both).await, 200);
+    until("the stop arrives", async || neighbours.stops().len() == 1).await;
+    settled().await;
+    assert_eq!((neighbours.codes().len(), neighbours.grants().len()), (before, grants));
+    replica.stop().await;
+}

@@ -52,6 +52,8 @@ pub fn granted(key: Uuid, sequence: i64, purpose: &str) -> Made {
         notice_version: 1,
         actor: Actor::Subject,
         method: Method::Api,
+        place: None,
+        confirms: None,
         at: SystemClock.now(),
         acted_at: None,
         valid_until: None,

@@ -21,6 +21,7 @@ use self::process::Process;
 use crate::harness::{Stores, topic_prefix, unique};
 
 mod balancer;
+pub mod browser;
 pub mod faults;
 pub mod person;
 pub(crate) mod ports;
@@ -44,10 +45,13 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// The simulator's name among the processes.
 pub const SIMULATOR: &str = "whatsapp-sim";
 /// The services, each a process.
-pub const SERVICES: [&str; 6] =
-    ["consent", "vault", "messaging", "erasure", "projector", "gateway"];
+pub const SERVICES: [&str; 7] =
+    ["consent", "vault", "messaging", "erasure", "projector", "console", "gateway"];
 /// The template that every cluster knows.
 pub const TEMPLATE: &str = "spring_offer";
+
+/// The number that people write to.
+pub const BUSINESS_NUMBER: &str = "+33900000001";
 
 const PHONE_NUMBER_ID: &str = "106540352242922";
 
@@ -193,16 +197,25 @@ impl Cluster {
         sections.insert("auth", format!("keys_file = \"{callers}\"\n"));
         sections.insert("controller", "name = \"Test SARL\"\ncountry = \"FR\"\n".to_owned());
         let mut services = String::new();
-        for service in SERVICES.iter().filter(|service| **service != "gateway") {
+        for service in SERVICES.iter().filter(|it| !["gateway", "console"].contains(*it)) {
             let _ = writeln!(services, "{service}_url = \"{}\"", self.url(service));
         }
+        let _ = writeln!(services, "public_url = \"{}\"", self.url("console"));
         sections.insert("services", services);
         for service in SERVICES {
             let mut text = format!(
                 "listen = \"127.0.0.1:{}\"\nops_listen = \"127.0.0.1:{}\"\n",
                 self.api[service], self.ops[service]
             );
-            if service != "gateway" {
+            if service == "console" {
+                let _ = writeln!(
+                    text,
+                    "token = \"{}\"\nwhatsapp_number = \"{BUSINESS_NUMBER}\"
+link_key_file = \"{}\"",
+                    self.token_of(service),
+                    key("links.key")
+                );
+            } else if service != "gateway" {
                 let url = self.database_url(service);
                 let token = self.token_of(service);
                 let _ = writeln!(
@@ -230,7 +243,9 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
                 );
             }
             if service == "consent" {
-                let _ = writeln!(text, "signing_key_file = \"{}\"", key("receipts.pem"));
+                let (signing, links) = (key("receipts.pem"), key("links.key"));
+                let _ =
+                    writeln!(text, "signing_key_file = \"{signing}\"\nlink_key_file = \"{links}\"");
             }
             if service == "erasure" {
                 let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));

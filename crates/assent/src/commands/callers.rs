@@ -16,7 +16,7 @@ pub struct Caller {
 }
 
 /// The operator and the services that call others.
-pub const CALLERS: [Caller; 6] = [
+pub const CALLERS: [Caller; 7] = [
     // Whoever runs the deployment; people who work with it get keys with less.
     Caller { name: "operator", scopes: &SCOPES },
     Caller { name: "consent", scopes: &["erasure:ack"] },
@@ -41,6 +41,9 @@ pub const CALLERS: [Caller; 6] = [
     // A request for erasure withdraws everything first.
     Caller { name: "erasure", scopes: &["consent:write"] },
     Caller { name: "projector", scopes: &["erasure:ack"] },
+    // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be
+    // hers.
+    Caller { name: "console", scopes: &["consent:read", "consent:write", "gate:write"] },
 ];
 
 /// The callers' file for the tokens in this folder: their hashes, never the tokens.

@@ -2,7 +2,7 @@
 //! sealed by the vault before it travels on; a withdrawal returns when it is settled.
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{ConsentAnswer, GrantRequest, WithdrawRequest};
+use assent_contracts::api::consent::{ConsentAnswer, GrantRequest, Unconfirmed, WithdrawRequest};
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, SealRequest, SealResponse,
 };
@@ -10,7 +10,7 @@ use assent_contracts::consent::{Actor, Method};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::vault::Origin;
 use assent_runtime::{Ids, SystemIds};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -29,9 +29,10 @@ Examples:
   assent consent grant '+33 6 39 98 00 01' --purpose marketing --channel whatsapp \\
       --evidence 'paper form of 3 May, folder 12'
   echo '06 39 98 00 01' | assent consent grant - --country FR --purpose marketing \\
-      --channel whatsapp --evidence 'counter, shop Lyon' --json
+      --channel whatsapp --evidence 'counter, shop Lyon' --method paper --place shop-lyon --json
 
-Exit status: 0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a service didn't answer.")]
+To a purpose with double opt-in it counts once she has confirmed it; the answer says how. Exit status:
+0 recorded, 1 refused (erased, suppressed), 2 wrong use, 3 a service didn't answer.")]
     Grant {
         /// Whose consent, to what.
         #[command(flatten)]
@@ -91,6 +92,12 @@ pub struct What {
     /// On which channel.
     #[arg(long)]
     channel: String,
+    /// By which road it came.
+    #[arg(long, value_enum, default_value_t = Road::Operator)]
+    method: Road,
+    /// Where it happened, as a code of yours, such as shop-lyon.
+    #[arg(long, value_name = "CODE")]
+    place: Option<String>,
     /// When she acted, where that is told later than it happened: a letter of Monday.
     #[arg(long, value_name = "TIME")]
     acted_at: Option<Timestamp>,
@@ -99,12 +106,38 @@ pub struct What {
     country: Option<String>,
 }
 
+/// By which road an operator hears what a person says.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Road {
+    /// Not said.
+    Operator,
+    /// A paper form or a letter.
+    Paper,
+    /// A telephone call.
+    Phone,
+    /// A form on a website.
+    WebForm,
+}
+
+impl From<Road> for Method {
+    fn from(road: Road) -> Self {
+        match road {
+            Road::Operator => Self::Api,
+            Road::Paper => Self::Paper,
+            Road::Phone => Self::Phone,
+            Road::WebForm => Self::WebForm,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Recorded {
     status: &'static str,
     subject_id: Option<SubjectId>,
     events: Vec<Uuid>,
     reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unconfirmed: Option<Unconfirmed>,
 }
 
 impl Consent {
@@ -124,16 +157,19 @@ impl Consent {
                     purpose: what.purpose.clone(),
                     channel: what.channel.clone(),
                     actor: Actor::Operator,
-                    method: Method::Api,
+                    method: what.method.into(),
                     evidence: Some(seal(api, subject_id, evidence).await?),
                     acted_at: what.acted_at,
                     locale: language.clone(),
+                    notice_hash: None,
+                    place: what.place.clone(),
                     addresses: Vec::new(),
                 };
-                let answer = api
+                let answer: ConsentAnswer = api
                     .post("/consent/v1/consents/grant", &request, Some(&idempotency_key()))
                     .await?;
-                Ok(done(output, "granted", answer))
+                let status = if answer.unconfirmed.is_some() { "unconfirmed" } else { "granted" };
+                Ok(done(output, status, answer))
             }
             Self::Refuse { what, evidence } => {
                 say_no(api, output, what, evidence.as_deref(), ("refuse", "refusal recorded")).await
@@ -171,9 +207,10 @@ async fn say_no(
         purpose: what.purpose.clone(),
         channel: what.channel.clone(),
         actor: Actor::Operator,
-        method: Method::Api,
+        method: what.method.into(),
         evidence,
         acted_at: what.acted_at,
+        place: what.place.clone(),
     };
     let path = format!("/consent/v1/consents/{endpoint}");
     let answer = api.post(&path, &request, Some(&idempotency_key())).await?;
@@ -215,9 +252,15 @@ async fn seal(api: &Api, subject_id: SubjectId, text: &str) -> Result<Sealed, Fa
 
 fn done(output: Output, status: &'static str, answer: ConsentAnswer) -> Status {
     let subject_id = Some(answer.subject_id);
-    let recorded = Recorded { status, subject_id, events: answer.events, reasons: Vec::new() };
+    let ConsentAnswer { events, unconfirmed, .. } = answer;
+    let recorded = Recorded { status, subject_id, events, reasons: Vec::new(), unconfirmed };
     output.print(&recorded, |recorded| {
-        if recorded.events.is_empty() {
+        if let Some(Unconfirmed { code, link, expires_at, .. }) = &recorded.unconfirmed {
+            format!(
+                "unconfirmed: it counts once she has sent {code} by WhatsApp from this number, or \
+                 opened the link\nlink: {link}\nuntil: {expires_at}"
+            )
+        } else if recorded.events.is_empty() {
             format!("{status} already: nothing had to change")
         } else {
             let events: Vec<String> = recorded.events.iter().map(Uuid::to_string).collect();
@@ -228,8 +271,13 @@ fn done(output: Output, status: &'static str, answer: ConsentAnswer) -> Status {
 }
 
 fn refuse(output: Output, reason: String) -> Status {
-    let refused =
-        Recorded { status: "refused", subject_id: None, events: Vec::new(), reasons: vec![reason] };
+    let refused = Recorded {
+        status: "refused",
+        subject_id: None,
+        events: Vec::new(),
+        reasons: vec![reason],
+        unconfirmed: None,
+    };
     output.print(&refused, |refused| format!("refused: {}", refused.reasons.join(", ")));
     Status::Refused
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use assent_runtime::{Ids, SystemIds};
-use assent_sealing::{FileKek, IndexKeys, key_file};
+use assent_sealing::{FileKek, IndexKeys, LinkKey, key_file};
 use clap::Subcommand;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -26,7 +26,7 @@ Examples:
   assent keys init --sandbox /keys
 
 Writes vault.kek, messaging.kek, index.toml (vault), index-address.toml (messaging); certificates.pem
-(erasure) and receipts.pem (consent), each with its .pub.pem; tokens/NAME for the operator and each service, and callers.toml with their
+(erasure) and receipts.pem (consent), each with its .pub.pem; links.key (consent, console); tokens/NAME for the operator and each service, and callers.toml with their
 hashes and the scopes that each needs. What exists is kept. Keep the folder out of data backups.
 
 With --sandbox also what a real deployment gets from others: sandbox/postgres-password (and as pgpass),
@@ -125,6 +125,7 @@ fn keys(dir: &Path, made: &mut Made) -> Result<(), Failure> {
     made.file(dir.join("index-address.toml"), |path| {
         IndexKeys::load(&index).and_then(|keys| keys.write_address_only(path)).map_err(failed)
     })?;
+    made.file(dir.join("links.key"), |path| LinkKey::generate(path, &SystemIds).map_err(failed))?;
     for name in ["certificates", "receipts"] {
         signing_key(dir, name, made)?;
     }
@@ -199,7 +200,7 @@ mod tests {
     fn secrets_are_private_and_a_second_run_changes_nothing() {
         let dir = std::env::temp_dir().join(format!("assent-keys-{}", SystemIds.v4()));
         let first = init(&dir, true).unwrap();
-        assert_eq!(first.created.len(), 8 + 7 + 5);
+        assert_eq!(first.created.len(), 9 + 8 + 5);
         let read_all = || first.created.iter().map(|path| std::fs::read(path).unwrap());
         let before: Vec<Vec<u8>> = read_all().collect();
         let second = init(&dir, true).unwrap();

@@ -11,6 +11,7 @@ pub mod import;
 pub mod keys;
 pub mod parked;
 pub mod policy;
+pub mod preferences;
 pub mod projection;
 pub mod receipt;
 pub mod rules;

@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use assent_consent::http::ReceiptView;
+use assent_console::receipt_page as page;
+use assent_contracts::api::consent::ReceiptView;
 use assent_signing::canonical;
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::asked::Asked;
 use super::evidence::bundle::require_empty;
 use super::upload::private_file;
 use crate::api::{Api, Found};
 use crate::outcome::{Failure, Output, Status};
-
-pub mod page;
 
 /// The receipt.
 pub const RECEIPT: &str = "receipt.jsonld";
@@ -107,9 +105,4 @@ fn write(dir: &Path, files: &BTreeMap<&str, Vec<u8>>) -> Result<(), Failure> {
         written.map_err(|error| Failure::file(&path, error))?;
     }
     Ok(())
-}
-
-/// Text at a path of the receipt.
-fn text<'a>(receipt: &'a Value, path: &str) -> &'a str {
-    receipt.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }

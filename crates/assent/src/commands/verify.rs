@@ -10,8 +10,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::evidence::bundle::{self, Checked};
-use super::receipt::page;
 use crate::outcome::{Failure, Output, Status};
+use assent_console::receipt_page as page;
 
 /// Arguments of `assent verify`.
 #[derive(Debug, Args)]

@@ -10,7 +10,8 @@ use assent_contracts::consent::{Bar, OthersWord, PurposeDefined};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::ledger::{Event, Ledger, Line, Standing};
+use super::event::{Event, Standing};
+use super::ledger::{Ledger, Line};
 use super::scope::Scope;
 use super::verdict::{
     Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, evaluate,

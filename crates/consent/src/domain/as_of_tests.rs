@@ -1,11 +1,11 @@
 //! The verdict of any moment: by example, by property, and by the corpus of recorded answers.
 
-use assent_contracts::consent::{Actor, Method, State};
+use assent_contracts::consent::{Actor, Confirms, Method, State};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::ledger::Act;
+use super::super::event::{Act, Notice};
 use super::super::scope::ANY;
 use super::*;
 use crate::stored;
@@ -18,7 +18,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn act(acted_at: Option<i64>) -> Act {
-    Act { actor: Actor::Operator, method: Method::Api, evidence: None, acted_at: acted_at.map(at) }
+    Act {
+        actor: Actor::Operator,
+        method: Method::Api,
+        place: None,
+        evidence: None,
+        acted_at: acted_at.map(at),
+    }
 }
 
 fn narrow() -> Scope {
@@ -33,6 +39,7 @@ fn granted(recorded: i64, acted_at: Option<i64>) -> Event {
         act: act(acted_at),
         at: at(recorded),
         valid_until: None,
+        confirms: None,
     }
 }
 
@@ -137,14 +144,25 @@ fn any_scope() -> impl Strategy<Value = Scope> {
 fn any_event() -> impl Strategy<Value = Event> {
     let time = || 0_i64..12;
     prop_oneof![
-        (time(), time(), proptest::option::of(0_i64..20)).prop_map(|(recorded, acted, until)| {
-            Event::Granted {
+        (time(), time(), proptest::option::of(0_i64..20), proptest::option::of(time())).prop_map(
+            |(recorded, acted, until, requested)| Event::Granted {
                 scope: narrow(),
                 notice: (1, "ab".to_owned()),
                 act: act(Some(acted)),
                 at: at(recorded),
                 valid_until: until.map(at),
+                confirms: requested.map(|second| Confirms {
+                    request_id: Uuid::from_u128(second.unsigned_abs().into()),
+                    requested_at: at(second),
+                }),
             }
+        ),
+        (time(), time(), 0_i64..20).prop_map(|(recorded, acted, until)| Event::Requested {
+            scope: narrow(),
+            notice: Notice { version: 1, hash: "ab".to_owned(), validity_days: None },
+            act: act(Some(acted)),
+            at: at(recorded),
+            expires_at: at(until),
         }),
         (any_scope(), time(), time()).prop_map(|(scope, recorded, acted)| withdrawn(
             scope,
@@ -205,9 +223,14 @@ proptest! {
             Event::Refused { scope, .. } | Event::Withdrawn { scope, .. } => scope.covers(&narrow()),
             _ => false,
         }).map(Event::effective_at).max();
-        let newest_yes = events.iter().filter(said)
-            .filter(|event| matches!(event, Event::Granted { .. }))
-            .map(Event::effective_at).max();
+        // A confirmed yes is of the time when it was first said.
+        let newest_yes = events.iter().filter(said).filter_map(|event| match event {
+            Event::Granted { confirms: Some(confirms), .. } => {
+                Some(event.effective_at().min(confirms.requested_at))
+            }
+            Event::Granted { .. } => Some(event.effective_at()),
+            _ => None,
+        }).max();
         let verdict = asked(&numbered(&events), second, events.len() as i64);
         if verdict.verdict == Decision::Allow {
             prop_assert!(newest_yes.is_some() && newest_yes > newest_no, "{:?}", verdict);

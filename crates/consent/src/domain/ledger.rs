@@ -4,64 +4,14 @@
 //! events in any order, however often, give the same ledger. Who may send what is the verdict's
 //! question.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use assent_contracts::consent::{Actor, Bar, Method, OthersWord, PurposeDefined, State};
-use assent_contracts::sealed::Sealed;
+use assent_contracts::consent::{Actor, Confirms, Method, State};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::event::{Act, Event, Notice, Standing};
 use super::scope::Scope;
-
-/// How an expression of will came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Act {
-    /// Who acted.
-    pub actor: Actor,
-    /// By which road.
-    pub method: Method,
-    /// Evidence, sealed under the person's key.
-    pub evidence: Option<Sealed>,
-    /// When the person acted, where that was told later.
-    pub acted_at: Option<Timestamp>,
-}
-
-/// What stands against a person beside her own words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// What stands against her addresses, sorted.
-    pub bars: Vec<Bar>,
-    /// The words of those who share an address with her and said no to something, sorted.
-    pub others: Vec<Vec<OthersWord>>,
-}
-
-/// The notice that was shown, as far as the ledger keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// Its version, from 1.
-    pub version: u32,
-    /// SHA-256 of its canonical text, hex.
-    pub hash: String,
-    /// How long a consent given on it stays valid, in days.
-    pub validity_days: Option<u32>,
-}
-
-impl Notice {
-    /// The notice of a definition, in the language that was named or the default one; none where
-    /// there is none in that language.
-    #[must_use]
-    pub fn of(defined: &PurposeDefined, locale: Option<&str>) -> Option<Self> {
-        let hash = match locale {
-            Some(locale) if locale != defined.notice_locale => &defined.notices.get(locale)?.hash,
-            _ => &defined.notice_hash,
-        };
-        Some(Self {
-            version: defined.notice_version,
-            hash: hash.clone(),
-            validity_days: defined.validity_days,
-        })
-    }
-}
 
 /// What stands against the person's addresses at the moment of a grant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,6 +37,20 @@ pub enum Command {
         act: Act,
         /// Whether she acted herself, from an address that is hers: only then may bars be lifted
         /// that stand for her own will.
+        own_act: bool,
+        /// What stands against her addresses.
+        bars: Bars,
+        /// Until when she may confirm it, where it counts only then (double opt-in) and hasn't come
+        /// from her own address.
+        confirm_until: Option<Timestamp>,
+    },
+    /// She confirms what was said for her.
+    Confirm {
+        /// The request.
+        request_id: Uuid,
+        /// How it came in.
+        act: Act,
+        /// Whether it came from an address that is hers.
         own_act: bool,
         /// What stands against her addresses.
         bars: Bars,
@@ -124,95 +88,6 @@ pub enum Command {
     },
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// She agreed.
-    Granted {
-        /// To what.
-        scope: Scope,
-        /// On which notice: version and hash.
-        notice: (u32, String),
-        /// How it came in.
-        act: Act,
-        /// When it was recorded.
-        at: Timestamp,
-        /// When it ends by itself.
-        valid_until: Option<Timestamp>,
-    },
-    /// She said no.
-    Refused {
-        /// To what.
-        scope: Scope,
-        /// How it came in.
-        act: Act,
-        /// When it was recorded.
-        at: Timestamp,
-    },
-    /// She took it back.
-    Withdrawn {
-        /// What.
-        scope: Scope,
-        /// How it came in.
-        act: Act,
-        /// When it was recorded.
-        at: Timestamp,
-    },
-    /// Its validity ended.
-    Expired {
-        /// Which consent.
-        scope: Scope,
-        /// When its validity ended.
-        valid_until: Timestamp,
-        /// When it was recorded.
-        at: Timestamp,
-    },
-    /// What stands against her changed.
-    StandingChanged {
-        /// The whole of it.
-        standing: Standing,
-        /// Since when.
-        effective_at: Timestamp,
-        /// When it was recorded.
-        at: Timestamp,
-    },
-    /// She was fenced: nothing is recorded after this.
-    Erased {
-        /// The request.
-        request_id: Uuid,
-        /// When it was recorded.
-        at: Timestamp,
-    },
-}
-
-impl Event {
-    /// When it was recorded.
-    #[must_use]
-    pub const fn at(&self) -> Timestamp {
-        match self {
-            Self::Granted { at, .. }
-            | Self::Refused { at, .. }
-            | Self::Withdrawn { at, .. }
-            | Self::Expired { at, .. }
-            | Self::StandingChanged { at, .. }
-            | Self::Erased { at, .. } => *at,
-        }
-    }
-
-    /// From when on it holds.
-    #[must_use]
-    pub fn effective_at(&self) -> Timestamp {
-        match self {
-            Self::Granted { act, at, .. }
-            | Self::Refused { act, at, .. }
-            | Self::Withdrawn { act, at, .. } => act.acted_at.unwrap_or(*at),
-            Self::Expired { valid_until, .. } => *valid_until,
-            Self::StandingChanged { effective_at, .. } => *effective_at,
-            Self::Erased { at, .. } => *at,
-        }
-    }
-}
-
 /// Why a command is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -234,6 +109,18 @@ pub enum Refusal {
     /// An act that has not happened yet.
     #[error("the act lies in the future")]
     NotYet,
+    /// There is nothing to confirm under that id.
+    #[error("there is no such request to confirm")]
+    NothingToConfirm,
+    /// A confirmation works once.
+    #[error("it was confirmed already")]
+    ConfirmedAlready,
+    /// It came too late.
+    #[error("the time to confirm it is over")]
+    ConfirmedTooLate,
+    /// She has said no since.
+    #[error("she has said no since")]
+    NoSince,
 }
 
 /// One line of the ledger: the last word about one scope.
@@ -286,6 +173,17 @@ struct Words {
     no: Option<No>,
 }
 
+/// A yes that is to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    scope: Scope,
+    notice: Notice,
+    said_at: Timestamp,
+    expires_at: Timestamp,
+    proven: bool,
+    version: i64,
+}
+
 /// That a validity was written down as over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Expiry {
@@ -298,6 +196,10 @@ struct Expiry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     words: BTreeMap<Scope, Words>,
+    /// What was said for her and waited, or waits, to be confirmed.
+    requests: BTreeMap<Uuid, Request>,
+    /// Which of them she has confirmed.
+    confirmed: BTreeSet<Uuid>,
     /// Validities that are over on record, by what ended and when.
     expiries: BTreeMap<(Scope, Timestamp), Expiry>,
     standing: Option<(Order, Standing)>,
@@ -326,14 +228,27 @@ impl Ledger {
             return Err(Refusal::SubjectErased);
         }
         match command {
-            Command::Grant { scope, notice, act, own_act, bars } => {
+            Command::Grant { scope, notice, act, confirm_until: Some(expires_at), .. } => {
                 happened(&act, now)?;
-                self.may_grant(&scope, &act, own_act, bars)?;
-                // Of her last act, not of its recording.
-                let from = act.acted_at.unwrap_or(at);
-                let valid_until = notice.validity_days.map(|days| after_days(from, days));
-                let notice = (notice.version, notice.hash);
-                Ok(vec![Event::Granted { scope, notice, act, at, valid_until }])
+                // What stands against her is the confirmation's question.
+                is_a_will(&scope, &act)?;
+                Ok(vec![Event::Requested { scope, notice, act, at, expires_at }])
+            }
+            Command::Grant { scope, notice, act, own_act, bars, confirm_until: None } => {
+                happened(&act, now)?;
+                is_a_will(&scope, &act)?;
+                self.may_grant(&scope, act.evidence.is_some(), own_act, bars)?;
+                Ok(vec![granted(scope, notice, act, at, None)])
+            }
+            Command::Confirm { request_id, act, own_act, bars } => {
+                happened(&act, now)?;
+                let request = self.to_confirm(request_id, act.acted_at.unwrap_or(now))?;
+                is_a_will(&request.scope, &act)?;
+                let proven = request.proven || act.evidence.is_some();
+                self.may_grant(&request.scope, proven, own_act, bars)?;
+                let Request { scope, notice, said_at: requested_at, .. } = request.clone();
+                let confirms = Some(Confirms { request_id, requested_at });
+                Ok(vec![granted(scope, notice, act, at, confirms)])
             }
             Command::Refuse { scope, act } => {
                 happened(&act, now)?;
@@ -395,17 +310,10 @@ impl Ledger {
     fn may_grant(
         &self,
         scope: &Scope,
-        act: &Act,
+        proven: bool,
         own_act: bool,
         bars: Bars,
     ) -> Result<(), Refusal> {
-        if scope.is_wide() {
-            return Err(Refusal::NotSpecific);
-        }
-        // GDPR Article 4(11): consent is an indication of the person's own wishes.
-        if act.actor == Actor::System || matches!(act.method, Method::List | Method::Time) {
-            return Err(Refusal::NotHerWill);
-        }
         if own_act {
             return Ok(());
         }
@@ -413,10 +321,49 @@ impl Ledger {
             return Err(Refusal::OwnActNeeded);
         }
         // GDPR Article 7(1): the controller proves it; after a no, a bare claim is not enough.
-        if (bars.stopped || self.said_no(scope)) && act.evidence.is_none() {
+        if (bars.stopped || self.said_no(scope)) && !proven {
             return Err(Refusal::EvidenceNeeded);
         }
         Ok(())
+    }
+
+    /// The request, if it may still be confirmed at `at`.
+    fn to_confirm(&self, request_id: Uuid, at: Timestamp) -> Result<&Request, Refusal> {
+        let request = self.requests.get(&request_id).ok_or(Refusal::NothingToConfirm)?;
+        if self.confirmed.contains(&request_id) {
+            return Err(Refusal::ConfirmedAlready);
+        }
+        if request.expires_at <= at {
+            return Err(Refusal::ConfirmedTooLate);
+        }
+        let no = self.no(&request.scope);
+        if no.is_some_and(|no| no.order.effective_at >= request.said_at) {
+            return Err(Refusal::NoSince);
+        }
+        Ok(request)
+    }
+
+    /// The newest no that speaks of a scope.
+    fn no(&self, scope: &Scope) -> Option<&No> {
+        self.words
+            .iter()
+            .filter(|(own, _)| own.covers(scope))
+            .filter_map(|(_, words)| words.no.as_ref())
+            .max_by_key(|no| no.order)
+    }
+
+    /// The newest request about a scope, as the line of who said nothing else.
+    fn request(&self, scope: &Scope) -> Option<Line> {
+        let own = self.requests.iter().filter(|(_, request)| request.scope == *scope);
+        let (id, request) = own.max_by_key(|(id, request)| (request.said_at, **id))?;
+        Some(Line {
+            state: State::Requested,
+            event_id: *id,
+            version: request.version,
+            since: request.said_at,
+            notice_hash: Some(request.notice.hash.clone()),
+            valid_until: Some(request.expires_at),
+        })
     }
 
     /// The last word about a scope: the newest of those that speak of it.
@@ -426,13 +373,10 @@ impl Ledger {
             return None;
         }
         let yes = self.words.get(scope).and_then(|words| words.yes.as_ref());
-        let no = self
-            .words
-            .iter()
-            .filter(|(own, _)| own.covers(scope))
-            .filter_map(|(_, words)| words.no.as_ref())
-            .max_by_key(|no| no.order);
-        let version = yes.map(|yes| yes.version).max(no.map(|no| no.version))?;
+        let no = self.no(scope);
+        let Some(version) = yes.map(|yes| yes.version).max(no.map(|no| no.version)) else {
+            return self.request(scope);
+        };
         let notice_hash = yes.map(|yes| yes.notice_hash.clone());
         match (yes, no) {
             (Some(yes), no) if no.is_none_or(|no| no.order < yes.order) => {
@@ -461,7 +405,9 @@ impl Ledger {
     /// The last word per scope that was ever spoken of, sorted by scope; a wide one stands beside
     /// the narrow ones that it reached.
     pub fn lines(&self) -> impl Iterator<Item = (&Scope, Line)> {
-        self.words.keys().filter_map(|scope| Some((scope, self.last_word(scope)?)))
+        let requested = self.requests.values().map(|request| &request.scope);
+        let scopes: BTreeSet<&Scope> = self.words.keys().chain(requested).collect();
+        scopes.into_iter().filter_map(|scope| Some((scope, self.last_word(scope)?)))
     }
 
     fn said_no(&self, scope: &Scope) -> bool {
@@ -490,10 +436,27 @@ impl Ledger {
         self.recorded_at = self.recorded_at.max(Some(event.at()));
         let order = |denies| Order { effective_at: event.effective_at(), denies, event_id: id };
         match event {
-            Event::Granted { scope, notice, valid_until, .. } => {
+            Event::Requested { scope, notice, act, expires_at, .. } => {
+                let request = Request {
+                    scope: scope.clone(),
+                    notice: notice.clone(),
+                    said_at: event.effective_at(),
+                    expires_at: *expires_at,
+                    proven: act.evidence.is_some(),
+                    version,
+                };
+                self.requests.insert(id, request);
+            }
+            Event::Granted { scope, notice, valid_until, confirms, .. } => {
                 let words = self.words.entry(scope.clone()).or_default();
+                let mut order = order(false);
+                if let Some(Confirms { request_id, requested_at }) = confirms {
+                    self.confirmed.insert(*request_id);
+                    // Her will is of that time: a no in between wins, whenever it is told.
+                    order.effective_at = order.effective_at.min(*requested_at);
+                }
                 let yes = Yes {
-                    order: order(false),
+                    order,
                     version,
                     notice_hash: notice.1.clone(),
                     valid_until: *valid_until,
@@ -542,6 +505,31 @@ impl Ledger {
         }
         ledger
     }
+}
+
+/// GDPR Article 4(11): consent is specific, and an indication of the person's own wishes.
+fn is_a_will(scope: &Scope, act: &Act) -> Result<(), Refusal> {
+    if scope.is_wide() {
+        return Err(Refusal::NotSpecific);
+    }
+    if act.actor == Actor::System || matches!(act.method, Method::List | Method::Time) {
+        return Err(Refusal::NotHerWill);
+    }
+    Ok(())
+}
+
+/// Valid from her last act, not from its recording.
+fn granted(
+    scope: Scope,
+    notice: Notice,
+    act: Act,
+    at: Timestamp,
+    confirms: Option<Confirms>,
+) -> Event {
+    let from = act.acted_at.unwrap_or(at);
+    let valid_until = notice.validity_days.map(|days| after_days(from, days));
+    let notice = (notice.version, notice.hash);
+    Event::Granted { scope, notice, act, at, valid_until, confirms }
 }
 
 /// What is told must have happened: a date from the future would outlive every later word.

@@ -1,6 +1,8 @@
 //! Given events, when a command, then events or a refusal.
 
 use assent_contracts::api::consent::StopKind;
+use assent_contracts::consent::Bar;
+use assent_contracts::sealed::Sealed;
 
 use super::*;
 
@@ -16,7 +18,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn act(actor: Actor) -> Act {
-    Act { actor, method: Method::Api, evidence: None, acted_at: None }
+    Act { actor, method: Method::Api, place: None, evidence: None, acted_at: None }
 }
 
 fn proven(actor: Actor) -> Act {
@@ -34,6 +36,7 @@ fn grant(of: (&str, &str), act: Act) -> Command {
         act,
         own_act: false,
         bars: Bars::default(),
+        confirm_until: None,
     }
 }
 
@@ -44,6 +47,7 @@ fn granted(of: (&str, &str), second: i64) -> Event {
         act: act(Actor::Operator),
         at: at(second),
         valid_until: None,
+        confirms: None,
     }
 }
 
@@ -83,6 +87,7 @@ fn a_validity_is_counted_from_the_recording() {
         act: act(Actor::Subject),
         own_act: false,
         bars: Bars::default(),
+        confirm_until: None,
     };
     let events = given(&[]).decide(command, at(0)).unwrap();
     let ledger = given(&events);
@@ -181,8 +186,9 @@ fn a_yes_and_a_no_of_the_same_instant_are_a_no() {
 #[test]
 fn a_validity_that_is_over_ends_only_the_consent_that_it_was_of() {
     let until = |second, valid_until: Timestamp| match granted(MARKETING, second) {
-        Event::Granted { scope, notice, act, at, .. } => {
-            Event::Granted { scope, notice, act, at, valid_until: Some(valid_until) }
+        Event::Granted { scope, notice, act, at, confirms, .. } => {
+            let valid_until = Some(valid_until);
+            Event::Granted { scope, notice, act, at, valid_until, confirms }
         }
         other => other,
     };
@@ -227,8 +233,14 @@ fn trap_2_a_grant_that_lands_after_unsubscribe_all_needs_proof() {
 #[test]
 fn an_operator_lifts_a_stop_only_with_evidence_and_a_suppression_never() {
     let barred = |bars, act| {
-        let command =
-            Command::Grant { scope: scope(MARKETING), notice: notice(), act, own_act: false, bars };
+        let command = Command::Grant {
+            scope: scope(MARKETING),
+            notice: notice(),
+            act,
+            own_act: false,
+            bars,
+            confirm_until: None,
+        };
         given(&[]).decide(command, at(1)).err()
     };
     let stopped = Bars { stopped: true, ..Bars::default() };
@@ -251,8 +263,90 @@ fn her_own_act_lifts_everything_that_stands_against_her_address() {
         act: act(Actor::Subject),
         own_act: true,
         bars: Bars { stopped: true, suppressed: true, erased: true },
+        confirm_until: None,
     };
     assert!(given(&[withdrawn(("*", "*"), 1)]).decide(command, at(2)).is_ok());
+}
+
+fn requested(of: (&str, &str), second: i64) -> Event {
+    Event::Requested {
+        scope: scope(of),
+        notice: notice(),
+        act: act(Actor::Subject),
+        at: at(second),
+        expires_at: at(second + 100),
+    }
+}
+
+fn confirm(request: u128, own_act: bool) -> Command {
+    let (request_id, bars) = (Uuid::from_u128(request), Bars::default());
+    Command::Confirm { request_id, act: act(Actor::Subject), own_act, bars }
+}
+
+#[test]
+fn a_yes_that_is_to_be_confirmed_is_no_consent_until_it_is() {
+    let command = Command::Grant {
+        scope: scope(MARKETING),
+        notice: notice(),
+        act: act(Actor::Subject),
+        own_act: false,
+        // A stop is the confirmation's question.
+        bars: Bars { suppressed: true, ..Bars::default() },
+        confirm_until: Some(at(101)),
+    };
+    let events = given(&[]).decide(command, at(1)).unwrap();
+    assert_eq!(events, [requested(MARKETING, 1)]);
+    let ledger = given(&events);
+    assert_eq!(state(&ledger, MARKETING), Some(State::Requested));
+    let confirmed = ledger.decide(confirm(1, true), at(5)).unwrap();
+    let ledger = given(&[events, confirmed].concat());
+    assert_eq!(state(&ledger, MARKETING), Some(State::Given));
+    assert_eq!(ledger.decide(confirm(1, true), at(6)), Err(Refusal::ConfirmedAlready));
+}
+
+#[test]
+fn a_confirmation_comes_too_late_or_for_nothing() {
+    let ledger = given(&[requested(MARKETING, 1)]);
+    assert_eq!(ledger.decide(confirm(1, true), at(101)), Err(Refusal::ConfirmedTooLate));
+    assert_eq!(ledger.decide(confirm(2, true), at(5)), Err(Refusal::NothingToConfirm));
+    let erased = Event::Erased { request_id: Uuid::nil(), at: at(2) };
+    let ledger = given(&[requested(MARKETING, 1), erased]);
+    assert_eq!(ledger.decide(confirm(1, true), at(5)), Err(Refusal::SubjectErased));
+}
+
+/// Trap 2: "unsubscribe all" lands between the yes and its confirmation; it wins, also when it is told
+/// after the confirmation.
+#[test]
+fn trap_2_a_withdrawal_in_between_wins() {
+    let all = ("*", "*");
+    for between in [withdrawn(all, 3), withdrawn(MARKETING, 3), withdrawn(MARKETING, 1)] {
+        let ledger = given(&[requested(MARKETING, 1), between]);
+        assert_eq!(ledger.decide(confirm(1, true), at(5)), Err(Refusal::NoSince));
+    }
+    let before = given(&[withdrawn(all, 0), requested(MARKETING, 1)]);
+    assert_eq!(state(&before, MARKETING), Some(State::Withdrawn));
+    assert!(before.decide(confirm(2, true), at(5)).is_ok(), "she has changed her mind since");
+
+    let events = vec![requested(MARKETING, 1)];
+    let confirmed = given(&events).decide(confirm(1, true), at(5)).unwrap();
+    let letter = told_later(act(Actor::Subject), 3);
+    let late = Event::Withdrawn { scope: scope(all), act: letter, at: at(9) };
+    let ledger = given(&[events, confirmed, vec![late]].concat());
+    assert_eq!(state(&ledger, MARKETING), Some(State::Withdrawn));
+}
+
+#[test]
+fn a_confirmation_by_a_link_lifts_no_more_than_an_operator_could() {
+    let ledger = given(&[requested(MARKETING, 1)]);
+    let by_link = |bars| Command::Confirm {
+        request_id: Uuid::from_u128(1),
+        act: act(Actor::Subject),
+        own_act: false,
+        bars,
+    };
+    let suppressed = Bars { suppressed: true, ..Bars::default() };
+    assert_eq!(ledger.decide(by_link(suppressed), at(5)), Err(Refusal::OwnActNeeded));
+    assert!(ledger.decide(by_link(Bars::default()), at(5)).is_ok());
 }
 
 /// Trap 8: an import never creates consent.

@@ -3,6 +3,7 @@
 //! left to the modules around it.
 
 pub mod as_of;
+pub mod event;
 pub mod ledger;
 pub mod policy;
 pub mod purpose;
@@ -10,5 +11,6 @@ pub mod receipt;
 pub mod scope;
 pub mod verdict;
 
-pub use ledger::{Command, Event, Ledger, Line, Refusal};
+pub use event::Event;
+pub use ledger::{Command, Ledger, Line, Refusal};
 pub use scope::Scope;

@@ -292,6 +292,7 @@ pub fn adopted(defined: &PurposeDefined) -> Purpose {
         data: defined.data.clone(),
         recipients: defined.recipients.clone(),
         validity_days: defined.validity_days,
+        double_opt_in: defined.double_opt_in,
         change: Change::Material,
         decided_by: None,
         notices,
@@ -309,6 +310,7 @@ pub fn defaults(controller: &str) -> Policy {
         data: vec!["phone".to_owned()],
         recipients: Vec::new(),
         validity_days: None,
+        double_opt_in: false,
         change: Change::Material,
         decided_by: None,
         notices: [("en".to_owned(), Notice { text, ..Notice::default() })].into(),
@@ -397,6 +399,7 @@ mod tests {
         (*email, *country, *dpo, *authority) = (said(), said(), said(), said());
         let notice = policy.purposes.get_mut("marketing").unwrap().notices.get_mut("en").unwrap();
         *notice = Notice {
+            title: None,
             text: notice.text.clone(),
             recipients: said(),
             transfers: said(),

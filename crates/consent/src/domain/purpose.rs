@@ -49,7 +49,7 @@ pub fn notice_hash(locale: &str, notice: &Notice) -> String {
 
 /// The items of a notice beside its text, in the order of their names.
 #[must_use]
-pub fn items(notice: &Notice) -> [(&'static str, Option<&str>); 9] {
+pub fn items(notice: &Notice) -> [(&'static str, Option<&str>); 10] {
     [
         ("categories", notice.categories.as_deref()),
         ("complaint", notice.complaint.as_deref()),
@@ -58,6 +58,7 @@ pub fn items(notice: &Notice) -> [(&'static str, Option<&str>); 9] {
         ("retention", notice.retention.as_deref()),
         ("rights", notice.rights.as_deref()),
         ("source", notice.source.as_deref()),
+        ("title", notice.title.as_deref()),
         ("transfers", notice.transfers.as_deref()),
         ("withdrawal", notice.withdrawal.as_deref()),
     ]
@@ -109,6 +110,7 @@ pub fn define(
         notice_text: first.notice.text.clone(),
         notice_locale: language.to_owned(),
         validity_days: wanted.validity_days,
+        double_opt_in: wanted.double_opt_in,
         accepted: accepted(newest, &notices, wanted.change),
         notices,
         data: wanted.data.clone(),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::ledger::{Act, Event};
+use super::event::{Act, Event};
 use super::scope::Scope;
 
 /// The media type that signatures of receipts name.
@@ -46,7 +46,7 @@ pub(crate) struct Word<'a> {
 /// What she said; none where the event is no word of hers.
 pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
     match event {
-        Event::Granted { scope, notice: (_, hash), act, at, valid_until } => {
+        Event::Granted { scope, notice: (_, hash), act, at, valid_until, .. } => {
             let given = Some((hash.as_str(), *valid_until));
             Some(Word { scope, at: *at, act, status: "dpv:ConsentGiven", given })
         }
@@ -56,7 +56,10 @@ pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
         Event::Withdrawn { scope, act, at } => {
             Some(Word { scope, at: *at, act, status: "dpv:ConsentWithdrawn", given: None })
         }
-        Event::Expired { .. } | Event::StandingChanged { .. } | Event::Erased { .. } => None,
+        Event::Requested { .. }
+        | Event::Expired { .. }
+        | Event::StandingChanged { .. }
+        | Event::Erased { .. } => None,
     }
 }
 
@@ -197,7 +200,14 @@ fn status(word: &Word<'_>, subject: SubjectId) -> Value {
     };
     let method = match method {
         Method::Api => "an operator recorded it",
+        Method::WebForm => "a form on a website",
+        Method::PreferencePage => "the preference page",
         Method::WhatsappMessage => "a WhatsApp message",
+        Method::ClickToChat => "a WhatsApp message that a page had prepared",
+        Method::ConfirmationLink => "a link that was sent to the person",
+        Method::Paper => "paper",
+        Method::Phone => "a telephone call",
+        Method::Import => "a list with evidence, which an operator looked at",
         Method::WhatsappPreference => "a preference in WhatsApp",
         Method::List => "a list of opt-outs",
         Method::ErasureRequest => "a request to be deleted",
@@ -286,7 +296,7 @@ mod tests {
 
     fn act(actor: Actor, method: Method, acted_at: Option<&str>) -> Act {
         let acted_at = acted_at.map(|at| at.parse().unwrap());
-        Act { actor, method, evidence: None, acted_at }
+        Act { actor, method, place: None, evidence: None, acted_at }
     }
 
     fn scope(channel: &str) -> Scope {
@@ -299,6 +309,7 @@ mod tests {
             notice: (1, "ab".repeat(32)),
             act: act(Actor::Subject, Method::WhatsappMessage, None),
             at: "2026-11-26T10:00:00Z".parse().unwrap(),
+            confirms: None,
             valid_until: Some("2029-11-26T10:00:00Z".parse().unwrap()),
         }
     }
@@ -326,6 +337,7 @@ mod tests {
             notice_text: "May we?".to_owned(),
             notice_locale: "en".to_owned(),
             validity_days: Some(1_095),
+            double_opt_in: false,
             notices: std::collections::BTreeMap::new(),
             accepted: Vec::new(),
             data: vec!["phone".to_owned(), "name".to_owned(), "birthday".to_owned()],

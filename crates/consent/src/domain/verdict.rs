@@ -41,6 +41,8 @@ pub enum Reason {
     ConsentExpired,
     /// She said no.
     ConsentRefused,
+    /// It was said, and isn't confirmed (double opt-in).
+    ConsentUnconfirmed,
     /// She took it back.
     ConsentWithdrawn,
     /// She, or who had this address, was erased.
@@ -76,6 +78,7 @@ impl Reason {
             Self::ConfirmationSpent => "confirmation_spent",
             Self::ConsentExpired => "consent_expired",
             Self::ConsentRefused => "consent_refused",
+            Self::ConsentUnconfirmed => "consent_unconfirmed",
             Self::ConsentWithdrawn => "consent_withdrawn",
             Self::Erased => "erased",
             Self::LinkedSubjectDenies => "linked_subject_denies",
@@ -349,6 +352,7 @@ fn consent(line: Option<&Line>, accepted: &[String], now: Timestamp, findings: &
             }
         }
         State::Expired => Reason::ConsentExpired,
+        State::Requested => Reason::ConsentUnconfirmed,
         State::Refused => Reason::ConsentRefused,
         State::Withdrawn => Reason::ConsentWithdrawn,
     };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use assent_contracts::consent::{Actor, Method};
 use proptest::prelude::*;
 
-use super::super::ledger::{Act, Bars, Command, Ledger, Notice};
+use super::super::event::{Act, Notice};
+use super::super::ledger::{Bars, Command, Ledger};
 use super::*;
 
 const SETTLING: SignedDuration = SignedDuration::from_millis(1_050);
@@ -337,8 +338,13 @@ impl World {
 
     fn no(&mut self, subject: SubjectId, purpose: &'static str, refuse: bool) {
         let scope = Scope::new(purpose, ANY);
-        let act =
-            Act { actor: Actor::Subject, method: Method::Api, evidence: None, acted_at: None };
+        let act = Act {
+            actor: Actor::Subject,
+            method: Method::Api,
+            place: None,
+            evidence: None,
+            acted_at: None,
+        };
         let command =
             if refuse { Command::Refuse { scope, act } } else { Command::Withdraw { scope, act } };
         self.command(subject, command);
@@ -360,12 +366,14 @@ impl World {
                 let act = Act {
                     actor: Actor::Subject,
                     method: Method::Api,
+                    place: None,
                     evidence: None,
                     acted_at: None,
                 };
                 let notice = Notice { version: 1, hash: "ab".to_owned(), validity_days: None };
                 let scope = Scope::new(purpose, "whatsapp");
-                let command = Command::Grant { scope, notice, act, own_act: own, bars };
+                let command =
+                    Command::Grant { scope, notice, act, own_act: own, bars, confirm_until: None };
                 if self.command(subject, command) {
                     self.last_word.insert((subject, purpose), true);
                     if own {

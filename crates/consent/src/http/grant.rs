@@ -8,18 +8,16 @@ use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
 use assent_runtime::telemetry;
 use axum::extract::State;
 
-use super::{App, act};
-use crate::commands::{LedgerCommand, Wish};
+use super::{ADDRESSES_MAX, App, Told, act};
+use crate::commands::{LedgerCommand, Shown, Wish};
 use crate::domain::scope::Scope;
-
-/// Most addresses that one act can come from: the spellings of one.
-pub(super) const ADDRESSES_MAX: usize = 32;
 
 /// Record a consent.
 ///
 /// An own act (actor `subject` with the addresses it came from; scope `gate:write` besides) lifts
 /// stops, suppressions and erasures from those addresses. An operator lifts a stop with evidence,
-/// and nothing else.
+/// and nothing else. To a purpose with double opt-in a yes that isn't her own act counts once it is
+/// confirmed: `unconfirmed` in the answer says how.
 #[utoipa::path(
     post, path = "/v1/consents/grant", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
@@ -48,13 +46,19 @@ pub(super) async fn grant(
     if request.addresses.len() > ADDRESSES_MAX {
         return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));
     }
+    let GrantRequest { actor, method, place, evidence, acted_at, .. } = request;
+    let shown = match (request.notice_hash, request.locale) {
+        (Some(hash), _) => Shown::Notice(hash),
+        (None, Some(language)) => Shown::InLanguage(language),
+        (None, None) => Shown::Default,
+    };
     let command = LedgerCommand {
         subject: request.subject_id,
         wish: Wish::Grant {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: act(request.actor, request.method, request.evidence, request.acted_at),
+            act: act(Told { actor, method, place, evidence, acted_at })?,
             own_addresses: if own_act { request.addresses } else { Vec::new() },
-            locale: request.locale,
+            shown,
         },
         idempotency: app.idempotency(&caller, "grant", key, &body),
         traceparent: telemetry::traceparent(),

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use assent_contracts::SubjectId;
 use assent_contracts::consent::{Actor, Method};
 use assent_contracts::sealed::Sealed;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
-use assent_eventstore::{EventStore, to_the_end};
-use assent_http::{Caller, IdempotencyKey, Keys, Problem, protected};
+use assent_eventstore::{EventStore, Session, to_the_end};
+use assent_http::{Caller, Code, IdempotencyKey, Keys, Problem, protected};
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms};
+use assent_sealing::LinkKey;
 use assent_signing::Issuer;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -21,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::commands::LedgerHandler;
-use crate::domain::ledger::Act;
+use crate::domain::event::Act;
 use crate::domain::verdict::GateView;
 use crate::gate::{Question, facts};
 use crate::permits::Permits;
@@ -29,12 +31,15 @@ use crate::policy::Policies;
 use crate::stops::Stops;
 
 mod apply_policy;
+mod codes;
+mod confirm;
 mod consents;
 mod grant;
 mod history;
 mod permits;
 mod plan_policy;
 mod policy;
+mod preference_links;
 mod purpose_versions;
 mod purposes;
 mod receipts;
@@ -48,10 +53,11 @@ mod verdict_as_of;
 mod verdicts;
 mod withdraw;
 
-pub use consents::{ConsentView, ConsentsResponse};
 pub use history::HistoryEvent;
 pub use purpose_versions::PurposeVersion;
-pub use receipts::ReceiptView;
+
+/// Most addresses that one act can come from: the spellings of one.
+const ADDRESSES_MAX: usize = 32;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -65,16 +71,21 @@ struct Parts {
     policies: Policies,
     papers: Papers,
     clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
     terms: LeaseTerms,
 }
 
-/// What the service tells of the law, and what it signs with.
+/// What the service tells of the law, what it signs with, and what it gives to people.
 #[derive(Debug, Clone)]
 pub struct Papers {
     /// The rules in force.
     pub rules: Arc<RuleSet>,
     /// Signs receipts.
     pub issuer: Arc<Issuer>,
+    /// Makes links and codes.
+    pub links: Arc<LinkKey>,
+    /// Where preference pages are, without a trailing slash.
+    pub page: Option<String>,
 }
 
 impl App {
@@ -89,7 +100,11 @@ impl App {
         batching: BatcherConfig,
         papers: Papers,
     ) -> Self {
-        let handler = LedgerHandler { clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
+        let handler = LedgerHandler {
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            links: Arc::clone(&papers.links),
+        };
         Self(Arc::new(Parts {
             batcher: Batcher::start(store.clone(), handler, batching),
             permits: Permits {
@@ -104,10 +119,15 @@ impl App {
                 ids: Arc::clone(&ids),
                 terms,
             },
-            policies: Policies { store: store.clone(), clock: Arc::clone(&clock), ids },
+            policies: Policies {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            },
             papers,
             store,
             clock,
+            ids,
             terms,
         }))
     }
@@ -129,6 +149,23 @@ impl App {
         .map_err(refusals::database)
     }
 
+    /// A transaction in which nothing can be fenced: what is written about this person in it is seen by
+    /// her erasure.
+    async fn unfenced(&self, subject: SubjectId) -> Result<Session, Problem> {
+        let mut session = self.0.store.begin().await.map_err(refusals::store)?;
+        session.lock_versions(&[subject]).await.map_err(refusals::store)?;
+        let fenced = sqlx::query("SELECT 1 FROM fences WHERE subject_id = $1")
+            .bind(subject)
+            .fetch_optional(session.conn())
+            .await
+            .map_err(refusals::database)?;
+        if fenced.is_some() {
+            session.rollback().await.map_err(refusals::store)?;
+            return Err(Code::SubjectErased.into());
+        }
+        Ok(session)
+    }
+
     /// The idempotency key of a request, bound to who sent it, for what, and with which body.
     fn idempotency(
         &self,
@@ -142,12 +179,35 @@ impl App {
     }
 }
 
-/// An act as a request tells it. Times are kept in microseconds, as the store keeps them, and never
-/// later than they were told.
-fn act(actor: Actor, method: Method, evidence: Option<Sealed>, acted_at: Option<Timestamp>) -> Act {
+/// An act as a request tells it.
+struct Told {
+    actor: Actor,
+    method: Method,
+    place: Option<String>,
+    evidence: Option<Sealed>,
+    acted_at: Option<Timestamp>,
+}
+
+impl Told {
+    /// An act of this moment, without evidence.
+    const fn now(actor: Actor, method: Method) -> Self {
+        Self { actor, method, place: None, evidence: None, acted_at: None }
+    }
+}
+
+/// The act. Times are kept in microseconds, as the store keeps them, and never later than they were
+/// told; a place is a code, since free text could say who.
+fn act(told: Told) -> Result<Act, Problem> {
     let to_microseconds = TimestampRound::new().smallest(Unit::Microsecond).mode(RoundMode::Floor);
+    let Told { actor, method, place, evidence, acted_at } = told;
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    if place.as_ref().is_some_and(|it| it.is_empty() || it.len() > 64 || !it.bytes().all(fits)) {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("place: 1 to 64 of a-z, 0-9, _ and -, such as shop-lyon"));
+    }
     let acted_at = acted_at.and_then(|at| at.round(to_microseconds).ok());
-    Act { actor, method, evidence, acted_at }
+    Ok(Act { actor, method, place, evidence, acted_at })
 }
 
 #[derive(utoipa::OpenApi)]
@@ -164,10 +224,17 @@ struct Document;
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(grant::grant))
+        .routes(routes!(confirm::confirm))
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
         .routes(routes!(permits::give_permits))
         .routes(routes!(stops::hear_stops))
+        .routes(routes!(codes::hear_code))
+        .routes(routes!(preference_links::create))
+        .routes(routes!(preference_links::revoke))
+        .routes(routes!(preference_links::state))
+        .routes(routes!(preference_links::code))
+        .routes(routes!(preference_links::proof))
         .routes(routes!(verdict::verdict))
         .routes(routes!(verdict_as_of::verdict_as_of))
         .routes(routes!(verdicts::verdicts))

@@ -5,9 +5,8 @@ use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
 
-use super::App;
-use super::grant::ADDRESSES_MAX;
 use super::refusals::database;
+use super::{ADDRESSES_MAX, App};
 use crate::permits::ASKS_MAX;
 
 /// Ask for permits.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::SubjectId;
+use assent_contracts::api::consent::ReceiptView;
 use assent_contracts::consent::PurposeDefined;
 use assent_contracts::policy::{Controller, Notice};
 use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
@@ -11,39 +12,15 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::App;
 use super::refusals::{database, store};
-use crate::domain::ledger::Event;
+use crate::domain::event::Event;
 use crate::domain::receipt::{Said, TYPE, Word, missing, receipt, word};
 use crate::lines;
 use crate::policy::{Version, controllers, history};
 use crate::stored::decode;
-
-/// A receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ReceiptView {
-    /// The event that it is the receipt of.
-    pub event_id: Uuid,
-    /// Its place in the ledger.
-    pub sequence: i64,
-    /// The purpose; `*` is every one.
-    pub purpose: String,
-    /// The channel; `*` is every one.
-    pub channel: String,
-    /// When the event was recorded.
-    pub recorded_at: Timestamp,
-    /// The receipt: JSON-LD in DPV terms. What is signed are its canonical bytes (RFC 8785).
-    #[schema(value_type = Object)]
-    pub receipt: serde_json::Value,
-    /// A JWS with detached content (RFC 7515, appendix F), EdDSA.
-    pub signature: String,
-    /// What the profile requires and the policy doesn't say: paths in the receipt.
-    pub missing: Vec<String>,
-}
 
 /// What did this person say, on paper?
 ///

@@ -45,6 +45,10 @@ impl From<CommandError> for Problem {
                     Refusal::EvidenceNeeded => (Code::ConsentNotAllowed, "evidence_needed"),
                     Refusal::NotYet => (Code::ValidationFailed, "acted_at_in_the_future"),
                     Refusal::NotHerWill => (Code::ConsentNotAllowed, "not_her_will"),
+                    Refusal::NothingToConfirm => (Code::ConfirmationInvalid, "link_unknown"),
+                    Refusal::ConfirmedAlready => (Code::ConfirmationInvalid, "confirmed_already"),
+                    Refusal::ConfirmedTooLate => (Code::ConfirmationInvalid, "too_late"),
+                    Refusal::NoSince => (Code::ConfirmationInvalid, "no_since"),
                 };
                 Self::new(code).detail(refusal.to_string()).with("reason", reason)
             }

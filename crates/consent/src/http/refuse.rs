@@ -8,7 +8,7 @@ use assent_runtime::telemetry;
 use axum::extract::State;
 
 use super::withdraw::settled;
-use super::{App, act};
+use super::{App, Told, act};
 use crate::commands::{LedgerCommand, Wish};
 use crate::domain::scope::Scope;
 
@@ -32,11 +32,12 @@ pub(super) async fn refuse(
     JsonBytes(request, body): JsonBytes<WithdrawRequest>,
 ) -> Result<Json<ConsentAnswer>, Problem> {
     caller.require("consent:write")?;
+    let WithdrawRequest { actor, method, place, evidence, acted_at, .. } = request;
     let command = LedgerCommand {
         subject: request.subject_id,
         wish: Wish::Refuse {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: act(request.actor, request.method, request.evidence, request.acted_at),
+            act: act(Told { actor, method, place, evidence, acted_at })?,
         },
         idempotency: app.idempotency(&caller, "refuse", key, &body),
         traceparent: telemetry::traceparent(),

@@ -6,9 +6,8 @@ use assent_http::{Caller, Code, Json, Problem};
 use assent_runtime::telemetry;
 use axum::extract::State;
 
-use super::App;
-use super::grant::ADDRESSES_MAX;
 use super::refusals::store;
+use super::{ADDRESSES_MAX, App};
 use crate::stops::STOPS_MAX;
 
 /// Record stops.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::App;
 use super::refusals::store;
 use crate::domain::as_of::{self, Policy, Question};
-use crate::domain::ledger::Event;
+use crate::domain::event::Event;
 use crate::domain::purpose;
 use crate::policy;
 use crate::stored;

@@ -7,7 +7,7 @@ use assent_http::{Caller, IdempotencyKey, Json, Problem};
 use assent_runtime::{failpoint, settle, telemetry};
 use axum::extract::State;
 
-use super::{App, act};
+use super::{App, Told, act};
 use crate::commands::{LedgerCommand, Wish};
 use crate::domain::scope::Scope;
 
@@ -34,11 +34,12 @@ pub(super) async fn withdraw(
     JsonBytes(request, body): JsonBytes<WithdrawRequest>,
 ) -> Result<Json<ConsentAnswer>, Problem> {
     caller.require("consent:write")?;
+    let WithdrawRequest { actor, method, place, evidence, acted_at, .. } = request;
     let command = LedgerCommand {
         subject: request.subject_id,
         wish: Wish::Withdraw {
             scope: Scope { purpose: request.purpose, channel: request.channel },
-            act: act(request.actor, request.method, request.evidence, request.acted_at),
+            act: act(Told { actor, method, place, evidence, acted_at })?,
         },
         idempotency: app.idempotency(&caller, "withdraw", key, &body),
         traceparent: telemetry::traceparent(),

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::SubjectId;
 use crate::address::AddressToken;
-use crate::consent::{Actor, Method};
+use crate::code::Code;
+use crate::consent::{Actor, Method, State};
 use crate::sealed::Sealed;
 
 /// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
@@ -109,6 +110,13 @@ pub struct GrantRequest {
     /// In which language she was asked; without it: the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+    /// Hash of the very notice that she was shown, where the caller kept it; it must be one of this
+    /// purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
+    /// Where it happened, as a code of the caller's: `shop-lyon`. Lower-case letters, digits, `_`, `-`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Tokens of the address from which the person herself acted; stops on them are lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,
@@ -136,6 +144,17 @@ pub struct WithdrawRequest {
     /// recorded on Wednesday. Never in the future.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Timestamp>,
+    /// Where it happened, as a code of the caller's: `shop-lyon`. Lower-case letters, digits, `_`, `-`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// `POST /v1/consents/confirm` (Idempotency-Key): a yes is confirmed by its link.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// The link's token, from [`Unconfirmed`].
+    pub link: String,
 }
 
 /// The answer to a consent command; a repeat with the same key gets the same.
@@ -147,6 +166,123 @@ pub struct ConsentAnswer {
     pub events: Vec<Uuid>,
     /// The version of her ledger after it.
     pub version: i64,
+    /// It counts once she has confirmed it (double opt-in): how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+/// How a yes is confirmed: by a message with the code from her own number, or by the link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// The request: the id of its event.
+    pub request_id: Uuid,
+    /// What she sends by WhatsApp, alone or within a short message.
+    pub code: Code,
+    /// The link's token. Bring it to her by a road that is hers; it works once.
+    pub link: String,
+    /// From when on neither works.
+    pub expires_at: Timestamp,
+}
+
+/// `POST /v1/gate/codes`: a message with a code came from an address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeRequest {
+    /// Id of the message: repeating it gives the same answer.
+    pub message_id: Uuid,
+    /// The code.
+    pub code: Code,
+    /// Tokens of all spellings of the address it came from.
+    pub addresses: Vec<AddressToken>,
+    /// When she sent it, if it came late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<Timestamp>,
+}
+
+/// What a code meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "meaning", rename_all = "snake_case")]
+pub enum CodeAnswer {
+    /// Nothing: it is no code, it is over, or it belongs to somebody else's number.
+    Nothing,
+    /// It is somebody's; that this address is hers isn't known, or not yet.
+    NotHers,
+    /// It confirmed what she had said.
+    Confirmed {
+        /// Who.
+        subject_id: SubjectId,
+    },
+    /// It proved that whoever has the preference page before them has the number.
+    Proved {
+        /// Who.
+        subject_id: SubjectId,
+    },
+    /// It stands for a notice: whoever sends it agrees.
+    Join {
+        /// To what.
+        purpose: String,
+        /// On which channel.
+        channel: String,
+        /// The notice that was shown.
+        notice_hash: String,
+    },
+}
+
+/// `POST /v1/subjects/{id}/preference-links`: a link for a person to her preference page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PreferenceLink {
+    /// Its id.
+    pub link_id: Uuid,
+    /// Its token: the last part of the page's address.
+    pub token: String,
+    /// The page's address, where `[services] public_url` is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// `POST /v1/subjects/{id}/preference-links/revoke`: what became of her links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Revoked {
+    /// How many were good for more than opting out until then.
+    pub revoked: u64,
+}
+
+/// `GET /v1/preference-links/{id}`: what a link is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PreferenceLinkState {
+    /// Whose it is.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// It was revoked: it is good for opting out only.
+    pub revoked: bool,
+}
+
+/// `POST /v1/preference-links/{id}/code`: how the person proves that it is she who has the page
+/// before her.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProofCode {
+    /// What she sends by WhatsApp, from her own number.
+    pub code: Code,
+    /// From when on it is worth nothing.
+    pub expires_at: Timestamp,
+}
+
+/// `POST /v1/preference-links/{id}/proof`: the code was sent. It works once.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProofRequest {
+    /// The code.
+    pub code: Code,
+}
+
+/// The number is hers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Proof {
+    /// Who.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// Tokens of the address from which the code came.
+    pub addresses: Vec<AddressToken>,
 }
 
 /// `POST /v1/gate/stops`: stops heard elsewhere, at most 500 at once. Answers when settled.
@@ -286,4 +422,62 @@ pub struct VerdictAsk {
 pub struct VerdictsResponse {
     /// One per ask.
     pub verdicts: Vec<Verdict>,
+}
+
+/// `GET /v1/subjects/{id}/consents`: what holds for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ConsentsResponse {
+    /// Who.
+    pub subject_id: Uuid,
+    /// Whether she is, or is being, erased; then there are no lines. Told with `suppression:read` only.
+    pub erased: bool,
+    /// One line per purpose and channel that she spoke about, sorted by both.
+    pub consents: Vec<ConsentView>,
+}
+
+/// The last word about one purpose and channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ConsentView {
+    /// The purpose; `*` is every one.
+    pub purpose: String,
+    /// The channel; `*` is every one.
+    pub channel: String,
+    /// `given`, `refused`, `withdrawn` or `expired`; `requested` while a yes waits to be confirmed.
+    #[schema(value_type = String)]
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// The event that made it so.
+    pub event_id: Uuid,
+    /// Hash of the notice that was agreed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_hash: Option<String>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+    /// Until when a send that began before the change may still be under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settling_until: Option<Timestamp>,
+}
+
+/// A receipt (`GET /v1/subjects/{id}/receipts`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReceiptView {
+    /// The event that it is the receipt of.
+    pub event_id: Uuid,
+    /// Its place in the ledger.
+    pub sequence: i64,
+    /// The purpose; `*` is every one.
+    pub purpose: String,
+    /// The channel; `*` is every one.
+    pub channel: String,
+    /// When the event was recorded.
+    pub recorded_at: Timestamp,
+    /// The receipt: JSON-LD in DPV terms. What is signed are its canonical bytes (RFC 8785).
+    #[schema(value_type = Object)]
+    pub receipt: serde_json::Value,
+    /// A JWS with detached content (RFC 7515, appendix F), EdDSA.
+    pub signature: String,
+    /// What the profile requires and the policy doesn't say: paths in the receipt.
+    pub missing: Vec<String>,
 }

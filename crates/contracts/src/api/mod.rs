@@ -2,4 +2,5 @@
 //! their own types beside their handlers.
 
 pub mod consent;
+pub mod messaging;
 pub mod vault;

@@ -100,6 +100,7 @@ async fn stop_marketing(app: &App, new: &NewRequest) -> Result<(), Problem> {
         method: Method::ErasureRequest,
         evidence: None,
         acted_at: None,
+        place: None,
     };
     let key = format!("erasure-{}", app.sagas.ids.v7());
     let stopped: Result<ConsentAnswer, ClientError> =

@@ -2,6 +2,7 @@
 //! the modules around it.
 
 pub mod messages;
+pub mod stops;
 pub mod templates;
 pub mod webhook;
 
@@ -23,6 +24,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
     let keys = messaging.config.keys.clone();
     let closed = Router::new()
         .route("/v1/messages", post(messages::request))
+        .route("/v1/stops", post(stops::take))
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/templates", get(templates::list).post(templates::put));
     let webhook = Router::new()
@@ -41,6 +43,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
     paths(
         messages::request,
         messages::show,
+        stops::take,
         templates::list,
         templates::put,
         webhook::verify,

@@ -24,7 +24,7 @@ use crate::whatsapp::updates::{self, Address, Said, Update};
 
 /// The field that raw bodies are sealed as.
 pub const BODY: &str = "webhook.body";
-/// The field that the phone number of a start is sealed as.
+/// The field that the phone number of an opt-in is sealed as.
 pub const START_PHONE: &str = "declaration.phone";
 
 /// The provider's verification request.
@@ -144,7 +144,7 @@ async fn declared(
         let Some(heard) = hear(&messaging.config.words, update) else { continue };
         let id = messaging.ids.v7();
         let phone = match (heard.will, &heard.from.phone) {
-            (Will::Start, Some(phone)) => Some(
+            (Will::Start | Will::Code(_), Some(phone)) => Some(
                 messaging.hour_keys.seal(id, START_PHONE, phone.as_bytes()).await.map_err(keys)?,
             ),
             _ => None,

@@ -8,6 +8,8 @@
 
 use std::collections::HashSet;
 
+use assent_contracts::code::Code;
+
 /// What a person declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Will {
@@ -15,6 +17,8 @@ pub enum Will {
     Stop,
     /// Messages again, or for the first time, by her own act.
     Start,
+    /// What the code stands for that she sent: the consent service knows.
+    Code(Code),
 }
 
 impl Will {
@@ -24,6 +28,7 @@ impl Will {
         match self {
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::Code(_) => "code",
         }
     }
 }
@@ -39,6 +44,8 @@ pub enum Form {
     Preference,
     /// The provider refused a send because the person had stopped marketing (error 131050).
     ProviderRefusal,
+    /// The preference page.
+    Page,
 }
 
 impl Form {
@@ -50,6 +57,7 @@ impl Form {
             Self::Button => "button",
             Self::Preference => "preference",
             Self::ProviderRefusal => "provider_refusal",
+            Self::Page => "page",
         }
     }
 }
@@ -146,12 +154,12 @@ impl Words {
         Self::configured([], [])
     }
 
-    /// What a text message declares, if its whole content is one of the words.
+    /// What a text message declares: its whole content is one of the words, or there is a code in it.
     #[must_use]
     pub fn in_text(&self, text: &str) -> Option<Will> {
         // Nothing that long is one of the words; folding a 64 kB message would be wasted.
         if text.len() > 256 {
-            return None;
+            return Code::in_text(text).map(Will::Code);
         }
         let folded = fold(text);
         if self.stop.contains(&folded) || self.stop_buttons.contains(&folded) {
@@ -159,7 +167,7 @@ impl Words {
         } else if self.start.contains(&folded) {
             Some(Will::Start)
         } else {
-            None
+            Code::in_text(text).map(Will::Code)
         }
     }
 
@@ -296,6 +304,17 @@ mod tests {
         for text in ["yes", "ok", "oui", "да", "start the engine"] {
             assert_eq!(words.in_text(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_code_counts_within_a_sentence_or_a_button_and_never_against_a_stop() {
+        let words = Words::standard();
+        let code: Code = "7F3K2-9QMXA".parse().unwrap();
+        let heard = |text: &str| words.in_text(text);
+        assert_eq!(heard("J'accepte : 7f3k2-9qmxa"), Some(Will::Code(code)));
+        assert_eq!(words.in_button(Some("7F3K2-9QMXA"), Some("Yes")), Some(Will::Code(code)));
+        assert_eq!(words.in_button(Some("7F3K2-9QMXA"), Some("Stop")), Some(Will::Stop));
+        assert_eq!(heard("my order is 7F3K2"), None);
     }
 
     #[test]

@@ -135,6 +135,7 @@ mod tests {
             data: vec!["phone".to_owned()],
             recipients: Vec::new(),
             validity_days: Some(1_095),
+            double_opt_in: true,
             change: Change::Editorial,
             decided_by: Some("dpo".to_owned()),
             notices: [("en".to_owned(), notice("May we?")), ("fr".to_owned(), notice("Oui ?"))]

@@ -120,7 +120,7 @@ const RU: Words = Words {
 };
 
 /// Meaning and remedy in English, French and Russian. The last one is for rows that can't be read.
-const REASONS: [(&str, [(&str, &str); 3]); 15] = [
+const REASONS: [(&str, [(&str, &str); 3]); 16] = [
     (
         "consent_given",
         [
@@ -186,6 +186,23 @@ const REASONS: [(&str, [(&str, &str); 3]); 15] = [
             ("Said no.", "Leave them alone. They may change their mind by an act of their own."),
             ("A refusé.", "N’insistez pas. La personne peut changer d’avis d’elle-même."),
             ("Человек отказался.", "Не настаивайте. Передумать он может только сам."),
+        ],
+    ),
+    (
+        "consent_unconfirmed",
+        [
+            (
+                "Said yes, and hasn’t confirmed it yet.",
+                "Wait for the confirmation; it comes from the person’s own number or by the link.",
+            ),
+            (
+                "A dit oui, sans l’avoir encore confirmé.",
+                "Attendre la confirmation, qui vient du numéro de la personne ou par le lien.",
+            ),
+            (
+                "Согласие дано, но ещё не подтверждено.",
+                "Дождаться подтверждения с номера самого человека или по ссылке.",
+            ),
         ],
     ),
     (

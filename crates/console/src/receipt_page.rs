@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::text;
-
 const RECORD: &str = "/dpv:hasRecordOfActivity";
 
 /// What she did, such as `dpv:ConsentGiven`.
 #[must_use]
 pub fn status(receipt: &Value) -> &str {
     text(receipt, "/dpv:hasRecordOfActivity/dpv:hasConsentStatus/@type/0")
+}
+
+/// Text at a path of the receipt.
+fn text<'a>(receipt: &'a Value, path: &str) -> &'a str {
+    receipt.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
 struct Words {

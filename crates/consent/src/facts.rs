@@ -1,0 +1,182 @@
+//! What commands are decided on beside the ledgers: the notices of each purpose, and what stands
+//! against the addresses of each person. It guarantees one snapshot per batch and that names which
+//! mean nothing here are refused.
+
+use std::collections::{BTreeSet, HashMap};
+
+use assent_contracts::SubjectId;
+use assent_eventstore::{Session, StoreError};
+use jiff::Timestamp;
+use sqlx::{PgConnection, Row as _};
+
+use crate::commands::{CommandError, LedgerCommand, Shown, Wish};
+use crate::domain::event::Notice;
+use crate::domain::ledger::{Bars, Refusal};
+use crate::domain::scope::{ANY, Scope};
+use crate::policy::{self, Version};
+
+/// The facts of one batch.
+#[derive(Debug, Default)]
+pub struct Facts {
+    purposes: HashMap<String, Pursued>,
+    /// All versions of those purposes that are granted as of an earlier time, or on a notice that was
+    /// named.
+    versions: HashMap<String, Vec<Version>>,
+    bars: HashMap<SubjectId, Bars>,
+}
+
+/// The newest version of a purpose.
+#[derive(Debug)]
+struct Pursued {
+    channels: Vec<String>,
+    notice: Notice,
+    double_opt_in: bool,
+}
+
+impl Facts {
+    /// Collects them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collect(
+        session: &mut Session,
+        commands: &[LedgerCommand],
+    ) -> Result<Self, StoreError> {
+        let mut facts = Self::newest(session.conn(), commands).await?;
+        facts.collect_versions(session, commands).await?;
+        Ok(facts)
+    }
+
+    async fn newest(
+        conn: &mut PgConnection,
+        commands: &[LedgerCommand],
+    ) -> Result<Self, StoreError> {
+        // A deployment has a handful of purposes.
+        const PURPOSES: &str = "
+            SELECT purpose, channels, notice_version, notice_hash, validity_days, double_opt_in
+            FROM purposes";
+        const BARS: &str = "
+            SELECT l.subject_id, bool_or(r.stopped_by IS NOT NULL),
+                   bool_or(r.suppressed_by IS NOT NULL), bool_or(r.erased_by IS NOT NULL)
+            FROM gate_links l JOIN gate_rows r USING (token)
+            WHERE l.subject_id = ANY($1) GROUP BY l.subject_id";
+        let mut facts = Self::default();
+        for row in sqlx::query(PURPOSES).fetch_all(&mut *conn).await? {
+            let number = |value: i32| u32::try_from(value).unwrap_or_default();
+            let notice = Notice {
+                version: number(row.try_get(2)?),
+                hash: row.try_get(3)?,
+                validity_days: row.try_get::<Option<i32>, _>(4)?.map(number),
+            };
+            let (channels, double_opt_in) = (row.try_get(1)?, row.try_get(5)?);
+            facts.purposes.insert(row.try_get(0)?, Pursued { channels, notice, double_opt_in });
+        }
+        let barred: Vec<SubjectId> = commands
+            .iter()
+            .filter(|command| {
+                matches!(&command.wish, Wish::Grant { own_addresses, .. }
+                    | Wish::Confirm { own_addresses, .. } if own_addresses.is_empty())
+            })
+            .map(|command| command.subject)
+            .collect();
+        if !barred.is_empty() {
+            for row in sqlx::query(BARS).bind(&barred).fetch_all(conn).await? {
+                let bars = Bars {
+                    stopped: row.try_get(1)?,
+                    suppressed: row.try_get(2)?,
+                    erased: row.try_get(3)?,
+                };
+                facts.bars.insert(row.try_get(0)?, bars);
+            }
+        }
+        Ok(facts)
+    }
+
+    /// The notices of earlier days and of all languages, where a grant needs them: consent points
+    /// at the notice that was shown.
+    async fn collect_versions(
+        &mut self,
+        session: &mut Session,
+        commands: &[LedgerCommand],
+    ) -> Result<(), StoreError> {
+        let told: BTreeSet<&str> = commands
+            .iter()
+            .filter_map(|command| match &command.wish {
+                Wish::Grant { scope, act, shown, .. }
+                    if act.acted_at.is_some() || *shown != Shown::Default =>
+                {
+                    Some(&*scope.purpose)
+                }
+                _ => None,
+            })
+            .filter(|purpose| self.purposes.contains_key(*purpose))
+            .collect();
+        for purpose in told {
+            let versions = policy::history(session.conn(), purpose).await?;
+            self.versions.insert(purpose.to_owned(), versions);
+        }
+        Ok(())
+    }
+
+    /// What stands against this person's addresses.
+    #[must_use]
+    pub fn bars(&self, subject: SubjectId) -> Bars {
+        self.bars.get(&subject).copied().unwrap_or_default()
+    }
+
+    /// Whether a yes to this purpose counts only once it is confirmed.
+    #[must_use]
+    pub fn double_opt_in(&self, scope: &Scope) -> bool {
+        self.purposes.get(&scope.purpose).is_some_and(|pursued| pursued.double_opt_in)
+    }
+
+    /// The notice that she was shown.
+    ///
+    /// # Errors
+    /// When there was none, or the names mean nothing.
+    pub fn notice(
+        &self,
+        scope: &Scope,
+        acted_at: Option<Timestamp>,
+        shown: &Shown,
+    ) -> Result<Notice, CommandError> {
+        if scope.is_wide() {
+            return Err(Refusal::NotSpecific.into());
+        }
+        self.known(scope)?;
+        let newest = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
+        if acted_at.is_none() && *shown == Shown::Default {
+            return Ok(newest.notice.clone());
+        }
+        let versions = self.versions.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
+        let then = |at: &Timestamp| acted_at.is_none_or(|acted_at| *at <= acted_at);
+        let mut then = versions.iter().rev().filter(|(_, at, _)| then(at));
+        let notice = match shown {
+            Shown::Notice(hash) => {
+                then.find_map(|(_, _, defined)| Notice::with_hash(defined.as_ref()?, hash))
+            }
+            Shown::InLanguage(locale) => {
+                then.next().and_then(|(_, _, it)| Notice::of(it.as_ref()?, Some(locale)))
+            }
+            Shown::Default => then.next().and_then(|(_, _, it)| Notice::of(it.as_ref()?, None)),
+        };
+        notice.ok_or(CommandError::NoNoticeThen)
+    }
+
+    /// Names that mean nothing here are refused: they would be free text in the ledger.
+    ///
+    /// # Errors
+    /// When the purpose or the channel is unknown.
+    pub fn known(&self, scope: &Scope) -> Result<(), CommandError> {
+        let mut channels: Box<dyn Iterator<Item = &String>> = if scope.purpose == ANY {
+            Box::new(self.purposes.values().flat_map(|pursued| &pursued.channels))
+        } else {
+            let known = self.purposes.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
+            Box::new(known.channels.iter())
+        };
+        if scope.channel == ANY || channels.any(|channel| *channel == scope.channel) {
+            return Ok(());
+        }
+        Err(CommandError::ChannelUnknown)
+    }
+}

@@ -1,0 +1,52 @@
+//! `POST /v1/consents/confirm`: a yes is confirmed by the link that was brought to the person.
+
+use assent_contracts::api::consent::{ConfirmRequest, ConsentAnswer};
+use assent_contracts::consent::{Actor, Method};
+use assent_http::extract::JsonBytes;
+use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
+use assent_runtime::telemetry;
+use assent_sealing::LinkKind;
+use axum::extract::State;
+
+use super::{App, Told, act};
+use crate::commands::{LedgerCommand, Wish};
+
+/// Confirm a consent (double opt-in).
+///
+/// The link works once, for the person and the purpose that it was made for, until it is over or she
+/// says no.
+#[utoipa::path(
+    post, path = "/v1/consents/confirm", tag = "consents",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
+    request_body(content = Object, description = "ConfirmRequest"),
+    responses(
+        (status = 200, description = "Confirmed: ConsentAnswer", body = Object),
+        (status = 409, description = "confirmation_invalid, consent_not_allowed", body = assent_http::openapi::ProblemBody),
+        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
+        (status = 422, description = "idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn confirm(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    JsonBytes(request, body): JsonBytes<ConfirmRequest>,
+) -> Result<Json<ConsentAnswer>, Problem> {
+    caller.require("consent:write")?;
+    let opened = app.0.papers.links.person_of(LinkKind::Confirmation, &request.link);
+    let (subject, request_id) = opened.map_err(|_| {
+        Problem::new(Code::ConfirmationInvalid)
+            .detail("this is no link that confirms a consent")
+            .with("reason", "link_unknown")
+    })?;
+    let told = Told::now(Actor::Subject, Method::ConfirmationLink);
+    let command = LedgerCommand {
+        subject,
+        wish: Wish::Confirm { request_id, act: act(told)?, own_addresses: Vec::new() },
+        idempotency: app.idempotency(&caller, "confirm", key, &body),
+        traceparent: telemetry::traceparent(),
+    };
+    let outcome = app.batcher().run(command).await?;
+    Ok(Json(outcome.answer))
+}

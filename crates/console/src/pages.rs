@@ -1,0 +1,238 @@
+//! The pages as templates, and how what the services say turns into what people read.
+
+use askama::Template;
+use assent_contracts::consent::{NoticeText, PurposeDefined};
+use assent_contracts::policy::Notice;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::language::Language;
+use crate::words::{Words, item_names};
+
+/// What every page has.
+pub struct Page<'a> {
+    /// Its title, and first heading.
+    pub title: String,
+    /// Its language.
+    pub language: Language,
+    /// Its words.
+    pub words: &'static Words,
+    /// In whose name.
+    pub controller: &'a str,
+    /// The business number, digits only.
+    pub number: &'a str,
+}
+
+impl Page<'_> {
+    fn languages(&self) -> &'static [Language; 3] {
+        &Language::ALL
+    }
+}
+
+/// A purpose as people read it.
+pub struct PurposeView {
+    /// Its stable name.
+    pub name: String,
+    /// What it is called.
+    pub title: String,
+    /// On which channels.
+    pub channels: Vec<String>,
+    /// What people are told.
+    pub notice: NoticeView,
+}
+
+/// A notice as people read it.
+pub struct NoticeView {
+    /// Its language.
+    pub language: String,
+    /// Its hash.
+    pub hash: String,
+    /// What they agree to.
+    pub text: String,
+    /// What else they are told, by its name in the language of the page.
+    pub items: Vec<(&'static str, String)>,
+}
+
+impl PurposeView {
+    /// The purpose in this language, or in the purpose's first one.
+    #[must_use]
+    pub fn new(defined: &PurposeDefined, language: Language, words: &Words) -> Self {
+        let spoken = |tag: &&String| Language::of_tag(tag) == Some(language);
+        let tag = defined.notices.keys().find(spoken).unwrap_or(&defined.notice_locale);
+        let (hash, notice) = match defined.notices.get(tag) {
+            Some(NoticeText { hash, notice }) => (hash.clone(), notice.clone()),
+            None => {
+                let text = defined.notice_text.clone();
+                (defined.notice_hash.clone(), Notice { text, ..Notice::default() })
+            }
+        };
+        let title = notice.title.clone().unwrap_or_else(|| readable(&defined.purpose));
+        let items = item_names(words).into_iter().zip(items(&notice));
+        let items = items.filter_map(|(name, item)| Some((name, item?.clone()))).collect();
+        let language = tag.clone();
+        Self {
+            name: defined.purpose.clone(),
+            title,
+            channels: defined.channels.clone(),
+            notice: NoticeView { language, hash, text: notice.text, items },
+        }
+    }
+}
+
+/// The items of a notice in the order of their names in [`Words`].
+fn items(notice: &Notice) -> [Option<&String>; 9] {
+    let Notice {
+        categories,
+        complaint,
+        profiling,
+        recipients,
+        retention,
+        rights,
+        source,
+        transfers,
+        withdrawal,
+        ..
+    } = notice;
+    [categories, complaint, profiling, recipients, retention, rights, source, transfers, withdrawal]
+        .map(Option::as_ref)
+}
+
+/// A name as a title: `order_updates` is "Order updates".
+fn readable(name: &str) -> String {
+    let spaced = name.replace('_', " ");
+    let mut letters = spaced.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A day as everybody reads it.
+#[must_use]
+pub fn day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).date().to_string()
+}
+
+/// The preference page of whoever has the link.
+#[derive(Template)]
+#[template(path = "preferences.html")]
+pub struct Preferences<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// The link.
+    pub token: &'a str,
+    /// What can be stopped on its own.
+    pub purposes: Vec<PurposeView>,
+    /// Whether the link leads to more than opting out.
+    pub more: bool,
+}
+
+/// Asks for a message from the person's number.
+#[derive(Template)]
+#[template(path = "prove.html")]
+pub struct Prove<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// The link.
+    pub token: &'a str,
+    /// What to send.
+    pub code: String,
+    /// It was looked for, and hasn't come.
+    pub not_yet: bool,
+}
+
+/// What holds for a person, and what she may change.
+#[derive(Template)]
+#[template(path = "settings.html")]
+pub struct Settings<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// One per purpose and channel.
+    pub lines: Vec<SettingsLine>,
+    /// Newest first.
+    pub receipts: Vec<ReceiptLine>,
+    /// Something was just changed.
+    pub saved: bool,
+}
+
+/// What holds for one purpose on one channel.
+pub struct SettingsLine {
+    /// The purpose.
+    pub purpose: PurposeView,
+    /// The channel.
+    pub channel: String,
+    /// What holds, in words.
+    pub state: String,
+}
+
+/// A receipt that can be taken.
+pub struct ReceiptLine {
+    /// The event that it is of.
+    pub id: uuid::Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// The same, as people read it.
+    pub day: String,
+    /// About what.
+    pub what: String,
+}
+
+/// What can be agreed to.
+#[derive(Template)]
+#[template(path = "joins.html")]
+pub struct Joins<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// The purposes.
+    pub purposes: Vec<PurposeView>,
+}
+
+/// A notice, and how to agree.
+#[derive(Template)]
+#[template(path = "join.html")]
+pub struct Join<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// The purpose.
+    pub purpose: PurposeView,
+    /// What she sends.
+    pub sentence: String,
+}
+
+/// Asks to confirm a yes.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct Confirm<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// The link.
+    pub token: &'a str,
+}
+
+/// One thing to say.
+#[derive(Template)]
+#[template(path = "message.html")]
+pub struct Message<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// What.
+    pub text: &'a str,
+}
+
+/// The page as an answer.
+pub fn answer(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => assent_http::Problem::internal(error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_title_can_be_read() {
+        assert_eq!(readable("order_updates"), "Order updates");
+        assert_eq!(readable(""), "");
+    }
+}

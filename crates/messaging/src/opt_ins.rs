@@ -1,0 +1,181 @@
+//! Opt-ins that a person sent from her own number, a word or a code, brought to the consent service. It
+//! guarantees that one never lifts a stop that was heard, or said, after it, and that the code of
+//! somebody else's number does nothing; in which order declarations go is left to
+//! [`crate::forwarder`].
+
+use assent_contracts::SubjectId;
+use assent_contracts::api::consent::{CodeAnswer, CodeRequest, ConsentAnswer, GrantRequest};
+use assent_contracts::api::vault::{
+    ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
+};
+use assent_contracts::code;
+use assent_contracts::consent::{Actor, Method};
+use assent_contracts::vault::Origin;
+use assent_http::{ClientError, Code};
+
+use crate::api::webhook::START_PHONE;
+use crate::declarations::bytes;
+use crate::forwarder::{Failure, Pending};
+use crate::hour_keys::HourKeyError;
+use crate::state::Messaging;
+use jiff_sqlx::ToSqlx as _;
+
+/// How often a start is tried while the consent service doesn't know the new person yet.
+const START_TRIES: i32 = 30;
+/// How often a code is tried while the consent service doesn't know that the number is hers: the news
+/// of it may be on its way.
+const CODE_TRIES: i32 = 6;
+
+/// What she agreed to.
+struct Agreed {
+    purpose: String,
+    channel: String,
+    method: Method,
+    notice_hash: Option<String>,
+}
+
+/// Brings a code to the consent service, and what it agrees to. Gives whom it concerns.
+pub async fn forward_code(
+    messaging: &Messaging,
+    pending: &Pending,
+    code: code::Code,
+) -> Result<Vec<SubjectId>, Failure> {
+    if !pending.in_doubt && overruled(messaging, pending).await? {
+        tracing::info!("a code is overruled by a stop that came after it");
+        return Ok(Vec::new());
+    }
+    let request = CodeRequest {
+        message_id: pending.id,
+        code,
+        addresses: pending.tokens.clone(),
+        said_at: pending.said_long_before(),
+    };
+    let answer: CodeAnswer = messaging.consent.post("/v1/gate/codes", &request, None).await?;
+    match answer {
+        CodeAnswer::Nothing => Ok(Vec::new()),
+        CodeAnswer::NotHers if pending.attempts < CODE_TRIES => Err(Failure::NotYet),
+        CodeAnswer::NotHers => {
+            tracing::info!("a code came from a number that it is not for");
+            Ok(Vec::new())
+        }
+        CodeAnswer::Confirmed { subject_id } | CodeAnswer::Proved { subject_id } => {
+            Ok(vec![subject_id])
+        }
+        CodeAnswer::Join { purpose, channel, notice_hash } => {
+            let notice_hash = Some(notice_hash);
+            let method = Method::ClickToChat;
+            grant(messaging, pending, Agreed { purpose, channel, method, notice_hash }).await
+        }
+    }
+}
+
+/// Grants what a start agrees to. Gives whom it concerns; nobody when it comes to nothing.
+pub async fn forward_start(
+    messaging: &Messaging,
+    start: &Pending,
+) -> Result<Vec<SubjectId>, Failure> {
+    if !start.in_doubt && overruled(messaging, start).await? {
+        tracing::info!("an opt-in is overruled by a stop that came after it");
+        return Ok(Vec::new());
+    }
+    let agreed = Agreed {
+        purpose: messaging.config.start_purpose.clone(),
+        channel: "whatsapp".to_owned(),
+        method: Method::WhatsappMessage,
+        notice_hash: None,
+    };
+    grant(messaging, start, agreed).await
+}
+
+/// Grants by her own act: as a new person, if she is not known (any more).
+async fn grant(
+    messaging: &Messaging,
+    start: &Pending,
+    agreed: Agreed,
+) -> Result<Vec<SubjectId>, Failure> {
+    let Some(subject) = subject_of(messaging, start).await? else { return Ok(Vec::new()) };
+    sqlx::query("UPDATE declarations SET in_doubt = true WHERE id = $1")
+        .bind(start.id)
+        .execute(messaging.pool())
+        .await?;
+    let request = GrantRequest {
+        subject_id: subject,
+        purpose: agreed.purpose,
+        channel: agreed.channel,
+        actor: Actor::Subject,
+        method: agreed.method,
+        evidence: None,
+        acted_at: start.said_long_before(),
+        locale: None,
+        notice_hash: agreed.notice_hash,
+        place: None,
+        addresses: start.tokens.clone(),
+    };
+    let key = start.id.to_string();
+    let answer: Result<ConsentAnswer, ClientError> =
+        messaging.consent.post("/v1/consents/grant", &request, Some(&key)).await;
+    match answer {
+        Ok(_) => Ok(vec![subject]),
+        // The vault's news of her is on its way.
+        Err(error)
+            if error.code() == Some(Code::SubjectUnknown) && start.attempts < START_TRIES =>
+        {
+            Err(error.into())
+        }
+        Err(error) if !error.is_transient() => {
+            tracing::warn!(%error, "the consent service refuses an opt-in");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a stop of the same address was heard, or said, after this start.
+async fn overruled(messaging: &Messaging, start: &Pending) -> Result<bool, sqlx::Error> {
+    const OVERRULED: &str = "
+        SELECT EXISTS (SELECT FROM declarations WHERE will = 'stop' AND tokens && $1
+                       AND (position > $2 OR said_at > $3))";
+    sqlx::query_scalar(OVERRULED)
+        .bind(bytes(&start.tokens))
+        .bind(start.position)
+        .bind(start.said_at.to_sqlx())
+        .fetch_one(messaging.pool())
+        .await
+}
+
+async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<SubjectId>, Failure> {
+    let (Some(sealed), Some(hour_key)) = (&start.phone, start.hour_key) else {
+        // Known by user id only: such a person can be found, but not made.
+        let request = LookupRequest { phone: None, country: None, addresses: start.tokens.clone() };
+        let found: LookupResponse =
+            messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
+        return Ok(found.subject_id);
+    };
+    let phone = match messaging.hour_keys.open(start.id, START_PHONE, hour_key, sealed).await {
+        Ok(phone) => phone,
+        Err(HourKeyError::Ended) => {
+            tracing::error!("an opt-in could not be forwarded within a day and is lost");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let row = ImportRow {
+        phone: String::from_utf8_lossy(&phone).into_owned(),
+        country: None,
+        name: None,
+        email: None,
+    };
+    let request = ImportRequest { origin: Origin::Subject, rows: vec![row] };
+    let answer: ImportResponse =
+        messaging.vault.post("/v1/subjects/import", &request, None).await?;
+    match answer.outcomes.into_iter().next() {
+        Some(ImportOutcome::Created { subject_id } | ImportOutcome::Existing { subject_id }) => {
+            Ok(Some(subject_id))
+        }
+        Some(ImportOutcome::Refused { reason } | ImportOutcome::Rejected { reason, .. }) => {
+            tracing::warn!(reason, "the vault refuses an opt-in");
+            Ok(None)
+        }
+        None => Err(Failure::Mismatch),
+    }
+}

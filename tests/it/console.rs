@@ -1,0 +1,239 @@
+//! The pages for people: out at one click, in by an act from one's own number, and nothing more for whoever
+//! got hold of a link.
+
+use assent_contracts::code::Code;
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::{Cluster, Wishes, until};
+use serde_json::json;
+
+/// The address of her preference page.
+fn link(cluster: &Cluster, person: &Person) -> String {
+    let made = cluster.assent(&["preferences", "link", &person.phone]);
+    assert_eq!(made.status, 0, "{}", made.text);
+    made.json["url"].as_str().expect("an address").to_owned()
+}
+
+async fn becomes(cluster: &Cluster, person: &Person, reasons: &[&str]) {
+    until(&format!("the gate says {reasons:?}"), async || {
+        cluster.explain(person).json["reasons"] == json!(reasons)
+    })
+    .await;
+}
+
+/// Trap 23 (GDPR Article 7(3)): withdrawing takes no more steps than granting, for everybody who comes by a
+/// page.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_23_one_click_opts_out_and_more_is_for_the_person_alone() {
+    let cluster = Cluster::start().await;
+    let (person, _) = cluster.willing().await;
+    let page = link(&cluster, &person);
+
+    // Whoever looks at the link, a machine too, changes nothing; in her language.
+    let mut looker = cluster.browser();
+    assert!(looker.open(&page).await.has_button("Stop all messages"));
+    assert!(looker.open(&format!("{page}?lang=fr")).await.has_button("Arrêter tous les messages"));
+    assert!(looker.open(&format!("{page}?lang=ru")).await.has_button("Остановить все сообщения"));
+    assert!(!looker.page.contains("You agreed"), "the link tells nothing about her");
+    assert_eq!(looker.open("/settings").await.status, 401);
+    assert_eq!(looker.open("/p/made-up").await.status, 404);
+    becomes(&cluster, &person, &["consent_given"]).await;
+
+    // More begins with a message from her number, and from no other.
+    let mut browser = cluster.browser();
+    browser.open(&page).await.press("Show my settings").await;
+    let code = browser.code();
+    assert_eq!(browser.press("I have sent it").await.status, 409, "it hasn't come");
+    let (other, _) = cluster.willing().await;
+    assert_eq!(cluster.hears(&other, &code).await, 200);
+    assert_eq!(cluster.hears(&person, &format!("Here you are: {code}")).await, 200);
+    until("her message has come", async || {
+        browser.press("I have sent it").await;
+        browser.page.contains("Your settings")
+    })
+    .await;
+    assert!(browser.page.contains("You agreed on 20"), "{}", browser.page);
+
+    // What she agreed to, on paper.
+    let place = |name: &str| {
+        let start = browser.page.find("/settings/receipts/").expect("a receipt");
+        let event = browser.page[start..].split('/').nth(3).unwrap();
+        format!("/settings/receipts/{event}/{name}")
+    };
+    let folder = cluster.dir.join("taken");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["receipt.jsonld", "receipt.jws", "receipt.html"] {
+        let (_, content) = browser.download(&place(name)).await;
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    let (file, key) = (folder.join("receipt.jsonld"), cluster.dir.join("keys/receipts.pub.pem"));
+    let verified =
+        cluster.assent(&["verify", file.to_str().unwrap(), "--key", key.to_str().unwrap()]);
+    assert_eq!((verified.status, &verified.json["valid"]), (0, &json!(true)), "{}", verified.text);
+
+    // No, and yes again, each to one purpose.
+    browser.press("No, I don’t").await;
+    assert!(browser.page.contains("You withdrew your consent on"), "{}", browser.page);
+    becomes(&cluster, &person, &["consent_withdrawn"]).await;
+    browser.press("Yes, I agree").await;
+    becomes(&cluster, &person, &["consent_given"]).await;
+    assert_eq!(cluster.send(&person).status, 0);
+    browser.press("Leave this page").await;
+    assert_eq!(browser.open("/settings").await.status, 401);
+
+    // The code and its proof work once; who was forwarded the link can only opt her out.
+    let mut forwarded = cluster.browser();
+    forwarded.open(&page).await.press("Show my settings").await;
+    assert_eq!(forwarded.press("I have sent it").await.status, 409);
+    let revoked = cluster.assent(&["preferences", "revoke", &person.phone]);
+    assert_eq!((revoked.status, &revoked.json["revoked"]), (0, &json!(1)), "{}", revoked.text);
+    forwarded.open(&page).await;
+    assert!(!forwarded.has_button("Show my settings"));
+
+    // One click, and it is settled.
+    let mut out = cluster.browser();
+    out.open(&page).await.press("Stop all messages").await;
+    assert!(out.page.contains("from now on"), "{}", out.page);
+    assert_eq!(cluster.send(&person).json["state"], "refused");
+    becomes(&cluster, &person, &["consent_withdrawn"]).await;
+    assert_eq!(out.presses, 1);
+    // In takes a message at least, and a page before it.
+    assert!(!out.has_button("Yes, I agree"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_is_confirmed_from_her_own_number_or_by_her_link() {
+    let cluster = Cluster::start().await;
+    double_opt_in(&cluster);
+
+    // By a message.
+    let person = Person::somebody();
+    cluster.import(&person).await;
+    becomes(&cluster, &person, &["no_consent"]).await;
+    let asked = cluster.grant(&person);
+    assert_eq!((asked.status, &asked.json["status"]), (0, &json!("unconfirmed")), "{}", asked.text);
+    becomes(&cluster, &person, &["consent_unconfirmed"]).await;
+    let code = asked.json["unconfirmed"]["code"].as_str().unwrap();
+    let (other, sent) = (Person::somebody(), format!("Yes. {code}"));
+    assert_eq!(cluster.hears(&other, &sent).await, 200);
+    assert_eq!(cluster.hears(&person, "STOP").await, 200);
+    becomes(&cluster, &person, &["consent_withdrawn", "stopped"]).await;
+    assert_eq!(cluster.hears(&person, &sent).await, 200);
+    let asked = cluster.grant(&person);
+    let code = asked.json["unconfirmed"]["code"].as_str().unwrap();
+    assert_eq!(cluster.hears(&person, code).await, 200);
+    // The new one confirms, and lifts the stop; the one that she stopped did not.
+    becomes(&cluster, &person, &["consent_given"]).await;
+    let (_, history) = cluster
+        .get("consent", &format!("/v1/subjects/{}/consents", id(&cluster, &person).await))
+        .await;
+    assert_eq!(history["consents"].as_array().map(Vec::len), Some(2), "{history}");
+
+    // By the link, once: looking at it confirms nothing.
+    let person = Person::somebody();
+    cluster.import(&person).await;
+    let asked = cluster.grant(&person);
+    let page = format!("/confirm/{}", asked.json["unconfirmed"]["link"].as_str().unwrap());
+    let mut browser = cluster.browser();
+    assert_eq!(browser.open(&page).await.status, 200);
+    becomes(&cluster, &person, &["consent_unconfirmed"]).await;
+    assert_eq!(browser.press("Yes, it was me").await.status, 200);
+    becomes(&cluster, &person, &["consent_given"]).await;
+    assert_eq!(browser.open(&page).await.press("Yes, it was me").await.status, 409);
+    assert_eq!(browser.open("/confirm/made-up").await.status, 404);
+}
+
+async fn id(cluster: &Cluster, person: &Person) -> String {
+    cluster.subject(person).await.expect("she is known")
+}
+
+/// The policy in force, with double opt-in for marketing and a notice in French.
+fn double_opt_in(cluster: &Cluster) {
+    let dir = cluster.dir.join("policy");
+    let dir = dir.to_str().unwrap();
+    assert_eq!(cluster.assent(&["policy", "export", dir]).status, 0);
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = std::path::Path::new(dir).join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    edit("purposes/marketing.toml", "change =", "double_opt_in = true\nchange =");
+    let notice = "title = \"Nouvelles\"\ntext = \"Des nouvelles par WhatsApp ?\"\n\
+                  withdrawal = \"Écrivez STOP.\"\n";
+    std::fs::write(std::path::Path::new(dir).join("notices/marketing/fr.toml"), notice).unwrap();
+    let applied = cluster.assent(&["policy", "apply", dir]);
+    assert_eq!(applied.status, 0, "{}", applied.text);
+}
+
+/// Click-to-chat: a page shows the notice; whoever sends the message agrees to that very text.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_the_prepared_message_agrees_to_the_text_that_was_shown() {
+    let cluster = Cluster::start().await;
+    double_opt_in(&cluster);
+    let mut browser = cluster.browser();
+    browser.open("/join?lang=fr").await;
+    assert!(browser.page.contains("Nouvelles"), "{}", browser.page);
+    browser.open("/join/marketing?lang=fr").await;
+    assert!(browser.page.contains("Des nouvelles par WhatsApp"), "{}", browser.page);
+    assert_eq!(cluster.browser().open("/join/nothing").await.status, 404);
+    let code = browser.code();
+    let prepared = format!("J’accepte. {code}");
+    assert!(browser.page.contains(&prepared) || browser.page.contains(&code), "{}", browser.page);
+
+    // A stranger: nothing was known of her, and no second confirmation is asked for.
+    let person = Person::somebody();
+    assert_eq!(cluster.hears(&person, &prepared).await, 200);
+    until("she is known and may be messaged", async || {
+        cluster.subject(&person).await.is_some()
+            && cluster.explain(&person).json["verdict"] == "allow"
+    })
+    .await;
+    let explained = cluster.explain(&person);
+    let hash = explained.json["notice_hash"].as_str().expect("a notice");
+    assert_eq!(Code::of_hex(hash).map(|code| code.to_string()), Some(code));
+    let (_, history) = cluster
+        .get("consent", &format!("/v1/subjects/{}/history", id(&cluster, &person).await))
+        .await;
+    let granted = history["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|event| event["data"]["notice_hash"] == hash)
+        .unwrap_or_else(|| panic!("{history}"));
+    assert_eq!(granted["data"]["method"], "click_to_chat", "{history}");
+    assert_eq!(cluster.send(&person).status, 0);
+}
+
+/// G9: the page's door is open while the consent service is down, and what it took holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn g9_a_click_opts_out_while_the_consent_service_is_down() {
+    let wishes = Wishes {
+        only: vec!["gateway", "consent", "vault", "messaging", "console"],
+        ..Wishes::default()
+    };
+    let mut cluster = Cluster::with(wishes).await;
+    let (person, subject) = cluster.willing().await;
+    let page = link(&cluster, &person);
+    cluster.kill("consent");
+
+    let mut browser = cluster.browser();
+    assert_eq!(browser.open(&page).await.status, 200);
+    assert!(!browser.has_button("Show my settings"));
+    browser.press("Stop all messages").await;
+    assert_eq!(browser.status, 200, "{}", browser.page);
+    assert!(browser.page.contains("all messages to you"), "{}", browser.page);
+    let message = cluster.queue(&subject).await;
+
+    cluster.restart("consent").await;
+    let view = cluster.settled(&message).await;
+    assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["stopped"])));
+    becomes(&cluster, &person, &["consent_withdrawn", "stopped"]).await;
+
+    // With nobody there to take it she is told how else to stop.
+    cluster.kill("consent");
+    cluster.kill("messaging");
+    let mut browser = cluster.browser();
+    browser.open(&page).await;
+    assert_eq!(browser.press("Stop all messages").await.status, 503);
+    assert!(browser.page.contains("STOP by WhatsApp to +33900000001"), "{}", browser.page);
+}
