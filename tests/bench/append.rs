@@ -65,6 +65,7 @@ pub fn granted() -> String {
         method: Method::Api,
         place: None,
         confirms: None,
+        lapses_after_days: None,
         at: SystemClock.now(),
         acted_at: None,
         valid_until: None,

@@ -148,6 +148,11 @@ async fn id(cluster: &Cluster, person: &Person) -> String {
 
 /// The policy in force, with double opt-in for marketing and a notice in French.
 fn double_opt_in(cluster: &Cluster) {
+    marketing(cluster, "double_opt_in = true\nchange =");
+}
+
+/// The policy in force, with these lines instead of marketing's `change =` and a notice in French.
+fn marketing(cluster: &Cluster, lines: &str) {
     let dir = cluster.dir.join("policy");
     let dir = dir.to_str().unwrap();
     assert_eq!(cluster.assent(&["policy", "export", dir]).status, 0);
@@ -157,7 +162,7 @@ fn double_opt_in(cluster: &Cluster) {
         assert!(text.contains(from), "{text}");
         std::fs::write(path, text.replace(from, to)).unwrap();
     };
-    edit("purposes/marketing.toml", "change =", "double_opt_in = true\nchange =");
+    edit("purposes/marketing.toml", "change =", lines);
     let notice = "title = \"Nouvelles\"\ntext = \"Des nouvelles par WhatsApp ?\"\n\
                   withdrawal = \"Écrivez STOP.\"\n";
     std::fs::write(std::path::Path::new(dir).join("notices/marketing/fr.toml"), notice).unwrap();
@@ -236,4 +241,49 @@ async fn g9_a_click_opts_out_while_the_consent_service_is_down() {
     browser.open(&page).await;
     assert_eq!(browser.press("Stop all messages").await.status, 503);
     assert!(browser.page.contains("STOP by WhatsApp to +33900000001"), "{}", browser.page);
+}
+
+/// The whole road of a question: she writes, she is asked through the gate, her button answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_goes_out_in_her_window_and_its_button_answers() {
+    let cluster = Cluster::start().await;
+    marketing(&cluster, "ask.template = \"spring_offer\"\nchange =");
+    let person = Person::somebody();
+    let subject = cluster.import(&person).await;
+    let ask = || {
+        let purpose = ["--purpose", "marketing", "--channel", "whatsapp", "--language", "fr"];
+        cluster.assent(&[&["consent", "ask", &person.phone][..], &purpose].concat())
+    };
+    let refused = ask();
+    assert_eq!(
+        (refused.status, &refused.json["reasons"]),
+        (1, &json!(["window_closed"])),
+        "{}",
+        refused.text
+    );
+    assert_eq!(cluster.hears(&person, "Bonjour, une question").await, 200);
+    until("she is asked", async || {
+        let asked = ask();
+        // Her message may be on its way; then she has been asked once.
+        asked.status == 0 || asked.json["reasons"] == json!(["asked_lately"])
+    })
+    .await;
+    until("the question is with her", async || cluster.delivered_to(&person).await.len() == 1)
+        .await;
+    let call = cluster.delivered_to(&person).await.remove(0);
+    let button = &call["body"]["template"]["components"][0];
+    assert_eq!((&button["type"], &button["index"]), (&json!("button"), &json!("0")), "{call}");
+    assert_eq!(call["body"]["template"]["language"]["code"], "fr");
+    assert_eq!(cluster.explain(&person).json["reasons"], json!(["no_consent"]), "asked is no yes");
+
+    let payload = &button["parameters"][0]["payload"];
+    let pressed = json!({"from": person.phone, "button": {"payload": payload, "text": "Oui"}});
+    let (status, _) = cluster.post("whatsapp-sim", "/_sim/inbound", &pressed, None).await;
+    assert_eq!(status, 200);
+    becomes(&cluster, &person, &["consent_given"]).await;
+    let path = format!("/v1/subjects/{subject}/history");
+    let (_, history) = cluster.get("consent", &path).await;
+    let granted = history["items"].as_array().unwrap().last().unwrap();
+    assert_eq!(granted["data"]["method"], "whatsapp_message", "{history}");
+    assert!(granted["data"]["confirms"]["request_id"].is_string(), "{history}");
 }

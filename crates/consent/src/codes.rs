@@ -35,10 +35,16 @@ pub fn confirmation(
 ) -> Unconfirmed {
     Unconfirmed {
         request_id,
-        code: links.code(CONFIRM, request_id.as_bytes()),
+        code: confirming(links, request_id),
         link: links.of_person(LinkKind::Confirmation, subject, request_id),
         expires_at,
     }
+}
+
+/// The code that confirms a request.
+#[must_use]
+pub fn confirming(links: &LinkKey, request_id: Uuid) -> Code {
+    links.code(CONFIRM, request_id.as_bytes())
 }
 
 /// Keeps the code of a yes.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{ConsentAnswer, Unconfirmed};
-use assent_contracts::consent::{REQUESTED, STATE};
+use assent_contracts::consent::{AskKind, REQUESTED, STATE};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE};
 use assent_eventstore::batcher::{BatchHandler, Footprint};
 use assent_eventstore::{
     Append, Expected, Idempotency, NewEvent, Session, StateRecord, StoreError, StoredEvent, Stream,
 };
+use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids};
 use assent_sealing::LinkKey;
 use jiff::{SignedDuration, Timestamp};
@@ -21,12 +22,13 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::codes::{self, confirmation};
-use crate::domain::event::{Act, Event};
-use crate::domain::ledger::{Bars, Command, Ledger, Refusal};
+use crate::domain::decide::{Bars, Command, Refusal};
+use crate::domain::event::{Act, Event, Question};
+use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 use crate::facts::Facts;
 use crate::lines::Lines;
-use crate::{gate, stored};
+use crate::{asks, gate, stored};
 
 /// How long a yes waits to be confirmed (double opt-in).
 pub const CONFIRM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -53,6 +55,20 @@ pub enum Wish {
         act: Act,
         /// The addresses she acted from.
         own_addresses: Vec<AddressToken>,
+    },
+    /// Have her asked by a message.
+    Ask {
+        /// For what.
+        scope: Scope,
+        /// In which language; none: the one in which she agreed before, else the default one.
+        locale: Option<String>,
+    },
+    /// Record that she did something of her own towards us.
+    Contact {
+        /// On which channel.
+        channel: String,
+        /// When.
+        acted_at: Timestamp,
     },
     /// Record that she says no.
     Refuse {
@@ -125,6 +141,9 @@ pub enum CommandError {
         "at that time, in that language, this purpose had no notice that she could have agreed to"
     )]
     NoNoticeThen,
+    /// The policy doesn't say how.
+    #[error("the policy does not say how people are asked for this: the purpose has no [ask]")]
+    NotAskedFor,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -138,6 +157,8 @@ pub struct LedgerHandler {
     pub ids: Arc<dyn Ids>,
     /// Makes the links and codes by which a yes is confirmed.
     pub links: Arc<LinkKey>,
+    /// Say how soon people may be asked again.
+    pub rules: Arc<RuleSet>,
 }
 
 impl BatchHandler for LedgerHandler {
@@ -158,9 +179,8 @@ impl BatchHandler for LedgerHandler {
         let mut streams = session.lock(&subjects).await?;
         let keys: Vec<Idempotency> = commands.iter().filter_map(|c| c.idempotency).collect();
         let mut first_answers = session.first_answers(&keys).await?.into_iter();
-        let facts = Facts::collect(session, commands).await?;
-
         let now = self.clock.now();
+        let facts = Facts::collect(session, commands, &self.rules, now).await?;
         let mut pending = Pending::default();
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
@@ -228,6 +248,31 @@ impl LedgerHandler {
                 pending.lift(command.subject, &own_addresses, bars, acted_at);
                 (decision, false)
             }
+            Wish::Ask { scope, locale } => {
+                let agreed = ledger.last_word(&scope).and_then(|line| line.notice_hash);
+                let how = facts.how_to_ask(&scope, locale.as_deref(), agreed.as_deref())?;
+                let request_id = self.ids.v7();
+                let question = Question {
+                    request_id,
+                    scope,
+                    notice: how.notice,
+                    // What holds decides.
+                    kind: AskKind::First,
+                    template: how.template,
+                    language: how.language,
+                    code: codes::confirming(&self.links, request_id),
+                };
+                let bars = facts.bars(command.subject);
+                let (before, again_after) = (how.before, how.again_after);
+                (ledger.decide(Command::Ask { question, before, again_after, bars }, now)?, false)
+            }
+            Wish::Contact { channel, acted_at } => {
+                let decision = ledger.decide(Command::Contact { channel, acted_at }, now)?;
+                if !decision.is_empty() {
+                    pending.contacts.push((command.subject, acted_at.min(now)));
+                }
+                (decision, false)
+            }
             Wish::Refuse { scope, act } => {
                 facts.known(&scope)?;
                 let takes = ledger.has_given(&scope);
@@ -255,6 +300,13 @@ impl LedgerHandler {
                 let unconfirmed = confirmation(&self.links, command.subject, *id, *expires_at);
                 pending.codes.push((command.subject, unconfirmed.clone()));
                 Some(unconfirmed)
+            }
+            ([Event::Asked { question, expires_at, .. }], _) => {
+                pending.asks.push((command.subject, question.clone(), now));
+                let unconfirmed =
+                    confirmation(&self.links, command.subject, question.request_id, *expires_at);
+                pending.codes.push((command.subject, unconfirmed));
+                None
             }
             _ => None,
         };
@@ -315,6 +367,10 @@ pub struct Pending {
     lift_stops: Vec<SubjectId>,
     /// How yeses are confirmed, and whose.
     codes: Vec<(SubjectId, Unconfirmed)>,
+    /// Who is asked what, and when that was decided.
+    asks: Vec<(SubjectId, Question, Timestamp)>,
+    /// Who did something of her own, and when.
+    contacts: Vec<(SubjectId, Timestamp)>,
 }
 
 impl Pending {
@@ -380,6 +436,7 @@ impl Pending {
         for (subject, unconfirmed) in &self.codes {
             codes::keep(session.conn(), *subject, unconfirmed).await?;
         }
+        asks::keep(session.conn(), &self.asks, &self.contacts).await?;
         for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();
             gate::lift_all(session.conn(), &tokens, acted_at, now).await?;

@@ -13,7 +13,7 @@ use assent_runtime::{Clock, Ids};
 use jiff_sqlx::ToSqlx as _;
 
 use crate::commands::{Origin, Pending, ledger};
-use crate::domain::ledger::Command;
+use crate::domain::decide::Command;
 use crate::gate::{self, Closing};
 use crate::links::LINKING_LOCK;
 use crate::standing;
@@ -28,9 +28,11 @@ pub struct Eraser {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
 /// addresses stay: they hold no more than her random id and keyed hashes, and keep her erased.
-static HELD: [Held; 8] = [
+static HELD: [Held; 10] = [
     Held::new("consent_lines", "consent_lines WHERE subject_id = $1", "purpose || ' ' || channel"),
     Held::new("links", "gate_links WHERE subject_id = $1", "encode(token, 'hex')"),
+    Held::new("asks", "asks WHERE subject_id = $1", "request_id::text"),
+    Held::new("contacts", "contacts WHERE subject_id = $1", "subject_id::text"),
     Held::new("codes", "codes WHERE subject_id = $1", "about::text"),
     Held::new("preference_links", "preference_links WHERE subject_id = $1", "link_id::text"),
     Held::new("standing_due", "standing_due WHERE subject_id = $1", "id::text"),

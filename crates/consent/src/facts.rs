@@ -2,16 +2,19 @@
 //! against the addresses of each person. It guarantees one snapshot per batch and that names which
 //! mean nothing here are refused.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use assent_contracts::SubjectId;
+use assent_contracts::consent::PurposeDefined;
 use assent_eventstore::{Session, StoreError};
-use jiff::Timestamp;
+use assent_rules::{RuleSet, Value};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::{PgConnection, Row as _};
 
 use crate::commands::{CommandError, LedgerCommand, Shown, Wish};
+use crate::domain::decide::{Bars, Refusal};
 use crate::domain::event::Notice;
-use crate::domain::ledger::{Bars, Refusal};
 use crate::domain::scope::{ANY, Scope};
 use crate::policy::{self, Version};
 
@@ -23,6 +26,25 @@ pub struct Facts {
     /// named.
     versions: HashMap<String, Vec<Version>>,
     bars: HashMap<SubjectId, Bars>,
+    /// How people are asked, by purpose, where somebody is to be.
+    asking: BTreeMap<String, PurposeDefined>,
+    /// For how long the law leaves people alone who said no.
+    quiet_by_law: SignedDuration,
+}
+
+/// How somebody is asked.
+#[derive(Debug, Clone)]
+pub struct HowToAsk {
+    /// On which notice she would agree.
+    pub notice: Notice,
+    /// By which template.
+    pub template: String,
+    /// In which language.
+    pub language: String,
+    /// How long before the end of a consent its renewal is asked for.
+    pub before: SignedDuration,
+    /// How long she is left alone after she was asked or said no.
+    pub again_after: SignedDuration,
 }
 
 /// The newest version of a purpose.
@@ -41,9 +63,15 @@ impl Facts {
     pub async fn collect(
         session: &mut Session,
         commands: &[LedgerCommand],
+        rules: &RuleSet,
+        now: Timestamp,
     ) -> Result<Self, StoreError> {
         let mut facts = Self::newest(session.conn(), commands).await?;
         facts.collect_versions(session, commands).await?;
+        if commands.iter().any(|command| matches!(command.wish, Wish::Ask { .. })) {
+            facts.asking = policy::purposes(session.conn()).await?;
+            facts.quiet_by_law = quiet_by_law(rules, now);
+        }
         Ok(facts)
     }
 
@@ -53,7 +81,8 @@ impl Facts {
     ) -> Result<Self, StoreError> {
         // A deployment has a handful of purposes.
         const PURPOSES: &str = "
-            SELECT purpose, channels, notice_version, notice_hash, validity_days, double_opt_in
+            SELECT purpose, channels, notice_version, notice_hash, validity_days, double_opt_in,
+                   lapses_after_days
             FROM purposes";
         const BARS: &str = "
             SELECT l.subject_id, bool_or(r.stopped_by IS NOT NULL),
@@ -67,15 +96,19 @@ impl Facts {
                 version: number(row.try_get(2)?),
                 hash: row.try_get(3)?,
                 validity_days: row.try_get::<Option<i32>, _>(4)?.map(number),
+                lapses_after_days: row.try_get::<Option<i32>, _>(6)?.map(number),
             };
             let (channels, double_opt_in) = (row.try_get(1)?, row.try_get(5)?);
             facts.purposes.insert(row.try_get(0)?, Pursued { channels, notice, double_opt_in });
         }
         let barred: Vec<SubjectId> = commands
             .iter()
-            .filter(|command| {
-                matches!(&command.wish, Wish::Grant { own_addresses, .. }
-                    | Wish::Confirm { own_addresses, .. } if own_addresses.is_empty())
+            .filter(|command| match &command.wish {
+                Wish::Grant { own_addresses, .. } | Wish::Confirm { own_addresses, .. } => {
+                    own_addresses.is_empty()
+                }
+                Wish::Ask { .. } => true,
+                _ => false,
             })
             .map(|command| command.subject)
             .collect();
@@ -107,6 +140,7 @@ impl Facts {
                 {
                     Some(&*scope.purpose)
                 }
+                Wish::Ask { scope, .. } => Some(&*scope.purpose),
                 _ => None,
             })
             .filter(|purpose| self.purposes.contains_key(*purpose))
@@ -163,6 +197,42 @@ impl Facts {
         notice.ok_or(CommandError::NoNoticeThen)
     }
 
+    /// How she is asked for this, in the language that is named, or that of the notice with the hash that
+    /// she agreed to, or the purpose's first one.
+    ///
+    /// # Errors
+    /// When nobody is asked for it, or the names mean nothing.
+    pub fn how_to_ask(
+        &self,
+        scope: &Scope,
+        locale: Option<&str>,
+        agreed: Option<&str>,
+    ) -> Result<HowToAsk, CommandError> {
+        self.known(scope)?;
+        let defined = self.asking.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
+        let ask = defined.ask.as_ref().ok_or(CommandError::NotAskedFor)?;
+        let versions = self.versions.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
+        let spoken = versions.iter().filter_map(|(_, _, it)| it.as_ref()).find_map(|defined| {
+            let (locale, _) =
+                defined.notices.iter().find(|(_, text)| Some(&*text.hash) == agreed)?;
+            Some(locale.clone())
+        });
+        let there = |locale: &String| defined.notices.contains_key(locale);
+        let language = match locale {
+            Some(locale) => locale.to_owned(),
+            None => spoken.filter(there).unwrap_or_else(|| defined.notice_locale.clone()),
+        };
+        let notice = Notice::of(defined, Some(&language)).ok_or(CommandError::NoNoticeThen)?;
+        let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
+        Ok(HowToAsk {
+            notice,
+            template: ask.template.clone(),
+            language,
+            before: days(ask.before_days),
+            again_after: days(ask.again_after_days).max(self.quiet_by_law),
+        })
+    }
+
     /// Names that mean nothing here are refused: they would be free text in the ledger.
     ///
     /// # Errors
@@ -179,4 +249,15 @@ impl Facts {
         }
         Err(CommandError::ChannelUnknown)
     }
+}
+
+/// Where a person is isn't known here: the longest term that may apply to her counts.
+fn quiet_by_law(rules: &RuleSet, now: Timestamp) -> SignedDuration {
+    let on = now.to_zoned(TimeZone::UTC).date();
+    let in_force = rules.files().flat_map(|file| &file.rules).filter(|rule| rule.is_in_force(on));
+    let terms = in_force.filter_map(|rule| match rule.value {
+        Value::AskAgainAfter(period) => Some(period.hours_from(on)),
+        _ => None,
+    });
+    SignedDuration::from_hours(terms.max().unwrap_or(0))
 }

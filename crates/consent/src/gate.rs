@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::ledger::Line;
 use crate::domain::scope::Scope;
-use crate::domain::verdict::{GateRow, GateView, Pursued, StopState};
+use crate::domain::verdict::{Asked, GateRow, GateView, Pursued, StopState};
 use crate::{lines, standing};
 
 /// All that hangs together with the asked people ($1) and addresses ($2), from one snapshot:
@@ -29,6 +29,8 @@ WITH asked AS MATERIALIZED (
     SELECT l.token, l.subject_id FROM tokens JOIN gate_links l USING (token)
 ), subjects AS MATERIALIZED (
     SELECT subject_id FROM asked UNION SELECT subject_id FROM links
+), questions AS MATERIALIZED (
+    SELECT * FROM asks WHERE request_id = ANY($4::uuid[])
 )
 SELECT 'k'::\"char\" AS kind, token, subject_id AS a, NULL::uuid AS b, NULL::uuid AS c,
        NULL::text AS t1, NULL::text AS t2, NULL::text AS t3, NULL::text AS t4,
@@ -50,11 +52,17 @@ FROM subjects JOIN fences f USING (subject_id)
 UNION ALL
 SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        p.channels
-FROM purposes p WHERE p.purpose = ANY($3::text[])
+FROM purposes p WHERE p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions)
 UNION ALL
 SELECT 'a', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        p.accepted
-FROM purposes p WHERE p.purpose = ANY($3::text[]) AND p.accepted IS NOT NULL";
+FROM purposes p
+WHERE (p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions))
+  AND p.accepted IS NOT NULL
+UNION ALL
+SELECT 'q', NULL, q.request_id, q.subject_id, NULL, q.purpose, q.channel, NULL, NULL, q.asked_at,
+       c.contacted_at, NULL, NULL, NULL, NULL
+FROM questions q LEFT JOIN contacts c USING (subject_id)";
 
 /// What a question is about.
 #[derive(Debug, Default)]
@@ -65,6 +73,8 @@ pub struct Question {
     pub tokens: Vec<Vec<u8>>,
     /// The purposes.
     pub purposes: Vec<String>,
+    /// The messages that ask.
+    pub asks: Vec<Uuid>,
 }
 
 /// Connection options under which the plan of `FACTS` never changes: always by the indexes,
@@ -89,6 +99,7 @@ pub async fn facts(conn: &mut PgConnection, question: &Question) -> Result<GateV
         .bind(&question.subjects)
         .bind(&question.tokens)
         .bind(&question.purposes)
+        .bind(&question.asks)
         .fetch_all(conn)
         .await?;
     let mut view = GateView::default();
@@ -135,6 +146,17 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
         }
         b'f' => {
             view.fences.insert(row.try_get(2)?);
+        }
+        b'q' => {
+            let asked = Asked {
+                subject: row.try_get(3)?,
+                scope: Scope { purpose: row.try_get(5)?, channel: row.try_get(6)? },
+                decided_at: timestamp(row, 9)?,
+                contacted_at: row
+                    .try_get::<Option<jiff_sqlx::Timestamp>, _>(10)?
+                    .map(jiff_sqlx::Timestamp::to_jiff),
+            };
+            view.asks.insert(row.try_get(2)?, asked);
         }
         b'a' => {
             let pursued: &mut Pursued = view.purposes.entry(row.try_get(5)?).or_default();

@@ -7,8 +7,10 @@
 //!
 //! Locks are taken in one order everywhere: stops, streams, gate rows, ledger lines.
 
+pub mod asks;
 pub mod codes;
 pub mod commands;
+pub mod contacts;
 pub mod domain;
 pub mod erasure;
 pub mod expiry;

@@ -19,7 +19,9 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::domain::verdict::{Addresses, Ask, GateView, Reason, STOP_CONFIRMATION, evaluate};
+use crate::domain::verdict::{
+    Addresses, Ask, CONSENT_REQUEST, GateView, Reason, STOP_CONFIRMATION, evaluate,
+};
 use crate::gate::{self, Question};
 
 /// Most asks in one request.
@@ -63,6 +65,7 @@ impl Permits {
                         addresses: Addresses::Given(&ask.addresses),
                         purpose: &ask.purpose,
                         channel: &ask.channel,
+                        message: Some(ask.message_id),
                     },
                     now,
                     settling,
@@ -91,6 +94,11 @@ fn question(asks: &[PermitAsk]) -> Question {
             .iter()
             .flat_map(|ask| &ask.addresses)
             .map(|token| token.to_bytes().to_vec())
+            .collect(),
+        asks: asks
+            .iter()
+            .filter(|ask| ask.purpose == CONSENT_REQUEST)
+            .map(|ask| ask.message_id)
             .collect(),
         purposes: purposes.into_iter().map(str::to_owned).collect(),
     }
@@ -198,7 +206,9 @@ fn known_names<'a>(view: &GateView, ask: &'a PermitAsk) -> (&'a str, &'a str) {
         view.purposes.values().flat_map(|it| &it.channels).any(|known| known == *channel)
     };
     let channel = Some(ask.channel.as_str()).filter(known).unwrap_or(UNKNOWN);
-    if ask.purpose == STOP_CONFIRMATION || view.purposes.contains_key(&ask.purpose) {
+    if [STOP_CONFIRMATION, CONSENT_REQUEST].contains(&&*ask.purpose)
+        || view.purposes.contains_key(&ask.purpose)
+    {
         (&ask.purpose, channel)
     } else {
         (UNKNOWN, channel)

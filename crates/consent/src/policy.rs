@@ -372,13 +372,15 @@ async fn write(
 ) -> Result<(), sqlx::Error> {
     const WRITE: &str = "
         INSERT INTO purposes (purpose, channels, notice_version, notice_hash, validity_days,
-                              definition, event_id, accepted, double_opt_in)
-        VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8, $9)
+                              definition, event_id, accepted, double_opt_in,
+                              lapses_after_days)
+        VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8, $9, $10)
         ON CONFLICT (purpose) DO UPDATE SET
             channels = excluded.channels, notice_version = excluded.notice_version,
             notice_hash = excluded.notice_hash, validity_days = excluded.validity_days,
             definition = excluded.definition, event_id = excluded.event_id,
-            accepted = excluded.accepted, double_opt_in = excluded.double_opt_in";
+            accepted = excluded.accepted, double_opt_in = excluded.double_opt_in,
+            lapses_after_days = excluded.lapses_after_days";
     let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     sqlx::query(WRITE)
         .bind(&defined.purpose)
@@ -390,6 +392,7 @@ async fn write(
         .bind(event_id)
         .bind(&defined.accepted)
         .bind(defined.double_opt_in)
+        .bind(defined.lapses_after_days.map(number))
         .execute(conn)
         .await?;
     Ok(())

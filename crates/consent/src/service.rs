@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
-use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, VAULT_EVENTS};
-use assent_eventstore::batcher::BatcherConfig;
+use assent_contracts::topics::{
+    CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, MESSAGING_EVENTS, VAULT_EVENTS,
+};
+use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
@@ -24,12 +26,14 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
+use crate::commands::LedgerHandler;
+use crate::contacts::Contacts;
 use crate::erasure::Eraser;
 use crate::http::{App, Papers, router};
 use crate::links::Links;
 use crate::policy::Policies;
 use crate::state_keeper::StateKeeper;
-use crate::{expiry, gate, standing};
+use crate::{asks, expiry, gate, standing};
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -211,6 +215,10 @@ pub async fn serve(
         expiry::run(pool.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
     );
     lifecycle.spawn(
+        "consent.renewals",
+        asks::run(pool.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
+    );
+    lifecycle.spawn(
         "consent.standing",
         standing::run(store.clone(), Arc::clone(&clock), Arc::clone(&ids), lifecycle.stopping()),
     );
@@ -220,7 +228,8 @@ pub async fn serve(
         "consent.relay",
         relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
-    let parked = follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids));
+    let batcher = app.batcher().clone();
+    let parked = follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids, batcher));
     let cleaned = store.clone();
     let stopping = lifecycle.stopping();
     lifecycle.spawn("consent.cleaning", async move {
@@ -241,8 +250,9 @@ fn follow(
     saga: ServiceClient,
     health: &Health,
     lifecycle: &Lifecycle,
-    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    (clock, ids, batcher): (Arc<dyn Clock>, Arc<dyn Ids>, Batcher<LedgerHandler>),
 ) -> ParkedMessages {
+    let contacts = Arc::new(Contacts { batcher });
     let links = Arc::new(Links { clock: Arc::clone(&clock) });
     let keeper = Arc::new(StateKeeper {
         store: store.clone(),
@@ -252,6 +262,7 @@ fn follow(
     let (bus, pool) = (&config.bus, store.pool());
     consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&links)).watch(health);
     consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&keeper)).watch(health);
+    consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&contacts)).watch(health);
     let participant = Participant {
         steps: Eraser { clock: Arc::clone(&clock), ids },
         store: store.clone(),
@@ -259,11 +270,15 @@ fn follow(
         terms: config.terms,
         saga,
         bus: bus.clone(),
-        follows: vec![Follows::of(&*links), Follows::of(&*keeper)],
+        follows: vec![Follows::of(&*links), Follows::of(&*keeper), Follows::of(&*contacts)],
         heard: Arc::default(),
     };
     let commands = participant.start(health, lifecycle);
-    ParkedMessages::new(pool.clone(), bus.clone()).with(links).with(commands).with(keeper)
+    ParkedMessages::new(pool.clone(), bus.clone())
+        .with(links)
+        .with(commands)
+        .with(keeper)
+        .with(contacts)
 }
 
 /// The pool of permits.
@@ -284,5 +299,6 @@ pub async fn permit_pool(database_url: &str) -> Result<PgPool, sqlx::Error> {
 /// # Errors
 /// When Kafka refuses or doesn't answer.
 pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    ensure_topics(bus, &[CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, ERASURE_COMMANDS]).await
+    let topics = [CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, MESSAGING_EVENTS, ERASURE_COMMANDS];
+    ensure_topics(bus, &topics).await
 }

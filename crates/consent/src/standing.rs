@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
+use crate::domain::decide::Command;
 use crate::domain::event::Standing;
-use crate::domain::ledger::Command;
 use crate::domain::verdict::GateView;
 use crate::gate::{Question, facts};
 use crate::links::LINKING_LOCK;

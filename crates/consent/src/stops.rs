@@ -18,8 +18,8 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
+use crate::domain::decide::Command;
 use crate::domain::event::Act;
-use crate::domain::ledger::Command;
 use crate::domain::scope::Scope;
 use crate::gate::{self, Closing, kind_name};
 

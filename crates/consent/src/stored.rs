@@ -3,13 +3,13 @@
 //! the contract's.
 
 use assent_contracts::consent::{
-    self as wire, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED, REQUESTED,
-    STANDING_CHANGED, WITHDRAWN,
+    self as wire, ASKED, CONTACTED, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED,
+    REQUESTED, STANDING_CHANGED, WITHDRAWN,
 };
 use assent_contracts::upcast::upcast;
 use serde::Serialize;
 
-use crate::domain::event::{Act, Event, Notice, Standing};
+use crate::domain::event::{Act, Event, Notice, Question, Standing};
 use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 
@@ -35,6 +35,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 notice_hash: notice.hash,
                 notice_version: notice.version,
                 validity_days: notice.validity_days,
+                lapses_after_days: notice.lapses_after_days,
                 actor: act.actor,
                 method: act.method,
                 place: act.place,
@@ -44,7 +45,37 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 evidence: act.evidence,
             }),
         ),
-        Event::Granted { scope, notice: (version, hash), act, at, valid_until, confirms } => (
+        Event::Asked { question, at, expires_at } => {
+            let Question { request_id, scope, notice, kind, template, language, code } = question;
+            let asked = wire::Asked {
+                request_id,
+                purpose: scope.purpose,
+                channel: scope.channel,
+                notice_hash: notice.hash,
+                notice_version: notice.version,
+                validity_days: notice.validity_days,
+                lapses_after_days: notice.lapses_after_days,
+                kind,
+                template,
+                language,
+                code,
+                at,
+                expires_at,
+            };
+            (ASKED, json(&asked))
+        }
+        Event::Contacted { channel, acted_at, at } => {
+            (CONTACTED, json(&wire::Contacted { channel, at, acted_at }))
+        }
+        Event::Granted {
+            scope,
+            notice: (version, hash),
+            act,
+            at,
+            valid_until,
+            lapses_after_days,
+            confirms,
+        } => (
             GRANTED,
             json(&wire::Granted {
                 purpose: scope.purpose,
@@ -58,6 +89,7 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 at,
                 acted_at: act.acted_at,
                 valid_until,
+                lapses_after_days,
                 evidence: act.evidence,
             }),
         ),
@@ -124,8 +156,31 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
                 act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
                 at: e.at,
                 valid_until: e.valid_until,
+                lapses_after_days: e.lapses_after_days,
                 confirms: e.confirms,
             }
+        }
+        ASKED => {
+            let e: wire::Asked = serde_json::from_str(&data).map_err(unreadable)?;
+            let question = Question {
+                request_id: e.request_id,
+                scope: Scope { purpose: e.purpose, channel: e.channel },
+                notice: Notice {
+                    version: e.notice_version,
+                    hash: e.notice_hash,
+                    validity_days: e.validity_days,
+                    lapses_after_days: e.lapses_after_days,
+                },
+                kind: e.kind,
+                template: e.template,
+                language: e.language,
+                code: e.code,
+            };
+            Event::Asked { question, at: e.at, expires_at: e.expires_at }
+        }
+        CONTACTED => {
+            let e: wire::Contacted = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Contacted { channel: e.channel, acted_at: e.acted_at, at: e.at }
         }
         REQUESTED => {
             let e: wire::Requested = serde_json::from_str(&data).map_err(unreadable)?;
@@ -135,6 +190,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
                     version: e.notice_version,
                     hash: e.notice_hash,
                     validity_days: e.validity_days,
+                    lapses_after_days: e.lapses_after_days,
                 },
                 act: act(e.actor, e.method, e.place, e.evidence, e.acted_at),
                 at: e.at,
@@ -229,6 +285,12 @@ mod tests {
             evidence: Some(Sealed("bm9pc2U".to_owned())),
             acted_at: Some(at),
         };
+        let notice = Notice {
+            version: 3,
+            hash: "ab".to_owned(),
+            validity_days: Some(9),
+            lapses_after_days: Some(5),
+        };
         let standing = Standing {
             bars: vec![wire::Bar { kind: StopKind::Stopped, cause: Uuid::from_u128(2) }],
             others: vec![vec![wire::OthersWord {
@@ -246,15 +308,30 @@ mod tests {
                 act: act.clone(),
                 at,
                 valid_until: Some(at),
+                lapses_after_days: Some(5),
                 confirms: Some(wire::Confirms { request_id: Uuid::from_u128(7), requested_at: at }),
             },
             Event::Requested {
                 scope: scope.clone(),
-                notice: Notice { version: 3, hash: "ab".to_owned(), validity_days: Some(9) },
+                notice: notice.clone(),
                 act: act.clone(),
                 at,
                 expires_at: at,
             },
+            Event::Asked {
+                question: Question {
+                    request_id: Uuid::from_u128(8),
+                    scope: scope.clone(),
+                    notice,
+                    kind: wire::AskKind::Renewal,
+                    template: "renew".to_owned(),
+                    language: "fr".to_owned(),
+                    code: "7F3K2-9QMXA".parse().unwrap(),
+                },
+                at,
+                expires_at: at,
+            },
+            Event::Contacted { channel: "whatsapp".to_owned(), acted_at: at, at },
             Event::Refused { scope: scope.clone(), act: act.clone(), at },
             Event::Withdrawn { scope: Scope::everything(), act, at },
             Event::Expired { scope, valid_until: at, at },

@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::api::consent::StopKind;
-use crate::policy::Notice;
+use crate::code::Code;
+use crate::policy::{Asking, Notice};
 use crate::sealed::Sealed;
 
 /// `assent.consent.purpose_defined.v1`
 pub const PURPOSE_DEFINED: &str = "assent.consent.purpose_defined.v1";
 /// `assent.consent.requested.v1`
 pub const REQUESTED: &str = "assent.consent.requested.v1";
+/// `assent.consent.asked.v1`
+pub const ASKED: &str = "assent.consent.asked.v1";
+/// `assent.consent.contacted.v1`
+pub const CONTACTED: &str = "assent.consent.contacted.v1";
 /// `assent.consent.granted.v1`
 pub const GRANTED: &str = "assent.consent.granted.v1";
 /// `assent.consent.refused.v1`
@@ -95,9 +100,15 @@ pub struct PurposeDefined {
     /// How long a consent stays valid, in days; none: until withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// A consent lapses after so many days without an act of the person's; none: it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
     /// A yes counts once it is confirmed (double opt-in).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub double_opt_in: bool,
+    /// How people are asked for it; none: they aren't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Asking>,
     /// What people are told in each language; the first fields are of the default one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notices: BTreeMap<String, NoticeText>,
@@ -138,6 +149,9 @@ pub struct Requested {
     /// How long the consent stays valid once confirmed, in days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// After how many days without an act of hers it lapses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
     /// Who acted.
     pub actor: Actor,
     /// By which road.
@@ -164,6 +178,61 @@ pub struct Confirms {
     pub request_id: Uuid,
     /// When she had said yes: a no after that wins, also over the confirmation.
     pub requested_at: Timestamp,
+}
+
+/// Why a person is asked for her consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskKind {
+    /// She has written to us, and has no consent in force.
+    First,
+    /// Her consent is in force, and ends soon.
+    Renewal,
+}
+
+/// A person is going to be asked for her consent, by one message. It allows that message and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The request, and the message that asks.
+    pub request_id: Uuid,
+    /// The purpose's name.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Hash of the notice on which she would agree.
+    pub notice_hash: String,
+    /// Version of the notice.
+    pub notice_version: u32,
+    /// How long the consent would stay valid, in days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_days: Option<u32>,
+    /// After how many days without an act of hers it would lapse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
+    /// Why.
+    pub kind: AskKind,
+    /// By which template.
+    pub template: String,
+    /// In which language.
+    pub language: String,
+    /// What she sends, or the button sends for her, if she agrees.
+    pub code: Code,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// From when on the code is worth nothing.
+    pub expires_at: Timestamp,
+}
+
+/// The person did something of her own towards us. Reading a message is no such act. Not each is recorded:
+/// one that follows another within twelve hours isn't.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contacted {
+    /// The channel.
+    pub channel: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// When she did it.
+    pub acted_at: Timestamp,
 }
 
 /// A person agreed to a purpose on a channel (GDPR Article 7(1): the controller can prove it).
@@ -195,6 +264,9 @@ pub struct Granted {
     /// When it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
+    /// After how many days without an act of hers it lapses, if that is sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
     /// Evidence, sealed under the person's key by the vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,

@@ -133,6 +133,9 @@ pub struct MessageReceived {
     pub content: Option<Sealed>,
     /// When it was recorded.
     pub at: Timestamp,
+    /// When she sent it, by the provider's clock; without it: `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<Timestamp>,
 }
 
 /// A stop was heard at the webhook's door.

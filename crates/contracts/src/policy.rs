@@ -120,6 +120,13 @@ pub struct Purpose {
     /// How long a consent stays valid, in days; none: until withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_days: Option<u32>,
+    /// A consent lapses after so many days without an act of the person's own (a message counts, reading
+    /// doesn't); none: it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
+    /// How people are asked for it by a message; none: they aren't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Asking>,
     /// A yes that doesn't come from the person's own number counts once she has confirmed it (double
     /// opt-in).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -133,6 +140,32 @@ pub struct Purpose {
     /// What people are told, by language. Files: `notices/<purpose>/<language>.toml`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notices: BTreeMap<String, Notice>,
+}
+
+/// How people are asked by a message, first or before their consent ends. It goes out only within a day
+/// of a message of theirs, or while the consent that it would renew is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Asking {
+    /// The approved template. Its first quick-reply button agrees.
+    pub template: String,
+    /// How many days before a consent ends its renewal is asked for.
+    #[serde(default = "Asking::before_days")]
+    pub before_days: u32,
+    /// How many days pass before somebody is asked again, who was asked or said no. A longer term of
+    /// the law wins.
+    #[serde(default = "Asking::again_after_days")]
+    pub again_after_days: u32,
+}
+
+impl Asking {
+    const fn before_days() -> u32 {
+        30
+    }
+
+    const fn again_after_days() -> u32 {
+        365
+    }
 }
 
 /// What people are told in one language before they agree: the request, and what GDPR Articles 13

@@ -85,6 +85,8 @@ codes! {
     NoticeUnknown = "notice_unknown", NOT_FOUND, "The notice is not known";
     /// A suppression or an erasure stands against it, and only the person may lift it.
     ConsentNotAllowed = "consent_not_allowed", CONFLICT, "Consent may not be recorded";
+    /// She may not be asked now.
+    AskNotAllowed = "ask_not_allowed", CONFLICT, "She may not be asked";
     /// A confirmation is over, was used, or never was one.
     ConfirmationInvalid = "confirmation_invalid", CONFLICT, "The confirmation can't be used";
     /// No such person.

@@ -365,7 +365,8 @@ impl Batch {
         let content = match (&intent.template, &intent.language) {
             (Some(name), language) => {
                 let language = language.as_deref().unwrap_or("en");
-                Content::template(name, language, &parameters)
+                let reply = intent.reply_code.as_deref();
+                Content::template(name, language, &parameters, reply)
             }
             (None, _) => Content::text(&self.messaging.config.stop_confirmation),
         };

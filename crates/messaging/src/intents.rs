@@ -51,6 +51,8 @@ pub struct Claimed {
     pub put_off_for: Duration,
     /// The trace of whoever asked for it.
     pub traceparent: Option<String>,
+    /// What the template's first button answers with.
+    pub reply_code: Option<String>,
 }
 
 /// Claims up to `limit` intents that are due, for `claim`, under `claim_id`. Rows that another
@@ -73,7 +75,8 @@ pub async fn claim(
                claim_until = now() + make_interval(secs => $3)
         FROM due WHERE intents.id = due.id
         RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
-                  coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent";
+                  coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
+                  reply_code";
     let rows = sqlx::query(CLAIM)
         .bind(claim_id)
         .bind(limit)
@@ -95,6 +98,7 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         attempts: row.try_get::<i32, _>(7)?.unsigned_abs(),
         put_off_for: Duration::from_secs_f64(row.try_get::<f64, _>(8)?.max(0.0)),
         traceparent: row.try_get(9)?,
+        reply_code: row.try_get(10)?,
     })
 }
 

@@ -16,6 +16,7 @@ mod intents;
 mod opt_ins;
 mod person_keys;
 mod processor;
+pub mod questions;
 mod service;
 mod state;
 pub mod whatsapp;

@@ -19,7 +19,7 @@ use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::webhook::BODY;
+use crate::api::webhook::{BODY, said_at};
 use crate::domain::intent::{Happening, State, advance};
 use crate::hour_keys::HourKeyError;
 use crate::intents::{self, Settlement};
@@ -134,6 +134,7 @@ struct FromPerson {
     hash: Vec<u8>,
     kind: &'static str,
     sealed: Vec<u8>,
+    said_at: i64,
 }
 
 /// A status and the intent that it is about.
@@ -234,7 +235,8 @@ async fn from_people(
             // Without a key she is gone.
             let sealed = keys.seal(subject, id, "content", content.as_bytes())?;
             let hash = messaging.provider_hashes(&message.id).into_iter().next()?;
-            Some(FromPerson { subject, id, hash, kind: message.said.kind(), sealed })
+            let (kind, said_at) = (message.said.kind(), message.said_at);
+            Some(FromPerson { subject, id, hash, kind, sealed, said_at })
         })
         .collect())
 }
@@ -269,6 +271,7 @@ async fn receive(
         kind: message.kind.to_owned(),
         content: Some(to_text(&message.sealed)),
         at: now,
+        said_at: Some(said_at(message.said_at, now)),
     };
     messaging.event(message.subject, messaging.ids.v7(), MESSAGE_RECEIVED, &event, now).map(Some)
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, ensure_topics};
-use assent_contracts::topics::{ERASURE_COMMANDS, MESSAGING_EVENTS};
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Limits, ServiceClient, router_layers};
-use assent_participant::Participant;
+use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
@@ -24,6 +24,7 @@ use crate::api::{WEBHOOK_BYTES_MAX, router};
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
+use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
 use crate::{dispatcher, forwarder, housekeeping, processor};
@@ -143,6 +144,9 @@ pub async fn serve(
         relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
     let bus = messaging.config.bus.clone();
+    let questions = Arc::new(Questions(messaging.clone()));
+    consumer::spawn(&lifecycle, bus.clone(), messaging.pool().clone(), Arc::clone(&questions))
+        .watch(&health);
     let participant = Participant {
         steps: messaging.clone(),
         store: messaging.store.clone(),
@@ -150,11 +154,11 @@ pub async fn serve(
         terms: messaging.config.terms,
         saga: messaging.erasure.clone(),
         bus: bus.clone(),
-        follows: Vec::new(),
+        follows: vec![Follows::of(&*questions)],
         heard: Arc::default(),
     };
     let commands = participant.start(&health, &lifecycle);
-    let parked = ParkedMessages::new(messaging.pool().clone(), bus).with(commands);
+    let parked = ParkedMessages::new(messaging.pool().clone(), bus).with(commands).with(questions);
     run(&messaging, parked::router(parked), listener, &health, &lifecycle);
     Ok(())
 }
@@ -218,5 +222,5 @@ fn checks(messaging: &Messaging, health: &Health) {
 /// # Errors
 /// When Kafka refuses or doesn't answer.
 pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    ensure_topics(bus, &[MESSAGING_EVENTS, ERASURE_COMMANDS]).await
+    ensure_topics(bus, &[MESSAGING_EVENTS, CONSENT_EVENTS, ERASURE_COMMANDS]).await
 }

@@ -2,6 +2,7 @@
 //! are being asked for at the same time. Sending itself, and Kafka, are other areas' business.
 
 mod as_of;
+mod asks;
 mod erasure;
 mod links;
 mod policy;

@@ -54,6 +54,7 @@ pub fn granted(key: Uuid, sequence: i64, purpose: &str) -> Made {
         method: Method::Api,
         place: None,
         confirms: None,
+        lapses_after_days: None,
         at: SystemClock.now(),
         acted_at: None,
         valid_until: None,

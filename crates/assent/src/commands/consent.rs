@@ -1,14 +1,18 @@
-//! `assent consent grant`, `refuse` and `withdraw`: what a person said, recorded by an operator. Evidence is
+//! `assent consent grant`, `ask`, `refuse` and `withdraw`: what a person said, recorded by an operator, and
+//! the question to her. Evidence is
 //! sealed by the vault before it travels on; a withdrawal returns when it is settled.
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{ConsentAnswer, GrantRequest, Unconfirmed, WithdrawRequest};
+use assent_contracts::api::consent::{
+    AskRequest, ConsentAnswer, GrantRequest, Unconfirmed, WithdrawRequest,
+};
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, SealRequest, SealResponse,
 };
 use assent_contracts::consent::{Actor, Method};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::vault::Origin;
+use assent_http::ClientError;
 use assent_runtime::{Ids, SystemIds};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -43,6 +47,31 @@ To a purpose with double opt-in it counts once she has confirmed it; the answer 
         /// In which language she was asked; without it: the controller's first one.
         #[arg(long, value_name = "TAG")]
         language: Option<String>,
+    },
+    /// Have a person asked for her consent, by one message.
+    #[command(after_help = "\
+Examples:
+  assent consent ask '+33 6 39 98 00 01' --purpose marketing --channel whatsapp
+  assent consent ask - --purpose marketing --channel whatsapp --language fr --json
+
+Only within a day of a message of hers, or while a consent in force ends soon; not again before the policy
+and the law allow it. Renewals are asked for by themselves. Exit status: 0 she is asked, 1 she may not be
+(with the reason), 2 wrong use, 3 a service didn't answer.")]
+    Ask {
+        /// Phone number in any spelling; `-` reads it from standard input.
+        phone: Phone,
+        /// For which purpose.
+        #[arg(long)]
+        purpose: String,
+        /// On which channel.
+        #[arg(long)]
+        channel: String,
+        /// In which language; without it: the one in which she agreed before, else the controller's first.
+        #[arg(long, value_name = "TAG")]
+        language: Option<String>,
+        /// Country of a number without a country code.
+        #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+        country: Option<String>,
     },
     /// Record that a person said no when she was asked.
     #[command(after_help = "\
@@ -170,6 +199,33 @@ impl Consent {
                     .await?;
                 let status = if answer.unconfirmed.is_some() { "unconfirmed" } else { "granted" };
                 Ok(done(output, status, answer))
+            }
+            Self::Ask { phone, purpose, channel, language, country } => {
+                let subject_id = match api.lookup(phone.read()?, country.clone()).await?.into() {
+                    Found::Subject(subject) => subject,
+                    Found::Nobody { barred } => {
+                        let reason = barred.unwrap_or_else(|| "subject_unknown".to_owned());
+                        return Ok(refuse(output, reason));
+                    }
+                };
+                let request = AskRequest {
+                    subject_id,
+                    purpose: purpose.clone(),
+                    channel: channel.clone(),
+                    locale: language.clone(),
+                };
+                let asked: Result<ConsentAnswer, ClientError> =
+                    api.post("/consent/v1/consents/ask", &request, Some(&idempotency_key())).await;
+                match asked {
+                    Ok(answer) => Ok(done(output, "asked", answer)),
+                    Err(ClientError::Problem { code: Some(code), body, .. })
+                        if code == "ask_not_allowed" =>
+                    {
+                        let reason = body["reason"].as_str().unwrap_or(&code).to_owned();
+                        Ok(refuse(output, reason))
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
             Self::Refuse { what, evidence } => {
                 say_no(api, output, what, evidence.as_deref(), ("refuse", "refusal recorded")).await

@@ -93,7 +93,7 @@ pub fn verdict<'a>(
         let (channels, accepted) = (policy.channels.to_vec(), policy.accepted.to_vec());
         view.purposes.insert(purpose.to_owned(), Pursued { channels, accepted });
     }
-    let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel };
+    let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel, message: None };
     let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } = if sees_bars {
         evaluate(&view, ask, at, SignedDuration::ZERO)
     } else {

@@ -39,6 +39,7 @@ fn granted(recorded: i64, acted_at: Option<i64>) -> Event {
         act: act(acted_at),
         at: at(recorded),
         valid_until: None,
+        lapses_after_days: None,
         confirms: None,
     }
 }
@@ -151,6 +152,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 act: act(Some(acted)),
                 at: at(recorded),
                 valid_until: until.map(at),
+                lapses_after_days: (recorded % 3 == 0).then_some(1),
                 confirms: requested.map(|second| Confirms {
                     request_id: Uuid::from_u128(second.unsigned_abs().into()),
                     requested_at: at(second),
@@ -159,10 +161,20 @@ fn any_event() -> impl Strategy<Value = Event> {
         ),
         (time(), time(), 0_i64..20).prop_map(|(recorded, acted, until)| Event::Requested {
             scope: narrow(),
-            notice: Notice { version: 1, hash: "ab".to_owned(), validity_days: None },
+            notice: Notice {
+                version: 1,
+                hash: "ab".to_owned(),
+                validity_days: None,
+                lapses_after_days: None
+            },
             act: act(Some(acted)),
             at: at(recorded),
             expires_at: at(until),
+        }),
+        (time(), time()).prop_map(|(recorded, acted)| Event::Contacted {
+            channel: CHANNEL.to_owned(),
+            acted_at: at(acted),
+            at: at(recorded),
         }),
         (any_scope(), time(), time()).prop_map(|(scope, recorded, acted)| withdrawn(
             scope,

@@ -1,7 +1,10 @@
 //! What happened in the ledger of a person, and what it says. Stored and published shapes are the
 //! contract's.
 
-use assent_contracts::consent::{Actor, Bar, Confirms, Method, OthersWord, PurposeDefined};
+use assent_contracts::code::Code;
+use assent_contracts::consent::{
+    Actor, AskKind, Bar, Confirms, Method, OthersWord, PurposeDefined,
+};
 use assent_contracts::sealed::Sealed;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -41,6 +44,8 @@ pub struct Notice {
     pub hash: String,
     /// How long a consent given on it stays valid, in days.
     pub validity_days: Option<u32>,
+    /// After how many days without an act of the person's it lapses.
+    pub lapses_after_days: Option<u32>,
 }
 
 impl Notice {
@@ -56,6 +61,7 @@ impl Notice {
             version: defined.notice_version,
             hash: hash.clone(),
             validity_days: defined.validity_days,
+            lapses_after_days: defined.lapses_after_days,
         })
     }
 
@@ -66,6 +72,25 @@ impl Notice {
             || defined.notices.values().any(|notice| notice.hash == hash);
         shown.then(|| Self { hash: hash.to_owned(), ..Self::of(defined, None).unwrap_or_default() })
     }
+}
+
+/// How she is asked for her consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The request, and the message that asks.
+    pub request_id: Uuid,
+    /// For what; never wide.
+    pub scope: Scope,
+    /// On which notice she would agree.
+    pub notice: Notice,
+    /// Why.
+    pub kind: AskKind,
+    /// By which template.
+    pub template: String,
+    /// In which language.
+    pub language: String,
+    /// What she sends if she agrees.
+    pub code: Code,
 }
 
 /// What happened.
@@ -84,6 +109,24 @@ pub enum Event {
         /// From when on it can't be confirmed.
         expires_at: Timestamp,
     },
+    /// She is asked by a message.
+    Asked {
+        /// For what, and how.
+        question: Question,
+        /// When it was recorded.
+        at: Timestamp,
+        /// From when on her answer counts no more.
+        expires_at: Timestamp,
+    },
+    /// She did something of her own towards us.
+    Contacted {
+        /// On which channel.
+        channel: String,
+        /// When she did.
+        acted_at: Timestamp,
+        /// When it was recorded.
+        at: Timestamp,
+    },
     /// She agreed.
     Granted {
         /// To what.
@@ -96,6 +139,8 @@ pub enum Event {
         at: Timestamp,
         /// When it ends by itself.
         valid_until: Option<Timestamp>,
+        /// After how many days without an act of hers it lapses.
+        lapses_after_days: Option<u32>,
         /// The request that it confirms.
         confirms: Option<Confirms>,
     },
@@ -150,6 +195,8 @@ impl Event {
     pub const fn at(&self) -> Timestamp {
         match self {
             Self::Requested { at, .. }
+            | Self::Asked { at, .. }
+            | Self::Contacted { at, .. }
             | Self::Granted { at, .. }
             | Self::Refused { at, .. }
             | Self::Withdrawn { at, .. }
@@ -167,6 +214,8 @@ impl Event {
             | Self::Granted { act, at, .. }
             | Self::Refused { act, at, .. }
             | Self::Withdrawn { act, at, .. } => act.acted_at.unwrap_or(*at),
+            Self::Asked { at, .. } => *at,
+            Self::Contacted { acted_at, .. } => *acted_at,
             Self::Expired { valid_until, .. } => *valid_until,
             Self::StandingChanged { effective_at, .. } => *effective_at,
             Self::Erased { at, .. } => *at,

@@ -3,6 +3,7 @@
 //! left to the modules around it.
 
 pub mod as_of;
+pub mod decide;
 pub mod event;
 pub mod ledger;
 pub mod policy;
@@ -11,6 +12,7 @@ pub mod receipt;
 pub mod scope;
 pub mod verdict;
 
+pub use decide::{Command, Refusal};
 pub use event::Event;
-pub use ledger::{Command, Ledger, Line, Refusal};
+pub use ledger::{Ledger, Line};
 pub use scope::Scope;

@@ -182,7 +182,9 @@ pub fn against(policy: &Policy, rules: &RuleSet, on: Date) -> Vec<AgainstLaw> {
     // The silence after which a consent lapses is a rule for advertising to prospects.
     let advertising = policy.purposes.iter().filter(|(_, it)| it.dpv == "dpv:DirectMarketing");
     let too_long = advertising.filter_map(|(name, purpose)| {
-        let valid = match purpose.validity_days {
+        // Whichever ends it sooner: its validity, or her silence.
+        let days = [purpose.validity_days, purpose.lapses_after_days].into_iter().flatten().min();
+        let valid = match days {
             None => "without an end".to_owned(),
             Some(days) => {
                 let validity = Period::Days(u16::try_from(days).unwrap_or(u16::MAX));
@@ -292,6 +294,8 @@ pub fn adopted(defined: &PurposeDefined) -> Purpose {
         data: defined.data.clone(),
         recipients: defined.recipients.clone(),
         validity_days: defined.validity_days,
+        lapses_after_days: defined.lapses_after_days,
+        ask: defined.ask.clone(),
         double_opt_in: defined.double_opt_in,
         change: Change::Material,
         decided_by: None,
@@ -310,6 +314,8 @@ pub fn defaults(controller: &str) -> Policy {
         data: vec!["phone".to_owned()],
         recipients: Vec::new(),
         validity_days: None,
+        lapses_after_days: None,
+        ask: None,
         double_opt_in: false,
         change: Change::Material,
         decided_by: None,

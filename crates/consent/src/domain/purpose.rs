@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::scope::ANY;
-use super::verdict::STOP_CONFIRMATION;
+use super::verdict::{CONSENT_REQUEST, STOP_CONFIRMATION};
 
 /// A definition is no definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +110,9 @@ pub fn define(
         notice_text: first.notice.text.clone(),
         notice_locale: language.to_owned(),
         validity_days: wanted.validity_days,
+        lapses_after_days: wanted.lapses_after_days,
         double_opt_in: wanted.double_opt_in,
+        ask: wanted.ask.clone(),
         accepted: accepted(newest, &notices, wanted.change),
         notices,
         data: wanted.data.clone(),
@@ -151,8 +153,8 @@ fn accepted(
 
 fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid> {
     name(purpose)?;
-    if purpose == STOP_CONFIRMATION {
-        return Err(Invalid("the name stop_confirmation is reserved"));
+    if [STOP_CONFIRMATION, CONSENT_REQUEST].contains(&purpose) {
+        return Err(Invalid("the names stop_confirmation and consent_request are reserved"));
     }
     if wanted.channels.is_empty() {
         return Err(Invalid("a purpose needs at least one channel"));
@@ -171,7 +173,10 @@ fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid>
     if wanted.dpv.is_empty() || wanted.dpv.len() > 200 {
         return Err(Invalid("the DPV term must have 1 to 200 bytes"));
     }
-    if wanted.validity_days == Some(0) {
+    if wanted.ask.as_ref().is_some_and(|ask| ask.template.is_empty() || ask.template.len() > 512) {
+        return Err(Invalid("the template of a question must have 1 to 512 bytes"));
+    }
+    if wanted.validity_days == Some(0) || wanted.lapses_after_days == Some(0) {
         return Err(Invalid("a validity must be at least one day"));
     }
     Ok(())
@@ -282,7 +287,7 @@ mod tests {
 
     #[test]
     fn names_that_mean_something_else_are_refused() {
-        for purpose in ["*", "", "Marketing", STOP_CONFIRMATION, "a b"] {
+        for purpose in ["*", "", "Marketing", STOP_CONFIRMATION, CONSENT_REQUEST, "a b"] {
             assert!(define(None, purpose, &marketing(), "en").is_err(), "{purpose}");
         }
     }

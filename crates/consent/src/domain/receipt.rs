@@ -57,6 +57,8 @@ pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
             Some(Word { scope, at: *at, act, status: "dpv:ConsentWithdrawn", given: None })
         }
         Event::Requested { .. }
+        | Event::Asked { .. }
+        | Event::Contacted { .. }
         | Event::Expired { .. }
         | Event::StandingChanged { .. }
         | Event::Erased { .. } => None,
@@ -309,6 +311,7 @@ mod tests {
             notice: (1, "ab".repeat(32)),
             act: act(Actor::Subject, Method::WhatsappMessage, None),
             at: "2026-11-26T10:00:00Z".parse().unwrap(),
+            lapses_after_days: None,
             confirms: None,
             valid_until: Some("2029-11-26T10:00:00Z".parse().unwrap()),
         }
@@ -337,7 +340,9 @@ mod tests {
             notice_text: "May we?".to_owned(),
             notice_locale: "en".to_owned(),
             validity_days: Some(1_095),
+            lapses_after_days: None,
             double_opt_in: false,
+            ask: None,
             notices: std::collections::BTreeMap::new(),
             accepted: Vec::new(),
             data: vec!["phone".to_owned(), "name".to_owned(), "birthday".to_owned()],

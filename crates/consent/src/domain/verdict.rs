@@ -12,6 +12,7 @@ use assent_contracts::consent::State;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::decide::WINDOW;
 use super::ledger::Line;
 use super::scope::{ANY, Scope};
 
@@ -22,17 +23,25 @@ pub const RULES: &str = "spine-1";
 /// ledger and can't be consented to.
 pub const STOP_CONFIRMATION: &str = "stop_confirmation";
 
-/// Why, as a stable code. The first two allow.
+/// The purpose under which people are asked for their consent. It is no purpose of the ledger, and can't be
+/// consented to.
+pub const CONSENT_REQUEST: &str = "consent_request";
+
+/// Why, as a stable code. The first three allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// She agreed and it holds.
     ConsentGiven,
+    /// She may be asked: she has written, or her consent in force ends soon.
+    ConsentRequest,
     /// A settled stop is being confirmed, once.
     StopConfirmation,
     /// No address was given, or none is linked to her.
     AddressMissing,
     /// An address is not known to be hers.
     AddressUnlinked,
+    /// Nothing was decided that this message could ask.
+    AskMissing,
     /// The purpose is not pursued on this channel.
     ChannelUnknown,
     /// The stop was confirmed already.
@@ -63,6 +72,8 @@ pub enum Reason {
     Stopped,
     /// One of her addresses is on a list of opt-outs.
     Suppressed,
+    /// Neither has she written within a day, nor is the consent in force that would be renewed.
+    WindowClosed,
 }
 
 impl Reason {
@@ -71,9 +82,11 @@ impl Reason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::ConsentGiven => "consent_given",
+            Self::ConsentRequest => "consent_request",
             Self::StopConfirmation => "stop_confirmation",
             Self::AddressMissing => "address_missing",
             Self::AddressUnlinked => "address_unlinked",
+            Self::AskMissing => "ask_missing",
             Self::ChannelUnknown => "channel_unknown",
             Self::ConfirmationSpent => "confirmation_spent",
             Self::ConsentExpired => "consent_expired",
@@ -89,6 +102,7 @@ impl Reason {
             Self::StopUnsettled => "stop_unsettled",
             Self::Stopped => "stopped",
             Self::Suppressed => "suppressed",
+            Self::WindowClosed => "window_closed",
         }
     }
 }
@@ -126,6 +140,19 @@ pub struct StopState {
     pub confirmed: bool,
 }
 
+/// What a message may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Whom.
+    pub subject: SubjectId,
+    /// For what.
+    pub scope: Scope,
+    /// When that was decided.
+    pub decided_at: Timestamp,
+    /// When she last did something of her own.
+    pub contacted_at: Option<Timestamp>,
+}
+
 /// Everything that verdicts rest on, from one snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct GateView {
@@ -141,6 +168,8 @@ pub struct GateView {
     pub lines: HashMap<SubjectId, Vec<(Scope, Line)>>,
     /// Who is fenced for erasure.
     pub fences: HashSet<SubjectId>,
+    /// What messages may ask.
+    pub asks: HashMap<Uuid, Asked>,
 }
 
 impl GateView {
@@ -204,6 +233,8 @@ pub struct Ask<'a> {
     pub purpose: &'a str,
     /// On which channel.
     pub channel: &'a str,
+    /// By which message, where it is one.
+    pub message: Option<Uuid>,
 }
 
 /// What an evaluation collects.
@@ -226,7 +257,7 @@ impl Findings {
     }
 
     fn verdict(self, now: Timestamp, settling: SignedDuration) -> Verdict {
-        let allowing = [Reason::ConsentGiven, Reason::StopConfirmation];
+        let allowing = [Reason::ConsentGiven, Reason::ConsentRequest, Reason::StopConfirmation];
         let allowed =
             !self.reasons.is_empty() && self.reasons.iter().all(|reason| allowing.contains(reason));
         let mut reasons: Vec<String> = self
@@ -270,9 +301,25 @@ pub fn evaluate(
         stop_confirmation(view, ask, &mut findings);
         return findings.verdict(now, settling);
     }
-    let accepted = purpose(view, ask, &mut findings);
-    let scope = AskScope { purpose: ask.purpose, channel: ask.channel };
-    consent(view.last_word(ask.subject, &scope), accepted, now, &mut findings);
+    let asked = if ask.purpose == CONSENT_REQUEST {
+        let asked = ask.message.and_then(|message| view.asks.get(&message));
+        let Some(asked) = asked.filter(|it| it.subject == ask.subject) else {
+            findings.deny(Reason::AskMissing, None);
+            return findings.verdict(now, settling);
+        };
+        Some(asked)
+    } else {
+        None
+    };
+    let about =
+        asked.map_or((ask.purpose, ask.channel), |it| (&it.scope.purpose, &it.scope.channel));
+    let scope = AskScope { purpose: about.0, channel: about.1 };
+    let accepted = purpose(view, &scope, &mut findings);
+    let line = view.last_word(ask.subject, &scope);
+    match asked {
+        Some(asked) => request(asked, line, now, &mut findings),
+        None => consent(line, accepted, now, &mut findings),
+    }
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
     let given = match ask.addresses {
@@ -325,7 +372,7 @@ pub fn evaluate_without_bars(
 }
 
 /// Gives the notices on which a consent holds.
-fn purpose<'a>(view: &'a GateView, ask: Ask<'_>, findings: &mut Findings) -> &'a [String] {
+fn purpose<'a>(view: &'a GateView, ask: &AskScope<'_>, findings: &mut Findings) -> &'a [String] {
     let Some(pursued) = view.purposes.get(ask.purpose) else {
         findings.deny(Reason::PurposeUnknown, None);
         return &[];
@@ -360,6 +407,28 @@ fn consent(line: Option<&Line>, accepted: &[String], now: Timestamp, findings: &
         findings.taken(line.since);
     }
     findings.deny(reason, Some(line.event_id));
+}
+
+/// She may be asked within a day of an act of hers, or while what is to be renewed is in force; never
+/// after a no that came since the question was decided: that is a word of hers, and newer.
+fn request(asked: &Asked, line: Option<&Line>, now: Timestamp, findings: &mut Findings) {
+    let renews = line.filter(|line| {
+        line.state == State::Given && line.valid_until.is_none_or(|until| now < until)
+    });
+    let written = asked.contacted_at.is_some_and(|at| now.duration_since(at) < WINDOW);
+    if renews.is_none() && !written {
+        findings.deny(Reason::WindowClosed, None);
+    }
+    let no = line.filter(|line| matches!(line.state, State::Refused | State::Withdrawn));
+    match (no, renews) {
+        (Some(no), _) if no.since >= asked.decided_at => {
+            findings.taken(no.since);
+            let refused = no.state == State::Refused;
+            let reason = if refused { Reason::ConsentRefused } else { Reason::ConsentWithdrawn };
+            findings.deny(reason, Some(no.event_id));
+        }
+        (_, renews) => findings.deny(Reason::ConsentRequest, renews.map(|line| line.event_id)),
+    }
 }
 
 fn bars(row: &GateRow, findings: &mut Findings) {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use assent_contracts::consent::{Actor, Method};
 use proptest::prelude::*;
 
+use super::super::decide::{Bars, Command};
 use super::super::event::{Act, Notice};
-use super::super::ledger::{Bars, Command, Ledger};
+use super::super::ledger::Ledger;
 use super::*;
 
 const SETTLING: SignedDuration = SignedDuration::from_millis(1_050);
@@ -55,6 +56,7 @@ fn ask<'a>(addresses: &'a [AddressToken]) -> Ask<'a> {
         addresses: Addresses::Given(addresses),
         purpose: "marketing",
         channel: "whatsapp",
+        message: None,
     }
 }
 
@@ -157,6 +159,7 @@ fn an_address_of_nobody_has_no_consent_and_keeps_what_stands_against_it() {
         addresses: Addresses::OfNobody(&addresses),
         purpose: "marketing",
         channel: "whatsapp",
+        message: None,
     };
     assert_eq!(reasons(&view, of_nobody()), ["no_consent"]);
     let stop = StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed: true };
@@ -370,7 +373,12 @@ impl World {
                     evidence: None,
                     acted_at: None,
                 };
-                let notice = Notice { version: 1, hash: "ab".to_owned(), validity_days: None };
+                let notice = Notice {
+                    version: 1,
+                    hash: "ab".to_owned(),
+                    validity_days: None,
+                    lapses_after_days: None,
+                };
                 let scope = Scope::new(purpose, "whatsapp");
                 let command =
                     Command::Grant { scope, notice, act, own_act: own, bars, confirm_until: None };
@@ -429,7 +437,7 @@ proptest! {
             world.apply(step);
             for subject in [ANN, BEN] {
                 for purpose in [PURPOSES[0], PURPOSES[1]] {
-                    let ask = Ask { subject, addresses: Addresses::Linked, purpose, channel: "whatsapp" };
+                    let ask = Ask { subject, addresses: Addresses::Linked, purpose, channel: "whatsapp", message: None };
                     let verdict = evaluate(&world.view, ask, now(), SETTLING);
                     if verdict.verdict == Decision::Deny { continue; }
                     prop_assert_eq!(world.last_word.get(&(subject, purpose)), Some(&true));

@@ -31,6 +31,7 @@ use crate::policy::Policies;
 use crate::stops::Stops;
 
 mod apply_policy;
+mod ask;
 mod codes;
 mod confirm;
 mod consents;
@@ -104,6 +105,7 @@ impl App {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             links: Arc::clone(&papers.links),
+            rules: Arc::clone(&papers.rules),
         };
         Self(Arc::new(Parts {
             batcher: Batcher::start(store.clone(), handler, batching),
@@ -225,6 +227,7 @@ fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(grant::grant))
         .routes(routes!(confirm::confirm))
+        .routes(routes!(ask::ask))
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
         .routes(routes!(permits::give_permits))

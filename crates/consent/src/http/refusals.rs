@@ -5,7 +5,7 @@ use assent_eventstore::StoreError;
 use assent_http::{Code, Problem};
 
 use crate::commands::CommandError;
-use crate::domain::ledger::Refusal;
+use crate::domain::decide::Refusal;
 use crate::policy::PolicyError;
 
 pub(super) fn store(error: StoreError) -> Problem {
@@ -37,6 +37,9 @@ impl From<CommandError> for Problem {
             CommandError::PurposeUnknown => Self::new(Code::PurposeUnknown),
             CommandError::ChannelUnknown => Self::new(Code::ChannelUnknown),
             CommandError::NoNoticeThen => Self::new(Code::NoticeUnknown).detail(error.to_string()),
+            CommandError::NotAskedFor => Self::new(Code::AskNotAllowed)
+                .detail(error.to_string())
+                .with("reason", "no_template"),
             CommandError::Refused(refusal) => {
                 let (code, reason) = match refusal {
                     Refusal::SubjectErased => return Self::new(Code::SubjectErased),
@@ -48,6 +51,10 @@ impl From<CommandError> for Problem {
                     Refusal::NothingToConfirm => (Code::ConfirmationInvalid, "link_unknown"),
                     Refusal::ConfirmedAlready => (Code::ConfirmationInvalid, "confirmed_already"),
                     Refusal::ConfirmedTooLate => (Code::ConfirmationInvalid, "too_late"),
+                    Refusal::NothingToAsk => (Code::AskNotAllowed, "nothing_to_ask"),
+                    Refusal::WindowClosed => (Code::AskNotAllowed, "window_closed"),
+                    Refusal::AskedLately => (Code::AskNotAllowed, "asked_lately"),
+                    Refusal::Barred => (Code::AskNotAllowed, "barred"),
                     Refusal::NoSince => (Code::ConfirmationInvalid, "no_since"),
                 };
                 Self::new(code).detail(refusal.to_string()).with("reason", reason)

@@ -31,6 +31,7 @@ pub(super) async fn verdict(
         subjects: vec![request.subject_id],
         tokens: Vec::new(),
         purposes: vec![request.purpose.clone()],
+        asks: Vec::new(),
     };
     let view = app.facts(question).await?;
     let ask = Ask {
@@ -38,6 +39,7 @@ pub(super) async fn verdict(
         addresses: Addresses::Linked,
         purpose: &request.purpose,
         channel: &request.channel,
+        message: None,
     };
     let (now, settling) = (app.0.clock.now(), settling(&app.0.terms));
     Ok(Json(if caller.has("suppression:read") {

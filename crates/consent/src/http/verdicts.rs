@@ -47,6 +47,7 @@ pub(super) async fn verdicts(
             .map(|token| token.to_bytes().to_vec())
             .collect(),
         purposes: vec![purpose.clone()],
+        asks: Vec::new(),
     };
     let view = app.facts(question).await?;
     match view.purposes.get(&purpose) {
@@ -63,7 +64,7 @@ pub(super) async fn verdicts(
             Some(subject) => (*subject, Addresses::Linked),
             None => (Uuid::nil(), Addresses::OfNobody(addresses)),
         };
-        evaluate(&view, Ask { subject, addresses, purpose, channel }, now, settling)
+        evaluate(&view, Ask { subject, addresses, purpose, channel, message: None }, now, settling)
     };
     Ok(Json(VerdictsResponse { verdicts: asks.iter().map(verdict).collect() }))
 }

@@ -149,6 +149,21 @@ pub struct WithdrawRequest {
     pub place: Option<String>,
 }
 
+/// `POST /v1/consents/ask` (Idempotency-Key): ask a person for her consent, by one message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskRequest {
+    /// Whom.
+    pub subject_id: SubjectId,
+    /// For what.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// In which language; without it: that of the notice that she agreed to, else the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+}
+
 /// `POST /v1/consents/confirm` (Idempotency-Key): a yes is confirmed by its link.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

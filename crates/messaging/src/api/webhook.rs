@@ -166,7 +166,8 @@ async fn declared(
 }
 
 /// The provider's time, as far as it can be true: never in the future.
-fn said_at(seconds: i64, now: Timestamp) -> Timestamp {
+#[must_use]
+pub fn said_at(seconds: i64, now: Timestamp) -> Timestamp {
     match Timestamp::from_second(seconds) {
         Ok(said) if seconds > 0 && said < now => said,
         _ => now,

@@ -49,17 +49,24 @@ struct Language<'a> {
 }
 
 #[derive(Serialize)]
-struct Component<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    parameters: Vec<Parameter<'a>>,
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Component<'a> {
+    Body {
+        parameters: Vec<Parameter<'a>>,
+    },
+    Button {
+        sub_type: &'static str,
+        /// A string at the provider.
+        index: &'static str,
+        parameters: [Parameter<'a>; 1],
+    },
 }
 
 #[derive(Serialize)]
-struct Parameter<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    text: &'a str,
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Parameter<'a> {
+    Text { text: &'a str },
+    Payload { payload: &'a str },
 }
 
 /// Free text.
@@ -70,16 +77,23 @@ pub struct Text<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// A template whose body takes `parameters` in order.
+    /// A template whose body takes `parameters` in order, and whose first quick-reply button answers with
+    /// `reply`, where there is one.
     #[must_use]
-    pub fn template(name: &'a str, language: &'a str, parameters: &'a [String]) -> Self {
-        let parameters: Vec<_> =
-            parameters.iter().map(|text| Parameter { kind: "text", text }).collect();
-        let components = if parameters.is_empty() {
-            Vec::new()
-        } else {
-            vec![Component { kind: "body", parameters }]
-        };
+    pub fn template(
+        name: &'a str,
+        language: &'a str,
+        parameters: &'a [String],
+        reply: Option<&'a str>,
+    ) -> Self {
+        let parameters: Vec<_> = parameters.iter().map(|text| Parameter::Text { text }).collect();
+        let body = (!parameters.is_empty()).then_some(Component::Body { parameters });
+        let button = reply.map(|payload| Component::Button {
+            sub_type: "quick_reply",
+            index: "0",
+            parameters: [Parameter::Payload { payload }],
+        });
+        let components = body.into_iter().chain(button).collect();
         Self::Template {
             template: Template { name, language: Language { code: language }, components },
         }
@@ -128,7 +142,7 @@ mod tests {
     #[test]
     fn a_template_is_written_exactly_so() {
         let parameters = ["Ada".to_owned()];
-        let content = Content::template("hello", "en", &parameters);
+        let content = Content::template("hello", "en", &parameters, None);
         assert_eq!(
             json(&Message::new("+33612345678", Uuid::nil(), content)),
             r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"+33612345678","biz_opaque_callback_data":"00000000-0000-0000-0000-000000000000","type":"template","template":{"name":"hello","language":{"code":"en"},"components":[{"type":"body","parameters":[{"type":"text","text":"Ada"}]}]}}"#
@@ -138,9 +152,17 @@ mod tests {
     #[test]
     fn a_template_without_values_has_no_components() {
         let message =
-            Message::new("+33612345678", Uuid::nil(), Content::template("hello", "en", &[]));
+            Message::new("+33612345678", Uuid::nil(), Content::template("hello", "en", &[], None));
         assert!(json(&message).ends_with(
             r#""type":"template","template":{"name":"hello","language":{"code":"en"}}}"#
+        ));
+    }
+
+    #[test]
+    fn a_question_is_answered_by_its_first_button() {
+        let content = Content::template("renew", "fr", &[], Some("7F3K2-9QMXA"));
+        assert!(json(&Message::new("+33612345678", Uuid::nil(), content)).ends_with(
+            r#""components":[{"type":"button","sub_type":"quick_reply","index":"0","parameters":[{"type":"payload","payload":"7F3K2-9QMXA"}]}]}}"#
         ));
     }
 

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use assent_bus::Received;
 use assent_contracts::consent::{
-    ERASED, EXPIRED, Expired, GRANTED, Granted, REFUSED, Refused, State, WITHDRAWN, Withdrawn,
+    CONTACTED, Contacted, ERASED, EXPIRED, Expired, GRANTED, Granted, REFUSED, Refused, State,
+    WITHDRAWN, Withdrawn,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -61,12 +62,28 @@ pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub given_at: Option<Timestamp>,
+    /// After how many days without an act of hers it lapses: `valid_until` counts them in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_days: Option<u32>,
+    /// When it ends whatever she does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ends_at: Option<Timestamp>,
 }
 
 impl Line {
     /// When the word was said that the line rests on.
     fn said_at(&self) -> Timestamp {
         self.given_at.unwrap_or(self.since)
+    }
+
+    /// An act of hers before her consent would lapse puts that off.
+    fn put_off(&mut self, acted_at: Timestamp) {
+        let (Some(days), Some(until)) = (self.lapses_after_days, self.valid_until) else { return };
+        if self.state == State::Given && acted_at < until {
+            let lapses = after_days(acted_at, days).max(until);
+            self.valid_until = Some(self.ends_at.map_or(lapses, |end| end.min(lapses)));
+        }
     }
 
     fn is_no(&self) -> bool {
@@ -77,6 +94,12 @@ impl Line {
         (self.purpose == EVERY || self.purpose == purpose)
             && (self.channel == EVERY || self.channel == channel)
     }
+}
+
+/// `days` × 24 h later, as the ledger counts.
+fn after_days(at: Timestamp, days: u32) -> Timestamp {
+    let span = SignedDuration::from_hours(24 * i64::from(days));
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
 }
 
 impl Row {
@@ -137,6 +160,8 @@ impl Row {
                 notice_version: None,
                 valid_until: None,
                 given_at: None,
+                lapses_after_days: None,
+                ends_at: None,
             });
         }
     }
@@ -162,6 +187,8 @@ impl Model for Consents {
         match &*event.event_type {
             GRANTED => {
                 let data: Granted = event.read()?;
+                let acted_at = data.acted_at.unwrap_or(data.at);
+                let lapses = data.lapses_after_days.map(|days| after_days(acted_at, days));
                 row.give(Line {
                     purpose: data.purpose,
                     channel: data.channel,
@@ -173,9 +200,15 @@ impl Model for Consents {
                     },
                     event_id: event.id,
                     notice_version: Some(data.notice_version),
-                    valid_until: data.valid_until,
+                    valid_until: [data.valid_until, lapses].into_iter().flatten().min(),
                     given_at: None,
+                    lapses_after_days: data.lapses_after_days,
+                    ends_at: data.valid_until,
                 });
+            }
+            CONTACTED => {
+                let data: Contacted = event.read()?;
+                row.consents.iter_mut().for_each(|line| line.put_off(data.acted_at));
             }
             REFUSED => {
                 let data: Refused = event.read()?;
@@ -289,6 +322,7 @@ mod tests {
             method: Method::Api,
             place: None,
             confirms: None,
+            lapses_after_days: None,
             at: time(at),
             acted_at: None,
             valid_until: Some(time(100)),

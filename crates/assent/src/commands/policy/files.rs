@@ -113,7 +113,7 @@ fn text<T: Serialize>(value: &T) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use assent_contracts::policy::{Brand, Change, Controller, Party};
+    use assent_contracts::policy::{Asking, Brand, Change, Controller, Party};
     use assent_runtime::{Ids as _, SystemIds};
 
     use super::*;
@@ -135,6 +135,12 @@ mod tests {
             data: vec!["phone".to_owned()],
             recipients: Vec::new(),
             validity_days: Some(1_095),
+            lapses_after_days: Some(1_095),
+            ask: Some(Asking {
+                template: "renew".to_owned(),
+                before_days: 30,
+                again_after_days: 365,
+            }),
             double_opt_in: true,
             change: Change::Editorial,
             decided_by: Some("dpo".to_owned()),

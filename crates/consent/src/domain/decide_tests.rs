@@ -26,7 +26,7 @@ fn proven(actor: Actor) -> Act {
 }
 
 fn notice() -> Notice {
-    Notice { version: 1, hash: "ab".to_owned(), validity_days: None }
+    Notice { version: 1, hash: "ab".to_owned(), validity_days: None, lapses_after_days: None }
 }
 
 fn grant(of: (&str, &str), act: Act) -> Command {
@@ -47,6 +47,7 @@ fn granted(of: (&str, &str), second: i64) -> Event {
         act: act(Actor::Operator),
         at: at(second),
         valid_until: None,
+        lapses_after_days: None,
         confirms: None,
     }
 }
@@ -186,9 +187,9 @@ fn a_yes_and_a_no_of_the_same_instant_are_a_no() {
 #[test]
 fn a_validity_that_is_over_ends_only_the_consent_that_it_was_of() {
     let until = |second, valid_until: Timestamp| match granted(MARKETING, second) {
-        Event::Granted { scope, notice, act, at, confirms, .. } => {
+        Event::Granted { scope, notice, act, at, confirms, lapses_after_days, .. } => {
             let valid_until = Some(valid_until);
-            Event::Granted { scope, notice, act, at, valid_until, confirms }
+            Event::Granted { scope, notice, act, at, valid_until, lapses_after_days, confirms }
         }
         other => other,
     };
@@ -389,4 +390,135 @@ fn a_stream_that_begins_with_its_tombstone_is_erased() {
     let event = Event::Erased { request_id: Uuid::from_u128(1), at: at(2) };
     let ledger = Ledger::fold([(Uuid::from_u128(9), 5, &event)]);
     assert_eq!((ledger.version, ledger.erased), (5, Some(Uuid::from_u128(1))));
+}
+
+const DAY: i64 = 86_400;
+
+fn question(of: (&str, &str), request: u128) -> Question {
+    Question {
+        request_id: Uuid::from_u128(request),
+        scope: scope(of),
+        notice: notice(),
+        kind: AskKind::First,
+        template: "renew".to_owned(),
+        language: "en".to_owned(),
+        code: "7F3K2-9QMXA".parse().unwrap(),
+    }
+}
+
+fn ask(question: Question) -> Command {
+    let days = |days: i64| SignedDuration::from_hours(24 * days);
+    Command::Ask { question, before: days(30), again_after: days(365), bars: Bars::default() }
+}
+
+fn asking(of: (&str, &str), at: Timestamp, ledger: &Ledger) -> Result<AskKind, Refusal> {
+    match ledger.decide(ask(question(of, 77)), at)?.as_slice() {
+        [Event::Asked { question, .. }] => Ok(question.kind),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn contacted(second: i64) -> Event {
+    Event::Contacted { channel: "whatsapp".to_owned(), acted_at: at(second), at: at(second) }
+}
+
+fn given_until(valid_until: Option<Timestamp>, lapses_after_days: Option<u32>) -> Event {
+    Event::Granted {
+        scope: scope(MARKETING),
+        notice: (1, "ab".to_owned()),
+        act: act(Actor::Operator),
+        at: at(0),
+        valid_until,
+        lapses_after_days,
+        confirms: None,
+    }
+}
+
+/// ePrivacy and WhatsApp's policy: whoever was imported without evidence has neither written nor agreed.
+#[test]
+fn people_who_were_imported_without_evidence_are_never_asked() {
+    assert_eq!(asking(MARKETING, at(0), &given(&[])), Err(Refusal::WindowClosed));
+    // A no-evidence grant was refused; a stop from elsewhere opens nothing either.
+    let withdrawn = given(&[withdrawn(("*", "*"), 1)]);
+    assert_eq!(asking(MARKETING, at(2), &withdrawn), Err(Refusal::WindowClosed));
+}
+
+#[test]
+fn a_first_question_needs_a_message_of_hers_within_a_day() {
+    let ledger = given(&[contacted(0)]);
+    assert_eq!(asking(MARKETING, at(DAY - 1), &ledger), Ok(AskKind::First));
+    assert_eq!(asking(MARKETING, at(DAY), &ledger), Err(Refusal::WindowClosed));
+    assert_eq!(asking(("*", "whatsapp"), at(1), &ledger), Err(Refusal::NotSpecific));
+}
+
+#[test]
+fn a_renewal_is_asked_for_before_the_end_and_never_after_it() {
+    let ledger = given(&[given_until(Some(at(100 * DAY)), None)]);
+    assert_eq!(asking(MARKETING, at(69 * DAY), &ledger), Err(Refusal::NothingToAsk));
+    assert_eq!(asking(MARKETING, at(70 * DAY), &ledger), Ok(AskKind::Renewal));
+    assert_eq!(asking(MARKETING, at(100 * DAY - 1), &ledger), Ok(AskKind::Renewal));
+    assert_eq!(asking(MARKETING, at(100 * DAY), &ledger), Err(Refusal::WindowClosed));
+    let endless = given(&[granted(MARKETING, 0)]);
+    assert_eq!(asking(MARKETING, at(1), &endless), Err(Refusal::NothingToAsk));
+}
+
+#[test]
+fn whoever_was_asked_or_said_no_is_left_alone_for_the_time_of_the_policy() {
+    let no = |day: i64| withdrawn(MARKETING, day * DAY);
+    let after_no = given(&[no(0), contacted(364 * DAY)]);
+    assert_eq!(asking(MARKETING, at(364 * DAY + 1), &after_no), Err(Refusal::AskedLately));
+    let later = given(&[no(0), contacted(365 * DAY)]);
+    assert_eq!(asking(MARKETING, at(365 * DAY + 1), &later), Ok(AskKind::First));
+    // The refusal of one purpose is not that of another.
+    assert_eq!(asking(SERVICE, at(364 * DAY + 1), &after_no), Ok(AskKind::First));
+
+    let once = vec![given_until(Some(at(100 * DAY)), None)];
+    let asked = given(&once).decide(ask(question(MARKETING, 5)), at(70 * DAY)).unwrap();
+    let ledger = given(&[once, asked].concat());
+    assert_eq!(asking(MARKETING, at(71 * DAY), &ledger), Err(Refusal::AskedLately));
+
+    // She answers: valid from her answer, and the question is used up.
+    let answer = ledger.decide(confirm(5, true), at(72 * DAY)).unwrap();
+    let [Event::Granted { confirms: Some(confirms), .. }] = answer.as_slice() else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(confirms.requested_at, at(72 * DAY), "she says it now");
+}
+
+#[test]
+fn a_question_is_no_yes_that_waits() {
+    let asked = Event::Asked { question: question(MARKETING, 5), at: at(1), expires_at: at(9) };
+    assert_eq!(state(&given(&[asked]), MARKETING), None);
+}
+
+/// Trap 16: only an act of the person's own counts, and nothing brings back what has lapsed.
+#[test]
+fn trap_16_silence_lets_a_consent_lapse_and_only_her_own_act_puts_that_off() {
+    let lapsing = given_until(None, Some(10));
+    let end = |events: &[Event]| given(events).last_word(&scope(MARKETING)).unwrap().valid_until;
+    assert_eq!(end(&[lapsing.clone()]), Some(at(10 * DAY)));
+    assert_eq!(end(&[lapsing.clone(), contacted(9 * DAY)]), Some(at(19 * DAY)));
+    assert_eq!(end(&[contacted(9 * DAY), lapsing.clone()]), Some(at(19 * DAY)), "in any order");
+    let chain = [lapsing.clone(), contacted(18 * DAY), contacted(9 * DAY)];
+    assert_eq!(end(&chain), Some(at(28 * DAY)));
+    assert_eq!(end(&[lapsing.clone(), contacted(10 * DAY)]), Some(at(10 * DAY)), "too late");
+    // The end of its validity stays what it is.
+    let ending = given_until(Some(at(12 * DAY)), Some(10));
+    assert_eq!(end(&[ending, contacted(9 * DAY)]), Some(at(12 * DAY)));
+}
+
+#[test]
+fn an_act_that_follows_another_soon_is_not_recorded_and_none_from_the_future() {
+    let tell = |ledger: &Ledger, acted: i64, now: i64| {
+        let command = Command::Contact { channel: "whatsapp".to_owned(), acted_at: at(acted) };
+        ledger.decide(command, at(now)).unwrap()
+    };
+    let ledger = given(&[contacted(100)]);
+    assert_eq!(tell(&ledger, 100, 200), [], "told twice");
+    assert_eq!(tell(&ledger, 100 + DAY / 2 - 1, DAY), []);
+    assert_eq!(tell(&ledger, 100 + DAY / 2, DAY).len(), 1);
+    assert_eq!(tell(&ledger, 50, 200).len(), 1, "what was earlier is news");
+    let ahead = tell(&given(&[]), 9 * DAY, 5);
+    let [Event::Contacted { acted_at, .. }] = ahead.as_slice() else { panic!("{ahead:?}") };
+    assert_eq!(*acted_at, at(5));
 }

@@ -1,0 +1,65 @@
+//! What people do of their own towards us, as messaging tells it. It guarantees that a message of a person's
+//! is an act of hers and nothing else is: not that she was sent one, and not that she read one.
+
+use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
+use assent_contracts::topics::{MESSAGING_EVENTS, Topic};
+use assent_eventstore::batcher::Batcher;
+use sqlx::PgConnection;
+
+use crate::commands::{CommandError, LedgerCommand, LedgerHandler, Wish};
+
+/// Follows messaging.
+pub struct Contacts {
+    /// The way to the ledgers.
+    pub batcher: Batcher<LedgerHandler>,
+}
+
+impl Subscriber for Contacts {
+    fn name(&self) -> &'static str {
+        "consent.contacts"
+    }
+
+    fn topics(&self) -> Vec<Topic> {
+        vec![MESSAGING_EVENTS]
+    }
+
+    fn sequencing(&self) -> Sequencing {
+        Sequencing::Tracked
+    }
+
+    /// In transactions of their own: an act that is told twice says nothing new.
+    async fn apply(&self, _: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
+        let mut told = Vec::new();
+        for (index, event) in batch.iter().enumerate() {
+            if event.event_type != MESSAGE_RECEIVED {
+                continue;
+            }
+            let received: MessageReceived = serde_json::from_slice(&event.data)
+                .map_err(|_| ApplyError::Poison { index, reason: "malformed_data" })?;
+            let command = LedgerCommand {
+                subject: event.key,
+                wish: Wish::Contact {
+                    channel: "whatsapp".to_owned(),
+                    acted_at: received.said_at.unwrap_or(received.at),
+                },
+                idempotency: None,
+                traceparent: event.traceparent.clone(),
+            };
+            let batcher = self.batcher.clone();
+            told.push(tokio::spawn(async move { batcher.run(command).await }));
+        }
+        for task in told {
+            let transient = |code: &str| ApplyError::Transient(code.to_owned());
+            match task.await.map_err(|_| transient("contact_not_recorded"))? {
+                // Who is erased has no more acts.
+                Ok(_) | Err(CommandError::Refused(_)) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "an act can't be recorded yet");
+                    return Err(transient("contact_not_recorded"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
