@@ -2,6 +2,7 @@
 //! area. `cargo xtask test` brings the servers up and names them in the environment.
 
 mod canary;
+mod claims;
 mod cli;
 mod console;
 mod consumer;

@@ -17,6 +17,7 @@ use crate::commands::policy::PolicyCommand;
 use crate::commands::preferences::Preferences;
 use crate::commands::projection::Projection;
 use crate::commands::receipt::Receipt;
+use crate::commands::review::Review;
 use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
@@ -68,6 +69,9 @@ enum Command {
     /// Record what a person said.
     #[command(subcommand)]
     Consent(Consent),
+    /// Look at consents that a list claims, and decide.
+    #[command(subcommand)]
+    Review(Review),
     /// Give a person a link to her preference page, or take it back.
     #[command(subcommand)]
     Preferences(Preferences),
@@ -144,6 +148,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Evidence(evidence) => evidence.run(api, output).await,
         Command::Receipt(receipt) => receipt.run(api, output).await,
         Command::Consent(consent) => consent.run(api, output).await,
+        Command::Review(review) => review.run(api, output).await,
         Command::Preferences(preferences) => preferences.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,

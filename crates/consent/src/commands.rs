@@ -227,7 +227,7 @@ impl LedgerHandler {
         let mut ledger = ledger(stream)?;
         let (decision, settle) = match command.wish.clone() {
             Wish::Grant { scope, act, own_addresses, shown } => {
-                let notice = facts.notice(&scope, act.acted_at, &shown)?;
+                let notice = facts.notice(&scope, &act, &shown)?;
                 let (acted_at, bars) = (act.acted_at, facts.bars(command.subject));
                 let own_act = !own_addresses.is_empty();
                 let unconfirmed = facts.double_opt_in(&scope) && !own_act;

@@ -28,11 +28,12 @@ pub struct Eraser {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
 /// addresses stay: they hold no more than her random id and keyed hashes, and keep her erased.
-static HELD: [Held; 10] = [
+static HELD: [Held; 11] = [
     Held::new("consent_lines", "consent_lines WHERE subject_id = $1", "purpose || ' ' || channel"),
     Held::new("links", "gate_links WHERE subject_id = $1", "encode(token, 'hex')"),
     Held::new("asks", "asks WHERE subject_id = $1", "request_id::text"),
     Held::new("contacts", "contacts WHERE subject_id = $1", "subject_id::text"),
+    Held::new("claims", "claims WHERE subject_id = $1", "batch_id::text"),
     Held::new("codes", "codes WHERE subject_id = $1", "about::text"),
     Held::new("preference_links", "preference_links WHERE subject_id = $1", "link_id::text"),
     Held::new("standing_due", "standing_due WHERE subject_id = $1", "id::text"),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::PurposeDefined;
+use assent_contracts::consent::{Method, PurposeDefined};
 use assent_eventstore::{Session, StoreError};
 use assent_rules::{RuleSet, Value};
 use jiff::tz::TimeZone;
@@ -14,7 +14,7 @@ use sqlx::{PgConnection, Row as _};
 
 use crate::commands::{CommandError, LedgerCommand, Shown, Wish};
 use crate::domain::decide::{Bars, Refusal};
-use crate::domain::event::Notice;
+use crate::domain::event::{Act, Notice};
 use crate::domain::scope::{ANY, Scope};
 use crate::policy::{self, Version};
 
@@ -168,12 +168,9 @@ impl Facts {
     ///
     /// # Errors
     /// When there was none, or the names mean nothing.
-    pub fn notice(
-        &self,
-        scope: &Scope,
-        acted_at: Option<Timestamp>,
-        shown: &Shown,
-    ) -> Result<Notice, CommandError> {
+    pub fn notice(&self, scope: &Scope, act: &Act, shown: &Shown) -> Result<Notice, CommandError> {
+        // What was shown before there was a policy is what the reviewer of its evidence says it was.
+        let acted_at = act.acted_at.filter(|_| act.method != Method::Import);
         if scope.is_wide() {
             return Err(Refusal::NotSpecific.into());
         }

@@ -8,6 +8,7 @@
 //! Locks are taken in one order everywhere: stops, streams, gate rows, ledger lines.
 
 pub mod asks;
+pub mod claims;
 pub mod codes;
 pub mod commands;
 pub mod contacts;

@@ -33,7 +33,7 @@ use crate::http::{App, Papers, router};
 use crate::links::Links;
 use crate::policy::Policies;
 use crate::state_keeper::StateKeeper;
-use crate::{asks, expiry, gate, standing};
+use crate::{asks, claims, expiry, gate, standing};
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -217,6 +217,10 @@ pub async fn serve(
     lifecycle.spawn(
         "consent.renewals",
         asks::run(pool.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
+    );
+    lifecycle.spawn(
+        "consent.claims",
+        claims::run(pool.clone(), app.batcher().clone(), lifecycle.stopping()),
     );
     lifecycle.spawn(
         "consent.standing",

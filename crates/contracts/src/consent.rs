@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::claims::ClaimDecision;
 use crate::api::consent::StopKind;
 use crate::code::Code;
 use crate::policy::{Asking, Notice};
@@ -19,6 +20,10 @@ pub const REQUESTED: &str = "assent.consent.requested.v1";
 pub const ASKED: &str = "assent.consent.asked.v1";
 /// `assent.consent.contacted.v1`
 pub const CONTACTED: &str = "assent.consent.contacted.v1";
+/// `assent.consent.claims_submitted.v1`
+pub const CLAIMS_SUBMITTED: &str = "assent.consent.claims_submitted.v1";
+/// `assent.consent.claims_decided.v1`
+pub const CLAIMS_DECIDED: &str = "assent.consent.claims_decided.v1";
 /// `assent.consent.granted.v1`
 pub const GRANTED: &str = "assent.consent.granted.v1";
 /// `assent.consent.refused.v1`
@@ -382,6 +387,34 @@ pub struct OthersWord {
     pub event_id: Uuid,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A batch of claimed consents waits for somebody to look at it. Key: the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimsSubmitted {
+    /// The purpose.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// How many claims there are.
+    pub claims: i64,
+    /// The caller that brought it: a service or a role, no person.
+    pub submitted_by: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Somebody looked at a batch of claimed consents, and decided. Key: the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimsDecided {
+    /// The decision.
+    pub decision: ClaimDecision,
+    /// Why: a code.
+    pub reason: String,
+    /// The caller that decided: a service or a role, no person.
+    pub decided_by: String,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 /// The state of one consent.

@@ -141,6 +141,17 @@ pub(crate) async fn any_fenced(
         .await?)
 }
 
+/// Which of these people are, or are being, erased.
+pub(crate) async fn fenced(
+    connection: &mut PgConnection,
+    subjects: &[Uuid],
+) -> Result<Vec<Uuid>, VaultError> {
+    Ok(sqlx::query_scalar("SELECT subject_id FROM tombstones WHERE subject_id = ANY($1)")
+        .bind(subjects)
+        .fetch_all(connection)
+        .await?)
+}
+
 /// Adds people to the index. False: an address is taken meanwhile, and only a rollback is left.
 /// In token order, so that two imports of the same numbers wait instead of deadlocking.
 pub(crate) async fn index(

@@ -27,6 +27,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(resolve::resolve))
         .routes(routes!(resolve::lease))
         .routes(routes!(texts::seal_text))
+        .routes(routes!(texts::seal_texts))
         .routes(routes!(texts::open_text))
         .routes(routes!(suppress::suppress))
         .routes(routes!(screen::list, screen::screen))

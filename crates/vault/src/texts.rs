@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use assent_contracts::api::vault::{OpenRequest, OpenResponse, SealRequest, SealResponse};
+use assent_contracts::SubjectId;
+use assent_contracts::api::vault::{
+    OpenRequest, OpenResponse, SealRequest, SealResponse, SealText, SealsRequest, SealsResponse,
+};
 use assent_contracts::sealed::Sealed;
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
@@ -17,10 +20,13 @@ use crate::access::{Access, check_reason};
 use crate::app::App;
 use crate::error::VaultError;
 use crate::lookup::require_open;
+use crate::people;
 use crate::resolve::recorded;
 
 /// Longest text that is sealed, in bytes.
 const TEXT_MAX: usize = 64 << 10;
+/// Most texts in one request.
+const TEXTS_MAX: usize = 500;
 /// Longest name of a field.
 const FIELD_MAX: usize = 64;
 /// Evidence of a consent, the one field that is opened over HTTP.
@@ -60,6 +66,55 @@ pub(crate) async fn seal_text(
     };
     let sealed = to_text(&seal(&key.key, app.ids.as_ref(), aad, text.as_bytes()));
     Ok(Json(SealResponse { sealed: bound(request.record, &sealed) }))
+}
+
+/// Seal one text each under the keys of many people.
+///
+/// Needs `seal:write`. Nothing of them is kept here.
+#[utoipa::path(
+    post, path = "/v1/seals", tag = "access", security(("bearer" = [])),
+    request_body = SealsRequest,
+    responses((status = 200, body = SealsResponse), (status = 422, description = "Too many, or too long"))
+)]
+pub(crate) async fn seal_texts(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Json(request): Json<SealsRequest>,
+) -> Result<Json<SealsResponse>, Problem> {
+    caller.require("seal:write")?;
+    let SealsRequest { field, texts } = request;
+    let texts = Zeroizing::new(texts.into_iter().map(Secret).collect::<Vec<_>>());
+    let too_long = texts.iter().any(|Secret(it)| it.text.len() > TEXT_MAX);
+    if texts.len() > TEXTS_MAX || too_long || field.is_empty() || field.len() > FIELD_MAX {
+        return Err(Problem::new(Code::ValidationFailed).detail(
+            "at most 500 texts; field must have 1 to 64 bytes and each text at most 64 KiB",
+        ));
+    }
+    let subjects: Vec<SubjectId> = texts.iter().map(|Secret(it)| it.subject_id).collect();
+    let mut connection = app.pool().acquire().await.map_err(VaultError::from)?;
+    let fenced = people::fenced(&mut connection, &subjects).await?;
+    drop(connection);
+    let keys = app.keys.get(&subjects).await.map_err(VaultError::from)?;
+    let seal_one = |(Secret(it), key): (&Secret, KeyState)| match key {
+        KeyState::Live(key) if !fenced.contains(&it.subject_id) => {
+            let (subject, record) = (it.subject_id, it.record);
+            let aad = Aad { subject, record, field: &field, version: key.version };
+            let sealed = seal(&key.key, app.ids.as_ref(), aad, it.text.as_bytes());
+            Some(bound(record, &to_text(&sealed)))
+        }
+        _ => None,
+    };
+    let sealed = texts.iter().zip(keys).map(seal_one).collect();
+    Ok(Json(SealsResponse { sealed }))
+}
+
+/// A text that is wiped when it isn't needed any more.
+struct Secret(SealText);
+
+impl zeroize::Zeroize for Secret {
+    fn zeroize(&mut self) {
+        self.0.text.zeroize();
+    }
 }
 
 /// Open what was sealed under a person's key.

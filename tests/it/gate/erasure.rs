@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use assent_bus::{BusConfig, Received, Subscriber};
 use assent_consent::erasure::Eraser;
+use assent_contracts::api::claims::{Claim, ClaimsRequest};
 use assent_contracts::api::consent::{
     AsOfRequest, KnownAt, PreferenceLink, ProofCode, StopKind, Verdict, VerdictRequest,
 };
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
+use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::{Listing, ServiceClient};
 use assent_participant::{Commands, Participant};
@@ -156,6 +158,18 @@ async fn delete_leaves_nothing_that_a_sweep_would_find_and_the_saga_hears_of_it_
     let code_of_page = format!("/v1/preference-links/{}/code", link.link_id);
     let _: ProofCode =
         world.client.post(&code_of_page, &serde_json::json!({}), None).await.unwrap();
+    let claims = ClaimsRequest {
+        batch_id: world.ids.v7(),
+        purpose: "marketing".to_owned(),
+        channel: "whatsapp".to_owned(),
+        locale: None,
+        claims: vec![Claim {
+            subject_id: subject,
+            acted_at: world.clock.now(),
+            evidence: Sealed("c2VhbGVk".to_owned()),
+        }],
+    };
+    world.client.post::<_, ()>("/v1/claims", &claims, None).await.unwrap();
     let mut erasure = Erasure::of(&world, subject, true).await;
     erasure.step(Step::Fence).await;
     let refused =
@@ -163,7 +177,11 @@ async fn delete_leaves_nothing_that_a_sweep_would_find_and_the_saga_hears_of_it_
     assert_eq!(code(&refused.unwrap_err()), "subject_erased");
     let found = erasure.step(Step::Sweep).await.evidence.counts;
     assert_eq!((found["links"], found["events"]), (1, 2), "a sweep without a delete finds her");
-    assert_eq!((found["codes"], found["preference_links"]), (1, 1));
+    assert_eq!((found["codes"], found["preference_links"], found["claims"]), (1, 1, 1));
+    // A part that is brought again, after the fence, keeps nothing of her.
+    let claims = ClaimsRequest { batch_id: world.ids.v7(), ..claims };
+    world.client.post::<_, ()>("/v1/claims", &claims, None).await.unwrap();
+    assert_eq!(erasure.step(Step::Sweep).await.evidence.counts["claims"], 1);
     let deleted = erasure.step(Step::Delete).await.evidence;
     assert_eq!(deleted.counts["links"], 1);
     let swept = erasure.step(Step::Sweep).await.evidence;

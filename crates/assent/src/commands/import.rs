@@ -1,18 +1,23 @@
 //! `assent import`: a contact file into the vault. It never creates consent; run again after an
-//! interruption it goes on without doubles, because a number that is known is `existing`.
+//! interruption it goes on without doubles, because a number that is known is `existing`. With a column of
+//! evidence it also brings a batch of claims, which wait for somebody to look at them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use assent_contracts::api::claims::ClaimBatch;
 use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse, ImportRow};
 use assent_contracts::vault::Origin;
 use clap::Args;
 use serde::Serialize;
 
+use self::claims::Claims;
 use super::upload::{self, Batch, Rejected, Rejects, Source, Upload};
 use crate::api::Api;
-use crate::contact_file::{Cell, Contact, Place};
+use crate::contact_file::{Cell, ColumnMap, Contact, Place};
 use crate::outcome::{Failure, Output, Status};
+
+mod claims;
 
 /// Arguments of `assent import`.
 #[derive(Debug, Args)]
@@ -22,6 +27,10 @@ Examples:
   assent import export.vcf --country GB --json
   assent import crm.csv --country FR --map phone=Handy --map name=2 --rejects rejected.csv
   zcat contacts.csv.gz | assent import - --country FR
+  assent import crm.csv --country FR --map evidence=Proof --map agreed-at=Date --purpose marketing
+
+A file creates no consent. With a column of evidence its rows become claims, which wait in a batch until
+somebody with that right has looked at them (`assent review`); dates are 2024-05-31, 31.05.2024 or RFC 3339.
 
 Exit status: 0 all rows are in, 1 some were refused or rejected, 2 wrong use, 3 the vault didn't
 answer (run it again: it goes on without doubles).")]
@@ -31,6 +40,15 @@ pub struct Import {
     /// Write copies of the rejected rows to this file (mode 0600), to be corrected and read again.
     #[arg(long, value_name = "PATH")]
     rejects: Option<PathBuf>,
+    /// With a column of evidence: to which purpose these people are said to have agreed.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// On which channel.
+    #[arg(long, default_value = "whatsapp", requires = "purpose")]
+    channel: String,
+    /// In which of the purpose's languages they were asked; without it: the controller's first.
+    #[arg(long, value_name = "TAG", requires = "purpose")]
+    language: Option<String>,
 }
 
 /// What became of the file.
@@ -50,6 +68,12 @@ struct Summary {
     rejected_total: u64,
     /// Whether the end of the file was reached.
     complete: bool,
+    /// The claims that wait to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<ClaimBatch>,
+    /// Rows with evidence that make no claim: at most 1,000 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_claim: Vec<Rejected>,
 }
 
 impl Import {
@@ -62,18 +86,35 @@ impl Import {
         let file = Upload::open(&self.source, self.rejects.is_some())?;
         let mut rejects = Rejects::open(self.rejects.as_deref(), file.reader().header())?;
         let country = self.source.country.as_deref();
+        let claims = self.claims()?;
+        let bringing = claims.as_ref();
+        let mut no_claim = Rejects::open(None, None)?;
         let ran = file
             .run(
                 output,
                 |batch| async move {
                     let outcomes = send(api, &batch, country).await?;
-                    Ok((batch.rows(), (batch, outcomes)))
+                    let bad = match bringing {
+                        Some(claims) => claims.bring(api, &batch, &outcomes).await?,
+                        None => Vec::new(),
+                    };
+                    Ok((batch.rows(), (batch, outcomes, bad)))
                 },
-                |(batch, outcomes)| settle(&mut summary, &mut rejects, &batch, outcomes),
+                |(batch, outcomes, bad)| {
+                    for (place, reason) in bad {
+                        no_claim.add(place, reason, "")?;
+                    }
+                    settle(&mut summary, &mut rejects, &batch, outcomes)
+                },
             )
             .await;
         (summary.rejected, summary.rejected_total) = rejects.into_parts();
+        let without = no_claim.into_parts();
+        summary.no_claim = without.0;
         summary.complete = ran.is_ok();
+        if let (Some(claims), Ok(())) = (&claims, &ran) {
+            summary.claims = claims.submit(api).await?;
+        }
         if let Err(failure) = ran {
             if summary.rows > 0 {
                 output.print(&summary, text);
@@ -81,7 +122,24 @@ impl Import {
             return Err(failure);
         }
         output.print(&summary, text);
-        Ok(upload::status(!summary.refused.is_empty(), summary.rejected_total))
+        Ok(upload::status(!summary.refused.is_empty(), summary.rejected_total + without.1))
+    }
+
+    /// The batch of claims that this file brings, if it does.
+    fn claims(&self) -> Result<Option<Claims>, Failure> {
+        let evidence = ColumnMap::all(self.source.map.clone()).names_evidence();
+        match (&self.purpose, evidence) {
+            (None, false) => Ok(None),
+            (Some(purpose), true) => {
+                Ok(Some(Claims::new(purpose, &self.channel, self.language.as_deref())))
+            }
+            (None, true) => {
+                Err(Failure::wrong_use("evidence of what? name the purpose: --purpose marketing"))
+            }
+            (Some(_), false) => Err(Failure::wrong_use(
+                "a file grants nothing without evidence: name its column, --map evidence=COLUMN",
+            )),
+        }
     }
 }
 
@@ -150,6 +208,16 @@ fn text(summary: &Summary) -> String {
     if *rejected_total > 0 {
         text.push_str(&format!(", {rejected_total} rejected"));
         text.push_str(&upload::describe(rejected, *rejected_total));
+    }
+    if let Some(ClaimBatch { batch_id, claims, .. }) = &summary.claims {
+        text.push_str(&format!(
+            "\n{claims} claims wait to be looked at: assent review show {batch_id}"
+        ));
+    }
+    if !summary.no_claim.is_empty() {
+        let total = summary.no_claim.len() as u64;
+        text.push_str("\nno claim:");
+        text.push_str(&upload::describe(&summary.no_claim, total));
     }
     text
 }

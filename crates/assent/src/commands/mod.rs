@@ -14,6 +14,7 @@ pub mod policy;
 pub mod preferences;
 pub mod projection;
 pub mod receipt;
+pub mod review;
 pub mod rules;
 pub mod screen;
 pub mod send;

@@ -15,7 +15,7 @@ pub struct ColumnMap {
 /// A `--map` that can't be understood.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected FIELD=COLUMN with FIELD one of phone, name, email, country and COLUMN a name or a number from 1"
+    "expected FIELD=COLUMN with FIELD one of phone, name, email, country, evidence, agreed-at and COLUMN a name or a number from 1"
 )]
 pub struct InvalidMapping;
 
@@ -25,6 +25,8 @@ enum Field {
     Name,
     Email,
     Country,
+    Evidence,
+    AgreedAt,
 }
 
 impl Field {
@@ -34,6 +36,8 @@ impl Field {
             Self::Name => "name",
             Self::Email => "email",
             Self::Country => "country",
+            Self::Evidence => "evidence",
+            Self::AgreedAt => "agreed-at",
         }
     }
 }
@@ -48,6 +52,8 @@ impl FromStr for ColumnMap {
             "name" => Field::Name,
             "email" => Field::Email,
             "country" => Field::Country,
+            "evidence" => Field::Evidence,
+            "agreed-at" => Field::AgreedAt,
             _ => return Err(InvalidMapping),
         };
         if column.trim().is_empty() || column.trim() == "0" {
@@ -62,6 +68,12 @@ impl ColumnMap {
     #[must_use]
     pub fn all(maps: Vec<Self>) -> Self {
         Self { entries: maps.into_iter().flat_map(|map| map.entries).collect() }
+    }
+
+    /// Whether a column was named that holds evidence of consents.
+    #[must_use]
+    pub fn names_evidence(&self) -> bool {
+        self.names(Field::Evidence)
     }
 
     fn names(&self, field: Field) -> bool {
@@ -87,6 +99,8 @@ pub(super) struct Columns {
     family: Option<usize>,
     emails: Vec<usize>,
     countries: Vec<usize>,
+    evidence: Vec<usize>,
+    agreed_at: Vec<usize>,
 }
 
 impl Columns {
@@ -154,6 +168,9 @@ impl Columns {
         if map.names(Field::Country) {
             self.countries = mapped(Field::Country);
         }
+        // Never guessed: a column is evidence because somebody says so.
+        self.evidence = mapped(Field::Evidence);
+        self.agreed_at = mapped(Field::AgreedAt);
     }
 
     /// Says so when the operator named a column that isn't there.
@@ -258,6 +275,8 @@ impl Columns {
             country,
             name,
             email,
+            evidence: self.evidence.iter().copied().find_map(cell),
+            agreed_at: self.agreed_at.iter().copied().find_map(cell),
             raw,
         })
     }

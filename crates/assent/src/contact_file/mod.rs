@@ -68,6 +68,10 @@ pub struct Contact {
     pub name: Option<Cell>,
     /// E-mail address.
     pub email: Option<Cell>,
+    /// What shows that she agreed, where the operator named a column for it.
+    pub evidence: Option<Cell>,
+    /// When she agreed, likewise.
+    pub agreed_at: Option<Cell>,
     /// The record's source text, if asked for.
     pub raw: String,
 }

@@ -13,8 +13,9 @@ use crate::stored;
 const PURPOSE: &str = "marketing";
 const CHANNEL: &str = "whatsapp";
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + second).unwrap()
+/// Two hours apart, so that a consent can lapse within a test.
+fn at(step: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + 7_200 * step).unwrap()
 }
 
 fn act(acted_at: Option<i64>) -> Act {

@@ -22,6 +22,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::claims::Claims;
 use crate::commands::LedgerHandler;
 use crate::domain::event::Act;
 use crate::domain::verdict::GateView;
@@ -32,6 +33,7 @@ use crate::stops::Stops;
 
 mod apply_policy;
 mod ask;
+mod claims;
 mod codes;
 mod confirm;
 mod consents;
@@ -70,6 +72,7 @@ struct Parts {
     permits: Permits,
     stops: Stops,
     policies: Policies,
+    claims: Claims,
     papers: Papers,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -122,6 +125,11 @@ impl App {
                 terms,
             },
             policies: Policies {
+                store: store.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            },
+            claims: Claims {
                 store: store.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
@@ -197,14 +205,19 @@ impl Told {
     }
 }
 
+/// Whether a text is a code of somebody's: free text could say who.
+fn is_code(text: &str) -> bool {
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// The act. Times are kept in microseconds, as the store keeps them, and never later than they were
-/// told; a place is a code, since free text could say who.
+/// told.
 fn act(told: Told) -> Result<Act, Problem> {
     let to_microseconds = TimestampRound::new().smallest(Unit::Microsecond).mode(RoundMode::Floor);
     let Told { actor, method, place, evidence, acted_at } = told;
-    let fits =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    if place.as_ref().is_some_and(|it| it.is_empty() || it.len() > 64 || !it.bytes().all(fits)) {
+    if place.as_deref().is_some_and(|place| !is_code(place)) {
         return Err(Problem::new(Code::ValidationFailed)
             .detail("place: 1 to 64 of a-z, 0-9, _ and -, such as shop-lyon"));
     }
@@ -228,6 +241,11 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(grant::grant))
         .routes(routes!(confirm::confirm))
         .routes(routes!(ask::ask))
+        .routes(routes!(claims::list, claims::bring))
+        .routes(routes!(claims::show))
+        .routes(routes!(claims::items))
+        .routes(routes!(claims::submit))
+        .routes(routes!(claims::decide))
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
         .routes(routes!(permits::give_permits))

@@ -4,6 +4,7 @@
 use assent_eventstore::StoreError;
 use assent_http::{Code, Problem};
 
+use crate::claims::ClaimError;
 use crate::commands::CommandError;
 use crate::domain::decide::Refusal;
 use crate::policy::PolicyError;
@@ -58,6 +59,19 @@ impl From<CommandError> for Problem {
                     Refusal::NoSince => (Code::ConfirmationInvalid, "no_since"),
                 };
                 Self::new(code).detail(refusal.to_string()).with("reason", reason)
+            }
+        }
+    }
+}
+
+impl From<ClaimError> for Problem {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Store(error) => store(error),
+            ClaimError::Unknown => Self::new(Code::RequestUnknown),
+            ClaimError::OtherBatch => Self::new(Code::ValidationFailed).detail(error.to_string()),
+            ClaimError::State(_) | ClaimError::SameCaller => {
+                Self::new(Code::RequestStateConflict).detail(error.to_string())
             }
         }
     }

@@ -177,6 +177,37 @@ pub struct SealResponse {
     pub sealed: Sealed,
 }
 
+/// `POST /v1/seals`: seal one text each under the keys of many people, at most 500 at once. No `Debug`: it
+/// holds plaintext.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SealsRequest {
+    /// The field, such as `consent.evidence`.
+    pub field: String,
+    /// The texts.
+    pub texts: Vec<SealText>,
+}
+
+/// A text for one person. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SealText {
+    /// Whose key.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The record it belongs to (part of the authenticated data).
+    pub record: Uuid,
+    /// The text, at most 64 KiB.
+    pub text: String,
+}
+
+/// The ciphertexts, in order; none where there is no such person (any more).
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SealsResponse {
+    /// One per text.
+    pub sealed: Vec<Option<Sealed>>,
+}
+
 /// `POST /v1/open`: open what `POST /v1/seal` sealed; on record before it is opened.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
