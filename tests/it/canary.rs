@@ -278,6 +278,26 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     })
     .await;
 
+    // A list claims that she agreed; on her page she looks at what she did. Her link is a key to it.
+    let claimed = unique("claimed");
+    let list = cluster.dir.join("claims.csv");
+    std::fs::write(&list, format!("phone,proof,date\n{},{claimed},2025-05-31\n", person.phone))
+        .unwrap();
+    let columns = ["--map", "evidence=proof", "--map", "agreed-at=date", "--purpose", "marketing"];
+    let import = ["import", list.to_str().unwrap()];
+    let claims = cluster.assent(&[&import[..], &columns].concat());
+    assert_eq!(claims.json["claims"]["claims"], 1, "{}", claims.text);
+    let link = cluster.assent(&["preferences", "link", &person.phone]);
+    let token = link.json["token"].as_str().expect("a link").to_owned();
+    let mut browser = cluster.browser();
+    browser.open(&format!("/p/{token}")).await.press("Show my settings").await;
+    assert_eq!(cluster.hears(&person, &browser.code()).await, 200);
+    until("her page opens", async || {
+        browser.press("I have sent it").await;
+        browser.page.contains("Your settings")
+    })
+    .await;
+
     // She writes, is refused nothing and stops; then she is deleted.
     assert_eq!(cluster.hears(&person, &format!("my secret is {said}")).await, 200);
     assert_eq!(cluster.hears(&person, "STOP").await, 200);
@@ -290,7 +310,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     cluster.post("vault", "/v1/subjects/import", &broken, Some(&key)).await;
     cluster.post("vault", "/v1/subjects/lookup", &json!({"telephone": person.phone}), None).await;
 
-    let mut canaries = vec![name, mail, evidence, key, said, parameter];
+    let mut canaries = vec![name, mail, evidence, key, said, parameter, claimed, token];
     canaries.push(wamid.trim_start_matches("wamid.").trim_end_matches('=').to_owned());
     canaries.extend(spellings(person.digits()));
     canaries

@@ -302,8 +302,7 @@ mod tests {
         let place = Place { line, column: 1 };
         let phones = vec![Cell { text: "x".to_owned(), place }];
         Contact {
-            evidence: None,
-            agreed_at: None,
+            claim: None,
             place,
             phones,
             country: None,

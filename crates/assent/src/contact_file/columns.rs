@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use super::headers::{self, Kind, normalise};
-use super::{BadRow, Cell, Contact, FileError, Place, Reason, Row, country};
+use super::{BadRow, Cell, ClaimCells, Contact, FileError, Place, Reason, Row, country};
 
 /// Columns that the operator named: `phone=Handy`, `phone=3`.
 #[derive(Debug, Clone, Default)]
@@ -269,14 +269,17 @@ impl Columns {
             text: text.split(":::").next().unwrap_or_default().trim().to_owned(),
             place,
         });
+        let claim = self.evidence.iter().copied().find_map(cell).map(|evidence| {
+            let agreed_at = self.agreed_at.iter().copied().find_map(cell);
+            Box::new(ClaimCells { evidence, agreed_at })
+        });
         Row::Contact(Contact {
             place: Place { line, column: 1 },
             phones,
             country,
             name,
             email,
-            evidence: self.evidence.iter().copied().find_map(cell),
-            agreed_at: self.agreed_at.iter().copied().find_map(cell),
+            claim,
             raw,
         })
     }

@@ -68,12 +68,18 @@ pub struct Contact {
     pub name: Option<Cell>,
     /// E-mail address.
     pub email: Option<Cell>,
-    /// What shows that she agreed, where the operator named a column for it.
-    pub evidence: Option<Cell>,
-    /// When she agreed, likewise.
-    pub agreed_at: Option<Cell>,
+    /// That she agreed, where the operator named a column that shows it.
+    pub claim: Option<Box<ClaimCells>>,
     /// The record's source text, if asked for.
     pub raw: String,
+}
+
+/// That somebody agreed. No `Debug`: it holds plaintext.
+pub struct ClaimCells {
+    /// What shows it.
+    pub evidence: Cell,
+    /// When she did.
+    pub agreed_at: Option<Cell>,
 }
 
 /// A row that is no contact. No `Debug`: it may hold plaintext.

@@ -206,8 +206,7 @@ fn contact(card: &VCard, place: Place, phone_lines: &[u64], raw: String) -> Row 
         .or_else(|| properties(&VCardProperty::N).find_map(structured_name))
         .map(cell);
     Row::Contact(Contact {
-        evidence: None,
-        agreed_at: None,
+        claim: None,
         place,
         phones: phones.into_iter().map(|(_, phone)| phone).collect(),
         // An address says where somebody lives, not from where her number is dialled.

@@ -496,7 +496,7 @@ fn a_question_is_no_yes_that_waits() {
 fn trap_16_silence_lets_a_consent_lapse_and_only_her_own_act_puts_that_off() {
     let lapsing = given_until(None, Some(10));
     let end = |events: &[Event]| given(events).last_word(&scope(MARKETING)).unwrap().valid_until;
-    assert_eq!(end(&[lapsing.clone()]), Some(at(10 * DAY)));
+    assert_eq!(end(std::slice::from_ref(&lapsing)), Some(at(10 * DAY)));
     assert_eq!(end(&[lapsing.clone(), contacted(9 * DAY)]), Some(at(19 * DAY)));
     assert_eq!(end(&[contacted(9 * DAY), lapsing.clone()]), Some(at(19 * DAY)), "in any order");
     let chain = [lapsing.clone(), contacted(18 * DAY), contacted(9 * DAY)];

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::commands::upload::{Batch, patiently};
-use crate::contact_file::{Cell, Contact, Place};
+use crate::contact_file::{Cell, ClaimCells, Contact, Place};
 use crate::outcome::Failure;
 
 /// Most claims in one request.
@@ -127,8 +127,9 @@ impl Claims {
 
 /// What a row claims: its evidence and the time of it.
 fn claim(contact: &Contact) -> Result<Option<(&str, Timestamp)>, NoClaim> {
-    let Some(evidence) = &contact.evidence else { return Ok(None) };
-    let Some(Cell { text, place }) = &contact.agreed_at else {
+    let Some(claim) = &contact.claim else { return Ok(None) };
+    let ClaimCells { evidence, agreed_at } = &**claim;
+    let Some(Cell { text, place }) = agreed_at else {
         return Err((evidence.place, "agreed_at_missing"));
     };
     let acted_at = when(text).ok_or((*place, "agreed_at_invalid"))?;
