@@ -8,7 +8,8 @@ use std::sync::Arc;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{ConsentAnswer, Unconfirmed};
-use assent_contracts::consent::{AskKind, REQUESTED, STATE};
+use assent_contracts::consent::{Actor, AskKind, REQUESTED, STATE};
+use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE};
 use assent_eventstore::batcher::{BatchHandler, Footprint};
 use assent_eventstore::{
@@ -23,12 +24,12 @@ use uuid::Uuid;
 
 use crate::codes::{self, confirmation};
 use crate::domain::decide::{Bars, Command, Refusal};
-use crate::domain::event::{Act, Event, Question};
+use crate::domain::event::{Act, Age, Event, Question};
 use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 use crate::facts::Facts;
 use crate::lines::Lines;
-use crate::{asks, gate, stored};
+use crate::{ages, asks, gate, stored};
 
 /// How long a yes waits to be confirmed (double opt-in).
 pub const CONFIRM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -62,6 +63,17 @@ pub enum Wish {
         scope: Scope,
         /// In which language; none: the one in which she agreed before, else the default one.
         locale: Option<String>,
+    },
+    /// Record whether she is old enough.
+    StateAge {
+        /// Whether she is.
+        age: Age,
+        /// Which age that would be, in years.
+        required: u8,
+        /// Who says so.
+        actor: Actor,
+        /// Evidence, sealed under her key.
+        evidence: Option<Sealed>,
     },
     /// Record that she did something of her own towards us.
     Contact {
@@ -202,7 +214,10 @@ impl BatchHandler for LedgerHandler {
                     },
                     // The first answer may never have been given: whoever hears this one must be
                     // able to rely on it.
-                    settle: matches!(command.wish, Wish::Withdraw { .. } | Wish::Refuse { .. }),
+                    settle: matches!(
+                        command.wish,
+                        Wish::Withdraw { .. } | Wish::Refuse { .. } | Wish::StateAge { .. }
+                    ),
                 }),
                 Ok(None) => {
                     let stream = streams.remove(&command.subject).unwrap_or_default();
@@ -265,6 +280,12 @@ impl LedgerHandler {
                 let bars = facts.bars(command.subject);
                 let (before, again_after) = (how.before, how.again_after);
                 (ledger.decide(Command::Ask { question, before, again_after, bars }, now)?, false)
+            }
+            Wish::StateAge { age, required, actor, evidence } => {
+                // Known to be too young, she may have lost what she had.
+                let settle = !(age.of_age && age.may_be_targeted);
+                let command = Command::StateAge { age, required, actor, evidence };
+                (ledger.decide(command, now)?, settle)
             }
             Wish::Contact { channel, acted_at } => {
                 let decision = ledger.decide(Command::Contact { channel, acted_at }, now)?;
@@ -371,6 +392,8 @@ pub struct Pending {
     asks: Vec<(SubjectId, Question, Timestamp)>,
     /// Who did something of her own, and when.
     contacts: Vec<(SubjectId, Timestamp)>,
+    /// What is known of people's ages, where that has changed.
+    ages: Vec<(SubjectId, Uuid, Age)>,
 }
 
 impl Pending {
@@ -398,6 +421,9 @@ impl Pending {
         // The store's time of the record is the ledger's, which never steps back.
         let at = decision.iter().map(Event::at).max().unwrap_or(origin.now);
         self.lines.push_changed(subject, ledger, before);
+        if decision.iter().any(|event| matches!(event, Event::AgeStated { .. })) {
+            self.ages.extend(ledger.age().map(|(event, age)| (subject, event, age)));
+        }
         let state = (!events.is_empty()).then(|| state_record(ids, ledger));
         self.appends.push(Append {
             state,
@@ -437,6 +463,7 @@ impl Pending {
             codes::keep(session.conn(), *subject, unconfirmed).await?;
         }
         asks::keep(session.conn(), &self.asks, &self.contacts).await?;
+        ages::keep(session.conn(), &self.ages).await?;
         for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();
             gate::lift_all(session.conn(), &tokens, acted_at, now).await?;

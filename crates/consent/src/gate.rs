@@ -5,15 +5,17 @@
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
+use assent_contracts::consent::AgeBasis;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
+use crate::domain::event::Age;
 use crate::domain::ledger::Line;
 use crate::domain::scope::Scope;
-use crate::domain::verdict::{Asked, GateRow, GateView, Pursued, StopState};
+use crate::domain::verdict::{Asked, GateRow, GateView, Pursued, StopState, advertises};
 use crate::{lines, standing};
 
 /// All that hangs together with the asked people ($1) and addresses ($2), from one snapshot:
@@ -43,15 +45,15 @@ SELECT 'r', r.token, r.stopped_by, r.suppressed_by, r.erased_by, NULL, NULL, NUL
 FROM tokens JOIN gate_rows r USING (token) LEFT JOIN stops s ON s.stop_id = r.stopped_by
 UNION ALL
 SELECT 'c', NULL, c.subject_id, c.event_id, NULL, c.purpose, c.channel, c.state, c.notice_hash,
-       c.since, c.valid_until, c.version, NULL, NULL, NULL
+       c.since, c.valid_until, c.version, c.by_guardian, NULL, NULL
 FROM subjects JOIN consent_lines c USING (subject_id)
 UNION ALL
 SELECT 'f', NULL, f.subject_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL
 FROM subjects JOIN fences f USING (subject_id)
 UNION ALL
-SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       p.channels
+SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, p.definition ->> 'dpv', NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, p.channels
 FROM purposes p WHERE p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions)
 UNION ALL
 SELECT 'a', NULL, NULL, NULL, NULL, p.purpose, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -62,7 +64,11 @@ WHERE (p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM question
 UNION ALL
 SELECT 'q', NULL, q.request_id, q.subject_id, NULL, q.purpose, q.channel, NULL, NULL, q.asked_at,
        c.contacted_at, NULL, NULL, NULL, NULL
-FROM questions q LEFT JOIN contacts c USING (subject_id)";
+FROM questions q LEFT JOIN contacts c USING (subject_id)
+UNION ALL
+SELECT 'g', NULL, g.subject_id, g.event_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       CASE WHEN g.verified THEN 1 ELSE 0 END, g.of_age, g.may_be_targeted, NULL
+FROM asked JOIN ages g USING (subject_id)";
 
 /// What a question is about.
 #[derive(Debug, Default)]
@@ -140,12 +146,22 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
                 valid_until: row
                     .try_get::<Option<jiff_sqlx::Timestamp>, _>(10)?
                     .map(jiff_sqlx::Timestamp::to_jiff),
+                by_guardian: row.try_get(12)?,
             };
             let scope = Scope { purpose: row.try_get(5)?, channel: row.try_get(6)? };
             view.lines.entry(row.try_get(2)?).or_default().push((scope, line));
         }
         b'f' => {
             view.fences.insert(row.try_get(2)?);
+        }
+        b'g' => {
+            let verified = row.try_get::<i64, _>(11)? == 1;
+            let age = Age {
+                basis: if verified { AgeBasis::Verified } else { AgeBasis::Stated },
+                of_age: row.try_get(12)?,
+                may_be_targeted: row.try_get(13)?,
+            };
+            view.ages.insert(row.try_get(2)?, (row.try_get(3)?, age));
         }
         b'q' => {
             let asked = Asked {
@@ -165,6 +181,7 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
         _ => {
             let pursued: &mut Pursued = view.purposes.entry(row.try_get(5)?).or_default();
             pursued.channels = row.try_get(14)?;
+            pursued.advertises = row.try_get::<Option<&str>, _>(6)?.is_some_and(advertises);
         }
     }
     Ok(())

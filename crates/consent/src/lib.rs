@@ -7,6 +7,7 @@
 //!
 //! Locks are taken in one order everywhere: stops, streams, gate rows, ledger lines.
 
+pub mod ages;
 pub mod asks;
 pub mod claims;
 pub mod codes;

@@ -23,6 +23,7 @@ pub struct Lines {
     since: Vec<Timestamp>,
     notices: Vec<Option<String>>,
     until: Vec<Option<Timestamp>>,
+    by_guardian: Vec<bool>,
 }
 
 impl Lines {
@@ -38,6 +39,7 @@ impl Lines {
             self.since.push(line.since.to_sqlx());
             self.notices.push(line.notice_hash);
             self.until.push(line.valid_until.map(|until| until.to_sqlx()));
+            self.by_guardian.push(line.by_guardian);
         }
     }
 
@@ -48,13 +50,14 @@ impl Lines {
     pub async fn write(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         const WRITE: &str = "
             INSERT INTO consent_lines (subject_id, purpose, channel, state, event_id, version,
-                                       since, notice_hash, valid_until)
+                                       since, notice_hash, valid_until, by_guardian)
             SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[],
-                                 $6::bigint[], $7::timestamptz[], $8::text[], $9::timestamptz[])
+                                 $6::bigint[], $7::timestamptz[], $8::text[], $9::timestamptz[],
+                                 $10::boolean[])
             ON CONFLICT (subject_id, purpose, channel) DO UPDATE SET
                 state = excluded.state, event_id = excluded.event_id, version = excluded.version,
                 since = excluded.since, notice_hash = excluded.notice_hash,
-                valid_until = excluded.valid_until";
+                valid_until = excluded.valid_until, by_guardian = excluded.by_guardian";
         if self.subjects.is_empty() {
             return Ok(());
         }
@@ -68,6 +71,7 @@ impl Lines {
             .bind(&self.since)
             .bind(&self.notices)
             .bind(&self.until)
+            .bind(&self.by_guardian)
             .execute(conn)
             .await?;
         Ok(())
@@ -83,7 +87,8 @@ pub async fn of_subject(
     subject: SubjectId,
 ) -> Result<(Vec<(Scope, Line)>, bool), sqlx::Error> {
     const LINES: &str = "
-        SELECT purpose, channel, state, event_id, version, since, notice_hash, valid_until
+        SELECT purpose, channel, state, event_id, version, since, notice_hash, valid_until,
+               by_guardian
         FROM consent_lines WHERE subject_id = $1 ORDER BY purpose, channel";
     let rows = sqlx::query(LINES).bind(subject).fetch_all(&mut *conn).await?;
     let lines = rows
@@ -96,6 +101,7 @@ pub async fn of_subject(
                 since: row.try_get::<Timestamp, _>(5)?.to_jiff(),
                 notice_hash: row.try_get(6)?,
                 valid_until: row.try_get::<Option<Timestamp>, _>(7)?.map(Timestamp::to_jiff),
+                by_guardian: row.try_get(8)?,
             };
             Ok((Scope { purpose: row.try_get(0)?, channel: row.try_get(1)? }, line))
         })

@@ -38,6 +38,8 @@ pub struct Permits {
     pub ids: Arc<dyn Ids>,
     /// The lease.
     pub terms: LeaseTerms,
+    /// SHA-256 of the rule set in force.
+    pub rule_set: Arc<str>,
 }
 
 impl Permits {
@@ -50,7 +52,8 @@ impl Permits {
             return Ok(Vec::new());
         }
         let mut transaction = self.pool.begin().await?;
-        let view = gate::facts(&mut transaction, &question(&asks)).await?;
+        let mut view = gate::facts(&mut transaction, &question(&asks)).await?;
+        view.rule_set = Some(self.rule_set.to_string());
         let now = self.clock.now();
         let settling = settling(&self.terms);
         let mut permits: Vec<Permit> = asks
@@ -167,6 +170,10 @@ async fn record(
                   evidence, notice_hash)";
     let Some(Permit { verdict: Verdict { rules, as_of, .. }, .. }) = permits.first() else {
         return Ok(());
+    };
+    let rules = match &view.rule_set {
+        Some(rule_set) => format!("{rules} {rule_set}"),
+        None => rules.clone(),
     };
     let (purposes, channels): (Vec<&str>, Vec<&str>) =
         asks.iter().map(|ask| known_names(view, ask)).unzip();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use assent_contracts::consent::{PURPOSE_DEFINED, PurposeDefined};
+use assent_contracts::consent::{PURPOSE_DEFINED, PurposeDefined, RULES_LOADED, RulesLoaded};
 use assent_contracts::policy::{
     Controller, POLICY_APPLIED, PURPOSE_RETIRED, PlannedChange, Policy, PolicyApplied,
     PolicyInForce, PolicyPlan, PolicyRefusal, PurposeRetired,
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::commands::raw;
 use crate::domain::policy::{
-    Outcome, Outdated, STREAM, adopted, against, defaults, hash, missing, outcome,
+    Outcome, Outdated, RULES_STREAM, STREAM, adopted, against, defaults, hash, missing, outcome,
 };
 use crate::domain::purpose::stream_id;
 use crate::stored;
@@ -194,6 +194,26 @@ impl Policies {
         last.and_then(after).map_or(now, |last| now.max(last))
     }
 
+    /// Puts the rule set that is in force on record, unless it is there already.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub async fn rules_loaded(&self, rules: &RuleSet) -> Result<(), PolicyError> {
+        let mut session = self.store.begin().await?;
+        let own = session.lock(&[RULES_STREAM]).await?.remove(&RULES_STREAM).unwrap_or_default();
+        let (rule_set, at) = (rules.hash(), self.not_before(std::iter::once(&own)));
+        let newest: Option<RulesLoaded> = own.events.last().map(|it| it.decode()).transpose()?;
+        if newest.is_some_and(|newest| newest.rule_set == rule_set) {
+            session.rollback().await?;
+            return Ok(());
+        }
+        let event = RulesLoaded { rule_set, at };
+        let appended = append(RULES_STREAM, self.ids.v7(), RULES_LOADED, &event, at);
+        session.append(vec![appended]).await?;
+        session.commit().await?;
+        Ok(())
+    }
+
     /// Applies the first policy where there is none: the purposes that exist already, and those of
     /// the first day.
     ///
@@ -359,6 +379,25 @@ pub async fn controllers(
             Ok((at, applied.policy.controller))
         })
         .collect()
+}
+
+/// The rule set that was in force at a moment; none before the first was on record.
+///
+/// # Errors
+/// When the database fails, or an event can't be read.
+pub async fn rule_set_at(
+    conn: &mut PgConnection,
+    at: Timestamp,
+) -> Result<Option<String>, sqlx::Error> {
+    const RULE_SET: &str = "
+        SELECT data::text FROM eventstore.events WHERE stream = $1 AND recorded_at <= $2
+        ORDER BY version DESC LIMIT 1";
+    let row = sqlx::query(RULE_SET)
+        .bind(RULES_STREAM)
+        .bind(jiff_sqlx::ToSqlx::to_sqlx(at))
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| Ok(read::<RulesLoaded>(row.try_get(0)?)?.rule_set)).transpose()
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {

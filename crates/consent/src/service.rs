@@ -164,9 +164,10 @@ pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateErr
 async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartError> {
     let policies =
         Policies { store: store.clone(), clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    Ok(policies
+    policies
         .bootstrap(&config.controller, config.country.as_ref().map(ToString::to_string).as_deref())
-        .await?)
+        .await?;
+    Ok(policies.rules_loaded(&config.rules).await?)
 }
 
 /// Serves until the soft stop. The database must be [migrated](migrate).

@@ -3,13 +3,13 @@
 //! the contract's.
 
 use assent_contracts::consent::{
-    self as wire, ASKED, CONTACTED, ConsentLine, ConsentState, EXPIRED, GRANTED, REFUSED,
-    REQUESTED, STANDING_CHANGED, WITHDRAWN,
+    self as wire, AGE_STATED, ASKED, CONTACTED, ConsentLine, ConsentState, EXPIRED, GRANTED,
+    REFUSED, REQUESTED, STANDING_CHANGED, WITHDRAWN,
 };
 use assent_contracts::upcast::upcast;
 use serde::Serialize;
 
-use crate::domain::event::{Act, Event, Notice, Question, Standing};
+use crate::domain::event::{Act, Age, Event, Notice, Question, Standing};
 use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 
@@ -63,6 +63,12 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 expires_at,
             };
             (ASKED, json(&asked))
+        }
+        Event::AgeStated { age, required, actor, evidence, at } => {
+            let Age { basis, of_age, may_be_targeted } = age;
+            let stated =
+                wire::AgeStated { basis, of_age, required, may_be_targeted, actor, at, evidence };
+            (AGE_STATED, json(&stated))
         }
         Event::Contacted { channel, acted_at, at } => {
             (CONTACTED, json(&wire::Contacted { channel, at, acted_at }))
@@ -177,6 +183,13 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
                 code: e.code,
             };
             Event::Asked { question, at: e.at, expires_at: e.expires_at }
+        }
+        AGE_STATED => {
+            let e: wire::AgeStated = serde_json::from_str(&data).map_err(unreadable)?;
+            let wire::AgeStated { basis, of_age, required, may_be_targeted, actor, at, evidence } =
+                e;
+            let age = Age { basis, of_age, may_be_targeted };
+            Event::AgeStated { age, required, actor, evidence, at }
         }
         CONTACTED => {
             let e: wire::Contacted = serde_json::from_str(&data).map_err(unreadable)?;
@@ -332,6 +345,13 @@ mod tests {
                 expires_at: at,
             },
             Event::Contacted { channel: "whatsapp".to_owned(), acted_at: at, at },
+            Event::AgeStated {
+                age: Age { basis: wire::AgeBasis::Verified, of_age: false, may_be_targeted: true },
+                required: 15,
+                actor: Actor::Guardian,
+                evidence: Some(Sealed("bm9pc2U".to_owned())),
+                at,
+            },
             Event::Refused { scope: scope.clone(), act: act.clone(), at },
             Event::Withdrawn { scope: Scope::everything(), act, at },
             Event::Expired { scope, valid_until: at, at },

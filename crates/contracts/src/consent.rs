@@ -20,6 +20,10 @@ pub const REQUESTED: &str = "assent.consent.requested.v1";
 pub const ASKED: &str = "assent.consent.asked.v1";
 /// `assent.consent.contacted.v1`
 pub const CONTACTED: &str = "assent.consent.contacted.v1";
+/// `assent.consent.age_stated.v1`
+pub const AGE_STATED: &str = "assent.consent.age_stated.v1";
+/// `assent.consent.rules_loaded.v1`
+pub const RULES_LOADED: &str = "assent.consent.rules_loaded.v1";
 /// `assent.consent.claims_submitted.v1`
 pub const CLAIMS_SUBMITTED: &str = "assent.consent.claims_submitted.v1";
 /// `assent.consent.claims_decided.v1`
@@ -45,6 +49,8 @@ pub const STATE: &str = "assent.consent.state.v1";
 pub enum Actor {
     /// The person herself, by an act of her own (a message, a page).
     Subject,
+    /// A holder of parental responsibility over her (GDPR Article 8(1)).
+    Guardian,
     /// An operator on her behalf; the caller's name is in the audit trail, not here.
     Operator,
     /// Assent itself (expiry, erasure).
@@ -387,6 +393,45 @@ pub struct OthersWord {
     pub event_id: Uuid,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// On what an age rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgeBasis {
+    /// Somebody said so.
+    Stated,
+    /// It was looked at: what was only stated doesn't change it.
+    Verified,
+}
+
+/// Whether a person is old enough, as far as anybody knows. How old she is is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgeStated {
+    /// On what it rests.
+    pub basis: AgeBasis,
+    /// Whether she has the age from which people consent by themselves (GDPR Article 8(1)).
+    pub of_age: bool,
+    /// Which age that is, in years, by the strictest law that may apply.
+    pub required: u8,
+    /// Whether the law lets people of her age be advertised to.
+    pub may_be_targeted: bool,
+    /// Who acted.
+    pub actor: Actor,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Evidence, sealed under the person's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
+}
+
+/// Other rules are in force from now on. Key: the stream of the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesLoaded {
+    /// SHA-256 of the rule set.
+    pub rule_set: String,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 /// A batch of claimed consents waits for somebody to look at it. Key: the batch.

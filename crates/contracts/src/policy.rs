@@ -87,6 +87,26 @@ pub enum LawfulBasis {
     /// The person's consent (Article 6(1)(a)).
     #[default]
     Consent,
+    /// A contract with the person, such as an order (Article 6(1)(b)).
+    Contract,
+    /// A legal obligation (Article 6(1)(c)).
+    LegalObligation,
+    /// A legitimate interest (Article 6(1)(f)); with it advertising to customers about similar products,
+    /// where the law knows that (ePrivacy Directive 13(2)).
+    LegitimateInterest,
+}
+
+impl LawfulBasis {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Consent => "consent",
+            Self::Contract => "contract",
+            Self::LegalObligation => "legal_obligation",
+            Self::LegitimateInterest => "legitimate_interest",
+        }
+    }
 }
 
 /// What a change of texts means for people who agreed to the earlier ones.
@@ -106,7 +126,8 @@ pub enum Change {
 pub struct Purpose {
     /// The W3C DPV term, such as `dpv:DirectMarketing`.
     pub dpv: String,
-    /// Why it is lawful.
+    /// Why it is lawful. Whatever it is, messages need the person's opt-in: WhatsApp's own policy wants one,
+    /// and the strictest rule wins.
     #[serde(default)]
     pub lawful_basis: LawfulBasis,
     /// Channels on which it may be pursued, such as `whatsapp`.

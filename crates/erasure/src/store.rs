@@ -244,6 +244,7 @@ impl Held {
         let Some(request) = &self.saga.request else { return Ok(()) };
         let actor = match origin.actor {
             Actor::Subject => "subject",
+            Actor::Guardian => "guardian",
             Actor::Operator => "operator",
             Actor::System => "system",
         };

@@ -1,6 +1,7 @@
 //! The gate against real Postgres: what withdrawals, stops, fences and links do to permits that
 //! are being asked for at the same time. Sending itself, and Kafka, are other areas' business.
 
+mod ages;
 mod as_of;
 mod asks;
 mod erasure;

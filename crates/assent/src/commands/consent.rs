@@ -4,12 +4,12 @@
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{
-    AskRequest, ConsentAnswer, GrantRequest, Unconfirmed, WithdrawRequest,
+    AgeRequest, AskRequest, ConsentAnswer, GrantRequest, Unconfirmed, WithdrawRequest,
 };
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, SealRequest, SealResponse,
 };
-use assent_contracts::consent::{Actor, Method};
+use assent_contracts::consent::{Actor, AgeBasis, Method};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::vault::Origin;
 use assent_http::ClientError;
@@ -47,6 +47,37 @@ To a purpose with double opt-in it counts once she has confirmed it; the answer 
         /// In which language she was asked; without it: the controller's first one.
         #[arg(long, value_name = "TAG")]
         language: Option<String>,
+        /// A holder of parental responsibility agreed for her; the evidence shows it.
+        #[arg(long)]
+        guardian: bool,
+    },
+    /// Record how old a person is; what is kept is whether that is old enough.
+    #[command(after_help = "\
+Examples:
+  assent consent age '+33 6 39 98 00 01' --years 14 --lives-in FR
+  assent consent age - --years 17 --verified --evidence 'school card seen 3 May' --json
+
+Below the age of consent of the strictest law that may apply a parent agrees for her (`assent consent grant
+--guardian`); some laws let nobody advertise to children at all. Exit status: 0 recorded, 1 the person
+is not known, 2 wrong use, 3 a service didn't answer.")]
+    Age {
+        /// Phone number in any spelling; `-` reads it from standard input.
+        phone: Phone,
+        /// How many years she has completed.
+        #[arg(long)]
+        years: u8,
+        /// It was looked at, and the evidence says how; otherwise somebody said so.
+        #[arg(long, requires = "evidence")]
+        verified: bool,
+        /// What was looked at; sealed under her key.
+        #[arg(long)]
+        evidence: Option<String>,
+        /// Where she says that she lives, such as FR or US-CA; without it her number's country counts.
+        #[arg(long, value_name = "PLACE")]
+        lives_in: Option<String>,
+        /// Country of a number without a country code.
+        #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+        country: Option<String>,
     },
     /// Have a person asked for her consent, by one message.
     #[command(after_help = "\
@@ -176,7 +207,7 @@ impl Consent {
     /// When it is refused or a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
-            Self::Grant { what, evidence, language } => {
+            Self::Grant { what, evidence, language, guardian } => {
                 let subject_id = match who_grants(api, what).await? {
                     Ok(subject) => subject,
                     Err(reason) => return Ok(refuse(output, reason)),
@@ -185,7 +216,7 @@ impl Consent {
                     subject_id,
                     purpose: what.purpose.clone(),
                     channel: what.channel.clone(),
-                    actor: Actor::Operator,
+                    actor: if *guardian { Actor::Guardian } else { Actor::Operator },
                     method: what.method.into(),
                     evidence: Some(seal(api, subject_id, evidence).await?),
                     acted_at: what.acted_at,
@@ -199,6 +230,33 @@ impl Consent {
                     .await?;
                 let status = if answer.unconfirmed.is_some() { "unconfirmed" } else { "granted" };
                 Ok(done(output, status, answer))
+            }
+            Self::Age { phone, years, verified, evidence, lives_in, country } => {
+                let found = api.lookup(phone.read()?, country.clone()).await?;
+                let number_country = found.number_country.clone();
+                let subject_id = match found.into() {
+                    Found::Subject(subject) => subject,
+                    Found::Nobody { barred } => {
+                        let reason = barred.unwrap_or_else(|| "subject_unknown".to_owned());
+                        return Ok(refuse(output, reason));
+                    }
+                };
+                let evidence = match evidence {
+                    Some(text) => Some(seal(api, subject_id, text).await?),
+                    None => None,
+                };
+                let request = AgeRequest {
+                    subject_id,
+                    basis: if *verified { AgeBasis::Verified } else { AgeBasis::Stated },
+                    years: *years,
+                    lives_in: lives_in.clone(),
+                    number_country,
+                    actor: Actor::Operator,
+                    evidence,
+                };
+                let key = idempotency_key();
+                let answer = api.post("/consent/v1/ages", &request, Some(&key)).await?;
+                Ok(done(output, "age recorded", answer))
             }
             Self::Ask { phone, purpose, channel, language, country } => {
                 let subject_id = match api.lookup(phone.read()?, country.clone()).await?.into() {

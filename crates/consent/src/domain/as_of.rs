@@ -14,7 +14,7 @@ use super::event::{Event, Standing};
 use super::ledger::{Ledger, Line};
 use super::scope::Scope;
 use super::verdict::{
-    Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, evaluate,
+    Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, advertises, evaluate,
     evaluate_without_bars,
 };
 
@@ -35,6 +35,8 @@ pub struct Question<'a> {
     /// Whether who asks may know that an address is suppressed or was somebody's who was erased. (Who
     /// may not know of her own erasure is answered as of nobody, without asking here.)
     pub sees_bars: bool,
+    /// The rule set that was in force at the moment.
+    pub rule_set: Option<&'a str>,
 }
 
 /// The definition of the purpose that was in force at the moment.
@@ -46,6 +48,8 @@ pub struct Policy<'a> {
     pub channels: &'a [String],
     /// The notices on which a consent held; none: on every one.
     pub accepted: &'a [String],
+    /// Whether it was advertising.
+    pub advertises: bool,
 }
 
 impl<'a> Policy<'a> {
@@ -57,8 +61,8 @@ impl<'a> Policy<'a> {
     ) -> Option<Self> {
         let (event_id, _, defined) =
             versions.rev().find(|(_, recorded_at, _)| *recorded_at <= at)?;
-        let PurposeDefined { channels, accepted, .. } = defined?;
-        Some(Self { event_id, channels, accepted })
+        let PurposeDefined { channels, accepted, dpv, .. } = defined?;
+        Some(Self { event_id, channels, accepted, advertises: advertises(dpv) })
     }
 }
 
@@ -69,7 +73,7 @@ pub fn verdict<'a>(
     policy: Option<Policy<'_>>,
     question: Question<'_>,
 ) -> AsOfVerdict {
-    let Question { purpose, channel, at, known_at, sees_bars } = question;
+    let Question { purpose, channel, at, known_at, sees_bars, rule_set } = question;
     let erased = |(_, _, event): (_, _, &Event)| matches!(event, Event::Erased { .. });
     if events.clone().into_iter().any(erased) {
         return AsOfVerdict {
@@ -78,6 +82,7 @@ pub fn verdict<'a>(
             evidence: Vec::new(),
             notice_hash: None,
             rules: RULES.to_owned(),
+            rule_set: None,
             policy: None,
             at,
             known_at: None,
@@ -91,7 +96,8 @@ pub fn verdict<'a>(
     let mut view = view(&ledger);
     if let Some(policy) = policy {
         let (channels, accepted) = (policy.channels.to_vec(), policy.accepted.to_vec());
-        view.purposes.insert(purpose.to_owned(), Pursued { channels, accepted });
+        let pursued = Pursued { channels, accepted, advertises: policy.advertises };
+        view.purposes.insert(purpose.to_owned(), pursued);
     }
     let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel, message: None };
     let Verdict { verdict, reasons, evidence, notice_hash, rules, .. } = if sees_bars {
@@ -105,6 +111,7 @@ pub fn verdict<'a>(
         evidence,
         notice_hash,
         rules,
+        rule_set: rule_set.map(str::to_owned),
         policy: policy.map(|policy| policy.event_id),
         at,
         known_at: Some(known_at),
@@ -128,6 +135,7 @@ fn view(ledger: &Ledger) -> GateView {
         view.rows.insert(token, row(bar));
     }
     view.lines.insert(HER, ledger.lines().map(|(scope, line)| (scope.clone(), line)).collect());
+    view.ages.extend(ledger.age().map(|known| (HER, known)));
     for (other, words) in (2..).map(Uuid::from_u128).zip(&others) {
         view.link(address(0), other);
         view.lines.insert(other, words.iter().map(line).collect());
@@ -156,6 +164,7 @@ fn line(word: &OthersWord) -> (Scope, Line) {
         since: word.since,
         notice_hash: None,
         valid_until: None,
+        by_guardian: false,
     };
     (Scope::new(&word.purpose, &word.channel), line)
 }

@@ -62,9 +62,20 @@ fn numbered(events: &[Event]) -> Vec<(Uuid, i64, Event)> {
 
 fn asked(events: &[(Uuid, i64, Event)], second: i64, known_at: i64) -> AsOfVerdict {
     let channels = [CHANNEL.to_owned()];
-    let policy = Policy { event_id: Uuid::from_u128(900), channels: &channels, accepted: &[] };
-    let question =
-        Question { purpose: PURPOSE, channel: CHANNEL, at: at(second), known_at, sees_bars: true };
+    let policy = Policy {
+        event_id: Uuid::from_u128(900),
+        channels: &channels,
+        accepted: &[],
+        advertises: true,
+    };
+    let question = Question {
+        purpose: PURPOSE,
+        channel: CHANNEL,
+        at: at(second),
+        known_at,
+        sees_bars: true,
+        rule_set: None,
+    };
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
     verdict(events, Some(policy), question)
 }
@@ -132,8 +143,14 @@ fn after_an_erasure_there_is_one_fixed_answer() {
 
 #[test]
 fn a_purpose_that_did_not_exist_then_was_not_allowed() {
-    let question =
-        Question { purpose: PURPOSE, channel: CHANNEL, at: at(1), known_at: 0, sees_bars: true };
+    let question = Question {
+        purpose: PURPOSE,
+        channel: CHANNEL,
+        at: at(1),
+        known_at: 0,
+        sees_bars: true,
+        rule_set: None,
+    };
     let verdict = verdict(std::iter::empty(), None, question);
     assert_eq!(verdict.reasons, ["no_consent", "purpose_unknown"]);
 }
@@ -274,6 +291,8 @@ struct Case {
     channel: String,
     at: Timestamp,
     known_at: i64,
+    #[serde(default)]
+    rule_set: Option<String>,
     answer: Box<RawValue>,
 }
 
@@ -291,6 +310,8 @@ struct InForce {
     channels: Vec<String>,
     #[serde(default)]
     accepted: Vec<String>,
+    #[serde(default)]
+    dpv: String,
 }
 
 /// G3: answers that were given under these rules are given again, byte by byte. A change that
@@ -299,17 +320,15 @@ struct InForce {
 fn g3_the_corpus_of_recorded_verdicts_replays_byte_by_byte() {
     let corpus: Vec<Case> =
         serde_json::from_str(include_str!("corpus/spine-1.json")).expect("the corpus is JSON");
-    assert!(corpus.len() >= 12, "the corpus is whole");
+    assert!(corpus.len() >= 29, "the corpus is whole");
     for case in corpus {
         let events: Vec<(Uuid, i64, Event)> = case
             .events
             .iter()
             .map(|e| (e.id, e.version, stored::decode(&e.r#type, e.data.get()).expect("known")))
             .collect();
-        let policy = case.policy.as_ref().map(|InForce { event_id, channels, accepted }| Policy {
-            event_id: *event_id,
-            channels,
-            accepted,
+        let policy = case.policy.as_ref().map(|InForce { event_id, channels, accepted, dpv }| {
+            Policy { event_id: *event_id, channels, accepted, advertises: advertises(dpv) }
         });
         let question = Question {
             purpose: &case.purpose,
@@ -317,6 +336,7 @@ fn g3_the_corpus_of_recorded_verdicts_replays_byte_by_byte() {
             at: case.at,
             known_at: case.known_at,
             sees_bars: true,
+            rule_set: case.rule_set.as_deref(),
         };
         let events = events.iter().map(|(id, version, event)| (*id, *version, event));
         let answer = stored::json(&verdict(events, policy, question));

@@ -2,11 +2,12 @@
 //! the law or the person's own word forbids; what the events mean afterwards is the fold's
 //! ([`super::ledger`]).
 
-use assent_contracts::consent::{Actor, AskKind, Confirms, Method, State};
+use assent_contracts::consent::{Actor, AgeBasis, AskKind, Confirms, Method, State};
+use assent_contracts::sealed::Sealed;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::event::{Act, Event, Notice, Question, Standing};
+use super::event::{Act, Age, Event, Notice, Question, Standing};
 use super::ledger::{Ledger, Line, Request, after_days};
 use super::scope::Scope;
 
@@ -52,6 +53,17 @@ pub enum Command {
         again_after: SignedDuration,
         /// What stands against her addresses.
         bars: Bars,
+    },
+    /// Somebody says, or has looked at, how old she is.
+    StateAge {
+        /// Whether that is old enough.
+        age: Age,
+        /// Which age that would be, in years.
+        required: u8,
+        /// Who says so.
+        actor: Actor,
+        /// Evidence, sealed under the person's key.
+        evidence: Option<Sealed>,
     },
     /// She did something of her own towards us.
     Contact {
@@ -114,7 +126,9 @@ pub enum Refusal {
     #[error("only the person's own act, from her own address, may lift this")]
     OwnActNeeded,
     /// She said no before: that she has changed her mind must be proved.
-    #[error("she said no before: sealed evidence of her change of mind is needed")]
+    #[error(
+        "sealed evidence is needed: she said no before, a parent agrees for her, or an age was verified"
+    )]
     EvidenceNeeded,
     /// A list or the system itself never gives consent in her place.
     #[error("consent is never given by a list or by the system")]
@@ -186,7 +200,7 @@ impl Ledger {
             Command::Grant { scope, notice, act, own_act, bars, confirm_until: None } => {
                 happened(&act, now)?;
                 is_a_will(&scope, &act)?;
-                self.may_grant(&scope, act.evidence.is_some(), own_act, bars)?;
+                self.may_grant(&scope, (act.actor, act.evidence.is_some()), own_act, bars)?;
                 Ok(vec![granted(scope, notice, act, at, None)])
             }
             Command::Ask { question, before, again_after, bars } => {
@@ -194,6 +208,15 @@ impl Ledger {
                 let question = Question { kind, ..question };
                 let expires_at = at.checked_add(ANSWER_WITHIN).unwrap_or(Timestamp::MAX);
                 Ok(vec![Event::Asked { question, at, expires_at }])
+            }
+            Command::StateAge { age, required, actor, evidence } => {
+                if age.basis == AgeBasis::Verified && evidence.is_none() {
+                    return Err(Refusal::EvidenceNeeded);
+                }
+                Ok(match self.age() {
+                    Some((_, known)) if known == age => Vec::new(),
+                    _ => vec![Event::AgeStated { age, required, actor, evidence, at }],
+                })
             }
             Command::Contact { channel, acted_at } => {
                 // A clock that is ahead must not open a window that she didn't.
@@ -211,7 +234,7 @@ impl Ledger {
                 let request = self.to_confirm(request_id, act.acted_at.unwrap_or(now))?;
                 is_a_will(&request.scope, &act)?;
                 let proven = request.proven || act.evidence.is_some();
-                self.may_grant(&request.scope, proven, own_act, bars)?;
+                self.may_grant(&request.scope, (act.actor, proven), own_act, bars)?;
                 let Request { scope, notice, said_at, asked, .. } = request.clone();
                 // To a question she answers now; what was said for her is of the time when it was.
                 let requested_at = if asked { act.acted_at.unwrap_or(at) } else { said_at };
@@ -272,7 +295,7 @@ impl Ledger {
     fn may_grant(
         &self,
         scope: &Scope,
-        proven: bool,
+        (actor, proven): (Actor, bool),
         own_act: bool,
         bars: Bars,
     ) -> Result<(), Refusal> {
@@ -281,6 +304,10 @@ impl Ledger {
         }
         if bars.suppressed || bars.erased {
             return Err(Refusal::OwnActNeeded);
+        }
+        // GDPR Article 8(2): that a parent agreed is to be verified.
+        if actor == Actor::Guardian && !proven {
+            return Err(Refusal::EvidenceNeeded);
         }
         // GDPR Article 7(1): the controller proves it; after a no, a bare claim is not enough.
         if (bars.stopped || self.said_no(scope)) && !proven {

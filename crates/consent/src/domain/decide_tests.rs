@@ -394,6 +394,42 @@ fn a_stream_that_begins_with_its_tombstone_is_erased() {
 
 const DAY: i64 = 86_400;
 
+fn aged(
+    ledger: &Ledger,
+    basis: AgeBasis,
+    of_age: bool,
+    proven: bool,
+) -> Result<Vec<Event>, Refusal> {
+    let age = Age { basis, of_age, may_be_targeted: true };
+    let evidence = proven.then(|| Sealed("c2VhbGVk".to_owned()));
+    let command = Command::StateAge { age, required: 15, actor: Actor::Operator, evidence };
+    ledger.decide(command, at(ledger.version + 1))
+}
+
+#[test]
+fn what_was_only_said_about_an_age_does_not_change_what_was_looked_at() {
+    let mut events = aged(&given(&[]), AgeBasis::Stated, true, false).unwrap();
+    assert_eq!(aged(&given(&events), AgeBasis::Stated, true, false), Ok(vec![]), "nothing new");
+    let unproven = aged(&given(&events), AgeBasis::Verified, false, false);
+    assert_eq!(unproven, Err(Refusal::EvidenceNeeded));
+    events.extend(aged(&given(&events), AgeBasis::Verified, false, true).unwrap());
+    events.extend(aged(&given(&events), AgeBasis::Stated, true, false).unwrap());
+    let of_age = |events: &[Event]| given(events).age().map(|(_, age)| age.of_age);
+    assert_eq!(of_age(&events), Some(false));
+    assert_eq!(of_age(&events[..1]), Some(true));
+    events.extend(aged(&given(&events), AgeBasis::Verified, true, true).unwrap());
+    assert_eq!(of_age(&events), Some(true), "she has grown up");
+}
+
+/// GDPR Article 8(2): that a parent agreed is to be verified.
+#[test]
+fn a_parent_agrees_with_evidence_only() {
+    let unproven = given(&[]).decide(grant(MARKETING, act(Actor::Guardian)), at(1));
+    assert_eq!(unproven, Err(Refusal::EvidenceNeeded));
+    let events = given(&[]).decide(grant(MARKETING, proven(Actor::Guardian)), at(1)).unwrap();
+    assert!(given(&events).last_word(&scope(MARKETING)).unwrap().by_guardian);
+}
+
 fn question(of: (&str, &str), request: u128) -> Question {
     Question {
         request_id: Uuid::from_u128(request),

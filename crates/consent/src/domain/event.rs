@@ -3,7 +3,7 @@
 
 use assent_contracts::code::Code;
 use assent_contracts::consent::{
-    Actor, AskKind, Bar, Confirms, Method, OthersWord, PurposeDefined,
+    Actor, AgeBasis, AskKind, Bar, Confirms, Method, OthersWord, PurposeDefined,
 };
 use assent_contracts::sealed::Sealed;
 use jiff::Timestamp;
@@ -93,6 +93,17 @@ pub struct Question {
     pub code: Code,
 }
 
+/// Whether she is old enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// On what that rests.
+    pub basis: AgeBasis,
+    /// Whether she consents by herself.
+    pub of_age: bool,
+    /// Whether she may be advertised to.
+    pub may_be_targeted: bool,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -124,6 +135,19 @@ pub enum Event {
         channel: String,
         /// When she did.
         acted_at: Timestamp,
+        /// When it was recorded.
+        at: Timestamp,
+    },
+    /// Somebody said, or looked at, how old she is.
+    AgeStated {
+        /// Whether that is old enough.
+        age: Age,
+        /// Which age that would be, in years.
+        required: u8,
+        /// Who said so.
+        actor: Actor,
+        /// Evidence, sealed under the person's key.
+        evidence: Option<Sealed>,
         /// When it was recorded.
         at: Timestamp,
     },
@@ -197,6 +221,7 @@ impl Event {
             Self::Requested { at, .. }
             | Self::Asked { at, .. }
             | Self::Contacted { at, .. }
+            | Self::AgeStated { at, .. }
             | Self::Granted { at, .. }
             | Self::Refused { at, .. }
             | Self::Withdrawn { at, .. }
@@ -214,7 +239,7 @@ impl Event {
             | Self::Granted { act, at, .. }
             | Self::Refused { act, at, .. }
             | Self::Withdrawn { act, at, .. } => act.acted_at.unwrap_or(*at),
-            Self::Asked { at, .. } => *at,
+            Self::Asked { at, .. } | Self::AgeStated { at, .. } => *at,
             Self::Contacted { acted_at, .. } => *acted_at,
             Self::Expired { valid_until, .. } => *valid_until,
             Self::StandingChanged { effective_at, .. } => *effective_at,

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assent_contracts::consent::{Confirms, State};
+use assent_contracts::consent::{Actor, AgeBasis, Confirms, State};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::event::{Event, Notice, Question, Standing};
+use super::event::{Age, Event, Notice, Question, Standing};
 use super::scope::Scope;
 
 /// One line of the ledger: the last word about one scope.
@@ -28,6 +28,8 @@ pub struct Line {
     pub notice_hash: Option<String>,
     /// When it ends by itself.
     pub valid_until: Option<Timestamp>,
+    /// A holder of parental responsibility gave it.
+    pub by_guardian: bool,
 }
 
 /// What decides between two words: when they were said; at the same instant a no; then the id, so
@@ -49,6 +51,7 @@ struct Yes {
     acted_at: Timestamp,
     valid_until: Option<Timestamp>,
     lapses_after_days: Option<u32>,
+    by_guardian: bool,
 }
 
 /// The newest no about a scope.
@@ -100,6 +103,9 @@ pub struct Ledger {
     /// Validities that are over on record, by what ended and when.
     expiries: BTreeMap<(Scope, Timestamp), Expiry>,
     pub(super) standing: Option<(Order, Standing)>,
+    /// What is known of her age: what was looked at, and what was only said.
+    verified_age: Option<(Order, Age)>,
+    stated_age: Option<(Order, Age)>,
     /// The request by which she was erased.
     pub erased: Option<Uuid>,
     /// Version of her stream: the number of her events.
@@ -113,6 +119,14 @@ impl Ledger {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.standing.as_ref().map(|(_, standing)| standing.clone()).unwrap_or_default()
+    }
+
+    /// What is known of her age, and the event that says so. What was looked at counts before what was
+    /// only said.
+    #[must_use]
+    pub fn age(&self) -> Option<(Uuid, Age)> {
+        let known = self.verified_age.as_ref().or(self.stated_age.as_ref());
+        known.map(|(order, age)| (order.event_id, *age))
     }
 
     /// When a yes ends by itself, and the newest version that this rests on. Every act of hers before
@@ -151,6 +165,7 @@ impl Ledger {
             since: request.said_at,
             notice_hash: Some(request.notice.hash.clone()),
             valid_until: Some(request.expires_at),
+            by_guardian: false,
         })
     }
 
@@ -179,6 +194,7 @@ impl Ledger {
                     since: expiry.map_or(yes.order.effective_at, |expiry| expiry.at),
                     notice_hash,
                     valid_until,
+                    by_guardian: yes.by_guardian,
                 })
             }
             (_, no) => no.map(|no| Line {
@@ -188,6 +204,7 @@ impl Ledger {
                 since: no.order.effective_at,
                 notice_hash,
                 valid_until: None,
+                by_guardian: false,
             }),
         }
     }
@@ -236,7 +253,19 @@ impl Ledger {
                 let told = self.contacts.entry(*acted_at).or_insert(version);
                 *told = version.min(*told);
             }
-            Event::Granted { scope, notice, valid_until, lapses_after_days, confirms, .. } => {
+            Event::AgeStated { age, .. } => {
+                let order = order(false);
+                let held = match age.basis {
+                    AgeBasis::Verified => &mut self.verified_age,
+                    AgeBasis::Stated => &mut self.stated_age,
+                };
+                if held.as_ref().is_none_or(|(kept, _)| *kept < order) {
+                    *held = Some((order, *age));
+                }
+            }
+            Event::Granted {
+                scope, notice, act, valid_until, lapses_after_days, confirms, ..
+            } => {
                 let words = self.words.entry(scope.clone()).or_default();
                 let mut order = order(false);
                 if let Some(Confirms { request_id, requested_at }) = confirms {
@@ -251,6 +280,7 @@ impl Ledger {
                     acted_at: event.effective_at(),
                     valid_until: *valid_until,
                     lapses_after_days: *lapses_after_days,
+                    by_guardian: act.actor == Actor::Guardian,
                 };
                 if words.yes.as_ref().is_none_or(|kept| kept.order < yes.order) {
                     words.yes = Some(yes);

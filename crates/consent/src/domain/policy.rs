@@ -23,6 +23,9 @@ const BYTES_MAX: usize = 512 << 10;
 /// The stream of the policy.
 pub const STREAM: Uuid = Uuid::from_u128(0x8c1f_5d0a_7a0e_4b53_9f2b_61c0_35c7_2d12);
 
+/// The stream of the rule sets that were in force.
+pub const RULES_STREAM: Uuid = Uuid::from_u128(0x8c1f_5d0a_7a0e_4b53_9f2b_61c0_35c7_2d13);
+
 /// What applying a policy comes to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -276,6 +279,13 @@ fn flatten(value: &Value, path: &str, fields: &mut BTreeMap<String, String>) {
     }
 }
 
+fn basis(name: &str) -> LawfulBasis {
+    [LawfulBasis::Contract, LawfulBasis::LegalObligation, LawfulBasis::LegitimateInterest]
+        .into_iter()
+        .find(|basis| basis.name() == name)
+        .unwrap_or_default()
+}
+
 /// A purpose that was defined before there was a policy.
 #[must_use]
 pub fn adopted(defined: &PurposeDefined) -> Purpose {
@@ -289,7 +299,7 @@ pub fn adopted(defined: &PurposeDefined) -> Purpose {
         .or_insert_with(|| Notice { text: defined.notice_text.clone(), ..Notice::default() });
     Purpose {
         dpv: defined.dpv.clone(),
-        lawful_basis: LawfulBasis::Consent,
+        lawful_basis: basis(&defined.lawful_basis),
         channels: defined.channels.clone(),
         data: defined.data.clone(),
         recipients: defined.recipients.clone(),

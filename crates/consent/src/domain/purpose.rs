@@ -104,7 +104,7 @@ pub fn define(
         purpose: name.to_owned(),
         channels,
         dpv: wanted.dpv.clone(),
-        lawful_basis: "consent".to_owned(),
+        lawful_basis: wanted.lawful_basis.name().to_owned(),
         notice_version: newest.map_or(1, |newest| newest.notice_version + 1),
         notice_hash: first.hash.clone(),
         notice_text: first.notice.text.clone(),

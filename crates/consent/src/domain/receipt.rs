@@ -59,6 +59,7 @@ pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
         Event::Requested { .. }
         | Event::Asked { .. }
         | Event::Contacted { .. }
+        | Event::AgeStated { .. }
         | Event::Expired { .. }
         | Event::StandingChanged { .. }
         | Event::Erased { .. } => None,
@@ -98,7 +99,7 @@ fn record(said: &Said<'_>, word: &Word<'_>) -> Value {
         "dpv:hasIdentifier": event_id.to_string(),
         "dpv:hasDataSubject": {"@id": urn(*subject), "@type": "dpv:DataSubject"},
         "dpv:hasDataController": party(controller),
-        "dpv:hasLegalBasis": [term("eu-gdpr:A6-1-a"), term("dpv:ExpressedConsent")],
+        "dpv:hasLegalBasis": legal_basis(*purpose),
         "dpv:hasProcess": process(word, *purpose, controller),
         "dpv:hasConsentStatus": status(word, *subject),
     });
@@ -132,6 +133,17 @@ fn record(said: &Said<'_>, word: &Word<'_>) -> Value {
     }
     members.insert("dpv:hasRight".to_owned(), Value::Array(rights));
     record
+}
+
+/// What the purpose rests on; that she agreed to be written to is said in any case.
+fn legal_basis(purpose: Option<&PurposeDefined>) -> Vec<Value> {
+    let article = match purpose.map_or("consent", |purpose| &*purpose.lawful_basis) {
+        "contract" => "eu-gdpr:A6-1-b",
+        "legal_obligation" => "eu-gdpr:A6-1-c",
+        "legitimate_interest" => "eu-gdpr:A6-1-f",
+        _ => "eu-gdpr:A6-1-a",
+    };
+    vec![term(article), term("dpv:ExpressedConsent")]
 }
 
 fn party(controller: &Controller) -> Value {
@@ -198,6 +210,7 @@ fn status(word: &Word<'_>, subject: SubjectId) -> Value {
     let Act { actor, method, acted_at, .. } = word.act;
     let by = match actor {
         Actor::Subject => json!({"@id": urn(subject)}),
+        Actor::Guardian => term("dpv:ParentOfDataSubject"),
         Actor::Operator | Actor::System => term("dpv:DataController"),
     };
     let method = match method {

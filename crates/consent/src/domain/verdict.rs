@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::decide::WINDOW;
+use super::event::Age;
 use super::ledger::Line;
 use super::scope::{ANY, Scope};
 
@@ -42,6 +43,8 @@ pub enum Reason {
     AddressUnlinked,
     /// Nothing was decided that this message could ask.
     AskMissing,
+    /// She is of an age to which the law lets nobody advertise.
+    ChildNotTargeted,
     /// The purpose is not pursued on this channel.
     ChannelUnknown,
     /// The stop was confirmed already.
@@ -62,6 +65,8 @@ pub enum Reason {
     NoConsent,
     /// What she agreed to has changed since: she has to be asked again.
     NoticeChanged,
+    /// She is too young to consent by herself, and no parent has.
+    ParentalConsentNeeded,
     /// There is no such purpose.
     PurposeUnknown,
     /// There is no stop to confirm, or not one for all of the addresses.
@@ -87,6 +92,8 @@ impl Reason {
             Self::AddressMissing => "address_missing",
             Self::AddressUnlinked => "address_unlinked",
             Self::AskMissing => "ask_missing",
+            Self::ChildNotTargeted => "child_not_targeted",
+            Self::ParentalConsentNeeded => "parental_consent_needed",
             Self::ChannelUnknown => "channel_unknown",
             Self::ConfirmationSpent => "confirmation_spent",
             Self::ConsentExpired => "consent_expired",
@@ -127,6 +134,24 @@ pub struct Pursued {
     pub channels: Vec<String>,
     /// Hashes of the notices on which a consent holds; none: on every one.
     pub accepted: Vec<String>,
+    /// Whether it is advertising.
+    pub advertises: bool,
+}
+
+/// The DPV terms that are advertising.
+const ADVERTISING: [&str; 6] = [
+    "dpv:Advertising",
+    "dpv:DirectMarketing",
+    "dpv:Marketing",
+    "dpv:PersonalisedAdvertising",
+    "dpv:SocialMediaMarketing",
+    "dpv:TargetedAdvertising",
+];
+
+/// Whether a purpose of this DPV term is advertising.
+#[must_use]
+pub fn advertises(dpv: &str) -> bool {
+    ADVERTISING.contains(&dpv)
 }
 
 /// A stop, as far as its confirmation goes.
@@ -170,6 +195,10 @@ pub struct GateView {
     pub fences: HashSet<SubjectId>,
     /// What messages may ask.
     pub asks: HashMap<Uuid, Asked>,
+    /// What is known of people's ages, and the events that say so.
+    pub ages: HashMap<SubjectId, (Uuid, Age)>,
+    /// SHA-256 of the rule set in force.
+    pub rule_set: Option<String>,
 }
 
 impl GateView {
@@ -256,7 +285,7 @@ impl Findings {
         self.taken_at = self.taken_at.max(Some(at));
     }
 
-    fn verdict(self, now: Timestamp, settling: SignedDuration) -> Verdict {
+    fn verdict(self, view: &GateView, now: Timestamp, settling: SignedDuration) -> Verdict {
         let allowing = [Reason::ConsentGiven, Reason::ConsentRequest, Reason::StopConfirmation];
         let allowed =
             !self.reasons.is_empty() && self.reasons.iter().all(|reason| allowing.contains(reason));
@@ -273,6 +302,7 @@ impl Findings {
             evidence: self.evidence.into_iter().collect(),
             notice_hash: self.notice_hash,
             rules: RULES.to_owned(),
+            rule_set: view.rule_set.clone(),
             as_of: now,
             settling_until: self
                 .taken_at
@@ -295,17 +325,17 @@ pub fn evaluate(
     if view.fences.contains(&ask.subject) {
         // One fixed answer, whatever else was known of her.
         findings.reasons.insert(Reason::Erased);
-        return findings.verdict(now, settling);
+        return findings.verdict(view, now, settling);
     }
     if ask.purpose == STOP_CONFIRMATION {
         stop_confirmation(view, ask, &mut findings);
-        return findings.verdict(now, settling);
+        return findings.verdict(view, now, settling);
     }
     let asked = if ask.purpose == CONSENT_REQUEST {
         let asked = ask.message.and_then(|message| view.asks.get(&message));
         let Some(asked) = asked.filter(|it| it.subject == ask.subject) else {
             findings.deny(Reason::AskMissing, None);
-            return findings.verdict(now, settling);
+            return findings.verdict(view, now, settling);
         };
         Some(asked)
     } else {
@@ -314,12 +344,13 @@ pub fn evaluate(
     let about =
         asked.map_or((ask.purpose, ask.channel), |it| (&it.scope.purpose, &it.scope.channel));
     let scope = AskScope { purpose: about.0, channel: about.1 };
-    let accepted = purpose(view, &scope, &mut findings);
+    let pursued = purpose(view, &scope, &mut findings);
     let line = view.last_word(ask.subject, &scope);
     match asked {
         Some(asked) => request(asked, line, now, &mut findings),
-        None => consent(line, accepted, now, &mut findings),
+        None => consent(line, &pursued.accepted, now, &mut findings),
     }
+    age(view.ages.get(&ask.subject), pursued, line, asked.is_some(), &mut findings);
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
     let given = match ask.addresses {
@@ -344,7 +375,7 @@ pub fn evaluate(
     for other in others {
         linked_subject(view, other, &scope, &mut findings);
     }
-    findings.verdict(now, settling)
+    findings.verdict(view, now, settling)
 }
 
 /// The verdict for who may not know that somebody was erased or suppressed: it can't be told from
@@ -362,6 +393,7 @@ pub fn evaluate_without_bars(
     }
     if view.fences.remove(&ask.subject) {
         view.lines.remove(&ask.subject);
+        view.ages.remove(&ask.subject);
     }
     let seen = evaluate(&view, ask, now, settling);
     if seen.verdict == whole.verdict {
@@ -371,16 +403,39 @@ pub fn evaluate_without_bars(
     evaluate(&view, ask, now, settling)
 }
 
-/// Gives the notices on which a consent holds.
-fn purpose<'a>(view: &'a GateView, ask: &AskScope<'_>, findings: &mut Findings) -> &'a [String] {
+/// Gives how the purpose is pursued.
+fn purpose<'a>(view: &'a GateView, ask: &AskScope<'_>, findings: &mut Findings) -> &'a Pursued {
+    static NOWHERE: Pursued =
+        Pursued { channels: Vec::new(), accepted: Vec::new(), advertises: false };
     let Some(pursued) = view.purposes.get(ask.purpose) else {
         findings.deny(Reason::PurposeUnknown, None);
-        return &[];
+        return &NOWHERE;
     };
     if !pursued.channels.iter().any(|channel| channel == ask.channel) {
         findings.deny(Reason::ChannelUnknown, None);
     }
-    &pursued.accepted
+    pursued
+}
+
+/// Whoever is known to be too young: GDPR Article 8(1) and its like want a parent's consent, some laws
+/// let nobody advertise to her at all. Of whom nothing is known nothing follows.
+fn age(
+    known: Option<&(Uuid, Age)>,
+    pursued: &Pursued,
+    line: Option<&Line>,
+    asked: bool,
+    findings: &mut Findings,
+) {
+    let Some((event, age)) = known else { return };
+    let by_guardian = line.is_some_and(|line| line.by_guardian);
+    let given = line.is_some_and(|line| line.state == State::Given);
+    // A question to a child would be answered by a child.
+    if !age.of_age && !by_guardian && (given || asked) {
+        findings.deny(Reason::ParentalConsentNeeded, Some(*event));
+    }
+    if !age.may_be_targeted && pursued.advertises {
+        findings.deny(Reason::ChildNotTargeted, Some(*event));
+    }
 }
 
 fn consent(line: Option<&Line>, accepted: &[String], now: Timestamp, findings: &mut Findings) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use assent_contracts::consent::{Actor, Method};
+use assent_contracts::consent::{Actor, AgeBasis, Method};
 use proptest::prelude::*;
 
 use super::super::decide::{Bars, Command};
-use super::super::event::{Act, Notice};
+use super::super::event::{Act, Age, Notice};
 use super::super::ledger::Ledger;
 use super::*;
 
@@ -30,11 +30,12 @@ fn line(state: State) -> Line {
         since: now() - SignedDuration::from_hours(1),
         notice_hash: Some("ab".to_owned()),
         valid_until: None,
+        by_guardian: false,
     }
 }
 
 fn on_whatsapp() -> Pursued {
-    Pursued { channels: vec!["whatsapp".to_owned()], accepted: Vec::new() }
+    Pursued { channels: vec!["whatsapp".to_owned()], accepted: Vec::new(), advertises: true }
 }
 
 /// Ann has address 1 and agreed to marketing.
@@ -63,7 +64,9 @@ fn ask<'a>(addresses: &'a [AddressToken]) -> Ask<'a> {
 fn reasons(view: &GateView, ask: Ask<'_>) -> Vec<String> {
     let verdict = evaluate(view, ask, now(), SETTLING);
     let allowing = verdict.reasons.iter().any(|reason| {
-        [Reason::ConsentGiven, Reason::StopConfirmation].iter().any(|r| r.code() == reason)
+        [Reason::ConsentGiven, Reason::ConsentRequest, Reason::StopConfirmation]
+            .iter()
+            .any(|r| r.code() == reason)
     });
     assert_eq!(verdict.verdict == Decision::Allow, allowing, "{:?}", verdict.reasons);
     assert!(verdict.reasons.is_sorted());
@@ -172,6 +175,75 @@ fn an_address_of_nobody_has_no_consent_and_keeps_what_stands_against_it() {
         ["linked_subject_denies", "no_consent", "stopped"],
         "the gate may know of her before the vault's answer does"
     );
+}
+
+/// GDPR Article 8(1): too young to consent by herself, she needs a parent's consent; DPDP: nobody advertises
+/// to her at all. Of whom nothing is known nothing follows.
+#[test]
+fn who_is_known_to_be_too_young_needs_a_parent_and_may_not_be_advertised_to() {
+    let (addresses, event) = ([token(1)], Uuid::from_u128(99));
+    let aged = |of_age, may_be_targeted| {
+        let mut view = consenting();
+        let age = Age { basis: AgeBasis::Stated, of_age, may_be_targeted };
+        view.ages.insert(ANN, (event, age));
+        view
+    };
+    assert_eq!(reasons(&consenting(), ask(&addresses)), ["consent_given"]);
+    assert_eq!(reasons(&aged(true, true), ask(&addresses)), ["consent_given"]);
+    let mut young = aged(false, true);
+    assert_eq!(reasons(&young, ask(&addresses)), ["parental_consent_needed"]);
+    let verdict = evaluate(&young, ask(&addresses), now(), SignedDuration::ZERO);
+    assert!(verdict.evidence.contains(&event));
+    say(&mut young, ANN, Line { by_guardian: true, ..line(State::Given) });
+    assert_eq!(reasons(&young, ask(&addresses)), ["consent_given"]);
+    let mut child = aged(false, false);
+    assert_eq!(reasons(&child, ask(&addresses)), ["child_not_targeted", "parental_consent_needed"]);
+    say(&mut child, ANN, Line { by_guardian: true, ..line(State::Given) });
+    assert_eq!(reasons(&child, ask(&addresses)), ["child_not_targeted"]);
+    child.purposes.insert("marketing".to_owned(), Pursued { advertises: false, ..on_whatsapp() });
+    assert_eq!(
+        reasons(&child, ask(&addresses)),
+        ["consent_given"],
+        "an order's news is no advertising"
+    );
+}
+
+#[test]
+fn a_question_goes_out_in_her_window_or_for_a_renewal_and_never_after_a_no() {
+    let addresses = [token(1)];
+    let message = Uuid::from_u128(55);
+    let hours = SignedDuration::from_hours;
+    let asked = |line: Option<Line>, contacted: Option<i64>| {
+        let mut view = consenting();
+        view.lines.clear();
+        if let Some(line) = line {
+            say(&mut view, ANN, line);
+        }
+        let asked = Asked {
+            subject: ANN,
+            scope: Scope::new("marketing", "whatsapp"),
+            decided_at: now() - hours(2),
+            contacted_at: contacted.map(|ago| now() - hours(ago)),
+        };
+        view.asks.insert(message, asked);
+        let question = Ask { purpose: CONSENT_REQUEST, message: Some(message), ..ask(&addresses) };
+        reasons(&view, question)
+    };
+    assert_eq!(asked(None, None), ["window_closed"]);
+    assert_eq!(asked(None, Some(23)), ["consent_request"]);
+    assert_eq!(asked(None, Some(24)), ["window_closed"]);
+    let ending = Line { valid_until: Some(now() + hours(1)), ..line(State::Given) };
+    assert_eq!(asked(Some(ending.clone()), None), ["consent_request"]);
+    let ended = Line { valid_until: Some(now()), ..ending };
+    assert_eq!(asked(Some(ended), None), ["window_closed"]);
+    // Her no is an hour old, the question two.
+    assert_eq!(asked(Some(line(State::Withdrawn)), Some(1)), ["consent_withdrawn"]);
+    let older = Line { since: now() - hours(9_000), ..line(State::Refused) };
+    assert_eq!(asked(Some(older), Some(1)), ["consent_request"]);
+    let view = consenting();
+    let unknown = Ask { purpose: CONSENT_REQUEST, message: Some(message), ..ask(&addresses) };
+    assert_eq!(reasons(&view, unknown), ["ask_missing"]);
+    assert_eq!(reasons(&view, Ask { message: None, ..unknown }), ["ask_missing"]);
 }
 
 #[test]

@@ -31,6 +31,7 @@ use crate::permits::Permits;
 use crate::policy::Policies;
 use crate::stops::Stops;
 
+mod ages;
 mod apply_policy;
 mod ask;
 mod claims;
@@ -117,6 +118,7 @@ impl App {
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
                 terms,
+                rule_set: papers.rules.hash().into(),
             },
             stops: Stops {
                 store: store.clone(),
@@ -151,12 +153,13 @@ impl App {
     /// The facts behind verdicts, collected to the end whoever hangs up.
     async fn facts(&self, question: Question) -> Result<GateView, Problem> {
         let pool = self.0.permits.pool.clone();
-        to_the_end(async move {
+        let view = to_the_end(async move {
             let mut connection = pool.acquire().await?;
             facts(&mut connection, &question).await
-        })
-        .await
-        .map_err(refusals::database)
+        });
+        let mut view = view.await.map_err(refusals::database)?;
+        view.rule_set = Some(self.0.permits.rule_set.to_string());
+        Ok(view)
     }
 
     /// A transaction in which nothing can be fenced: what is written about this person in it is seen by
@@ -241,6 +244,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(grant::grant))
         .routes(routes!(confirm::confirm))
         .routes(routes!(ask::ask))
+        .routes(routes!(ages::state_age))
         .routes(routes!(claims::list, claims::bring))
         .routes(routes!(claims::show))
         .routes(routes!(claims::items))

@@ -76,7 +76,7 @@ pub(super) async fn rules_answers(
     }))
 }
 
-fn place(field: &str, text: Option<String>) -> Result<Option<Place>, Problem> {
+pub(super) fn place(field: &str, text: Option<String>) -> Result<Option<Place>, Problem> {
     // Never the text: whoever mistakes `number` for a phone number must not find it in a log.
     let wrong = |_| {
         Problem::new(Code::MalformedBody)

@@ -12,6 +12,7 @@ use super::App;
 use super::refusals::store;
 use crate::domain::as_of::{self, Policy, Question};
 use crate::domain::event::Event;
+use crate::domain::policy::RULES_STREAM;
 use crate::domain::purpose;
 use crate::policy;
 use crate::stored;
@@ -45,10 +46,12 @@ async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<AsO
     let mut session = app.0.store.begin().await.map_err(store)?;
     // Under both locks nothing can be recorded that lies before the clock's next reading.
     let person = session.lock(&[subject]).await.map_err(store)?.remove(&subject);
-    session.lock_versions(&[definition]).await.map_err(store)?;
+    session.lock_versions(&[definition, RULES_STREAM]).await.map_err(store)?;
     let now = app.0.clock.now();
     let history = policy::history(session.conn(), &request.purpose).await;
+    let rule_set = policy::rule_set_at(session.conn(), request.at).await;
     session.rollback().await.map_err(store)?;
+    let rule_set = rule_set.map_err(super::refusals::database)?;
     let history = history.map_err(super::refusals::database)?;
 
     let mut person = person.unwrap_or_default();
@@ -70,6 +73,7 @@ async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<AsO
         at: request.at,
         known_at,
         sees_bars,
+        rule_set: rule_set.as_deref(),
     };
     Ok(as_of::verdict(events, policy, question))
 }

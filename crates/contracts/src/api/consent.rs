@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::SubjectId;
 use crate::address::AddressToken;
 use crate::code::Code;
-use crate::consent::{Actor, Method, State};
+use crate::consent::{Actor, AgeBasis, Method, State};
 use crate::sealed::Sealed;
 
 /// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
@@ -77,8 +77,11 @@ pub struct Verdict {
     /// Hash of the notice that was agreed to, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_hash: Option<String>,
-    /// Rule set and engine version, such as `spine-1`.
+    /// Version of the engine, such as `spine-1`.
     pub rules: String,
+    /// SHA-256 of the rule set that was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_set: Option<String>,
     /// The moment it speaks of.
     pub as_of: Timestamp,
     /// Until when a change that is on record may still be settling (reads don't wait).
@@ -162,6 +165,29 @@ pub struct AskRequest {
     /// In which language; without it: that of the notice that she agreed to, else the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
+}
+
+/// `POST /v1/ages` (Idempotency-Key): how old a person is. What is kept is whether that is old enough.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgeRequest {
+    /// Who.
+    pub subject_id: SubjectId,
+    /// On what it rests.
+    pub basis: AgeBasis,
+    /// How many years she has completed.
+    pub years: u8,
+    /// Where she says that she lives: `FR`, or a part such as `US-CA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lives_in: Option<String>,
+    /// The country of her number; it counts where she has said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_country: Option<String>,
+    /// Who says so.
+    pub actor: Actor,
+    /// Sealed evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sealed>,
 }
 
 /// `POST /v1/consents/confirm` (Idempotency-Key): a yes is confirmed by its link.
@@ -396,8 +422,11 @@ pub struct AsOfVerdict {
     /// Hash of the notice that was agreed to, where a consent is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_hash: Option<String>,
-    /// Rule set and engine version.
+    /// Version of the engine.
     pub rules: String,
+    /// SHA-256 of the rule set that was in force at that moment; none from before rules were on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_set: Option<String>,
     /// The definition of the purpose that was in force: the id of its event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Uuid>,

@@ -87,7 +87,9 @@ impl Bundle {
     /// Whether the verdict follows from what is in it: not where the caller may not see all of it.
     #[must_use]
     pub fn is_conclusive(&self) -> bool {
-        verdict_of(&self.question, &self.events, &self.versions).as_ref() == Ok(&self.verdict)
+        verdict_of(&self.question, &self.events, &self.versions, self.verdict.rule_set.as_deref())
+            .as_ref()
+            == Ok(&self.verdict)
     }
 
     /// Writes it; gives the number of files.
@@ -265,7 +267,7 @@ pub fn verify(dir: &Path) -> Result<Checked, String> {
     {
         return Err("the notice that she agreed to is not there".to_owned());
     }
-    let again = verdict_of(&question, &history, &versions)?;
+    let again = verdict_of(&question, &history, &versions, verdict.rule_set.as_deref())?;
     if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
         return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
     }
@@ -277,6 +279,7 @@ fn verdict_of(
     question: &AsOfRequest,
     history: &[HistoryEvent],
     versions: &[PurposeVersion],
+    rule_set: Option<&str>,
 ) -> Result<AsOfVerdict, String> {
     let events = history
         .iter()
@@ -299,6 +302,7 @@ fn verdict_of(
             at: question.at,
             known_at,
             sees_bars: true,
+            rule_set,
         },
     ))
 }
