@@ -291,7 +291,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     let token = link.json["token"].as_str().expect("a link").to_owned();
     let mut browser = cluster.browser();
     browser.open(&format!("/p/{token}")).await.press("Show my settings").await;
-    assert_eq!(cluster.hears(&person, &browser.code()).await, 200);
+    assert_eq!(cluster.hears(&person, &browser.prepared()).await, 200);
     until("her page opens", async || {
         browser.press("I have sent it").await;
         browser.page.contains("Your settings")

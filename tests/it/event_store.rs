@@ -492,6 +492,21 @@ async fn commands_of_one_stream_or_one_key_are_handled_one_after_the_other() {
     assert_eq!(count(&batching.store, "SELECT count(*) FROM eventstore.events").await, 1 + 5 + 1);
 }
 
+/// Both workers are idle, and nobody comes after: the second command must not wait for a third.
+#[tokio::test]
+async fn commands_that_meet_are_answered_although_nobody_comes_after_them() {
+    let batching = batching(4, 2).await;
+    batching.gate.add_permits(1_000);
+    for round in 1..=20 {
+        let stream = id();
+        let both = [(); 2].map(|()| batching.submit(Command { stream, ..plain() }));
+        for command in both {
+            let answered = tokio::time::timeout(Duration::from_secs(20), command).await;
+            answered.unwrap_or_else(|_| panic!("round {round}: never")).unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_caller_that_goes_away_neither_stops_its_command_nor_leaks_a_transaction() {
     // One connection: a leaked transaction would be met by the next user of the pool.

@@ -6,7 +6,8 @@ CREATE TABLE asks (
     subject_id uuid        NOT NULL,
     purpose    text        NOT NULL,
     channel    text        NOT NULL,
-    asked_at   timestamptz NOT NULL
+    asked_at   timestamptz NOT NULL,
+    renews     boolean     NOT NULL
 );
 CREATE INDEX asks_subject ON asks (subject_id, purpose, channel, asked_at);
 

@@ -7,21 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
+use assent_contracts::consent::AskKind;
 use assent_eventstore::batcher::Batcher;
 use assent_runtime::Clock;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgPool, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::commands::{CommandError, LedgerCommand, LedgerHandler, Wish};
+use crate::commands::{LedgerCommand, LedgerHandler, Wish};
 use crate::domain::event::Question;
 use crate::domain::scope::Scope;
+use crate::policy;
 
 /// How often renewals are looked for. Days matter here.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(60);
 const PAGE: i64 = 500;
+/// The one channel by which people are asked.
+pub const CHANNEL: &str = "whatsapp";
 
 /// Keeps who is asked what, and who did something of her own.
 ///
@@ -33,8 +37,8 @@ pub async fn keep(
     contacts: &[(SubjectId, Timestamp)],
 ) -> Result<(), sqlx::Error> {
     const ASK: &str = "
-        INSERT INTO asks (request_id, subject_id, purpose, channel, asked_at)
-        VALUES ($1, $2, $3, $4, $5)";
+        INSERT INTO asks (request_id, subject_id, purpose, channel, asked_at, renews)
+        VALUES ($1, $2, $3, $4, $5, $6)";
     const CONTACTS: &str = "
         INSERT INTO contacts (subject_id, contacted_at)
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[])
@@ -47,6 +51,7 @@ pub async fn keep(
             .bind(&question.scope.purpose)
             .bind(&question.scope.channel)
             .bind(at.to_sqlx())
+            .bind(question.kind == AskKind::Renewal)
             .execute(&mut *conn)
             .await?;
     }
@@ -56,6 +61,24 @@ pub async fn keep(
         sqlx::query(CONTACTS).bind(subjects).bind(at).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Takes back what messages might have asked people who have said no.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop(conn: &mut PgConnection, noes: &[(SubjectId, Scope)]) -> Result<(), sqlx::Error> {
+    const DROP: &str = "
+        DELETE FROM asks USING unnest($1::uuid[], $2::text[], $3::text[]) AS no (subject, purpose, channel)
+        WHERE asks.subject_id = no.subject AND no.purpose IN ('*', asks.purpose)
+          AND no.channel IN ('*', asks.channel)";
+    if noes.is_empty() {
+        return Ok(());
+    }
+    let subjects: Vec<SubjectId> = noes.iter().map(|(subject, _)| *subject).collect();
+    let purposes: Vec<&str> = noes.iter().map(|(_, scope)| &*scope.purpose).collect();
+    let channels: Vec<&str> = noes.iter().map(|(_, scope)| &*scope.channel).collect();
+    sqlx::query(DROP).bind(subjects).bind(purposes).bind(channels).execute(conn).await.map(|_| ())
 }
 
 /// Looks for renewals until `stopping`. Any number of replicas may.
@@ -85,40 +108,62 @@ pub async fn round(
     batcher: &Batcher<LedgerHandler>,
     clock: &dyn Clock,
 ) -> Result<usize, String> {
+    let failed = |error: sqlx::Error| error.to_string();
+    let mut conn = pool.acquire().await.map_err(failed)?;
+    let purposes = policy::purposes(&mut conn).await.map_err(failed)?;
+    let mut asked = 0;
+    for (purpose, defined) in purposes {
+        let Some(asking) = defined.ask else { continue };
+        let scope = Scope::new(&purpose, CHANNEL);
+        let before = SignedDuration::from_hours(24 * i64::from(asking.before_days));
+        asked += renew(&mut conn, batcher, clock, &scope, before).await?;
+    }
+    Ok(asked)
+}
+
+async fn renew(
+    conn: &mut PgConnection,
+    batcher: &Batcher<LedgerHandler>,
+    clock: &dyn Clock,
+    scope: &Scope,
+    before: SignedDuration,
+) -> Result<usize, String> {
     // Who was asked for this consent's renewal has a question that is younger than the time for it.
     const DUE: &str = "
-        SELECT c.subject_id, c.purpose, c.channel
-        FROM consent_lines c JOIN purposes p USING (purpose)
-        CROSS JOIN LATERAL (
-            SELECT make_interval(days => (p.definition #>> '{ask,before_days}')::int) AS before
-        ) ask
-        WHERE c.state = 'given' AND c.valid_until > $1 AND p.definition -> 'ask' IS NOT NULL
-          AND c.valid_until <= $1 + ask.before
-          AND NOT EXISTS (
-              SELECT FROM asks a WHERE a.subject_id = c.subject_id AND a.purpose = c.purpose
-                AND a.channel = c.channel AND a.asked_at >= c.valid_until - ask.before)
-          AND (c.subject_id, c.purpose, c.channel) > ($2, $3, $4)
-        ORDER BY c.subject_id, c.purpose, c.channel LIMIT $5";
+        SELECT subject_id, valid_until FROM consent_lines c
+        WHERE state = 'given' AND purpose = $1 AND channel = $2
+          AND valid_until > $3 AND valid_until <= $4
+          AND (valid_until, subject_id) > ($5, $6)
+          AND NOT EXISTS (SELECT FROM asks a WHERE a.subject_id = c.subject_id
+                          AND a.purpose = $1 AND a.channel = $2 AND a.renews
+                          AND a.asked_at >= c.valid_until - make_interval(secs => $7))
+        ORDER BY valid_until, subject_id LIMIT $8";
+    let now = clock.now();
+    let until = now.checked_add(before).unwrap_or(Timestamp::MAX);
     let mut asked = 0;
-    let mut last = (Uuid::nil(), String::new(), String::new());
+    let mut last = (now, Uuid::nil());
     loop {
         let rows = sqlx::query(DUE)
-            .bind(clock.now().to_sqlx())
-            .bind(last.0)
-            .bind(&last.1)
-            .bind(&last.2)
+            .bind(&scope.purpose)
+            .bind(&scope.channel)
+            .bind(now.to_sqlx())
+            .bind(until.to_sqlx())
+            .bind(last.0.to_sqlx())
+            .bind(last.1)
+            .bind(before.as_secs_f64())
             .bind(PAGE)
-            .fetch_all(pool)
+            .fetch_all(&mut *conn)
             .await
             .map_err(|error| error.to_string())?;
         let mut asking = Vec::with_capacity(rows.len());
         for row in &rows {
-            let read = || Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+            let read = || -> Result<_, sqlx::Error> {
+                Ok((row.try_get::<jiff_sqlx::Timestamp, _>(1)?.to_jiff(), row.try_get(0)?))
+            };
             last = read().map_err(|error| error.to_string())?;
-            let (subject, purpose, channel) = &last;
             let command = LedgerCommand {
-                subject: *subject,
-                wish: Wish::Ask { scope: Scope::new(purpose, channel), locale: None },
+                subject: last.1,
+                wish: Wish::Ask { scope: scope.clone(), locale: None },
                 idempotency: None,
                 traceparent: None,
             };
@@ -128,9 +173,11 @@ pub async fn round(
         for task in asking {
             match task.await.map_err(|error| error.to_string())? {
                 Ok(_) => asked += 1,
-                Err(CommandError::Store(error)) => return Err(error.to_string()),
                 // She has said something since, or may not be asked: then she isn't.
-                Err(refusal) => tracing::debug!(%refusal, "a renewal is not asked for"),
+                Err(error) if error.lasts() => {
+                    tracing::debug!(%error, "a renewal is not asked for")
+                }
+                Err(error) => tracing::warn!(%error, "a renewal waits"),
             }
         }
         if rows.len() < PAGE as usize {

@@ -148,7 +148,7 @@ impl Claims {
     /// [`ClaimError`].
     pub async fn submit(&self, batch_id: Uuid, caller: &str) -> Result<ClaimBatch, ClaimError> {
         let mut session = self.store.begin().await?;
-        session.lock_versions(&[batch_id]).await?;
+        session.lock_versions(&[stream_id(batch_id)]).await?;
         let batch = one(session.conn(), batch_id).await?.ok_or(ClaimError::Unknown)?;
         if batch.submitted_by != caller {
             session.rollback().await?;
@@ -158,10 +158,12 @@ impl Claims {
             session.rollback().await?;
             return Ok(batch);
         }
+        // It waits for a part that is under way; what is counted after it is whole.
         sqlx::query("UPDATE claim_batches SET state = 'waiting' WHERE batch_id = $1")
             .bind(batch_id)
             .execute(session.conn())
             .await?;
+        let batch = one(session.conn(), batch_id).await?.ok_or(ClaimError::Unknown)?;
         let submitted = ClaimsSubmitted {
             purpose: batch.purpose.clone(),
             channel: batch.channel.clone(),
@@ -171,7 +173,7 @@ impl Claims {
         };
         self.append(&mut session, batch_id, CLAIMS_SUBMITTED, &submitted).await?;
         session.commit().await?;
-        Ok(ClaimBatch { state: BatchState::Waiting, ..batch })
+        Ok(batch)
     }
 
     /// Somebody has looked at it. The same decision again changes nothing.
@@ -190,7 +192,7 @@ impl Claims {
         const DROP: &str =
             "UPDATE claims SET evidence = NULL, outcome = 'refused' WHERE batch_id = $1";
         let mut session = self.store.begin().await?;
-        session.lock_versions(&[batch_id]).await?;
+        session.lock_versions(&[stream_id(batch_id)]).await?;
         let batch = one(session.conn(), batch_id).await?.ok_or(ClaimError::Unknown)?;
         let state = match request.decision {
             ClaimDecision::Approve => BatchState::Approved,
@@ -243,9 +245,17 @@ impl Claims {
     ) -> Result<(), StoreError> {
         let event = NewEvent { id: self.ids.v7(), event_type, data: raw(stored::json(data)) };
         let now = self.clock.now();
-        let append = Append::new(batch_id, Expected::Any, CONSENT_EVENTS, vec![event], now);
+        let stream = stream_id(batch_id);
+        let append = Append::new(stream, Expected::Any, CONSENT_EVENTS, vec![event], now);
         session.append(vec![append]).await.map(|_| ())
     }
+}
+
+/// The stream of a batch: an id of its own, since a caller may name a batch as it likes.
+#[must_use]
+pub fn stream_id(batch_id: Uuid) -> Uuid {
+    const NAMESPACE: Uuid = Uuid::from_u128(0x8c1f_5d0a_7a0e_4b53_9f2b_61c0_35c7_2d14);
+    Uuid::new_v5(&NAMESPACE, batch_id.as_bytes())
 }
 
 const BATCHES: &str = "
@@ -363,19 +373,23 @@ fn state(name: &str) -> Result<BatchState, sqlx::Error> {
         .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {name}").into()))
 }
 
-/// Carries approved batches out until `stopping`. Any number of replicas may: an act of a claimed time that
-/// is told twice says nothing new.
+/// Carries approved batches out until `stopping`, and forgets those that were never brought to their end.
+/// Any number of replicas may: a claim is carried out under a key of its own.
 ///
 /// # Errors
 /// Never: failures are logged and tried again.
 pub async fn run(
-    pool: PgPool,
+    store: EventStore,
     batcher: Batcher<LedgerHandler>,
+    clock: Arc<dyn Clock>,
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     while stopping.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        if let Err(error) = forget_open(store.pool(), &*clock).await {
+            tracing::warn!(%error, "batches that were never whole stay");
+        }
         loop {
-            match round(&pool, &batcher).await {
+            match round(&store, &batcher).await {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(problem) => {
@@ -388,11 +402,25 @@ pub async fn run(
     Ok(())
 }
 
+/// Whoever was interrupted begins anew: parts without an end are kept for a week.
+async fn forget_open(pool: &PgPool, clock: &dyn Clock) -> Result<(), sqlx::Error> {
+    const CLAIMS: &str = "
+        DELETE FROM claims USING claim_batches b
+        WHERE b.batch_id = claims.batch_id AND b.state = 'open' AND b.submitted_at < $1";
+    const BATCHES: &str = "
+        DELETE FROM claim_batches b WHERE state = 'open' AND submitted_at < $1
+          AND NOT EXISTS (SELECT FROM claims c WHERE c.batch_id = b.batch_id)";
+    let week = jiff::SignedDuration::from_hours(7 * 24);
+    let before = clock.now().checked_sub(week).unwrap_or(jiff::Timestamp::MIN).to_sqlx();
+    sqlx::query(CLAIMS).bind(before).execute(pool).await?;
+    sqlx::query(BATCHES).bind(before).execute(pool).await.map(|_| ())
+}
+
 /// Carries out what is approved; gives how many claims that were.
 ///
 /// # Errors
 /// What stands in the way.
-pub async fn round(pool: &PgPool, batcher: &Batcher<LedgerHandler>) -> Result<usize, String> {
+pub async fn round(store: &EventStore, batcher: &Batcher<LedgerHandler>) -> Result<usize, String> {
     const OPEN: &str = "
         SELECT c.batch_id, c.subject_id, c.acted_at, c.evidence, b.purpose, b.channel, b.locale
         FROM claim_batches b JOIN claims c USING (batch_id)
@@ -406,20 +434,28 @@ pub async fn round(pool: &PgPool, batcher: &Batcher<LedgerHandler>) -> Result<us
         UPDATE claim_batches b SET state = 'done' WHERE state = 'approved'
           AND NOT EXISTS (SELECT FROM claims c WHERE c.batch_id = b.batch_id AND outcome IS NULL)";
     let failed = |error: sqlx::Error| error.to_string();
+    let pool = store.pool();
     let rows = sqlx::query(OPEN).bind(ROUND_MAX).fetch_all(pool).await.map_err(failed)?;
     let mut granting = Vec::with_capacity(rows.len());
     for row in &rows {
-        let (batch, subject, command) = command(row).map_err(failed)?;
+        let (batch, subject, mut command) = command(row).map_err(failed)?;
+        let key = format!("{batch} {subject}");
+        command.idempotency = Some(store.idempotency("claim", &key, key.as_bytes()));
         let batcher = batcher.clone();
         granting.push((batch, subject, tokio::spawn(async move { batcher.run(command).await })));
     }
+    let mut waits = None;
     let (mut batches, mut subjects, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for (batch, subject, task) in granting {
         let outcome = match task.await.map_err(|error| error.to_string())? {
             Ok(done) if done.answer.unconfirmed.is_some() => "unconfirmed",
             Ok(_) => "granted",
-            Err(CommandError::Store(error)) => return Err(error.to_string()),
-            Err(error) => why_not(&error),
+            Err(error) if error.lasts() => why_not(&error),
+            // The others are settled all the same.
+            Err(error) => {
+                waits = Some(error.to_string());
+                continue;
+            }
         };
         batches.push(batch);
         subjects.push(subject);
@@ -435,7 +471,7 @@ pub async fn round(pool: &PgPool, batcher: &Batcher<LedgerHandler>) -> Result<us
             .map_err(failed)?;
     }
     sqlx::query(DONE).execute(pool).await.map_err(failed)?;
-    Ok(rows.len())
+    waits.map_or(Ok(rows.len()), Err)
 }
 
 fn command(row: &PgRow) -> Result<(Uuid, SubjectId, LedgerCommand), sqlx::Error> {
@@ -461,6 +497,7 @@ fn why_not(error: &CommandError) -> &'static str {
         CommandError::PurposeUnknown => "purpose_unknown",
         CommandError::ChannelUnknown => "channel_unknown",
         CommandError::NoNoticeThen => "notice_unknown",
+        CommandError::Store(_) => "ledger_unreadable",
         _ => "not_allowed",
     }
 }

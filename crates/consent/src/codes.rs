@@ -6,7 +6,7 @@
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{CodeAnswer, ProofCode, Unconfirmed};
-use assent_contracts::code::Code;
+use assent_contracts::code::{Code, Sentence};
 use assent_contracts::consent::PurposeDefined;
 use assent_sealing::{LinkKey, LinkKind};
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +18,9 @@ use uuid::Uuid;
 const CONFIRM: &str = "confirm";
 /// The kind of the code that proves whose page it is.
 const PROVE: &str = "prove";
+
+/// A message that was sent in time may come so late: webhooks are repeated for seven days.
+const LATE: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 /// The channel that codes come by.
 const WHATSAPP: &str = "whatsapp";
@@ -137,13 +140,14 @@ pub enum Meaning {
     Confirms(SubjectId, Uuid),
 }
 
-/// Looks a code up. That of a page is marked as proved.
+/// Looks a code up, at the time when it was sent. That of a page is marked as proved, if it came with the
+/// sentence that says what it opens.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn hear(
     conn: &mut PgConnection,
-    code: Code,
+    (code, sentence): (Code, Sentence),
     addresses: &[AddressToken],
     now: Timestamp,
 ) -> Result<Meaning, sqlx::Error> {
@@ -151,7 +155,8 @@ pub async fn hear(
         SELECT kind, subject_id, about,
                EXISTS (SELECT FROM gate_links l
                        WHERE l.subject_id = codes.subject_id AND l.token = ANY($2))
-        FROM codes WHERE code = $1 AND expires_at > $3";
+        FROM codes WHERE code = $1 AND expires_at > $3
+          AND NOT EXISTS (SELECT FROM fences f WHERE f.subject_id = codes.subject_id)";
     const PROVED: &str = "UPDATE codes SET addresses = $2 WHERE code = $1";
     let tokens: Vec<Vec<u8>> = addresses.iter().map(|token| token.to_bytes().to_vec()).collect();
     let text = code.to_string();
@@ -167,8 +172,12 @@ pub async fn hear(
     if !row.try_get::<bool, _>(3)? {
         return Ok(Meaning::Told(CodeAnswer::NotHers));
     }
-    if kind == CONFIRM {
-        return Ok(Meaning::Confirms(subject_id, about));
+    match (&*kind, sentence) {
+        (CONFIRM, Sentence::Alone | Sentence::Agree) => {
+            return Ok(Meaning::Confirms(subject_id, about));
+        }
+        (PROVE, Sentence::Open) => {}
+        _ => return Ok(Meaning::Told(CodeAnswer::Nothing)),
     }
     sqlx::query(PROVED).bind(&text).bind(&tokens).execute(conn).await?;
     Ok(Meaning::Told(CodeAnswer::Proved { subject_id }))
@@ -196,5 +205,6 @@ pub fn joins<'a>(
 /// When the database fails.
 pub async fn forget_old(pool: &sqlx::PgPool, now: Timestamp) -> Result<(), sqlx::Error> {
     const FORGET: &str = "DELETE FROM codes WHERE expires_at <= $1";
-    sqlx::query(FORGET).bind(now.to_sqlx()).execute(pool).await.map(|_| ())
+    let over = now.checked_sub(LATE).unwrap_or(now);
+    sqlx::query(FORGET).bind(over.to_sqlx()).execute(pool).await.map(|_| ())
 }

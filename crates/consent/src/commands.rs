@@ -154,11 +154,24 @@ pub enum CommandError {
     )]
     NoNoticeThen,
     /// The policy doesn't say how.
-    #[error("the policy does not say how people are asked for this: the purpose has no [ask]")]
+    #[error(
+        "the policy does not say how people are asked for this: the purpose has no [ask], or the channel is not whatsapp"
+    )]
     NotAskedFor,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl CommandError {
+    /// Whether it is no use to try again: the ledger can't be read, or says no.
+    #[must_use]
+    pub const fn lasts(&self) -> bool {
+        !matches!(self, Self::Store(error) if !matches!(
+            error,
+            StoreError::Undecodable { .. } | StoreError::Database(sqlx::Error::Decode(_))
+        ))
+    }
 }
 
 /// Handles the commands of a batch.
@@ -279,7 +292,9 @@ impl LedgerHandler {
                 };
                 let bars = facts.bars(command.subject);
                 let (before, again_after) = (how.before, how.again_after);
-                (ledger.decide(Command::Ask { question, before, again_after, bars }, now)?, false)
+                let accepted = how.accepted;
+                let ask = Command::Ask { question, before, again_after, accepted, bars };
+                (ledger.decide(ask, now)?, false)
             }
             Wish::StateAge { age, required, actor, evidence } => {
                 // Known to be too young, she may have lost what she had.
@@ -392,6 +407,8 @@ pub struct Pending {
     asks: Vec<(SubjectId, Question, Timestamp)>,
     /// Who did something of her own, and when.
     contacts: Vec<(SubjectId, Timestamp)>,
+    /// Who said no to what: no message may ask her that any more.
+    unasked: Vec<(SubjectId, Scope)>,
     /// What is known of people's ages, where that has changed.
     ages: Vec<(SubjectId, Uuid, Age)>,
 }
@@ -421,6 +438,12 @@ impl Pending {
         // The store's time of the record is the ledger's, which never steps back.
         let at = decision.iter().map(Event::at).max().unwrap_or(origin.now);
         self.lines.push_changed(subject, ledger, before);
+        self.unasked.extend(decision.iter().filter_map(|event| match event {
+            Event::Refused { scope, .. } | Event::Withdrawn { scope, .. } => {
+                Some((subject, scope.clone()))
+            }
+            _ => None,
+        }));
         if decision.iter().any(|event| matches!(event, Event::AgeStated { .. })) {
             self.ages.extend(ledger.age().map(|(event, age)| (subject, event, age)));
         }
@@ -463,6 +486,7 @@ impl Pending {
             codes::keep(session.conn(), *subject, unconfirmed).await?;
         }
         asks::keep(session.conn(), &self.asks, &self.contacts).await?;
+        asks::drop(session.conn(), &self.unasked).await?;
         ages::keep(session.conn(), &self.ages).await?;
         for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();

@@ -47,13 +47,16 @@ impl Subscriber for Contacts {
                 traceparent: event.traceparent.clone(),
             };
             let batcher = self.batcher.clone();
-            told.push(tokio::spawn(async move { batcher.run(command).await }));
+            told.push((index, tokio::spawn(async move { batcher.run(command).await })));
         }
-        for task in told {
+        for (index, task) in told {
             let transient = |code: &str| ApplyError::Transient(code.to_owned());
             match task.await.map_err(|_| transient("contact_not_recorded"))? {
                 // Who is erased has no more acts.
                 Ok(_) | Err(CommandError::Refused(_)) => {}
+                Err(error) if error.lasts() => {
+                    return Err(ApplyError::Poison { index, reason: "ledger_unreadable" });
+                }
                 Err(error) => {
                     tracing::debug!(%error, "an act can't be recorded yet");
                     return Err(transient("contact_not_recorded"));

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{PgConnection, Row as _};
 
+use crate::asks::CHANNEL;
 use crate::commands::{CommandError, LedgerCommand, Shown, Wish};
 use crate::domain::decide::{Bars, Refusal};
 use crate::domain::event::{Act, Notice};
@@ -45,6 +46,8 @@ pub struct HowToAsk {
     pub before: SignedDuration,
     /// How long she is left alone after she was asked or said no.
     pub again_after: SignedDuration,
+    /// The notices on which a consent holds today; none: every one.
+    pub accepted: Vec<String>,
 }
 
 /// The newest version of a purpose.
@@ -207,7 +210,9 @@ impl Facts {
     ) -> Result<HowToAsk, CommandError> {
         self.known(scope)?;
         let defined = self.asking.get(&scope.purpose).ok_or(CommandError::PurposeUnknown)?;
-        let ask = defined.ask.as_ref().ok_or(CommandError::NotAskedFor)?;
+        // A message by one channel never rests on what was agreed about another.
+        let ask = defined.ask.as_ref().filter(|_| scope.channel == CHANNEL);
+        let ask = ask.ok_or(CommandError::NotAskedFor)?;
         let versions = self.versions.get(&scope.purpose).map_or(&[][..], Vec::as_slice);
         let spoken = versions.iter().filter_map(|(_, _, it)| it.as_ref()).find_map(|defined| {
             let (locale, _) =
@@ -227,6 +232,7 @@ impl Facts {
             language,
             before: days(ask.before_days),
             again_after: days(ask.again_after_days).max(self.quiet_by_law),
+            accepted: defined.accepted.clone(),
         })
     }
 

@@ -63,7 +63,7 @@ WHERE (p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM question
   AND p.accepted IS NOT NULL
 UNION ALL
 SELECT 'q', NULL, q.request_id, q.subject_id, NULL, q.purpose, q.channel, NULL, NULL, q.asked_at,
-       c.contacted_at, NULL, NULL, NULL, NULL
+       c.contacted_at, NULL, q.renews, NULL, NULL
 FROM questions q LEFT JOIN contacts c USING (subject_id)
 UNION ALL
 SELECT 'g', NULL, g.subject_id, g.event_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -168,6 +168,7 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
                 subject: row.try_get(3)?,
                 scope: Scope { purpose: row.try_get(5)?, channel: row.try_get(6)? },
                 decided_at: timestamp(row, 9)?,
+                renews: row.try_get(12)?,
                 contacted_at: row
                     .try_get::<Option<jiff_sqlx::Timestamp>, _>(10)?
                     .map(jiff_sqlx::Timestamp::to_jiff),

@@ -221,7 +221,7 @@ pub async fn serve(
     );
     lifecycle.spawn(
         "consent.claims",
-        claims::run(pool.clone(), app.batcher().clone(), lifecycle.stopping()),
+        claims::run(store.clone(), app.batcher().clone(), Arc::clone(&clock), lifecycle.stopping()),
     );
     lifecycle.spawn(
         "consent.standing",

@@ -19,6 +19,8 @@ pub struct Page<'a> {
     pub language: Language,
     /// Its words.
     pub words: &'static Words,
+    /// Whether it is offered in other languages.
+    pub switchable: bool,
     /// In whose name.
     pub controller: &'a str,
     /// The business number, digits only.
@@ -32,6 +34,7 @@ impl Page<'_> {
 }
 
 /// A purpose as people read it.
+#[derive(Clone)]
 pub struct PurposeView {
     /// Its stable name.
     pub name: String,
@@ -44,6 +47,7 @@ pub struct PurposeView {
 }
 
 /// A notice as people read it.
+#[derive(Clone)]
 pub struct NoticeView {
     /// Its language.
     pub language: String,
@@ -61,24 +65,45 @@ impl PurposeView {
     pub fn new(defined: &PurposeDefined, language: Language, words: &Words) -> Self {
         let spoken = |tag: &&String| Language::of_tag(tag) == Some(language);
         let tag = defined.notices.keys().find(spoken).unwrap_or(&defined.notice_locale);
-        let (hash, notice) = match defined.notices.get(tag) {
-            Some(NoticeText { hash, notice }) => (hash.clone(), notice.clone()),
-            None => {
-                let text = defined.notice_text.clone();
-                (defined.notice_hash.clone(), Notice { text, ..Notice::default() })
-            }
-        };
+        let known = defined.notices.get(tag);
+        let NoticeText { hash, notice } = known.cloned().unwrap_or_else(|| first(defined));
+        Self::showing(defined, tag, hash, &notice, words)
+    }
+
+    /// The purpose with the notice that has this hash; none where it has none such.
+    #[must_use]
+    pub fn of_notice(defined: &PurposeDefined, hash: &str, words: &Words) -> Option<Self> {
+        if let Some((tag, text)) = defined.notices.iter().find(|(_, text)| text.hash == hash) {
+            return Some(Self::showing(defined, tag, text.hash.clone(), &text.notice, words));
+        }
+        let NoticeText { hash: own, notice } = first(defined);
+        (own == hash).then(|| Self::showing(defined, &defined.notice_locale, own, &notice, words))
+    }
+
+    fn showing(
+        defined: &PurposeDefined,
+        tag: &str,
+        hash: String,
+        notice: &Notice,
+        words: &Words,
+    ) -> Self {
         let title = notice.title.clone().unwrap_or_else(|| readable(&defined.purpose));
-        let items = item_names(words).into_iter().zip(items(&notice));
+        let items = item_names(words).into_iter().zip(items(notice));
         let items = items.filter_map(|(name, item)| Some((name, item?.clone()))).collect();
-        let language = tag.clone();
+        let (language, text) = (tag.to_owned(), notice.text.clone());
         Self {
             name: defined.purpose.clone(),
             title,
             channels: defined.channels.clone(),
-            notice: NoticeView { language, hash, text: notice.text, items },
+            notice: NoticeView { language, hash, text, items },
         }
     }
+}
+
+/// The notice in the purpose's first language, as events from before there were several have it.
+fn first(defined: &PurposeDefined) -> NoticeText {
+    let text = defined.notice_text.clone();
+    NoticeText { hash: defined.notice_hash.clone(), notice: Notice { text, ..Notice::default() } }
 }
 
 /// The items of a notice in the order of their names in [`Words`].
@@ -134,8 +159,10 @@ pub struct Prove<'a> {
     pub page: Page<'a>,
     /// The link.
     pub token: &'a str,
-    /// What to send.
+    /// The code.
     pub code: String,
+    /// What to send.
+    pub sentence: String,
     /// It was looked for, and hasn't come.
     pub not_yet: bool,
 }
@@ -206,6 +233,8 @@ pub struct Confirm<'a> {
     pub page: Page<'a>,
     /// The link.
     pub token: &'a str,
+    /// What she would agree to.
+    pub purpose: PurposeView,
 }
 
 /// One thing to say.

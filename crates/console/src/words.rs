@@ -1,5 +1,7 @@
 //! The words of the pages, in English, French and Russian.
 
+use assent_contracts::code::SENTENCES;
+
 use crate::language::Language;
 
 macro_rules! words {
@@ -59,8 +61,6 @@ words! {
     what_we_ask,
     how_to_agree,
     agree_by_sending,
-    /// What she sends, before the code.
-    i_agree,
     nothing_before,
     /// Confirmation by a link.
     confirm_title,
@@ -95,6 +95,14 @@ pub const fn words(language: Language) -> &'static Words {
     }
 }
 
+/// The sentences that are sent with a code: that she agrees, that her settings may be opened.
+#[must_use]
+pub fn sentences(language: Language) -> (&'static str, &'static str) {
+    let own = SENTENCES.iter().find(|(tag, ..)| *tag == language.tag());
+    let (_, agree, open) = own.unwrap_or(&SENTENCES[0]);
+    (agree, open)
+}
+
 /// The names of a notice's items, in the order of the items.
 #[must_use]
 pub fn item_names(words: &Words) -> Vec<&'static str> {
@@ -114,7 +122,7 @@ static EN: Words = Words {
     show_settings: "Show my settings",
     only_stop: "This link is good for stopping messages only.",
     prove_title: "Show that it is you",
-    send_this: "Send this code by WhatsApp from your own number to",
+    send_this: "If you have opened this page yourself, send this message by WhatsApp from your own number to",
     open_whatsapp: "Open WhatsApp",
     sent_it: "I have sent it",
     not_yet: "The code has not arrived from your number yet. Send it, then try again.",
@@ -141,10 +149,9 @@ static EN: Words = Words {
     what_we_ask: "Choose, read, and agree only to what you want. Each is asked on its own.",
     how_to_agree: "If you agree",
     agree_by_sending: "You agree by sending this message from your own number to",
-    i_agree: "I agree.",
     nothing_before: "Until you send it nothing is stored. If you don’t agree, close this page.",
     confirm_title: "Please confirm",
-    confirm_why: "Somebody, most likely you, agreed with your number to get messages from us. It counts only if you confirm it.",
+    confirm_why: "Somebody, most likely you, agreed with your number to this. It counts only if you confirm it:",
     confirm: "Yes, it was me",
     confirm_not: "If it wasn’t you, close this page: without a confirmation nothing is sent.",
     confirmed: "Thank you: your consent is confirmed. You can take it back at any time.",
@@ -176,7 +183,7 @@ static FR: Words = Words {
     show_settings: "Voir mes choix",
     only_stop: "Ce lien ne permet que d’arrêter les messages.",
     prove_title: "Montrez que c’est bien vous",
-    send_this: "Envoyez ce code par WhatsApp, depuis votre propre numéro, au",
+    send_this: "Si vous avez ouvert cette page vous-même, envoyez ce message par WhatsApp, depuis votre propre numéro, au",
     open_whatsapp: "Ouvrir WhatsApp",
     sent_it: "Je l’ai envoyé",
     not_yet: "Le code n’est pas encore arrivé de votre numéro. Envoyez-le, puis réessayez.",
@@ -203,10 +210,9 @@ static FR: Words = Words {
     what_we_ask: "Choisissez, lisez, et n’acceptez que ce que vous voulez. Chaque chose est demandée à part.",
     how_to_agree: "Si vous êtes d’accord",
     agree_by_sending: "Vous donnez votre accord en envoyant ce message, depuis votre propre numéro, au",
-    i_agree: "J’accepte.",
     nothing_before: "Tant que vous ne l’envoyez pas, rien n’est conservé. Si vous n’êtes pas d’accord, fermez cette page.",
     confirm_title: "Merci de confirmer",
-    confirm_why: "Quelqu’un, sans doute vous, a accepté avec votre numéro de recevoir nos messages. Cela ne compte que si vous le confirmez.",
+    confirm_why: "Quelqu’un, sans doute vous, a accepté ceci avec votre numéro. Cela ne compte que si vous le confirmez :",
     confirm: "Oui, c’était moi",
     confirm_not: "Si ce n’était pas vous, fermez cette page : sans confirmation, rien n’est envoyé.",
     confirmed: "Merci : votre accord est confirmé. Vous pouvez le retirer à tout moment.",
@@ -238,7 +244,7 @@ static RU: Words = Words {
     show_settings: "Показать мой выбор",
     only_stop: "По этой ссылке можно только остановить сообщения.",
     prove_title: "Покажите, что это вы",
-    send_this: "Отправьте этот код в WhatsApp со своего номера на номер",
+    send_this: "Если вы сами открыли эту страницу, отправьте это сообщение в WhatsApp со своего номера на номер",
     open_whatsapp: "Открыть WhatsApp",
     sent_it: "Отправлено",
     not_yet: "С вашего номера код ещё не пришёл. Отправьте его и попробуйте снова.",
@@ -265,10 +271,9 @@ static RU: Words = Words {
     what_we_ask: "Выберите, прочитайте и соглашайтесь только на то, что хотите. О каждой цели мы спрашиваем отдельно.",
     how_to_agree: "Если вы согласны",
     agree_by_sending: "Вы даёте согласие, отправляя это сообщение со своего номера на номер",
-    i_agree: "Согласие даю.",
     nothing_before: "Пока вы его не отправили, ничего не сохраняется. Если вы не согласны, закройте эту страницу.",
     confirm_title: "Подтвердите, пожалуйста",
-    confirm_why: "Кто-то, скорее всего вы, дал согласие получать наши сообщения на ваш номер. Оно действует, только если вы его подтвердите.",
+    confirm_why: "Кто-то, скорее всего вы, дал с вашим номером такое согласие. Оно действует, только если вы его подтвердите:",
     confirm: "Да, это было моё решение",
     confirm_not: "Если это были не вы, закройте эту страницу: без подтверждения ничего не отправляют.",
     confirmed: "Спасибо: согласие подтверждено. Его можно отозвать в любое время.",
@@ -290,6 +295,13 @@ static RU: Words = Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_language_has_its_sentences() {
+        for language in Language::ALL {
+            assert!(SENTENCES.iter().any(|(tag, ..)| *tag == language.tag()), "{language:?}");
+        }
+    }
 
     #[test]
     fn every_language_names_every_item_of_a_notice() {

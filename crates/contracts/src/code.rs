@@ -1,5 +1,5 @@
 //! Codes that a person sends by WhatsApp from her own number: ten letters and digits in two groups,
-//! such as `7F3K2-9QMXA`, mostly within a sentence that a page had prepared. The alphabet is Crockford's
+//! such as `7F3K2-9QMXA`, alone or in a sentence that a page had prepared. The alphabet is Crockford's
 //! base32, which has no letters that look like others.
 
 use std::fmt;
@@ -39,15 +39,55 @@ impl Code {
         Some(Self::from_hash(&bytes))
     }
 
-    /// The first code in a message of somebody's, however she writes it.
+    /// The code of a message, and the sentence around it: the message is the code alone, or one of the
+    /// sentences that our pages prepare. A code within anything else is none: who writes more may mean
+    /// something else, or the contrary.
     #[must_use]
-    pub fn in_text(text: &str) -> Option<Self> {
+    pub fn in_message(text: &str) -> Option<(Self, Sentence)> {
         if text.len() > SENTENCE_MAX {
             return None;
         }
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-            .find_map(|word| word.trim_matches('-').parse().ok())
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let word = text.split(|c| !is_word(c)).find(|word| word.parse::<Self>().is_ok())?;
+        let rest = letters(&text.replacen(word, " ", 1));
+        let sentence = SENTENCES
+            .iter()
+            .flat_map(|(_, agree, open)| [(agree, Sentence::Agree), (open, Sentence::Open)])
+            .find(|(said, _)| letters(said) == rest)
+            .map(|(_, sentence)| sentence);
+        let sentence = if rest.is_empty() { Some(Sentence::Alone) } else { sentence };
+        Some((word.parse().ok()?, sentence?))
     }
+}
+
+/// What a person says with a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sentence {
+    /// Nothing: the code alone, or a button.
+    Alone,
+    /// That she agrees.
+    Agree,
+    /// That her settings may be opened.
+    Open,
+}
+
+/// The sentences that pages prepare, by language: that she agrees, and that her settings may be opened by
+/// whoever shows her the code.
+pub const SENTENCES: [(&str, &str, &str); 3] = [
+    ("en", "I agree.", "Open my settings for whoever shows me this code:"),
+    ("fr", "J’accepte.", "Ouvrir mes choix à qui me montre ce code :"),
+    ("ru", "Согласие даю.", "Открыть мой выбор тому, кто показал мне этот код:"),
+];
+
+/// The words of a text without case and punctuation: telephones change those.
+fn letters(text: &str) -> String {
+    let spaced: String = text
+        .chars()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c.is_alphanumeric() { c } else { ' ' })
+        .collect();
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Code {
@@ -131,25 +171,38 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_within_a_sentence_as_people_send_it() {
+    fn it_counts_alone_or_in_a_prepared_sentence_as_telephones_send_it() {
+        let code = code(9);
+        for (text, sentence) in [
+            (format!("{code}"), Sentence::Alone),
+            (format!(" {}.", code.to_string().to_lowercase()), Sentence::Alone),
+            (format!("J'accepte. {code}"), Sentence::Agree),
+            (format!("согласие даю {code}"), Sentence::Agree),
+            (format!("I agree.\n{code}"), Sentence::Agree),
+            (format!("Open my settings for whoever shows me this code: {code}"), Sentence::Open),
+        ] {
+            assert_eq!(Code::in_message(&text), Some((code, sentence)), "{text}");
+        }
+    }
+
+    #[test]
+    fn whoever_writes_anything_else_has_said_something_else() {
         let code = code(9);
         for text in [
-            format!("{code}"),
-            format!("J'accepte : {code}."),
-            format!("Я согласна ({})", code.to_string().to_lowercase()),
-            format!("well-known {code} 12345-67890"),
+            format!("STOP, I did not ask for this {code}"),
+            format!("I don't agree. {code}"),
+            format!("what is {code}?"),
+            format!("J’accepte pas. {code}"),
         ] {
-            assert_eq!(Code::in_text(&text), Some(code), "{text}");
+            assert_eq!(Code::in_message(&text), None, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_code_is_none() {
-        for text in
-            ["", "STOP", "12345", "1234-56789", "12345-6789U", "my order 123456-7890", "a-b"]
-        {
-            assert_eq!(Code::in_text(text), None, "{text}");
+        for text in ["", "STOP", "12345", "1234-56789", "12345-6789U", "123456-7890", "a-b"] {
+            assert_eq!(Code::in_message(text), None, "{text}");
         }
-        assert_eq!(Code::in_text(&format!("{} {}", "x".repeat(600), code(1))), None);
+        assert_eq!(Code::in_message(&format!("{} {}", "x".repeat(600), code(1))), None);
     }
 }

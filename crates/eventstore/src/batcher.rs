@@ -163,7 +163,17 @@ impl<H: BatchHandler> Worker<H> {
     async fn run(mut self) {
         let turns = Arc::clone(&self.turns);
         loop {
-            let mut turn = turns.lock().await;
+            let taken = if self.waiting.is_empty() {
+                Ok(turns.lock().await)
+            } else {
+                turns.try_lock()
+            };
+            let Ok(mut turn) = taken else {
+                // Whoever has the turn may be waiting for commands that never come.
+                let batch = self.take_batch();
+                self.carry_out(batch).await;
+                continue;
+            };
             if !self.fill(&mut turn).await {
                 return;
             }

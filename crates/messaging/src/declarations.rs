@@ -3,6 +3,7 @@
 //! is left to [`crate::forwarder`].
 
 use assent_contracts::address::AddressToken;
+use assent_contracts::code::Sentence;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
@@ -38,13 +39,13 @@ pub struct Declared {
 pub async fn insert(conn: &mut PgConnection, declared: &[Declared]) -> Result<u64, sqlx::Error> {
     const INSERT: &str = "
         INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at,
-                                  code)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
+                                  code, sentence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING";
     let mut inserted = 0;
     for it in declared {
-        let code = match it.will {
-            Will::Code(code) => Some(code.to_string()),
-            Will::Stop | Will::Start => None,
+        let (code, sentence) = match it.will {
+            Will::Code(code, sentence) => (Some(code.to_string()), Some(name(sentence))),
+            Will::Stop | Will::Start => (None, None),
         };
         inserted += sqlx::query(INSERT)
             .bind(it.id)
@@ -57,11 +58,31 @@ pub async fn insert(conn: &mut PgConnection, declared: &[Declared]) -> Result<u6
             .bind(it.said_at.to_sqlx())
             .bind(it.heard_at.to_sqlx())
             .bind(code)
+            .bind(sentence)
             .execute(&mut *conn)
             .await?
             .rows_affected();
     }
     Ok(inserted)
+}
+
+/// A sentence as the database stores it.
+const fn name(sentence: Sentence) -> &'static str {
+    match sentence {
+        Sentence::Alone => "alone",
+        Sentence::Agree => "agree",
+        Sentence::Open => "open",
+    }
+}
+
+/// The sentence of this name.
+#[must_use]
+pub fn sentence(name: &str) -> Sentence {
+    match name {
+        "agree" => Sentence::Agree,
+        "open" => Sentence::Open,
+        _ => Sentence::Alone,
+    }
 }
 
 /// Which of these tokens are blocked by a stop that the consent service does not hold yet.

@@ -112,7 +112,7 @@ async fn all_processed(conn: &mut PgConnection, subject: SubjectId) -> Result<()
     const WAITING: &str = "
         SELECT EXISTS (SELECT FROM webhook_bodies WHERE received_at <= fenced_at)
             OR EXISTS (SELECT FROM declarations
-                       WHERE will = 'start' AND settled_at IS NULL AND heard_at <= fenced_at)
+                       WHERE will IN ('start', 'code') AND settled_at IS NULL AND heard_at <= fenced_at)
         FROM fences WHERE subject_id = $1";
     match sqlx::query_scalar(WAITING).bind(subject).fetch_optional(conn).await? {
         Some(false) => Ok(()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{Stop, StopKind, StopsRequest, StopsResponse};
-use assent_contracts::code::{Code, NoCode};
+use assent_contracts::code::{Code, NoCode, Sentence};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
 use assent_http::ClientError;
@@ -24,7 +24,7 @@ use sqlx::postgres::PgRow;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::declarations::read;
+use crate::declarations::{read, sentence};
 use crate::hour_keys::HourKeyError;
 use crate::intents::STOP_CONFIRMATION;
 use crate::opt_ins;
@@ -59,8 +59,8 @@ pub struct Pending {
     pub attempts: i32,
     /// The grant may have been made, its answer didn't come.
     pub in_doubt: bool,
-    /// The code that she sent.
-    code: Option<Code>,
+    /// The code that she sent, and its sentence.
+    code: Option<(Code, Sentence)>,
 }
 
 impl Pending {
@@ -171,7 +171,7 @@ async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pendi
                                 AND before.tokens && it.tokens)
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
-                  code";
+                  code, sentence";
     let rows = sqlx::query(TAKE)
         .bind(will)
         .bind(limit)
@@ -197,7 +197,9 @@ fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
             .try_get::<Option<&str>, _>(10)?
             .map(str::parse)
             .transpose()
-            .map_err(|error: NoCode| sqlx::Error::Decode(error.into()))?,
+            .map_err(|error: NoCode| sqlx::Error::Decode(error.into()))?
+            .map(|code| -> Result<_, sqlx::Error> { Ok((code, sentence(row.try_get(11)?))) })
+            .transpose()?,
     })
 }
 

@@ -8,7 +8,7 @@ use assent_contracts::api::consent::{CodeAnswer, CodeRequest, ConsentAnswer, Gra
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
 };
-use assent_contracts::code;
+use assent_contracts::code::{self, Sentence};
 use assent_contracts::consent::{Actor, Method};
 use assent_contracts::vault::Origin;
 use assent_http::{ClientError, Code};
@@ -38,7 +38,7 @@ struct Agreed {
 pub async fn forward_code(
     messaging: &Messaging,
     pending: &Pending,
-    code: code::Code,
+    (code, sentence): (code::Code, Sentence),
 ) -> Result<Vec<SubjectId>, Failure> {
     if !pending.in_doubt && overruled(messaging, pending).await? {
         tracing::info!("a code is overruled by a stop that came after it");
@@ -47,13 +47,27 @@ pub async fn forward_code(
     let request = CodeRequest {
         message_id: pending.id,
         code,
+        sentence,
         addresses: pending.tokens.clone(),
         said_at: pending.said_long_before(),
     };
-    let answer: CodeAnswer = messaging.consent.post("/v1/gate/codes", &request, None).await?;
+    doubt(messaging, pending, true).await?;
+    let answer: Result<CodeAnswer, ClientError> =
+        messaging.consent.post("/v1/gate/codes", &request, None).await;
+    let answer = match answer {
+        // What will never be taken must not hold back the stops behind it.
+        Err(error) if !error.is_transient() => {
+            tracing::warn!(%error, "the consent service refuses a code");
+            CodeAnswer::Nothing
+        }
+        answer => answer?,
+    };
     match answer {
         CodeAnswer::Nothing => Ok(Vec::new()),
-        CodeAnswer::NotHers if pending.attempts < CODE_TRIES => Err(Failure::NotYet),
+        CodeAnswer::NotHers if pending.attempts < CODE_TRIES => {
+            doubt(messaging, pending, false).await?;
+            Err(Failure::NotYet)
+        }
         CodeAnswer::NotHers => {
             tracing::info!("a code came from a number that it is not for");
             Ok(Vec::new())
@@ -94,10 +108,7 @@ async fn grant(
     agreed: Agreed,
 ) -> Result<Vec<SubjectId>, Failure> {
     let Some(subject) = subject_of(messaging, start).await? else { return Ok(Vec::new()) };
-    sqlx::query("UPDATE declarations SET in_doubt = true WHERE id = $1")
-        .bind(start.id)
-        .execute(messaging.pool())
-        .await?;
+    doubt(messaging, start, true).await?;
     let request = GrantRequest {
         subject_id: subject,
         purpose: agreed.purpose,
@@ -128,6 +139,20 @@ async fn grant(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether it may have been done: then a stop that comes later doesn't undo it by itself.
+async fn doubt(
+    messaging: &Messaging,
+    pending: &Pending,
+    in_doubt: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE declarations SET in_doubt = $2 WHERE id = $1")
+        .bind(pending.id)
+        .bind(in_doubt)
+        .execute(messaging.pool())
+        .await
+        .map(|_| ())
 }
 
 /// Whether a stop of the same address was heard, or said, after this start.

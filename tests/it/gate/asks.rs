@@ -9,9 +9,9 @@ use assent_consent::asks::round;
 use assent_consent::contacts::Contacts;
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{
-    AskRequest, CodeAnswer, CodeRequest, ConsentAnswer, PermitAsk,
+    AskRequest, CodeAnswer, CodeRequest, ConsentAnswer, GrantRequest, PermitAsk,
 };
-use assent_contracts::code::Code;
+use assent_contracts::code::{Code, Sentence};
 use assent_contracts::consent::{ASKED, Asked, State};
 use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
 use assent_contracts::policy::Asking;
@@ -90,6 +90,7 @@ impl Stage {
         let request = CodeRequest {
             message_id: self.world.ids.v7(),
             code,
+            sentence: Sentence::Alone,
             addresses: tokens(&[address]),
             said_at: None,
         };
@@ -161,6 +162,55 @@ async fn silence_lets_a_consent_lapse_and_nobody_is_asked_after_its_end() {
     assert_eq!(stage.gate(asked, &question, 1).await, ["window_closed"], "a late message too");
 }
 
+/// What was agreed about e-mail is no reason to write by WhatsApp.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_by_whatsapp_rests_on_what_was_said_about_whatsapp() {
+    let stage = stage().await;
+    stage
+        .world
+        .change_policy(|policy| {
+            policy.purposes.get_mut("marketing").unwrap().channels.push("email".to_owned());
+        })
+        .await;
+    let subject = stage.world.person(&[1]).await;
+    let email = GrantRequest { channel: "email".to_owned(), ..stage.world.grant_request(subject) };
+    stage.world.post_grant(&email, None).await.unwrap();
+    stage.clock.advance(95 * DAY);
+    assert_eq!(stage.round().await, 0);
+    let ask = AskRequest {
+        subject_id: subject,
+        purpose: "marketing".to_owned(),
+        channel: "email".to_owned(),
+        locale: None,
+    };
+    let asked = stage.world.client.post::<_, ConsentAnswer>("/v1/consents/ask", &ask, None).await;
+    assert!(
+        matches!(asked, Err(ClientError::Problem { body, .. }) if body["reason"] == "no_template")
+    );
+}
+
+/// What she agreed to has changed: who has just written may be asked for the new text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_to_another_text_is_nothing_to_renew_and_no_hindrance_to_ask() {
+    let stage = stage().await;
+    let subject = stage.world.consenting(1).await;
+    stage
+        .world
+        .change_policy(|policy| {
+            let marketing = policy.purposes.get_mut("marketing").unwrap();
+            marketing.notices.get_mut("en").unwrap().text = "Something else?".to_owned();
+        })
+        .await;
+    assert_eq!(stage.world.verdict(subject).await.reasons, ["notice_changed"]);
+    assert_eq!(stage.refusal(subject).await, "window_closed");
+    stage.clock.advance(80 * DAY);
+    assert_eq!(stage.round().await, 0);
+    stage.writes(subject).await;
+    stage.ask(subject).await.unwrap();
+    let asked = stage.asked(subject).await.remove(0);
+    assert_eq!(stage.gate(subject, &asked, 1).await, ["consent_request"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_catches_up_after_the_service_was_away() {
     let stage = stage().await;
@@ -200,7 +250,7 @@ async fn a_no_since_the_question_stops_its_message_and_leaves_her_alone() {
     let asked = stage.asked(subject).await.remove(0);
     let no = stage.world.withdrawal(subject);
     let _: ConsentAnswer = stage.world.client.post("/v1/consents/refuse", &no, None).await.unwrap();
-    assert_eq!(stage.gate(subject, &asked, 1).await, ["consent_refused"]);
+    assert_eq!(stage.gate(subject, &asked, 1).await, ["ask_missing"], "nothing may ask her");
     stage.clock.advance(364 * DAY);
     stage.writes(subject).await;
     // The law's twelve months are longer than the policy's 200 days.
@@ -208,6 +258,11 @@ async fn a_no_since_the_question_stops_its_message_and_leaves_her_alone() {
     stage.clock.advance(3 * DAY);
     stage.writes(subject).await;
     stage.ask(subject).await.unwrap();
+    // She says no again: nothing was given since the first time, and yet it is news.
+    let again = stage.asked(subject).await.remove(1);
+    let _: ConsentAnswer = stage.world.client.post("/v1/consents/refuse", &no, None).await.unwrap();
+    assert_eq!(stage.gate(subject, &again, 1).await, ["ask_missing"]);
+    assert_eq!(stage.answers(again.code, 1).await, CodeAnswer::Nothing);
 }
 
 /// Trap 16, CNIL: silence is counted from the person's own last act.

@@ -4,6 +4,7 @@
 mod ages;
 mod as_of;
 mod asks;
+mod claims;
 mod erasure;
 mod links;
 mod policy;

@@ -4,7 +4,7 @@ use assent_contracts::api::consent::{
     CodeAnswer, CodeRequest, ConfirmRequest, ConsentAnswer, GrantRequest, PreferenceLink,
     PreferenceLinkState, Proof, ProofCode, ProofRequest, Revoked, Unconfirmed,
 };
-use assent_contracts::code::Code;
+use assent_contracts::code::{Code, Sentence};
 use assent_contracts::consent::Method;
 use assent_http::ClientError;
 use assent_runtime::{Clock as _, ManualClock, SystemClock};
@@ -29,9 +29,14 @@ impl World {
     }
 
     async fn sends(&self, code: Code, address: u16) -> CodeAnswer {
+        self.says(code, Sentence::Alone, address).await
+    }
+
+    async fn says(&self, code: Code, sentence: Sentence, address: u16) -> CodeAnswer {
         let request = CodeRequest {
             message_id: self.ids.v7(),
             code,
+            sentence,
             addresses: tokens(&[address]),
             said_at: None,
         };
@@ -64,8 +69,13 @@ async fn a_yes_is_confirmed_once_from_the_number_it_was_said_for() {
     assert_eq!(world.sends("00000-00000".parse().unwrap(), 1).await, CodeAnswer::Nothing);
     assert_eq!(world.reasons(subject, &[1]).await, ["consent_unconfirmed"]);
 
-    let message =
-        CodeRequest { message_id: world.ids.v7(), code, addresses: tokens(&[1]), said_at: None };
+    let message = CodeRequest {
+        message_id: world.ids.v7(),
+        code,
+        sentence: Sentence::Agree,
+        addresses: tokens(&[1]),
+        said_at: None,
+    };
     let confirmed = CodeAnswer::Confirmed { subject_id: subject };
     assert_eq!(world.sends_again(&message).await, confirmed);
     assert_eq!(world.sends_again(&message).await, confirmed, "the same message, told again");
@@ -119,16 +129,21 @@ async fn a_page_is_opened_by_a_message_from_the_number_and_once() {
     let at = |what: &str| format!("/v1/preference-links/{}{what}", link.link_id);
     let first: ProofCode = world.client.post(&at("/code"), &json!({}), None).await.unwrap();
     let made: ProofCode = world.client.post(&at("/code"), &json!({}), None).await.unwrap();
-    assert_eq!(world.sends(first.code, 1).await, CodeAnswer::Nothing, "a newer one is there");
+    assert_eq!(
+        world.says(first.code, Sentence::Open, 1).await,
+        CodeAnswer::Nothing,
+        "a newer one is there"
+    );
     let proof = async || {
         let request = ProofRequest { code: made.code };
         world.client.post::<_, Proof>(&at("/proof"), &request, None).await
     };
     assert_eq!(code(&proof().await.unwrap_err()), "confirmation_invalid");
-    assert_eq!(world.sends(made.code, 2).await, CodeAnswer::NotHers);
+    assert_eq!(world.says(made.code, Sentence::Open, 2).await, CodeAnswer::NotHers);
     assert_eq!(code(&proof().await.unwrap_err()), "confirmation_invalid");
     let proved = CodeAnswer::Proved { subject_id: subject };
-    assert_eq!(world.sends(made.code, 1).await, proved);
+    assert_eq!(world.sends(made.code, 1).await, CodeAnswer::Nothing, "without what it opens");
+    assert_eq!(world.says(made.code, Sentence::Open, 1).await, proved);
     let addresses = tokens(&[1]);
     assert_eq!(proof().await.unwrap(), Proof { subject_id: subject, addresses });
     assert_eq!(code(&proof().await.unwrap_err()), "confirmation_invalid", "it works once");
@@ -167,6 +182,9 @@ async fn a_consent_points_at_the_very_notice_that_was_shown() {
     assert_eq!(code(&unknown.unwrap_err()), "notice_unknown");
     let personal = GrantRequest { place: Some("Ada Exemple".to_owned()), ..granted(&hash) };
     assert_eq!(code(&world.post_grant(&personal, None).await.unwrap_err()), "validation_failed");
+    // A list is looked at first: nobody gets around that by its name.
+    let import = GrantRequest { method: Method::Import, ..granted(&hash) };
+    assert_eq!(code(&world.post_grant(&import, None).await.unwrap_err()), "validation_failed");
     world.post_grant(&granted(&hash), None).await.unwrap();
     assert_eq!(world.verdict(subject).await.notice_hash, Some(hash));
 }

@@ -80,9 +80,15 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         },
     );
 
-    let service =
-        ["consent:read", "consent:write", "gate:write", "permits:write", "suppression:read"]
-            .as_slice();
+    let service = [
+        "claims:review",
+        "consent:read",
+        "consent:write",
+        "gate:write",
+        "permits:write",
+        "suppression:read",
+    ]
+    .as_slice();
     let keys = format!(
         "{}{}",
         key_entry("messaging", "service", service),

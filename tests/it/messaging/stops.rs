@@ -238,7 +238,7 @@ async fn a_code_is_heard_and_does_what_the_consent_service_says() {
     until("the code arrives", async || neighbours.codes().len() == 1).await;
     settled().await;
     let heard = neighbours.codes().remove(0);
-    assert_eq!(heard["code"], "7F3K2-9QMXA");
+    assert_eq!((&heard["code"], &heard["sentence"]), (&json!("7F3K2-9QMXA"), &json!("agree")));
     assert_eq!(heard["addresses"], json!(home.index.tokens(&phone(1))));
     assert!(neighbours.grants().is_empty(), "it meant nothing");
 

@@ -76,11 +76,10 @@ impl Browser {
         self.form_with(label).is_some()
     }
 
-    /// The code that the page shows.
-    pub fn code(&self) -> String {
-        let text = self.page.replace(['<', '>', '"'], " ");
-        let code = assent_contracts::code::Code::in_text;
-        text.split_whitespace().find_map(code).expect("a code").to_string()
+    /// The message that the page has prepared.
+    pub fn prepared(&self) -> String {
+        let (_, rest) = self.page.split_once("<strong>").expect("a prepared message");
+        rest.split("</strong>").next().unwrap_or_default().to_owned()
     }
 
     async fn send(&mut self, request: reqwest::RequestBuilder) {

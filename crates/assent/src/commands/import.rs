@@ -74,6 +74,8 @@ struct Summary {
     /// Rows with evidence that make no claim: at most 1,000 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     no_claim: Vec<Rejected>,
+    /// How many of them there are.
+    no_claim_total: u64,
 }
 
 impl Import {
@@ -109,8 +111,7 @@ impl Import {
             )
             .await;
         (summary.rejected, summary.rejected_total) = rejects.into_parts();
-        let without = no_claim.into_parts();
-        summary.no_claim = without.0;
+        (summary.no_claim, summary.no_claim_total) = no_claim.into_parts();
         summary.complete = ran.is_ok();
         if let (Some(claims), Ok(())) = (&claims, &ran) {
             summary.claims = claims.submit(api).await?;
@@ -122,7 +123,10 @@ impl Import {
             return Err(failure);
         }
         output.print(&summary, text);
-        Ok(upload::status(!summary.refused.is_empty(), summary.rejected_total + without.1))
+        Ok(upload::status(
+            !summary.refused.is_empty(),
+            summary.rejected_total + summary.no_claim_total,
+        ))
     }
 
     /// The batch of claims that this file brings, if it does.
@@ -215,9 +219,8 @@ fn text(summary: &Summary) -> String {
         ));
     }
     if !summary.no_claim.is_empty() {
-        let total = summary.no_claim.len() as u64;
         text.push_str("\nno claim:");
-        text.push_str(&upload::describe(&summary.no_claim, total));
+        text.push_str(&upload::describe(&summary.no_claim, summary.no_claim_total));
     }
     text
 }

@@ -51,6 +51,8 @@ pub enum Command {
         before: SignedDuration,
         /// How long she is left alone after she was asked or said no.
         again_after: SignedDuration,
+        /// The notices on which a consent holds today; none: every one.
+        accepted: Vec<String>,
         /// What stands against her addresses.
         bars: Bars,
     },
@@ -172,7 +174,7 @@ pub const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 const SAME_CONTACT: SignedDuration = SignedDuration::from_hours(12);
 
 /// How long an answer to a question counts.
-const ANSWER_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const ANSWER_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl Ledger {
     /// What a command leads to, or why it is refused. No events: nothing had to change.
@@ -203,8 +205,9 @@ impl Ledger {
                 self.may_grant(&scope, (act.actor, act.evidence.is_some()), own_act, bars)?;
                 Ok(vec![granted(scope, notice, act, at, None)])
             }
-            Command::Ask { question, before, again_after, bars } => {
-                let kind = self.may_ask(&question.scope, now, (before, again_after), bars)?;
+            Command::Ask { question, before, again_after, accepted, bars } => {
+                let terms = (before, again_after);
+                let kind = self.may_ask(&question.scope, now, terms, &accepted, bars)?;
                 let question = Question { kind, ..question };
                 let expires_at = at.checked_add(ANSWER_WITHIN).unwrap_or(Timestamp::MAX);
                 Ok(vec![Event::Asked { question, at, expires_at }])
@@ -233,6 +236,10 @@ impl Ledger {
                 happened(&act, now)?;
                 let request = self.to_confirm(request_id, act.acted_at.unwrap_or(now))?;
                 is_a_will(&request.scope, &act)?;
+                // A link doesn't show that the number is hers: what she said from it stays.
+                if bars.stopped && !own_act {
+                    return Err(Refusal::OwnActNeeded);
+                }
                 let proven = request.proven || act.evidence.is_some();
                 self.may_grant(&request.scope, (act.actor, proven), own_act, bars)?;
                 let Request { scope, notice, said_at, asked, .. } = request.clone();
@@ -332,12 +339,29 @@ impl Ledger {
         Ok(request)
     }
 
+    /// What a request is about, if it may still be confirmed at `at`: the hash of its notice, and until when.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub fn confirmable(
+        &self,
+        request_id: Uuid,
+        at: Timestamp,
+    ) -> Result<(Scope, String, Timestamp), Refusal> {
+        if self.erased.is_some() {
+            return Err(Refusal::NothingToConfirm);
+        }
+        let request = self.to_confirm(request_id, at)?;
+        Ok((request.scope.clone(), request.notice.hash.clone(), request.expires_at))
+    }
+
     /// Whether, and why, she may be asked.
     fn may_ask(
         &self,
         scope: &Scope,
         now: Timestamp,
         (before, again_after): (SignedDuration, SignedDuration),
+        accepted: &[String],
         bars: Bars,
     ) -> Result<AskKind, Refusal> {
         if scope.is_wide() {
@@ -348,7 +372,10 @@ impl Ledger {
         }
         let line = self.last_word(scope);
         let in_force = line.as_ref().filter(|line| {
-            line.state == State::Given && line.valid_until.is_none_or(|until| now < until)
+            let holds = |hash: &String| accepted.is_empty() || accepted.contains(hash);
+            line.state == State::Given
+                && line.valid_until.is_none_or(|until| now < until)
+                && line.notice_hash.as_ref().is_none_or(holds)
         });
         let kind = match in_force {
             Some(line) => {
@@ -367,9 +394,13 @@ impl Ledger {
                 AskKind::First
             }
         };
-        let asked = self.requests.values().filter(|it| it.asked && it.scope == *scope);
+        // A question that she answered is none that troubled her.
+        let unanswered = self
+            .requests
+            .iter()
+            .filter(|(id, it)| it.asked && it.scope == *scope && !self.confirmed.contains(*id));
         let no = self.no(scope).map(|no| no.order.effective_at);
-        let quiet = asked.map(|it| it.said_at).chain(no).max();
+        let quiet = unanswered.map(|(_, it)| it.said_at).chain(no).max();
         if quiet.is_some_and(|since| now.duration_since(since) < again_after) {
             return Err(Refusal::AskedLately);
         }
@@ -388,6 +419,18 @@ impl Ledger {
             && self.words.contains_key(scope)
             && !self.has_given(scope)
             && self.said_no(scope)
+            && !self.waits(scope)
+    }
+
+    /// Whether something within `scope` was said for her, or asked of her, since her newest no about it and
+    /// could still become a yes: then a no is news.
+    fn waits(&self, scope: &Scope) -> bool {
+        self.requests.iter().any(|(id, request)| {
+            let no = self.no(&request.scope).map(|no| no.order.effective_at);
+            scope.covers(&request.scope)
+                && !self.confirmed.contains(id)
+                && no.is_none_or(|no| no < request.said_at)
+        })
     }
 }
 

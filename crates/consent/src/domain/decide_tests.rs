@@ -336,6 +336,20 @@ fn trap_2_a_withdrawal_in_between_wins() {
     assert_eq!(state(&ledger, MARKETING), Some(State::Withdrawn));
 }
 
+/// She had said no long before; a no after the yes that somebody gave for her is news all the same.
+#[test]
+fn trap_2_a_second_no_in_between_wins_too() {
+    let all = ("*", "*");
+    let before = [withdrawn(all, 0), requested(MARKETING, 1)];
+    for no in [withdraw(all), withdraw(MARKETING)] {
+        let again = given(&before).decide(no, at(3)).unwrap();
+        assert_eq!(again.len(), 1, "it is recorded");
+        let ledger = given(&[&before[..], &again].concat());
+        assert_eq!(ledger.decide(confirm(2, true), at(5)), Err(Refusal::NoSince));
+        assert_eq!(ledger.decide(withdraw(all), at(6)).map(|events| events.len()), Ok(0));
+    }
+}
+
 #[test]
 fn a_confirmation_by_a_link_lifts_no_more_than_an_operator_could() {
     let ledger = given(&[requested(MARKETING, 1)]);
@@ -347,6 +361,8 @@ fn a_confirmation_by_a_link_lifts_no_more_than_an_operator_could() {
     };
     let suppressed = Bars { suppressed: true, ..Bars::default() };
     assert_eq!(ledger.decide(by_link(suppressed), at(5)), Err(Refusal::OwnActNeeded));
+    let stopped = Bars { stopped: true, ..Bars::default() };
+    assert_eq!(ledger.decide(by_link(stopped), at(5)), Err(Refusal::OwnActNeeded));
     assert!(ledger.decide(by_link(Bars::default()), at(5)).is_ok());
 }
 
@@ -444,7 +460,9 @@ fn question(of: (&str, &str), request: u128) -> Question {
 
 fn ask(question: Question) -> Command {
     let days = |days: i64| SignedDuration::from_hours(24 * days);
-    Command::Ask { question, before: days(30), again_after: days(365), bars: Bars::default() }
+    let (before, again_after) = (days(30), days(365));
+    let (accepted, bars) = (Vec::new(), Bars::default());
+    Command::Ask { question, before, again_after, accepted, bars }
 }
 
 fn asking(of: (&str, &str), at: Timestamp, ledger: &Ledger) -> Result<AskKind, Refusal> {

@@ -12,6 +12,9 @@ use uuid::Uuid;
 use super::scope::ANY;
 use super::verdict::{CONSENT_REQUEST, STOP_CONFIRMATION};
 
+/// Ten years: whoever means longer means for ever.
+const DAYS_MAX: u32 = 3_650;
+
 /// A definition is no definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -175,6 +178,15 @@ fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid>
     }
     if wanted.ask.as_ref().is_some_and(|ask| ask.template.is_empty() || ask.template.len() > 512) {
         return Err(Invalid("the template of a question must have 1 to 512 bytes"));
+    }
+    if let Some(ask) = &wanted.ask {
+        let ends = [wanted.validity_days, wanted.lapses_after_days].into_iter().flatten().min();
+        if ask.before_days == 0 || ends.is_some_and(|days| ask.before_days >= days) {
+            return Err(Invalid("before_days must be at least 1 and less than a consent holds"));
+        }
+        if !(1..=DAYS_MAX).contains(&ask.again_after_days) || ask.before_days > DAYS_MAX {
+            return Err(Invalid("again_after_days and before_days must be 1 to 3650"));
+        }
     }
     if wanted.validity_days == Some(0) || wanted.lapses_after_days == Some(0) {
         return Err(Invalid("a validity must be at least one day"));

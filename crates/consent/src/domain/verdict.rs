@@ -12,7 +12,7 @@ use assent_contracts::consent::State;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::decide::WINDOW;
+use super::decide::{ANSWER_WITHIN, WINDOW};
 use super::event::Age;
 use super::ledger::Line;
 use super::scope::{ANY, Scope};
@@ -174,6 +174,8 @@ pub struct Asked {
     pub scope: Scope,
     /// When that was decided.
     pub decided_at: Timestamp,
+    /// Whether it asks for the renewal of a consent in force.
+    pub renews: bool,
     /// When she last did something of her own.
     pub contacted_at: Option<Timestamp>,
 }
@@ -347,7 +349,7 @@ pub fn evaluate(
     let pursued = purpose(view, &scope, &mut findings);
     let line = view.last_word(ask.subject, &scope);
     match asked {
-        Some(asked) => request(asked, line, now, &mut findings),
+        Some(asked) => request(asked, line, &pursued.accepted, now, &mut findings),
         None => consent(line, &pursued.accepted, now, &mut findings),
     }
     age(view.ages.get(&ask.subject), pursued, line, asked.is_some(), &mut findings);
@@ -466,12 +468,24 @@ fn consent(line: Option<&Line>, accepted: &[String], now: Timestamp, findings: &
 
 /// She may be asked within a day of an act of hers, or while what is to be renewed is in force; never
 /// after a no that came since the question was decided: that is a word of hers, and newer.
-fn request(asked: &Asked, line: Option<&Line>, now: Timestamp, findings: &mut Findings) {
+fn request(
+    asked: &Asked,
+    line: Option<&Line>,
+    accepted: &[String],
+    now: Timestamp,
+    findings: &mut Findings,
+) {
     let renews = line.filter(|line| {
-        line.state == State::Given && line.valid_until.is_none_or(|until| now < until)
+        let holds = |hash: &String| accepted.is_empty() || accepted.contains(hash);
+        asked.renews
+            && line.state == State::Given
+            && line.valid_until.is_none_or(|until| now < until)
+            && line.notice_hash.as_ref().is_none_or(holds)
     });
-    let written = asked.contacted_at.is_some_and(|at| now.duration_since(at) < WINDOW);
-    if renews.is_none() && !written {
+    let written =
+        !asked.renews && asked.contacted_at.is_some_and(|at| now.duration_since(at) < WINDOW);
+    let answerable = now.duration_since(asked.decided_at) < ANSWER_WITHIN;
+    if (renews.is_none() && !written) || !answerable {
         findings.deny(Reason::WindowClosed, None);
     }
     let no = line.filter(|line| matches!(line.state, State::Refused | State::Withdrawn));

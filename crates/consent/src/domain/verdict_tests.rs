@@ -214,6 +214,7 @@ fn a_question_goes_out_in_her_window_or_for_a_renewal_and_never_after_a_no() {
     let message = Uuid::from_u128(55);
     let hours = SignedDuration::from_hours;
     let asked = |line: Option<Line>, contacted: Option<i64>| {
+        let renews = contacted.is_none() && line.is_some();
         let mut view = consenting();
         view.lines.clear();
         if let Some(line) = line {
@@ -223,6 +224,7 @@ fn a_question_goes_out_in_her_window_or_for_a_renewal_and_never_after_a_no() {
             subject: ANN,
             scope: Scope::new("marketing", "whatsapp"),
             decided_at: now() - hours(2),
+            renews,
             contacted_at: contacted.map(|ago| now() - hours(ago)),
         };
         view.asks.insert(message, asked);

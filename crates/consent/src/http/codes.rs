@@ -1,6 +1,7 @@
 //! `POST /v1/gate/codes`: a message with a code came from an address; what does it mean?
 
 use assent_contracts::api::consent::{CodeAnswer, CodeRequest};
+use assent_contracts::code::Sentence;
 use assent_contracts::consent::{Actor, Method};
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
@@ -32,16 +33,18 @@ pub(super) async fn hear_code(
     JsonBytes(request, body): JsonBytes<CodeRequest>,
 ) -> Result<Json<CodeAnswer>, Problem> {
     caller.require("gate:write")?;
-    let CodeRequest { message_id, code, addresses, said_at } = request;
+    let CodeRequest { message_id, code, sentence, addresses, said_at } = request;
     if addresses.len() > ADDRESSES_MAX {
         return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));
     }
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
     let now = app.0.clock.now();
-    let meaning = hear(&mut conn, code, &addresses, now).await.map_err(database)?;
+    let sent_at = said_at.unwrap_or(now).min(now);
+    let said = (code, sentence);
+    let meaning = hear(&mut conn, said, &addresses, sent_at).await.map_err(database)?;
     let (subject, request_id) = match meaning {
         Meaning::Confirms(subject, request_id) => (subject, request_id),
-        Meaning::Told(CodeAnswer::Nothing) => {
+        Meaning::Told(CodeAnswer::Nothing) if sentence != Sentence::Open => {
             let purposes = policy::purposes(&mut conn).await.map_err(database)?;
             return Ok(Json(joins(code, purposes.values()).unwrap_or(CodeAnswer::Nothing)));
         }

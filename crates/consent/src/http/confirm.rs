@@ -1,6 +1,7 @@
 //! `POST /v1/consents/confirm`: a yes is confirmed by the link that was brought to the person.
 
-use assent_contracts::api::consent::{ConfirmRequest, ConsentAnswer};
+use assent_contracts::SubjectId;
+use assent_contracts::api::consent::{ConfirmRequest, ConsentAnswer, Unconfirmable};
 use assent_contracts::consent::{Actor, Method};
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
@@ -8,8 +9,12 @@ use assent_runtime::telemetry;
 use assent_sealing::LinkKind;
 use axum::extract::State;
 
+use uuid::Uuid;
+
+use super::refusals::store;
 use super::{App, Told, act};
-use crate::commands::{LedgerCommand, Wish};
+use crate::commands::{CommandError, LedgerCommand, Wish, ledger};
+use crate::domain::Scope;
 
 /// Confirm a consent (double opt-in).
 ///
@@ -34,12 +39,7 @@ pub(super) async fn confirm(
     JsonBytes(request, body): JsonBytes<ConfirmRequest>,
 ) -> Result<Json<ConsentAnswer>, Problem> {
     caller.require("consent:write")?;
-    let opened = app.0.papers.links.person_of(LinkKind::Confirmation, &request.link);
-    let (subject, request_id) = opened.map_err(|_| {
-        Problem::new(Code::ConfirmationInvalid)
-            .detail("this is no link that confirms a consent")
-            .with("reason", "link_unknown")
-    })?;
+    let (subject, request_id) = opened(&app, &request)?;
     let told = Told::now(Actor::Subject, Method::ConfirmationLink);
     let command = LedgerCommand {
         subject,
@@ -49,4 +49,40 @@ pub(super) async fn confirm(
     };
     let outcome = app.batcher().run(command).await?;
     Ok(Json(outcome.answer))
+}
+
+/// What would this link confirm?
+#[utoipa::path(
+    post, path = "/v1/consents/unconfirmed", tag = "consents",
+    request_body(content = Object, description = "ConfirmRequest"),
+    responses(
+        (status = 200, description = "Unconfirmable", body = Object),
+        (status = 409, description = "confirmation_invalid", body = assent_http::openapi::ProblemBody),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn unconfirmed(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<ConfirmRequest>,
+) -> Result<Json<Unconfirmable>, Problem> {
+    caller.require("consent:read")?;
+    let (subject, request_id) = opened(&app, &request)?;
+    let mut session = app.0.store.begin().await.map_err(store)?;
+    let stream = session.lock(&[subject]).await.map_err(store)?.remove(&subject);
+    session.rollback().await.map_err(store)?;
+    let ledger = ledger(&stream.unwrap_or_default()).map_err(store)?;
+    let waits = ledger.confirmable(request_id, app.0.clock.now());
+    let (scope, notice_hash, expires_at) = waits.map_err(CommandError::from)?;
+    let Scope { purpose, channel } = scope;
+    Ok(Json(Unconfirmable { purpose, channel, notice_hash, expires_at }))
+}
+
+fn opened(app: &App, request: &ConfirmRequest) -> Result<(SubjectId, Uuid), Problem> {
+    let opened = app.0.papers.links.person_of(LinkKind::Confirmation, &request.link);
+    opened.map_err(|_| {
+        Problem::new(Code::ConfirmationInvalid)
+            .detail("this is no link that confirms a consent")
+            .with("reason", "link_unknown")
+    })
 }

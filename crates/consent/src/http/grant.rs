@@ -2,7 +2,7 @@
 //! answers as soon as it is durable.
 
 use assent_contracts::api::consent::{ConsentAnswer, GrantRequest};
-use assent_contracts::consent::Actor;
+use assent_contracts::consent::{Actor, Method};
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Problem};
 use assent_runtime::telemetry;
@@ -42,6 +42,11 @@ pub(super) async fn grant(
     if own_act {
         // Only who heard her can say where from: the services, not an operator.
         caller.require("gate:write")?;
+    }
+    if matches!(request.method, Method::Import | Method::ConfirmationLink) {
+        return Err(Problem::new(Code::ValidationFailed).detail(
+            "method: a list is claimed (/v1/claims), a link confirmed (/v1/consents/confirm)",
+        ));
     }
     if request.addresses.len() > ADDRESSES_MAX {
         return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));

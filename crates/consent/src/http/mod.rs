@@ -212,7 +212,12 @@ impl Told {
 fn is_code(text: &str) -> bool {
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+    // So many digits in a row could be a number of somebody's.
+    let mut runs = text.split(|c: char| !c.is_ascii_digit());
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(fits)
+        && runs.all(|digits| digits.len() < 7)
 }
 
 /// The act. Times are kept in microseconds, as the store keeps them, and never later than they were
@@ -222,7 +227,7 @@ fn act(told: Told) -> Result<Act, Problem> {
     let Told { actor, method, place, evidence, acted_at } = told;
     if place.as_deref().is_some_and(|place| !is_code(place)) {
         return Err(Problem::new(Code::ValidationFailed)
-            .detail("place: 1 to 64 of a-z, 0-9, _ and -, such as shop-lyon"));
+            .detail("place: 1 to 64 of a-z, 0-9, _ and -, a letter first, such as shop-lyon"));
     }
     let acted_at = acted_at.and_then(|at| at.round(to_microseconds).ok());
     Ok(Act { actor, method, place, evidence, acted_at })
@@ -243,6 +248,7 @@ fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(grant::grant))
         .routes(routes!(confirm::confirm))
+        .routes(routes!(confirm::unconfirmed))
         .routes(routes!(ask::ask))
         .routes(routes!(ages::state_age))
         .routes(routes!(claims::list, claims::bring))

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::{Console, Reader};
 use crate::pages::{Join, Joins, answer};
+use crate::words::sentences;
 
 /// Everything that is asked.
 pub(super) async fn list(State(console): State<Console>, reader: Reader) -> Response {
@@ -39,7 +40,7 @@ pub(super) async fn one(
     let Some((purpose, code)) = asked else {
         return console.trouble(reader, StatusCode::NOT_FOUND, reader.words.no_notice);
     };
-    let sentence = format!("{} {code}", reader.words.i_agree);
+    let sentence = format!("{} {code}", sentences(reader.language).0);
     let page = console.page(reader, purpose.title.clone());
     answer(StatusCode::OK, &Join { page, purpose, sentence })
 }

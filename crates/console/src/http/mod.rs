@@ -11,7 +11,7 @@ use assent_sealing::LinkKey;
 use axum::Router;
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts as RequestParts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -81,6 +81,10 @@ pub fn router(console: Console) -> Router {
             let text = reader.words.not_found;
             console.trouble(reader, StatusCode::NOT_FOUND, text)
         })
+        .method_not_allowed_fallback(async |State(console): State<Console>, reader: Reader| {
+            let text = reader.words.not_found;
+            console.trouble(reader, StatusCode::METHOD_NOT_ALLOWED, text)
+        })
         .with_state(console)
         .layer(from_fn(private))
         .route("/assets/style.css", get(style))
@@ -118,6 +122,8 @@ async fn private(request: Request, next: Next) -> Response {
 struct Reader {
     language: Language,
     words: &'static Words,
+    /// Whether the page can be asked for again, in another language.
+    looks: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +138,7 @@ impl<S: Sync> FromRequestParts<S> for Reader {
         let chosen = Query::<Chosen>::try_from_uri(&parts.uri).ok().and_then(|it| it.0.lang);
         let accepted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());
         let language = Language::choose(chosen.as_deref(), accepted);
-        Ok(Self { language, words: words(language) })
+        Ok(Self { language, words: words(language), looks: parts.method == Method::GET })
     }
 }
 
@@ -142,6 +148,7 @@ impl Console {
             title: title.into(),
             language: reader.language,
             words: reader.words,
+            switchable: reader.looks,
             controller: &self.controller,
             number: &self.whatsapp_number,
         }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{Console, Reader};
 use crate::pages::{Preferences, Prove, answer};
 use crate::visit::{LASTS, Visit};
+use crate::words::sentences;
 
 /// Every purpose, or every channel.
 const ALL: &str = "*";
@@ -78,11 +79,14 @@ pub(super) async fn stop(
             let title = reader.words.stopped_title;
             console.say(reader, StatusCode::OK, title, reader.words.stopped)
         }
-        Err(error) if error.is_transient() => stop_everything(&console, reader, subject).await,
         Err(error) if error.code() == Some(Code::PurposeUnknown) => {
             console.trouble(reader, StatusCode::BAD_REQUEST, reader.words.malformed)
         }
-        Err(error) => console.unavailable(reader, &error),
+        // Whatever is in the way there, she opts out.
+        Err(error) => {
+            tracing::warn!(%error, "an opt-out goes to messaging's door");
+            stop_everything(&console, reader, subject).await
+        }
     }
 }
 
@@ -113,7 +117,11 @@ pub(super) async fn record_no(
 }
 
 /// The consent service is down: messaging's door takes the stop, of everything.
-async fn stop_everything(console: &Console, reader: Reader, subject_id: SubjectId) -> Response {
+pub(super) async fn stop_everything(
+    console: &Console,
+    reader: Reader,
+    subject_id: SubjectId,
+) -> Response {
     let request = PageStop { stop_id: console.ids.v7(), subject_id };
     let taken: Result<PageStopTaken, ClientError> =
         console.messaging.post("/v1/stops", &request, None).await;
@@ -156,7 +164,8 @@ fn prove(
 ) -> Response {
     let page = console.page(reader, reader.words.prove_title);
     let status = if not_yet { StatusCode::CONFLICT } else { StatusCode::OK };
-    answer(status, &Prove { page, token, code: code.to_string(), not_yet })
+    let sentence = format!("{} {code}", sentences(reader.language).1);
+    answer(status, &Prove { page, token, code: code.to_string(), sentence, not_yet })
 }
 
 /// Begins a visit, if the message has come.

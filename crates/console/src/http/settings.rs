@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::preferences::record_no;
+use super::preferences::{record_no, stop_everything};
 use super::{Console, Reader};
 use crate::pages::{PurposeView, ReceiptLine, Settings, SettingsLine, answer, day};
 use crate::receipt_page;
@@ -90,33 +90,20 @@ async fn settings<'a>(
             what: title(&it.purpose),
         })
         .collect();
-    let lines = purposes
-        .into_iter()
-        .flat_map(|purpose| lines(purpose, &held.consents, reader.words))
-        .collect();
+    let lines =
+        purposes.iter().flat_map(|purpose| lines(purpose, &held.consents, reader.words)).collect();
     let page = console.page(reader, reader.words.settings_title);
     Ok(Settings { page, lines, receipts, saved })
 }
 
 /// One line per channel of a purpose.
-fn lines(purpose: PurposeView, held: &[ConsentView], words: &Words) -> Vec<SettingsLine> {
-    let PurposeView { name, title, channels, notice } = purpose;
-    let line = |channel: String| SettingsLine {
-        state: state(last_word(held, &name, &channel), words),
-        purpose: PurposeView {
-            name: name.clone(),
-            title: title.clone(),
-            channels: Vec::new(),
-            notice: crate::pages::NoticeView {
-                language: notice.language.clone(),
-                hash: notice.hash.clone(),
-                text: notice.text.clone(),
-                items: notice.items.clone(),
-            },
-        },
-        channel,
+fn lines(purpose: &PurposeView, held: &[ConsentView], words: &Words) -> Vec<SettingsLine> {
+    let line = |channel: &String| SettingsLine {
+        state: state(last_word(held, &purpose.name, channel), words),
+        purpose: purpose.clone(),
+        channel: channel.clone(),
     };
-    channels.into_iter().map(line).collect()
+    purpose.channels.iter().map(line).collect()
 }
 
 /// The line of this purpose and channel, else the newest of those about more.
@@ -162,7 +149,7 @@ pub(super) struct Answered {
     notice: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
     Yes,
@@ -203,6 +190,13 @@ pub(super) async fn change(
         Ok(()) => {
             let place = format!("/settings?saved=1&lang={}", reader.language.tag());
             (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response()
+        }
+        Err(error)
+            if matches!(answer, Answer::No)
+                && error.code().is_none_or(|it| it != Code::PurposeUnknown) =>
+        {
+            tracing::warn!(%error, "a no goes to messaging's door");
+            stop_everything(&console, reader, visit.subject).await
         }
         Err(error) if error.is_transient() => console.unavailable(reader, &error),
         Err(error) if error.code() == Some(Code::NoticeUnknown) => {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::SubjectId;
 use crate::address::AddressToken;
-use crate::code::Code;
+use crate::code::{Code, Sentence};
 use crate::consent::{Actor, AgeBasis, Method, State};
 use crate::sealed::Sealed;
 
@@ -198,6 +198,19 @@ pub struct ConfirmRequest {
     pub link: String,
 }
 
+/// `POST /v1/consents/unconfirmed` (the body of [`ConfirmRequest`]): what a link would confirm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unconfirmable {
+    /// The purpose.
+    pub purpose: String,
+    /// The channel.
+    pub channel: String,
+    /// Hash of the notice that was shown.
+    pub notice_hash: String,
+    /// Until when it can be confirmed.
+    pub expires_at: Timestamp,
+}
+
 /// The answer to a consent command; a repeat with the same key gets the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsentAnswer {
@@ -233,6 +246,8 @@ pub struct CodeRequest {
     pub message_id: Uuid,
     /// The code.
     pub code: Code,
+    /// With which of the prepared sentences it came.
+    pub sentence: Sentence,
     /// Tokens of all spellings of the address it came from.
     pub addresses: Vec<AddressToken>,
     /// When she sent it, if it came late.

@@ -144,7 +144,7 @@ async fn declared(
         let Some(heard) = hear(&messaging.config.words, update) else { continue };
         let id = messaging.ids.v7();
         let phone = match (heard.will, &heard.from.phone) {
-            (Will::Start | Will::Code(_), Some(phone)) => Some(
+            (Will::Start | Will::Code(..), Some(phone)) => Some(
                 messaging.hour_keys.seal(id, START_PHONE, phone.as_bytes()).await.map_err(keys)?,
             ),
             _ => None,

@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use assent_contracts::code::Code;
+use assent_contracts::code::{Code, Sentence};
 
 /// What a person declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub enum Will {
     /// Messages again, or for the first time, by her own act.
     Start,
     /// What the code stands for that she sent: the consent service knows.
-    Code(Code),
+    Code(Code, Sentence),
 }
 
 impl Will {
@@ -28,7 +28,7 @@ impl Will {
         match self {
             Self::Stop => "stop",
             Self::Start => "start",
-            Self::Code(_) => "code",
+            Self::Code(..) => "code",
         }
     }
 }
@@ -154,12 +154,12 @@ impl Words {
         Self::configured([], [])
     }
 
-    /// What a text message declares: its whole content is one of the words, or there is a code in it.
+    /// What a text message declares: its whole content is one of the words, or a code.
     #[must_use]
     pub fn in_text(&self, text: &str) -> Option<Will> {
         // Nothing that long is one of the words; folding a 64 kB message would be wasted.
         if text.len() > 256 {
-            return Code::in_text(text).map(Will::Code);
+            return code(text);
         }
         let folded = fold(text);
         if self.stop.contains(&folded) || self.stop_buttons.contains(&folded) {
@@ -167,7 +167,7 @@ impl Words {
         } else if self.start.contains(&folded) {
             Some(Will::Start)
         } else {
-            Code::in_text(text).map(Will::Code)
+            code(text)
         }
     }
 
@@ -181,6 +181,10 @@ impl Words {
             heard.into_iter().flatten().next()
         }
     }
+}
+
+fn code(text: &str) -> Option<Will> {
+    Code::in_message(text).map(|(code, sentence)| Will::Code(code, sentence))
 }
 
 /// Lower case, without accents, blanks and underscores as one space, without anything but letters
@@ -307,12 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn a_code_counts_within_a_sentence_or_a_button_and_never_against_a_stop() {
+    fn a_code_counts_with_its_sentence_or_in_a_button_and_never_against_a_stop() {
         let words = Words::standard();
         let code: Code = "7F3K2-9QMXA".parse().unwrap();
         let heard = |text: &str| words.in_text(text);
-        assert_eq!(heard("J'accepte : 7f3k2-9qmxa"), Some(Will::Code(code)));
-        assert_eq!(words.in_button(Some("7F3K2-9QMXA"), Some("Yes")), Some(Will::Code(code)));
+        let (agrees, alone) =
+            (Will::Code(code, Sentence::Agree), Will::Code(code, Sentence::Alone));
+        assert_eq!(heard("J'accepte : 7f3k2-9qmxa"), Some(agrees));
+        assert_eq!(heard("STOP, not me: 7f3k2-9qmxa"), None);
+        assert_eq!(words.in_button(Some("7F3K2-9QMXA"), Some("Yes")), Some(alone));
         assert_eq!(words.in_button(Some("7F3K2-9QMXA"), Some("Stop")), Some(Will::Stop));
         assert_eq!(heard("my order is 7F3K2"), None);
     }

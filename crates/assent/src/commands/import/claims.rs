@@ -20,6 +20,10 @@ use crate::outcome::Failure;
 
 /// Most claims in one request.
 const PART: usize = 500;
+/// Most bytes of evidence in one request, unless one text alone has more.
+const PART_BYTES: usize = 512 * 1024;
+/// Longest evidence, in bytes.
+const EVIDENCE_MAX: usize = 64 * 1024;
 
 /// A batch of claims that is being brought.
 pub struct Claims {
@@ -72,8 +76,17 @@ impl Claims {
                 Err(no_claim) => bad.push(no_claim),
             }
         }
-        for part in claimed.chunks(PART) {
-            self.send(api, part).await?;
+        // Bodies have a bound; what is sealed grows by a third on its way.
+        while !claimed.is_empty() {
+            let mut bytes = 0;
+            let fits = |(_, text, _): &&(SubjectId, String, Timestamp)| {
+                bytes += text.len();
+                bytes <= PART_BYTES
+            };
+            let part = claimed.iter().take(PART).take_while(fits).count().max(1);
+            let rest = claimed.split_off(part);
+            self.send(api, &claimed).await?;
+            claimed = rest;
         }
         Ok(bad)
     }
@@ -132,6 +145,9 @@ fn claim(contact: &Contact) -> Result<Option<(&str, Timestamp)>, NoClaim> {
     let Some(Cell { text, place }) = agreed_at else {
         return Err((evidence.place, "agreed_at_missing"));
     };
+    if evidence.text.len() > EVIDENCE_MAX {
+        return Err((evidence.place, "evidence_too_long"));
+    }
     let acted_at = when(text).ok_or((*place, "agreed_at_invalid"))?;
     if acted_at > SystemClock.now() {
         return Err((*place, "agreed_at_in_the_future"));

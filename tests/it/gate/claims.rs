@@ -1,0 +1,80 @@
+//! Claims at the ledger: each becomes one consent, whoever carries it out how often.
+
+use assent_consent::claims::{round, stream_id};
+use assent_contracts::api::claims::{
+    BatchState, Claim, ClaimBatch, ClaimDecision, ClaimsRequest, DecideRequest,
+};
+use assent_contracts::sealed::Sealed;
+use assent_http::ClientError;
+use uuid::Uuid;
+
+use super::world::{World, code, world};
+
+impl World {
+    async fn bring(&self, batch_id: Uuid, subjects: &[Uuid]) -> Result<(), ClientError> {
+        let claim = |subject_id: &Uuid| Claim {
+            subject_id: *subject_id,
+            acted_at: self.clock.now(),
+            evidence: Sealed("c2VhbGVk".to_owned()),
+        };
+        let request = ClaimsRequest {
+            batch_id,
+            purpose: "marketing".to_owned(),
+            channel: "whatsapp".to_owned(),
+            locale: None,
+            claims: subjects.iter().map(claim).collect(),
+        };
+        self.operator.post("/v1/claims", &request, None).await
+    }
+
+    async fn submit(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
+        let path = format!("/v1/claims/{batch}/submit");
+        self.operator.post(&path, &serde_json::json!({}), None).await
+    }
+
+    async fn approve(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
+        let decision = ClaimDecision::Approve;
+        let request = DecideRequest { decision, reason: "form_log_checked".to_owned() };
+        self.client.post(&format!("/v1/claims/{batch}/decide"), &request, None).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_one_consent_although_it_is_carried_out_twice() {
+    let world = world().await;
+    let (subject, other) = (world.person(&[1]).await, world.person(&[2]).await);
+    let batch = world.ids.v7();
+    world.bring(batch, &[subject, other]).await.unwrap();
+    world.bring(batch, &[subject]).await.unwrap();
+    assert_eq!(world.submit(batch).await.unwrap().claims, 2);
+    assert_eq!(code(&world.bring(batch, &[subject]).await.unwrap_err()), "request_state_conflict");
+    world.approve(batch).await.unwrap();
+    assert_eq!(world.approve(batch).await.unwrap().state, BatchState::Approved, "again");
+
+    // Two replicas at once, and one that had died before it could say so.
+    let carry_out = || round(&world.store, world.app.batcher());
+    let (first, second) = tokio::join!(carry_out(), carry_out());
+    assert_eq!((first, second), (Ok(2), Ok(2)));
+    sqlx::query("UPDATE claims SET outcome = NULL, evidence = 'c2VhbGVk'")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE claim_batches SET state = 'approved'").execute(&world.pool).await.unwrap();
+    carry_out().await.unwrap();
+    for subject in [subject, other] {
+        assert_eq!(world.store.load(subject, 0, 10).await.unwrap().len(), 1);
+        assert_eq!(world.verdict(subject).await.reasons, ["consent_given"]);
+    }
+}
+
+/// A caller names its batches; it may not write into anybody's stream by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_by_the_name_of_a_person_leaves_her_ledger_alone() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    world.bring(subject, &[]).await.unwrap();
+    world.submit(subject).await.unwrap();
+    assert_eq!(world.store.load(subject, 0, 10).await.unwrap().len(), 1);
+    assert_eq!(world.store.load(stream_id(subject), 0, 10).await.unwrap().len(), 1);
+    world.withdraw(subject, None).await.unwrap();
+}
