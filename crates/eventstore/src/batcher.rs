@@ -163,11 +163,8 @@ impl<H: BatchHandler> Worker<H> {
     async fn run(mut self) {
         let turns = Arc::clone(&self.turns);
         loop {
-            let taken = if self.waiting.is_empty() {
-                Ok(turns.lock().await)
-            } else {
-                turns.try_lock()
-            };
+            let taken =
+                if self.waiting.is_empty() { Ok(turns.lock().await) } else { turns.try_lock() };
             let Ok(mut turn) = taken else {
                 // Whoever has the turn may be waiting for commands that never come.
                 let batch = self.take_batch();
