@@ -22,6 +22,15 @@ fn forge(dir: &Path, name: &str, content: &Value) {
     std::fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
 }
 
+/// Copies a folder with its folders.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() { copy(&path, &to) } else { drop(std::fs::copy(path, to).unwrap()) }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     let wishes = Wishes {
@@ -49,6 +58,7 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     let (dir, written) = write(None, &denied_at, "denied");
     assert_eq!(written["reasons"], json!(["consent_withdrawn"]), "{written}");
     assert_eq!((&written["evidence"], &written["sealed"]), (&json!(2), &json!(0)));
+    assert_eq!(written["receipts"], 2, "of the consent and of its end");
     let events = json_of(&dir.join("events.json"));
     let grant = events[0]["id"].as_str().unwrap();
     let file = dir.join(format!("evidence/{grant}.txt"));
@@ -80,6 +90,16 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     assert_eq!((checked.status, &checked.json["valid"]), (0, &json!(true)), "{}", checked.text);
     assert_eq!(checked.json["evidence"]["events"], 2);
 
+    let keys = cluster.dir.join("keys");
+    let with_key = |dir: &Path, key: &Path| {
+        cluster.assent(&["verify", dir.to_str().unwrap(), "--key", key.to_str().unwrap()])
+    };
+    let signed = with_key(&dir, &keys.join("receipts.pub.pem"));
+    let found = &signed.json["evidence"];
+    assert_eq!((&found["receipts"], &found["receipts_signed"]), (&json!(2), &json!(true)));
+    assert_eq!(checked.json["evidence"]["receipts_signed"], false, "without a key");
+    assert_eq!(with_key(&dir, &cluster.public_key()).status, 1, "another key");
+
     // Another moment, another answer; a folder that is there isn't written over.
     let (earlier, written) = write(None, &allowed_at, "allowed");
     assert_eq!(written["verdict"], "allow", "what was recorded later is no reason");
@@ -103,6 +123,34 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     let cut = cluster.assent(&[&what[..], &[nowhere.to_str().unwrap()]].concat());
     assert_eq!((cut.status, nowhere.exists()), (3, false), "{}", cut.text);
     let verify = |dir: &Path| cluster.assent(&["verify", dir.to_str().unwrap()]);
+
+    // A word that somebody changed to one with the same verdict, hashed anew: her receipt tells otherwise.
+    let (forged, told) = (&cluster.dir.join("forged"), json_of(&earlier.join("events.json")));
+    copy(&earlier, forged);
+    assert_eq!(verify(forged).status, 0, "{}", verify(forged).text);
+    let mut other = told.clone();
+    assert_eq!(other[0]["data"]["method"], "api");
+    other[0]["data"]["method"] = json!("paper");
+    forge(forged, "events.json", &other);
+    let found = verify(forged);
+    let reason = found.json["reason"].as_str().unwrap();
+    assert!(reason.contains("tells something else than the event"), "{reason}");
+    // With the receipt changed along, the signature tells.
+    let name = format!("receipts/{}.jsonld", told[0]["id"].as_str().unwrap());
+    let receipt = std::fs::read_to_string(forged.join(&name)).unwrap();
+    let changed = receipt.replace("an operator recorded it", "paper");
+    assert_ne!(changed, receipt);
+    forge(forged, &name, &serde_json::from_str(&changed).unwrap());
+    assert_eq!(verify(forged).status, 0, "without a key nobody can tell");
+    let found = cluster.assent(&[
+        "verify",
+        forged.to_str().unwrap(),
+        "--key",
+        keys.join("receipts.pub.pem").to_str().unwrap(),
+    ]);
+    assert_eq!(found.status, 1);
+    let reason = found.json["reason"].as_str().unwrap();
+    assert!(reason.contains(&name) && reason.contains("signature"), "{reason}");
 
     // A changed file; a withdrawal that somebody left out and hashed anew; another notice.
     std::fs::write(dir.join("events.json"), "[]").unwrap();

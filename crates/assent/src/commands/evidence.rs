@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
+use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt, ReceiptView};
 use assent_contracts::api::vault::{OpenRequest, OpenResponse};
 use assent_contracts::rules::{RulesAnswer, RulesQuestion};
 use assent_contracts::sealed::Sealed;
@@ -25,6 +25,7 @@ use crate::api::{Api, Found};
 use crate::outcome::{Failure, Output, Status};
 
 pub mod bundle;
+mod receipts;
 
 use bundle::Bundle;
 
@@ -34,10 +35,11 @@ use bundle::Bundle;
 Examples:
   assent evidence '+33 6 39 98 00 01' --purpose marketing --at 2026-05-03T12:00:00Z --out dispute/
   assent evidence - --purpose marketing --at 2026-05-03T12:00:00Z --known-at 4 --out dispute/
-  assent verify dispute/
+  assent verify dispute/ --key receipts.pub.pem
 
-The folder holds the question, the verdict, the events it rests on, the notices that were shown, the
-laws that applied and the evidence in plain text: its files are for you alone (0600). Opening the evidence is on record.
+The folder holds the question, the verdict, the events it rests on, a signed receipt of each of her words,
+the notices that were shown, the laws that applied and the evidence in plain text: its files are for you
+alone (0600). Opening the evidence is on record.
 
 Exit status: 0 written, 1 the person isn't known, 2 wrong use, 3 a service didn't answer.")]
 pub struct Evidence {
@@ -63,6 +65,7 @@ struct Written {
     verdict: Decision,
     reasons: Vec<String>,
     events: usize,
+    receipts: usize,
     evidence: usize,
     sealed: usize,
     files: usize,
@@ -95,6 +98,7 @@ impl Evidence {
             verdict: collected.verdict.verdict,
             reasons: collected.verdict.reasons.clone(),
             events: collected.events.len(),
+            receipts: collected.receipts.len(),
             evidence: collected.evidence.len(),
             sealed: collected.sealed.len(),
             files,
@@ -105,7 +109,10 @@ impl Evidence {
             );
         }
         output.print(&written, |it| {
-            format!("{} files: {} events, {} pieces of evidence", it.files, it.events, it.evidence)
+            format!(
+                "{} files: {} events, {} receipts, {} pieces of evidence",
+                it.files, it.events, it.receipts, it.evidence
+            )
         });
         Ok(Status::Done)
     }
@@ -133,6 +140,9 @@ impl Evidence {
         let path = format!("/consent/v1/subjects/{subject_id}/history");
         let mut events: Vec<HistoryEvent> = api.all(&path).await?;
         events.retain(|event| event.sequence <= known);
+        let path = format!("/consent/v1/subjects/{subject_id}/receipts");
+        let mut receipts: Vec<ReceiptView> = api.all(&path).await?;
+        receipts.retain(|receipt| receipt.sequence <= known);
         let versions = versions(api, &self.asked.purpose).await?;
         let (mut evidence, mut sealed) = (BTreeMap::new(), Vec::new());
         for event in &events {
@@ -142,7 +152,7 @@ impl Evidence {
                 None => sealed.push(event.id),
             }
         }
-        Ok(Bundle { question, verdict, events, versions, evidence, sealed, laws })
+        Ok(Bundle { question, verdict, events, receipts, versions, evidence, sealed, laws })
     }
 }
 

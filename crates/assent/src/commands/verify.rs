@@ -21,13 +21,15 @@ Examples:
   assent verify erasure.jws --key certificates.pub.pem --json
   assent verify receipt/receipt.jsonld --key receipts.pub.pem
   assent verify dispute/
+  assent verify dispute/ --key receipts.pub.pem
 
 It asks no service. Exit status: 0 valid, 1 not valid (with the reason), 2 wrong use.")]
 pub struct Verify {
     /// The certificate, the receipt (receipt.jsonld, its signature beside it as receipt.jws), or the folder
     /// that `assent evidence` wrote.
     file: PathBuf,
-    /// The issuer's public key (Ed25519, PEM), got by a road of its own; what is signed needs it.
+    /// The issuer's public key (Ed25519, PEM), got by a road of its own. A certificate and a receipt need
+    /// it; with it the receipts in a folder are checked too.
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
 }
@@ -69,7 +71,9 @@ impl Verify {
             evidence: None,
         };
         let checked = if self.file.is_dir() {
-            bundle::verify(&self.file).map(|checked| verified.evidence = Some(checked))
+            let key = self.key.as_ref().map(|_| self.key()).transpose()?;
+            bundle::verify(&self.file, key.as_ref())
+                .map(|checked| verified.evidence = Some(checked))
         } else if self.file.extension().is_some_and(|extension| extension == "jsonld") {
             self.receipt()?.map(|receipt| verified.receipt = Some(receipt))
         } else {
@@ -120,12 +124,8 @@ fn text(verified: &Verified) -> String {
             "valid\n  receipt    {identifier}\n  status     {status}\n  complete   {complete}"
         );
     }
-    if let Some(Checked { verdict, events, notices }) = &verified.evidence {
-        return format!(
-            "valid\n  the verdict follows from {events} events: {}\n  at         {}\n  notices    {notices}, each with its hash\n  not signed: that these are all the events is the word of who made the folder",
-            verdict.reasons.join(", "),
-            verdict.at,
-        );
+    if let Some(checked) = &verified.evidence {
+        return evidence(checked);
     }
     let Some(payload) = &verified.certificate else {
         return format!("not valid: {}", verified.reason.as_deref().unwrap_or_default());
@@ -141,4 +141,15 @@ fn text(verified: &Verified) -> String {
         text.push_str(&format!("\n  last backup of the keys expires {at}"));
     }
     text
+}
+
+fn evidence(checked: &Checked) -> String {
+    let Checked { verdict, events, notices, receipts, receipts_signed } = checked;
+    let signed =
+        if *receipts_signed { "signed by this key" } else { "signatures not checked (--key)" };
+    format!(
+        "valid\n  the verdict follows from {events} events: {}\n  at         {}\n  notices    {notices}, each with its hash\n  receipts   {receipts}, each of its event; {signed}\n  not signed: that these are all the events is the word of who made the folder",
+        verdict.reasons.join(", "),
+        verdict.at,
+    )
 }

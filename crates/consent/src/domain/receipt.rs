@@ -89,6 +89,34 @@ pub fn receipt(said: &Said<'_>) -> Option<Value> {
     }))
 }
 
+/// Whether somebody says something by this event, so that there is a receipt of it.
+#[must_use]
+pub fn is_word(event: &Event) -> bool {
+    word(event).is_some()
+}
+
+/// Whether the receipt is of this event: of whom, what, how, when, and under which notice.
+#[must_use]
+pub fn tells_of(receipt: &Value, event_id: Uuid, subject: SubjectId, event: &Event) -> bool {
+    let Some(word) = word(event) else { return false };
+    let record = &receipt["dpv:hasRecordOfActivity"];
+    let notice = word.given.map(|(hash, _)| notice_id(hash));
+    let process = &record["dpv:hasProcess"];
+    record["dpv:hasIdentifier"] == json!(event_id.to_string())
+        && record["dpv:hasDataSubject"]["@id"] == json!(urn(subject))
+        && record["dpv:hasConsentStatus"] == status(&word, subject)
+        && process["dct:title"] == json!(title(word.scope))
+        && record["dpv:hasNotice"]["@id"] == json!(notice)
+}
+
+fn title(scope: &Scope) -> String {
+    format!("{} on {}", scope.purpose, scope.channel)
+}
+
+fn notice_id(hash: &str) -> String {
+    format!("urn:assent:notice:{hash}")
+}
+
 fn record(said: &Said<'_>, word: &Word<'_>) -> Value {
     let Said { event_id, subject, purpose, notice, controller, .. } = said;
     let notice_text = notice.map(|(_, notice)| notice);
@@ -114,7 +142,7 @@ fn record(said: &Said<'_>, word: &Word<'_>) -> Value {
     if let Some((language, text)) = notice {
         let hash = word.given.map_or("", |(hash, _)| hash);
         let notice = json!({
-            "@id": format!("urn:assent:notice:{hash}"),
+            "@id": notice_id(hash),
             "@type": "dpv:ConsentNotice",
             "dct:language": language,
             "dct:description": text.text,
@@ -169,7 +197,6 @@ fn party(controller: &Controller) -> Value {
 }
 
 fn process(word: &Word<'_>, purpose: Option<&PurposeDefined>, controller: &Controller) -> Value {
-    let Scope { purpose: name, channel } = word.scope;
     let data = purpose.map_or(&[][..], |purpose| &purpose.data);
     let personal: Vec<Value> = data.iter().map(|category| personal_data(category)).collect();
     let recipients = purpose.into_iter().flat_map(|purpose| &purpose.recipients);
@@ -181,7 +208,7 @@ fn process(word: &Word<'_>, purpose: Option<&PurposeDefined>, controller: &Contr
     let duration = duration(word.given.and_then(|(_, until)| until));
     json!({
         "@type": "dpv:Process",
-        "dct:title": format!("{name} on {channel}"),
+        "dct:title": title(word.scope),
         "dpv:hasPurpose": term(purpose.map_or("dpv:Purpose", |purpose| &purpose.dpv)),
         "dpv:hasPersonalData": personal,
         "dpv:hasRecipient": recipients,

@@ -8,19 +8,21 @@ use std::io::Write as _;
 use std::path::Path;
 
 use assent_consent::domain::as_of::{self, Policy, Question};
+use assent_consent::domain::event::Event;
 use assent_consent::domain::purpose::{canonical, hex};
 use assent_consent::domain::verdict::RULES;
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_consent::stored;
-use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt};
+use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt, ReceiptView};
 use assent_contracts::rules::{ApplyingLaw, RuleText, RulesAnswer};
+use assent_signing::VerifyingKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::super::upload::private_file;
-use super::name;
+use super::{name, receipts};
 use crate::outcome::Failure;
 
 const MANIFEST: &str = "manifest.json";
@@ -41,6 +43,8 @@ pub struct Bundle {
     pub events: Vec<HistoryEvent>,
     /// All versions of the purpose.
     pub versions: Vec<PurposeVersion>,
+    /// The receipts of what she said by them.
+    pub receipts: Vec<ReceiptView>,
     /// Opened evidence, by event.
     pub evidence: BTreeMap<Uuid, String>,
     /// Events whose evidence could not be opened.
@@ -65,6 +69,10 @@ pub struct Checked {
     pub events: usize,
     /// How many notices have the hash they are named by.
     pub notices: usize,
+    /// How many receipts tell the same as the events.
+    pub receipts: usize,
+    /// Whether the signatures of the receipts were checked too.
+    pub receipts_signed: bool,
 }
 
 /// Refuses a folder that has something in it.
@@ -106,6 +114,7 @@ impl Bundle {
         for (hash, text) in self.notices() {
             files.insert(format!("notices/{hash}.txt"), text.into_bytes());
         }
+        files.extend(receipts::files(&self.receipts)?);
         for (id, text) in &self.evidence {
             files.insert(name(*id), text.clone().into_bytes());
         }
@@ -186,11 +195,13 @@ impl Bundle {
              - `purpose.json`: every version of the purpose, with the time from which it was in force\n\
              - `rules.json`: the laws that applied, and their rules\n\
              - `notices/`: the texts that were shown; the SHA-256 of a file is its name\n\
+             - `receipts/`: what she said by each event, as a receipt (ISO/IEC TS 27560) with its signature\n\
              - `evidence/`: what the operator recorded as evidence, by event\n\
              - `manifest.json`: the SHA-256 of every other file\n\
              \n`assent verify` with this folder checks all hashes and computes the verdict again from the events, \
              without asking anybody. It shows that nothing was changed since the folder was written and that the verdict \
-             follows. It isn't signed: that these are all the events is the word of whoever hands it over.\n",
+             follows; with `--key` and the controller's public key, also that each of her words is signed as it \
+             stands here. The folder as a whole isn't signed: that these are all the events is the word of whoever hands it over.\n",
         );
         text
     }
@@ -233,11 +244,11 @@ fn laws(found: &RulesAnswer) -> String {
     text
 }
 
-/// Checks a folder.
+/// Checks a folder; with the controller's key also what it signed.
 ///
 /// # Errors
 /// With the first thing that is wrong.
-pub fn verify(dir: &Path) -> Result<Checked, String> {
+pub fn verify(dir: &Path, key: Option<&VerifyingKey>) -> Result<Checked, String> {
     let manifest: Manifest = json(dir, MANIFEST)?;
     if manifest.rules != RULES {
         return Err(format!(
@@ -271,7 +282,14 @@ pub fn verify(dir: &Path) -> Result<Checked, String> {
     if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
         return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
     }
-    Ok(Checked { verdict, events: history.len(), notices })
+    let receipts = receipts::verify(
+        question.subject_id,
+        &decoded(&history)?,
+        |name| manifest.files.contains_key(name).then(|| bytes(dir, name)).transpose(),
+        key,
+    )?;
+    let receipts_signed = key.is_some();
+    Ok(Checked { verdict, events: history.len(), notices, receipts, receipts_signed })
 }
 
 /// What the rules say about these events.
@@ -281,14 +299,7 @@ fn verdict_of(
     versions: &[PurposeVersion],
     rule_set: Option<&str>,
 ) -> Result<AsOfVerdict, String> {
-    let events = history
-        .iter()
-        .map(|event| {
-            let data = event.data.to_string();
-            Ok((event.id, event.sequence, stored::decode(&event.r#type, &data)?))
-        })
-        .collect::<Result<Vec<_>, stored::Unreadable>>()
-        .map_err(|error| error.to_string())?;
+    let events = decoded(history)?;
     let Some(KnownAt::Position(known_at)) = question.known_at else {
         return Err("the question names no position".to_owned());
     };
@@ -305,6 +316,15 @@ fn verdict_of(
             rule_set,
         },
     ))
+}
+
+fn decoded(history: &[HistoryEvent]) -> Result<Vec<(Uuid, i64, Event)>, String> {
+    let decoded = history.iter().map(|event| {
+        let data = event.data.to_string();
+        Ok((event.id, event.sequence, stored::decode(&event.r#type, &data)?))
+    });
+    let decoded: Result<Vec<_>, stored::Unreadable> = decoded.collect();
+    decoded.map_err(|error| error.to_string())
 }
 
 fn listed<T: DeserializeOwned>(dir: &Path, manifest: &Manifest, name: &str) -> Result<T, String> {
