@@ -14,8 +14,12 @@ fn json_of(path: &Path) -> Value {
 
 /// Writes a file of the folder and its hash into the manifest, as a forger would.
 fn forge(dir: &Path, name: &str, content: &Value) {
-    let bytes = serde_json::to_vec(content).unwrap();
-    std::fs::write(dir.join(name), &bytes).unwrap();
+    std::fs::write(dir.join(name), serde_json::to_vec(content).unwrap()).unwrap();
+    forge_hash(dir, name);
+}
+
+fn forge_hash(dir: &Path, name: &str) {
+    let bytes = std::fs::read(dir.join(name)).unwrap();
     let mut manifest = json_of(&dir.join("manifest.json"));
     let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     manifest["files"][name] = json!(hash);
@@ -27,7 +31,11 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() { copy(&path, &to) } else { drop(std::fs::copy(path, to).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(path, to).unwrap();
+        }
     }
 }
 
@@ -90,14 +98,14 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     assert_eq!((checked.status, &checked.json["valid"]), (0, &json!(true)), "{}", checked.text);
     assert_eq!(checked.json["evidence"]["events"], 2);
 
-    let keys = cluster.dir.join("keys");
+    let key = cluster.dir.join("keys/receipts.pub.pem");
     let with_key = |dir: &Path, key: &Path| {
         cluster.assent(&["verify", dir.to_str().unwrap(), "--key", key.to_str().unwrap()])
     };
-    let signed = with_key(&dir, &keys.join("receipts.pub.pem"));
+    let signed = with_key(&dir, &key);
     let found = &signed.json["evidence"];
-    assert_eq!((&found["receipts"], &found["receipts_signed"]), (&json!(2), &json!(true)));
-    assert_eq!(checked.json["evidence"]["receipts_signed"], false, "without a key");
+    assert_eq!((&found["receipts"], &found["complete"]), (&json!(2), &json!(true)), "{found}");
+    assert_eq!(checked.json["evidence"]["complete"], false, "without a key");
     assert_eq!(with_key(&dir, &cluster.public_key()).status, 1, "another key");
 
     // Another moment, another answer; a folder that is there isn't written over.
@@ -112,8 +120,11 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     assert_eq!(cluster.assent(&[&again[..], &["--out", out]].concat()).status, 2);
 
     // Who may not open evidence gets the rest.
-    let (_, written) = write(Some("clerk"), &denied_at, "clerk");
+    let (clerk, written) = write(Some("clerk"), &denied_at, "clerk");
     assert_eq!((&written["evidence"], &written["sealed"]), (&json!(0), &json!(2)));
+    assert_eq!(written["signed"], false, "the clerk may not see all that a verdict may rest on");
+    let unsigned = &with_key(&clerk, &key).json["evidence"];
+    assert_eq!((&unsigned["key_given"], &unsigned["complete"]), (&json!(true), &json!(false)));
 
     // With a service down nothing is written.
     let mut cluster = cluster;
@@ -124,33 +135,65 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     assert_eq!((cut.status, nowhere.exists()), (3, false), "{}", cut.text);
     let verify = |dir: &Path| cluster.assent(&["verify", dir.to_str().unwrap()]);
 
-    // A word that somebody changed to one with the same verdict, hashed anew: her receipt tells otherwise.
-    let (forged, told) = (&cluster.dir.join("forged"), json_of(&earlier.join("events.json")));
-    copy(&earlier, forged);
-    assert_eq!(verify(forged).status, 0, "{}", verify(forged).text);
-    let mut other = told.clone();
+    let refused = |dir: &Path, key: Option<&Path>| {
+        let key: Vec<_> = key.iter().flat_map(|key| ["--key", key.to_str().unwrap()]).collect();
+        let found = cluster.assent(&[&["verify", dir.to_str().unwrap()], &key[..]].concat());
+        assert_eq!(found.status, 1, "{}", found.text);
+        found.json["reason"].as_str().unwrap().to_owned()
+    };
+    let forger = |name: &str, of: &Path| {
+        let forged = cluster.dir.join(name);
+        copy(of, &forged);
+        assert_eq!(verify(&forged).status, 0);
+        forged
+    };
+
+    // A word that somebody changed, with the same verdict and hashed anew: her receipt tells otherwise.
+    let forged = forger("word", &dir);
+    let mut other = events.clone();
     assert_eq!(other[0]["data"]["method"], "api");
     other[0]["data"]["method"] = json!("paper");
-    forge(forged, "events.json", &other);
-    let found = verify(forged);
-    let reason = found.json["reason"].as_str().unwrap();
+    forge(&forged, "events.json", &other);
+    let reason = refused(&forged, None);
     assert!(reason.contains("tells something else than the event"), "{reason}");
-    // With the receipt changed along, the signature tells.
-    let name = format!("receipts/{}.jsonld", told[0]["id"].as_str().unwrap());
-    let receipt = std::fs::read_to_string(forged.join(&name)).unwrap();
-    let changed = receipt.replace("an operator recorded it", "paper");
-    assert_ne!(changed, receipt);
-    forge(forged, &name, &serde_json::from_str(&changed).unwrap());
-    assert_eq!(verify(forged).status, 0, "without a key nobody can tell");
-    let found = cluster.assent(&[
-        "verify",
-        forged.to_str().unwrap(),
-        "--key",
-        keys.join("receipts.pub.pem").to_str().unwrap(),
-    ]);
-    assert_eq!(found.status, 1);
-    let reason = found.json["reason"].as_str().unwrap();
+    // With the receipt changed along, its signature tells.
+    let name = format!("receipts/{grant}.jsonld");
+    let mut receipt = json_of(&forged.join(&name));
+    let status = &mut receipt["dpv:hasRecordOfActivity"]["dpv:hasConsentStatus"];
+    let changed = status.to_string().replace("an operator recorded it", "paper");
+    *status = serde_json::from_str(&changed).unwrap();
+    forge(&forged, &name, &receipt);
+    assert_eq!(verify(&forged).status, 0, "without a key nobody can tell");
+    let reason = refused(&forged, Some(&key));
     assert!(reason.contains(&name) && reason.contains("signature"), "{reason}");
+
+    // What no receipt tells: other sealed evidence; another purpose; a withdrawal that somebody left
+    // out, with the verdict that follows from the rest. The statement does.
+    let forged = forger("evidence", &dir);
+    let mut other = events.clone();
+    other[0]["data"]["evidence"] = other[1]["data"]["evidence"].clone();
+    forge(&forged, "events.json", &other);
+    assert_eq!(verify(&forged).status, 0, "without a key nobody can tell");
+    assert!(refused(&forged, Some(&key)).contains("other events were signed"));
+    let forged = forger("purpose", &dir);
+    let mut other = json_of(&forged.join("purpose.json"));
+    other[0]["definition"]["data"] = json!(["phone", "email", "name"]);
+    forge(&forged, "purpose.json", &other);
+    assert_eq!(verify(&forged).status, 0, "without a key nobody can tell");
+    assert!(refused(&forged, Some(&key)).contains("other versions of the purpose were signed"));
+    let forged = forger("less", &dir);
+    forge(&forged, "events.json", &json!([events[0]]));
+    let verdict = std::fs::read_to_string(earlier.join("verdict.json")).unwrap();
+    let verdict = verdict.replace(&allowed_at, &denied_at);
+    std::fs::write(forged.join("verdict.json"), verdict).unwrap();
+    forge_hash(&forged, "verdict.json");
+    assert_eq!(verify(&forged).status, 0, "without a key nobody can tell");
+    assert!(refused(&forged, Some(&key)).contains("another verdict was signed"));
+    // The statement of another question.
+    let forged = forger("question", &dir);
+    std::fs::copy(earlier.join("statement.jws"), forged.join("statement.jws")).unwrap();
+    forge_hash(&forged, "statement.jws");
+    assert!(refused(&forged, Some(&key)).contains("another question was signed"));
 
     // A changed file; a withdrawal that somebody left out and hashed anew; another notice.
     std::fs::write(dir.join("events.json"), "[]").unwrap();

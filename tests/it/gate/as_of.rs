@@ -8,7 +8,7 @@ use assent_consent::standing;
 use assent_consent::state_keeper::StateKeeper;
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{
-    AsOfRequest, AsOfVerdict, GrantRequest, KnownAt, StopKind, WithdrawRequest,
+    AsOfRequest, AsOfVerdict, GrantRequest, KnownAt, SignedVerdict, StopKind, WithdrawRequest,
 };
 use assent_contracts::consent::{Actor, Method, STANDING_CHANGED, STATE, StandingChanged};
 use assent_contracts::sealed::Sealed;
@@ -35,6 +35,13 @@ impl World {
         let answer: Box<serde_json::value::RawValue> =
             self.client.post("/v1/verdict/as-of", question, None).await.expect("an answer");
         answer.get().to_owned()
+    }
+
+    /// The answer, signed.
+    async fn statement(&self, question: &AsOfRequest) -> String {
+        let path = "/v1/verdict/as-of/statement";
+        let signed: SignedVerdict = self.client.post(path, question, None).await.expect("signed");
+        signed.statement
     }
 
     pub async fn as_of(&self, subject: SubjectId, at: Timestamp) -> AsOfVerdict {
@@ -85,6 +92,7 @@ async fn g3_the_same_question_gives_the_same_bytes_whatever_is_learnt_later() {
         known_at: answer.known_at.map(KnownAt::Position),
         ..world.question(subject, allowed_at)
     };
+    let signed = world.statement(&world.question(subject, allowed_at)).await;
 
     // A letter of an hour ago, a stop, another definition of the purpose, a grant.
     let letter = WithdrawRequest {
@@ -105,6 +113,9 @@ async fn g3_the_same_question_gives_the_same_bytes_whatever_is_learnt_later() {
     world.stand(&[subject]).await;
 
     assert_eq!(world.bytes(&pinned).await, first, "asked again, as known then");
+    assert_eq!(world.statement(&pinned).await, signed, "and the statement is the same");
+    let later = world.statement(&world.question(subject, allowed_at)).await;
+    assert_ne!(later, signed, "what is known now is another question");
     let until_then = AsOfRequest {
         known_at: Some(KnownAt::Time(allowed_at)),
         ..world.question(subject, allowed_at)
@@ -274,6 +285,9 @@ async fn who_may_not_see_suppressions_finds_none_in_a_history_or_a_verdict() {
     let shown: serde_json::Value = world.operator.get(&path).await.unwrap();
     assert!(!shown.to_string().contains("suppressed"), "{shown}");
     let whole: serde_json::Value = world.client.get(&path).await.unwrap();
+    let refused: Result<SignedVerdict, _> =
+        world.operator.post("/v1/verdict/as-of/statement", &question, None).await;
+    assert_eq!(code(&refused.unwrap_err()), "forbidden", "a statement speaks of everything");
     assert!(whole.to_string().contains("suppressed"), "the comparison finds it where it is");
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt, ReceiptView};
+use assent_contracts::api::consent::{
+    AsOfRequest, AsOfVerdict, Decision, KnownAt, ReceiptView, SignedVerdict,
+};
 use assent_contracts::api::vault::{OpenRequest, OpenResponse};
 use assent_contracts::rules::{RulesAnswer, RulesQuestion};
 use assent_contracts::sealed::Sealed;
@@ -65,6 +67,7 @@ struct Written {
     verdict: Decision,
     reasons: Vec<String>,
     events: usize,
+    signed: bool,
     receipts: usize,
     evidence: usize,
     sealed: usize,
@@ -98,11 +101,15 @@ impl Evidence {
             verdict: collected.verdict.verdict,
             reasons: collected.verdict.reasons.clone(),
             events: collected.events.len(),
+            signed: collected.statement.is_some(),
             receipts: collected.receipts.len(),
             evidence: collected.evidence.len(),
             sealed: collected.sealed.len(),
             files,
         };
+        if !written.signed {
+            output.remark("the verdict isn't signed: this token lacks suppression:read");
+        }
         if written.sealed > 0 {
             output.remark(
                 "some evidence stays sealed: this token may not open it (subjects:resolve)",
@@ -137,6 +144,7 @@ impl Evidence {
         let verdict: AsOfVerdict = api.post("/consent/v1/verdict/as-of", &question, None).await?;
         let known = verdict.known_at.unwrap_or(0);
         question.known_at = Some(KnownAt::Position(known));
+        let statement = statement(api, &question).await?;
         let path = format!("/consent/v1/subjects/{subject_id}/history");
         let mut events: Vec<HistoryEvent> = api.all(&path).await?;
         events.retain(|event| event.sequence <= known);
@@ -152,7 +160,26 @@ impl Evidence {
                 None => sealed.push(event.id),
             }
         }
-        Ok(Bundle { question, verdict, events, receipts, versions, evidence, sealed, laws })
+        Ok(Bundle {
+            question,
+            verdict,
+            statement,
+            events,
+            receipts,
+            versions,
+            evidence,
+            sealed,
+            laws,
+        })
+    }
+}
+
+/// The verdict, signed; none where this token may not see all that it rests on.
+async fn statement(api: &Api, question: &AsOfRequest) -> Result<Option<String>, Failure> {
+    match api.post("/consent/v1/verdict/as-of/statement", question, None).await {
+        Ok(SignedVerdict { statement }) => Ok(Some(statement)),
+        Err(error) if error.code() == Some(Code::Forbidden) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

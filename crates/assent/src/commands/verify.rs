@@ -144,11 +144,17 @@ fn text(verified: &Verified) -> String {
 }
 
 fn evidence(checked: &Checked) -> String {
-    let Checked { verdict, events, notices, receipts, receipts_signed } = checked;
-    let signed =
-        if *receipts_signed { "signed by this key" } else { "signatures not checked (--key)" };
+    let Checked { verdict, events, notices, receipts, key_given, complete } = checked;
+    let signed = if *key_given { "signed" } else { "signatures not checked (--key)" };
+    let complete = match (key_given, complete) {
+        (_, true) => "signed: the verdict, and that these are all the events",
+        (true, false) => {
+            "the folder has no signed statement: that these are all the events is the word of who made it"
+        }
+        (false, false) => "without --key: that these are all the events is the word of who made it",
+    };
     format!(
-        "valid\n  the verdict follows from {events} events: {}\n  at         {}\n  notices    {notices}, each with its hash\n  receipts   {receipts}, each of its event; {signed}\n  not signed: that these are all the events is the word of who made the folder",
+        "valid\n  the verdict follows from {events} events: {}\n  at         {}\n  notices    {notices}, each with its hash\n  receipts   {receipts}, each of its event; {signed}\n  {complete}",
         verdict.reasons.join(", "),
         verdict.at,
     )

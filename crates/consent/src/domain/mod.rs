@@ -10,6 +10,7 @@ pub mod policy;
 pub mod purpose;
 pub mod receipt;
 pub mod scope;
+pub mod statement;
 pub mod verdict;
 
 pub use decide::{Command, Refusal};

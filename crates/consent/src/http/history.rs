@@ -2,6 +2,7 @@
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::StopKind;
+use assent_eventstore::StoredEvent;
 use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use jiff::Timestamp;
@@ -27,6 +28,19 @@ pub struct HistoryEvent {
     /// Its data; evidence in it is sealed.
     #[schema(value_type = Object)]
     pub data: serde_json::Value,
+}
+
+impl HistoryEvent {
+    /// As it is stored.
+    pub(super) fn of(event: StoredEvent) -> Result<Self, Problem> {
+        Ok(Self {
+            id: event.id,
+            sequence: event.version,
+            recorded_at: event.recorded_at,
+            data: serde_json::from_str(&event.data).map_err(Problem::internal)?,
+            r#type: event.event_type,
+        })
+    }
 }
 
 /// What happened, in order?
@@ -64,17 +78,11 @@ pub(super) async fn history(
         .map_err(store)?
         .into_iter()
         .map(|event| {
-            let mut data = serde_json::from_str(&event.data).map_err(Problem::internal)?;
+            let mut event = HistoryEvent::of(event)?;
             if !sees_bars {
-                hide_bars(&mut data);
+                hide_bars(&mut event.data);
             }
-            Ok(HistoryEvent {
-                id: event.id,
-                sequence: event.version,
-                recorded_at: event.recorded_at,
-                data,
-                r#type: event.event_type,
-            })
+            Ok(event)
         })
         .collect::<Result<Vec<_>, Problem>>()?;
     Ok(Json(Listing::cut(events, limit, |last| last.sequence)))

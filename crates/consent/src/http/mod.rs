@@ -268,6 +268,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(preference_links::proof))
         .routes(routes!(verdict::verdict))
         .routes(routes!(verdict_as_of::verdict_as_of))
+        .routes(routes!(verdict_as_of::statement))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::refusals::database;
-use crate::policy::history;
+use crate::policy::{Version, history};
 
 /// One version of a purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,6 +22,12 @@ pub struct PurposeVersion {
     /// What it says: PurposeDefined; nothing where the purpose was retired.
     #[schema(value_type = Option<Object>)]
     pub definition: Option<PurposeDefined>,
+}
+
+impl From<Version> for PurposeVersion {
+    fn from((event_id, recorded_at, definition): Version) -> Self {
+        Self { event_id, recorded_at, definition }
+    }
 }
 
 /// What was this purpose, and when?
@@ -45,11 +51,7 @@ pub(super) async fn purpose_versions(
         .await
         .map_err(database)?
         .into_iter()
-        .map(|(event_id, recorded_at, definition)| PurposeVersion {
-            event_id,
-            recorded_at,
-            definition,
-        })
+        .map(PurposeVersion::from)
         .collect();
     if items.is_empty() {
         return Err(Problem::new(Code::PurposeUnknown));

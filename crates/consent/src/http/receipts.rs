@@ -77,7 +77,7 @@ pub(super) async fn receipts(
     Ok(Json(Listing { items, next }))
 }
 
-/// The key that receipts are signed with.
+/// The key that receipts and verdicts are signed with.
 #[utoipa::path(
     get, path = "/v1/receipts/public-key", tag = "receipts",
     responses((status = 200, description = "SubjectPublicKeyInfo, PEM", body = String, content_type = "application/x-pem-file")),

@@ -397,7 +397,7 @@ pub struct VerdictRequest {
 }
 
 /// `POST /v1/verdict/as-of`: was it allowed at a moment, by what was known at another?
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AsOfRequest {
     /// About whom.
@@ -412,6 +412,14 @@ pub struct AsOfRequest {
     /// moment. Without it: all that is known now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_at: Option<KnownAt>,
+}
+
+/// Response of `POST /v1/verdict/as-of/statement`: the verdict, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedVerdict {
+    /// A compact JWS (RFC 7515), EdDSA, by the key of receipts: the question with its position, the
+    /// verdict, and the digests of all events and versions of the purpose that it rests on.
+    pub statement: String,
 }
 
 /// A point in what is known of a person.

@@ -10,6 +10,7 @@ use std::path::Path;
 use assent_consent::domain::as_of::{self, Policy, Question};
 use assent_consent::domain::event::Event;
 use assent_consent::domain::purpose::{canonical, hex};
+use assent_consent::domain::statement::{self, Statement};
 use assent_consent::domain::verdict::RULES;
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_consent::stored;
@@ -28,6 +29,7 @@ use crate::outcome::Failure;
 const MANIFEST: &str = "manifest.json";
 const QUESTION: &str = "question.json";
 const VERDICT: &str = "verdict.json";
+const STATEMENT: &str = "statement.jws";
 const EVENTS: &str = "events.json";
 const PURPOSE: &str = "purpose.json";
 const LAWS: &str = "rules.json";
@@ -39,6 +41,8 @@ pub struct Bundle {
     pub question: AsOfRequest,
     /// The answer.
     pub verdict: AsOfVerdict,
+    /// The answer, signed, with digests of what it rests on; none where the caller may not see all of it.
+    pub statement: Option<String>,
     /// Her events up to that position.
     pub events: Vec<HistoryEvent>,
     /// All versions of the purpose.
@@ -71,8 +75,10 @@ pub struct Checked {
     pub notices: usize,
     /// How many receipts tell the same as the events.
     pub receipts: usize,
-    /// Whether the signatures of the receipts were checked too.
-    pub receipts_signed: bool,
+    /// Whether a key was given, so that signatures were checked.
+    pub key_given: bool,
+    /// Whether the controller signed, with this key, that the verdict rests on these events and no others.
+    pub complete: bool,
 }
 
 /// Refuses a folder that has something in it.
@@ -113,6 +119,9 @@ impl Bundle {
         files.insert(LAWS.to_owned(), pretty(&self.laws));
         for (hash, text) in self.notices() {
             files.insert(format!("notices/{hash}.txt"), text.into_bytes());
+        }
+        if let Some(statement) = &self.statement {
+            files.insert(STATEMENT.to_owned(), statement.clone().into_bytes());
         }
         files.extend(receipts::files(&self.receipts)?);
         for (id, text) in &self.evidence {
@@ -188,8 +197,14 @@ impl Bundle {
              beats a yes of the same instant; `*` is every purpose or channel.\n",
         );
         text.push_str(&laws(&self.laws));
+        text.push_str("\n## The files\n\n");
+        if self.statement.is_some() {
+            text.push_str(
+                "- `statement.jws`: the answer, signed by the controller, with the digests of the events and of the purpose\n",
+            );
+        }
         text.push_str(
-            "\n## The files\n\n\
+            "\
              - `question.json`, `verdict.json`: what was asked and answered\n\
              - `events.json`: all that was known of her consent; the person appears under a random id\n\
              - `purpose.json`: every version of the purpose, with the time from which it was in force\n\
@@ -200,8 +215,9 @@ impl Bundle {
              - `manifest.json`: the SHA-256 of every other file\n\
              \n`assent verify` with this folder checks all hashes and computes the verdict again from the events, \
              without asking anybody. It shows that nothing was changed since the folder was written and that the verdict \
-             follows; with `--key` and the controller's public key, also that each of her words is signed as it \
-             stands here. The folder as a whole isn't signed: that these are all the events is the word of whoever hands it over.\n",
+             follows. With `--key` and the controller's public key it checks what the controller signed: each of her \
+             words, and that these are all the events and versions of the purpose that the verdict rests on. The evidence \
+             in plain text, the laws and this page are not signed.\n",
         );
         text
     }
@@ -288,8 +304,45 @@ pub fn verify(dir: &Path, key: Option<&VerifyingKey>) -> Result<Checked, String>
         |name| manifest.files.contains_key(name).then(|| bytes(dir, name)).transpose(),
         key,
     )?;
-    let receipts_signed = key.is_some();
-    Ok(Checked { verdict, events: history.len(), notices, receipts, receipts_signed })
+    let signed = key.filter(|_| manifest.files.contains_key(STATEMENT));
+    if let Some(key) = signed {
+        let jws = bytes(dir, STATEMENT)?;
+        check_statement(&jws, key, question, &verdict, &history, &versions)?;
+    }
+    Ok(Checked {
+        verdict,
+        events: history.len(),
+        notices,
+        receipts,
+        key_given: key.is_some(),
+        complete: signed.is_some(),
+    })
+}
+
+/// What the controller signed is what lies beside it.
+fn check_statement(
+    jws: &[u8],
+    key: &VerifyingKey,
+    question: AsOfRequest,
+    verdict: &AsOfVerdict,
+    events: &[HistoryEvent],
+    versions: &[PurposeVersion],
+) -> Result<(), String> {
+    let wrong = |reason: &str| format!("{STATEMENT}: {reason}");
+    let signed = assent_signing::verify(jws, statement::TYPE, key)
+        .map_err(|invalid| wrong(&invalid.to_string()))?;
+    let signed: Statement =
+        serde_json::from_value(signed).map_err(|_| wrong("not the statement of a verdict"))?;
+    let versions: Vec<_> = versions.iter().filter(|it| it.recorded_at <= question.at).collect();
+    let found = Statement::new(question, verdict.clone(), events, &versions)
+        .map_err(|error| wrong(&error.to_string()))?;
+    let differs = [
+        (signed.question != found.question, "another question was signed"),
+        (signed.verdict != found.verdict, "another verdict was signed"),
+        (signed.events != found.events, "other events were signed than these"),
+        (signed.versions != found.versions, "other versions of the purpose were signed than these"),
+    ];
+    differs.iter().find(|(differs, _)| *differs).map_or(Ok(()), |(_, reason)| Err(wrong(reason)))
 }
 
 /// What the rules say about these events.
