@@ -231,6 +231,7 @@ pub fn thumbprint(key: &VerifyingKey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
     use serde_json::json;
 
     use super::*;
@@ -256,6 +257,21 @@ mod tests {
         let other = Issuer::from_seed(&[8; 32]).public_key();
         let wrong = verify_detached(&bytes, jws.as_bytes(), "receipt", &other);
         assert_eq!(wrong, Err(Invalid::Key));
+    }
+
+    /// By another implementation of Ed25519, as the RFCs say it and without any of the code above.
+    #[test]
+    fn another_implementation_reads_what_was_signed() {
+        let issuer = Issuer::from_seed(&[7; 32]);
+        let document = json!({"b": 1, "a": "é"});
+        let key = UnparsedPublicKey::new(&ED25519, issuer.public_key().to_bytes());
+        let jws = issuer.sign("receipt", &document).unwrap();
+        let (input, signature) = jws.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        key.verify(input.as_bytes(), &signature).unwrap();
+        assert!(key.verify(format!("{input}A").as_bytes(), &signature).is_err());
+        let payload = URL_SAFE_NO_PAD.decode(input.split_once('.').unwrap().1).unwrap();
+        assert_eq!(payload, r#"{"a":"é","b":1}"#.as_bytes());
     }
 
     #[test]
