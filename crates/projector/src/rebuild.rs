@@ -161,6 +161,11 @@ impl Rebuilder {
                 return Ok(());
             }
             let outcome = self.rebuild(projection).await;
+            // Closing alone frees the lock a moment later, when the server notices.
+            let _ = sqlx::query("SELECT pg_advisory_unlock($1)")
+                .bind(REBUILD_LOCK)
+                .execute(&mut lock)
+                .await;
             let _ = lock.close().await;
             match outcome {
                 Err(ProjectorError::Event(reason)) => {
