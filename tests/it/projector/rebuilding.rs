@@ -117,19 +117,6 @@ async fn an_append_during_the_swap_lands_once() {
     assert!(life.stop_and_wait(Duration::from_secs(10)).await);
 }
 
-/// The one that has ended is not in the way of the next, which comes at once.
-#[tokio::test(flavor = "multi_thread")]
-async fn rebuilds_that_follow_each_other_are_each_done() {
-    let stage = Stage::new().await;
-    let life = stage.follow();
-    stage.publish(&[granted(keys(1)[0], 1, "news")]).await;
-    stage.drained().await;
-    for _ in 0..20 {
-        assert_eq!(stage.rebuild().await.state, "done");
-    }
-    assert!(life.stop_and_wait(Duration::from_secs(10)).await);
-}
-
 /// A live model that is not the fold of its log is found out, and stays until someone decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_differs_is_not_swapped_in_by_itself() {
