@@ -30,7 +30,11 @@ pub const TERMS: LeaseTerms =
 pub struct Stage {
     pub config: BusConfig,
     pub url: String,
+    /// The test's own connections.
     pub pool: PgPool,
+    /// The follower's, which a test may cut: the server may carry a cut out when the connection
+    /// has long been given back, and then whoever takes it next would feel it.
+    followers: PgPool,
     pub producer: Producer,
 }
 
@@ -73,10 +77,11 @@ impl Stage {
         let config = BusConfig::new(harness::kafka(), harness::topic_prefix());
         ensure_topics(&config, &ALL).await.expect("the topics can be made");
         let url = harness::database_url("projector").await;
-        let pool = assent_eventstore::connect(&url, 12).await.expect("the database answers");
+        let pool = assent_eventstore::connect(&url, 8).await.expect("the database answers");
+        let followers = assent_eventstore::connect(&url, 4).await.expect("the database answers");
         assent_projector::migrate_pool(&pool).await.expect("the schema can be made");
         let producer = Producer::new(&config).unwrap();
-        Self { config, url, pool, producer }
+        Self { config, url, pool, followers, producer }
     }
 
     pub async fn publish(&self, events: &[Made]) {
@@ -103,7 +108,7 @@ impl Stage {
     pub fn follow(&self) -> Lifecycle {
         let life = Lifecycle::new();
         let follower = Arc::new(Follower(Projection::Consents));
-        consumer::spawn(&life, self.config.clone(), self.pool.clone(), follower);
+        consumer::spawn(&life, self.config.clone(), self.followers.clone(), follower);
         life
     }
 
