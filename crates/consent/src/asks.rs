@@ -155,23 +155,17 @@ async fn renew(
             .fetch_all(&mut *conn)
             .await
             .map_err(|error| error.to_string())?;
-        let mut asking = Vec::with_capacity(rows.len());
+        let mut commands = Vec::with_capacity(rows.len());
         for row in &rows {
             let read = || -> Result<_, sqlx::Error> {
                 Ok((row.try_get::<jiff_sqlx::Timestamp, _>(1)?.to_jiff(), row.try_get(0)?))
             };
             last = read().map_err(|error| error.to_string())?;
-            let command = LedgerCommand {
-                subject: last.1,
-                wish: Wish::Ask { scope: scope.clone(), locale: None },
-                idempotency: None,
-                traceparent: None,
-            };
-            let batcher = batcher.clone();
-            asking.push(tokio::spawn(async move { batcher.run(command).await }));
+            let wish = Wish::Ask { scope: scope.clone(), locale: None };
+            commands.push(LedgerCommand::of_ours(last.1, wish));
         }
-        for task in asking {
-            match task.await.map_err(|error| error.to_string())? {
+        for outcome in batcher.run_each(commands).await {
+            match outcome {
                 Ok(_) => asked += 1,
                 // She has said something since, or may not be asked: then she isn't.
                 Err(error) if error.lasts() => {

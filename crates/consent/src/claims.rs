@@ -436,18 +436,18 @@ pub async fn round(store: &EventStore, batcher: &Batcher<LedgerHandler>) -> Resu
     let failed = |error: sqlx::Error| error.to_string();
     let pool = store.pool();
     let rows = sqlx::query(OPEN).bind(ROUND_MAX).fetch_all(pool).await.map_err(failed)?;
-    let mut granting = Vec::with_capacity(rows.len());
+    let (mut claims, mut commands) = (Vec::new(), Vec::new());
     for row in &rows {
-        let (batch, subject, mut command) = command(row).map_err(failed)?;
-        let key = format!("{batch} {subject}");
+        let (batch, mut command) = command(row).map_err(failed)?;
+        let key = format!("{batch} {}", command.subject);
         command.idempotency = Some(store.idempotency("claim", &key, key.as_bytes()));
-        let batcher = batcher.clone();
-        granting.push((batch, subject, tokio::spawn(async move { batcher.run(command).await })));
+        claims.push((batch, command.subject));
+        commands.push(command);
     }
     let mut waits = None;
     let (mut batches, mut subjects, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
-    for (batch, subject, task) in granting {
-        let outcome = match task.await.map_err(|error| error.to_string())? {
+    for ((batch, subject), outcome) in claims.into_iter().zip(batcher.run_each(commands).await) {
+        let outcome = match outcome {
             Ok(done) if done.answer.unconfirmed.is_some() => "unconfirmed",
             Ok(_) => "granted",
             Err(error) if error.lasts() => why_not(&error),
@@ -474,8 +474,9 @@ pub async fn round(store: &EventStore, batcher: &Batcher<LedgerHandler>) -> Resu
     waits.map_or(Ok(rows.len()), Err)
 }
 
-fn command(row: &PgRow) -> Result<(Uuid, SubjectId, LedgerCommand), sqlx::Error> {
-    let (batch, subject): (Uuid, SubjectId) = (row.try_get(0)?, row.try_get(1)?);
+/// The batch, and what its claim asks for.
+fn command(row: &PgRow) -> Result<(Uuid, LedgerCommand), sqlx::Error> {
+    let batch: Uuid = row.try_get(0)?;
     let (purpose, channel): (String, String) = (row.try_get(4)?, row.try_get(5)?);
     let act = Act {
         actor: Actor::Operator,
@@ -487,7 +488,7 @@ fn command(row: &PgRow) -> Result<(Uuid, SubjectId, LedgerCommand), sqlx::Error>
     let shown = row.try_get::<Option<String>, _>(6)?.map_or(Shown::Default, Shown::InLanguage);
     let scope = Scope::new(&purpose, &channel);
     let wish = Wish::Grant { scope, act, own_addresses: Vec::new(), shown };
-    Ok((batch, subject, LedgerCommand { subject, wish, idempotency: None, traceparent: None }))
+    Ok((batch, LedgerCommand::of_ours(row.try_get(1)?, wish)))
 }
 
 fn why_not(error: &CommandError) -> &'static str {

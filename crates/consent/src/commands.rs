@@ -127,6 +127,14 @@ pub struct LedgerCommand {
     pub traceparent: Option<String>,
 }
 
+impl LedgerCommand {
+    /// One that no request brought: this service's own doing.
+    #[must_use]
+    pub const fn of_ours(subject: SubjectId, wish: Wish) -> Self {
+        Self { subject, wish, idempotency: None, traceparent: None }
+    }
+}
+
 /// What became of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {

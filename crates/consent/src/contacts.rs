@@ -30,28 +30,23 @@ impl Subscriber for Contacts {
 
     /// In transactions of their own: an act that is told twice says nothing new.
     async fn apply(&self, _: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
-        let mut told = Vec::new();
+        let (mut indices, mut commands) = (Vec::new(), Vec::new());
         for (index, event) in batch.iter().enumerate() {
             if event.event_type != MESSAGE_RECEIVED {
                 continue;
             }
             let received: MessageReceived = serde_json::from_slice(&event.data)
                 .map_err(|_| ApplyError::Poison { index, reason: "malformed_data" })?;
-            let command = LedgerCommand {
-                subject: event.key,
-                wish: Wish::Contact {
-                    channel: "whatsapp".to_owned(),
-                    acted_at: received.said_at.unwrap_or(received.at),
-                },
-                idempotency: None,
+            let acted_at = received.said_at.unwrap_or(received.at);
+            let wish = Wish::Contact { channel: "whatsapp".to_owned(), acted_at };
+            indices.push(index);
+            commands.push(LedgerCommand {
                 traceparent: event.traceparent.clone(),
-            };
-            let batcher = self.batcher.clone();
-            told.push((index, tokio::spawn(async move { batcher.run(command).await })));
+                ..LedgerCommand::of_ours(event.key, wish)
+            });
         }
-        for (index, task) in told {
-            let transient = |code: &str| ApplyError::Transient(code.to_owned());
-            match task.await.map_err(|_| transient("contact_not_recorded"))? {
+        for (index, outcome) in indices.into_iter().zip(self.batcher.run_each(commands).await) {
+            match outcome {
                 // Who is erased has no more acts.
                 Ok(_) | Err(CommandError::Refused(_)) => {}
                 Err(error) if error.lasts() => {
@@ -59,7 +54,7 @@ impl Subscriber for Contacts {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "an act can't be recorded yet");
-                    return Err(transient("contact_not_recorded"));
+                    return Err(ApplyError::Transient("contact_not_recorded".to_owned()));
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use assent_eventstore::batcher::Batcher;
 use assent_runtime::Clock;
 use jiff_sqlx::ToSqlx as _;
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use tokio_util::sync::CancellationToken;
 
@@ -65,24 +66,12 @@ pub async fn round(
         .fetch_all(pool)
         .await
         .map_err(|error| error.to_string())?;
-    let mut expired = Vec::with_capacity(due.len());
-    for row in &due {
-        let read = || -> Result<LedgerCommand, sqlx::Error> {
-            Ok(LedgerCommand {
-                subject: row.try_get(0)?,
-                wish: Wish::Expire {
-                    scope: Scope { purpose: row.try_get(1)?, channel: row.try_get(2)? },
-                },
-                idempotency: None,
-                traceparent: None,
-            })
-        };
-        let command = read().map_err(|error| error.to_string())?;
-        let batcher = batcher.clone();
-        expired.push(tokio::spawn(async move { batcher.run(command).await }));
-    }
-    for task in expired {
-        let outcome = task.await.map_err(|error| error.to_string())?;
+    let command = |row: &PgRow| {
+        let scope = Scope { purpose: row.try_get(1)?, channel: row.try_get(2)? };
+        Ok(LedgerCommand::of_ours(row.try_get(0)?, Wish::Expire { scope }))
+    };
+    let commands = due.iter().map(command).collect::<Result<Vec<_>, sqlx::Error>>();
+    for outcome in batcher.run_each(commands.map_err(|error| error.to_string())?).await {
         outcome.map_err(|error| error.to_string())?;
     }
     Ok(due.len())

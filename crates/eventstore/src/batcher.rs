@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -139,6 +140,14 @@ impl<H: BatchHandler> Batcher<H> {
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
         })?;
         outcome.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+    }
+
+    /// Runs `commands` beside each other; the outcomes are in their order. One's failure is its own.
+    pub async fn run_each(
+        &self,
+        commands: impl IntoIterator<Item = H::Command>,
+    ) -> Outcomes<H::Answer, H::Error> {
+        join_all(commands.into_iter().map(|command| self.run(command))).await
     }
 }
 
