@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::{Cluster, Wishes};
+use assent_tests::cluster::{Cluster, Wishes, until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +47,17 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     };
     let cluster = Cluster::with(wishes).await;
     let (person, subject) = cluster.willing().await;
+    let consents = cluster.pool("consent").await;
+    until("the country of her number is in her stream", async || {
+        let events: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM eventstore.events WHERE stream = $1::uuid")
+                .bind(&subject)
+                .fetch_one(&consents)
+                .await
+                .unwrap();
+        events == 2
+    })
+    .await;
     let allowed_at = SystemClock.now().to_string();
     assert_eq!(cluster.withdraw(&person).status, 0);
     let denied_at = SystemClock.now().to_string();
@@ -66,6 +77,7 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     let (dir, written) = write(None, &denied_at, "denied");
     assert_eq!(written["reasons"], json!(["consent_withdrawn"]), "{written}");
     assert_eq!((&written["evidence"], &written["sealed"]), (&json!(2), &json!(0)));
+    assert_eq!(written["events"], 3, "her two words, and the country of her number");
     assert_eq!(written["receipts"], 2, "of the consent and of its end");
     let events = json_of(&dir.join("events.json"));
     let grant = events[0]["id"].as_str().unwrap();
@@ -96,7 +108,7 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
 
     let checked = verify(&dir);
     assert_eq!((checked.status, &checked.json["valid"]), (0, &json!(true)), "{}", checked.text);
-    assert_eq!(checked.json["evidence"]["events"], 2);
+    assert_eq!(checked.json["evidence"]["events"], 3);
 
     let key = cluster.dir.join("keys/receipts.pub.pem");
     let with_key = |dir: &Path, key: &Path| {
@@ -171,7 +183,7 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     // out, with the verdict that follows from the rest. The statement does.
     let forged = forger("evidence", &dir);
     let mut other = events.clone();
-    other[0]["data"]["evidence"] = other[1]["data"]["evidence"].clone();
+    other[0]["data"]["evidence"] = other[2]["data"]["evidence"].clone();
     forge(&forged, "events.json", &other);
     assert_eq!(verify(&forged).status, 0, "without a key nobody can tell");
     assert!(refused(&forged, Some(&key)).contains("other events were signed"));

@@ -28,14 +28,14 @@ WITH asked AS MATERIALIZED (
     UNION
     SELECT l.token FROM asked JOIN gate_links l USING (subject_id)
 ), links AS MATERIALIZED (
-    SELECT l.token, l.subject_id FROM tokens JOIN gate_links l USING (token)
+    SELECT l.token, l.subject_id, l.region FROM tokens JOIN gate_links l USING (token)
 ), subjects AS MATERIALIZED (
     SELECT subject_id FROM asked UNION SELECT subject_id FROM links
 ), questions AS MATERIALIZED (
     SELECT * FROM asks WHERE request_id = ANY($4::uuid[])
 )
 SELECT 'k'::\"char\" AS kind, token, subject_id AS a, NULL::uuid AS b, NULL::uuid AS c,
-       NULL::text AS t1, NULL::text AS t2, NULL::text AS t3, NULL::text AS t4,
+       region AS t1, NULL::text AS t2, NULL::text AS t3, NULL::text AS t4,
        NULL::timestamptz AS at, NULL::timestamptz AS until, NULL::bigint AS n,
        NULL::boolean AS y, NULL::boolean AS z, NULL::text[] AS list
 FROM links
@@ -52,7 +52,7 @@ SELECT 'f', NULL, f.subject_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 
        NULL
 FROM subjects JOIN fences f USING (subject_id)
 UNION ALL
-SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, p.definition ->> 'dpv', NULL, NULL, NULL, NULL, NULL,
+SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, p.definition ->> 'dpv', p.definition ->> 'quiet', NULL, NULL, NULL, NULL,
        NULL, NULL, p.channels
 FROM purposes p WHERE p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions)
 UNION ALL
@@ -117,7 +117,13 @@ pub async fn facts(conn: &mut PgConnection, question: &Question) -> Result<GateV
 
 fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
     match row.try_get::<i8, _>(0)? as u8 {
-        b'k' => view.link(token(row.try_get(1)?)?, row.try_get(2)?),
+        b'k' => {
+            let token = token(row.try_get(1)?)?;
+            view.link(token, row.try_get(2)?);
+            if let Some(region) = row.try_get::<Option<String>, _>(5)? {
+                view.regions.insert(token, region);
+            }
+        }
         b'r' => {
             let stop: Option<Uuid> = row.try_get(2)?;
             let stop = match stop {
@@ -183,6 +189,9 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
             let pursued: &mut Pursued = view.purposes.entry(row.try_get(5)?).or_default();
             pursued.channels = row.try_get(14)?;
             pursued.advertises = row.try_get::<Option<&str>, _>(6)?.is_some_and(advertises);
+            let quiet: Option<&str> = row.try_get(7)?;
+            let quiet = quiet.map(serde_json::from_str).transpose();
+            pursued.quiet = quiet.map_err(|error| sqlx::Error::Decode(error.into()))?;
         }
     }
     Ok(())

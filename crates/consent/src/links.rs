@@ -49,6 +49,7 @@ impl Subscriber for Links {
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
         let mut subjects = Vec::new();
         let mut tokens = Vec::new();
+        let mut regions = Vec::new();
         let mut closings = Vec::new();
         let mut heard = Vec::new();
         for (index, event) in batch.iter().enumerate() {
@@ -58,6 +59,7 @@ impl Subscriber for Links {
                     for token in registered.addresses {
                         subjects.push(event.key);
                         tokens.push(token.to_bytes().to_vec());
+                        regions.push(registered.region.clone());
                     }
                 }
                 ADDRESS_SUPPRESSED => {
@@ -74,7 +76,7 @@ impl Subscriber for Links {
             }
         }
         // Links first: a fence takes the linking lock before it takes rows.
-        link(conn, &subjects, &tokens, self.clock.now()).await?;
+        link(conn, &subjects, &tokens, &regions, self.clock.now()).await?;
         self.suppress(conn, &heard, closings).await?;
         Ok(())
     }
@@ -114,14 +116,19 @@ async fn link(
     conn: &mut PgConnection,
     subjects: &[uuid::Uuid],
     tokens: &[Vec<u8>],
+    regions: &[Option<String>],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    // A number keeps the country in which it was issued; what was not known may be told later.
     const LINK: &str = "
-        INSERT INTO gate_links (subject_id, token, linked_at)
-        SELECT DISTINCT t.subject_id, t.token, $3
-        FROM unnest($1::uuid[], $2::bytea[]) AS t (subject_id, token)
+        INSERT INTO gate_links AS l (subject_id, token, region, linked_at)
+        SELECT t.subject_id, t.token, max(t.region), $4
+        FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS t (subject_id, token, region)
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
-        ON CONFLICT DO NOTHING";
+        GROUP BY t.subject_id, t.token
+        ON CONFLICT (subject_id, token) DO UPDATE SET region = excluded.region
+        WHERE l.region IS NULL AND excluded.region IS NOT NULL
+        RETURNING token";
     if subjects.is_empty() {
         return Ok(());
     }
@@ -130,9 +137,9 @@ async fn link(
         .bind(LINKING_LOCK)
         .execute(&mut *conn)
         .await?;
-    let link = sqlx::query(LINK).bind(subjects).bind(tokens).bind(now.to_sqlx());
-    link.execute(&mut *conn).await?;
-    standing::mark_linked(conn, tokens).await
+    let link = sqlx::query_scalar(LINK).bind(subjects).bind(tokens).bind(regions);
+    let news: Vec<Vec<u8>> = link.bind(now.to_sqlx()).fetch_all(&mut *conn).await?;
+    standing::mark_linked(conn, &news).await
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

@@ -24,6 +24,7 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::commands::raw;
+use crate::domain::engine::Engine;
 use crate::domain::policy::{
     Outcome, Outdated, RULES_STREAM, STREAM, adopted, against, defaults, hash, missing, outcome,
 };
@@ -194,7 +195,7 @@ impl Policies {
         last.and_then(after).map_or(now, |last| now.max(last))
     }
 
-    /// Puts the rule set that is in force on record, unless it is there already.
+    /// Puts the rule set and the engine that are in force on record, unless they are there already.
     ///
     /// # Errors
     /// [`PolicyError`].
@@ -203,11 +204,12 @@ impl Policies {
         let own = session.lock(&[RULES_STREAM]).await?.remove(&RULES_STREAM).unwrap_or_default();
         let (rule_set, at) = (rules.hash(), self.not_before(std::iter::once(&own)));
         let newest: Option<RulesLoaded> = own.events.last().map(|it| it.decode()).transpose()?;
-        if newest.is_some_and(|newest| newest.rule_set == rule_set) {
+        let engine = Some(Engine::default().name().to_owned());
+        if newest.is_some_and(|it| it.rule_set == rule_set && it.engine == engine) {
             session.rollback().await?;
             return Ok(());
         }
-        let event = RulesLoaded { rule_set, at };
+        let event = RulesLoaded { rule_set, engine, at };
         let appended = append(RULES_STREAM, self.ids.v7(), RULES_LOADED, &event, at);
         session.append(vec![appended]).await?;
         session.commit().await?;
@@ -381,14 +383,16 @@ pub async fn controllers(
         .collect()
 }
 
-/// The rule set that was in force at a moment; none before the first was on record.
+/// The rule set and the engine that were in force at a moment: no rule set before the first was on
+/// record, and the first engine before there were two.
 ///
 /// # Errors
-/// When the database fails, or an event can't be read.
-pub async fn rule_set_at(
+/// When the database fails, or an event can't be read: it may be of a newer version that was rolled
+/// back since.
+pub async fn rules_at(
     conn: &mut PgConnection,
     at: Timestamp,
-) -> Result<Option<String>, sqlx::Error> {
+) -> Result<(Option<String>, Engine), sqlx::Error> {
     const RULE_SET: &str = "
         SELECT data::text FROM eventstore.events WHERE stream = $1 AND recorded_at <= $2
         ORDER BY version DESC LIMIT 1";
@@ -397,7 +401,12 @@ pub async fn rule_set_at(
         .bind(jiff_sqlx::ToSqlx::to_sqlx(at))
         .fetch_optional(conn)
         .await?;
-    row.map(|row| Ok(read::<RulesLoaded>(row.try_get(0)?)?.rule_set)).transpose()
+    let Some(row) = row else { return Ok((None, Engine::Spine1)) };
+    let RulesLoaded { rule_set, engine, .. } = read(row.try_get(0)?)?;
+    let engine = engine.map_or(Some(Engine::Spine1), |name| Engine::named(&name));
+    let engine =
+        engine.ok_or_else(|| sqlx::Error::Decode("an engine of another version".into()))?;
+    Ok((Some(rule_set), engine))
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {

@@ -1,6 +1,7 @@
-//! What stands against people beside their own words, brought into their streams, so that a verdict
+//! What holds for people beside their own words, brought into their streams, so that a verdict
 //! of any moment is a function of the stream alone: a stop or a suppression of an address, from when
-//! the address is theirs, and the no of someone who shares it. It guarantees that nothing is left
+//! the address is theirs, the no of someone who shares it, and, once they have said something, the
+//! countries of their numbers. It guarantees that nothing is left
 //! out for good, in whatever order the transactions commit that change it; the gate itself never
 //! waits for this and decides on its own rows.
 //!
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::StopKind;
-use assent_contracts::consent::{Bar, OthersWord, State};
+use assent_contracts::consent::{Bar, OthersWord, STANDING_CHANGED, State};
 use assent_eventstore::{EventStore, StoreError, to_the_end};
 use assent_runtime::{Clock, Ids, failpoint};
 use jiff::Timestamp;
@@ -46,7 +47,7 @@ pub async fn mark_tokens(conn: &mut PgConnection, tokens: &[Vec<u8>]) -> Result<
 }
 
 /// Leaves marks for those of these addresses around whom there is something to know: it is barred,
-/// shared, or belongs to someone who said no.
+/// shared, or belongs to someone who said something.
 ///
 /// # Errors
 /// When the database fails.
@@ -58,8 +59,7 @@ pub async fn mark_linked(conn: &mut PgConnection, tokens: &[Vec<u8>]) -> Result<
         WHERE EXISTS (SELECT 1 FROM gate_rows r WHERE r.token = l.token)
            OR EXISTS (SELECT 1 FROM gate_links o
                       WHERE o.token = l.token AND o.subject_id <> l.subject_id)
-           OR EXISTS (SELECT 1 FROM consent_lines c WHERE c.subject_id = l.subject_id
-                      AND c.state IN ('refused', 'withdrawn'))";
+           OR EXISTS (SELECT 1 FROM consent_lines c WHERE c.subject_id = l.subject_id)";
     sqlx::query(MARK).bind(tokens).execute(conn).await?;
     Ok(())
 }
@@ -84,6 +84,26 @@ pub async fn mark_speakers(
         return Ok(());
     }
     sqlx::query(MARK).bind(subjects).execute(conn).await?;
+    Ok(())
+}
+
+/// Leaves marks for those of these people of whose number the country is known and into whose stream
+/// nothing of the kind was ever brought.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_located(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<(), sqlx::Error> {
+    const MARK: &str = "
+        INSERT INTO standing_due (subject_id)
+        SELECT DISTINCT t.subject_id FROM unnest($1::uuid[]) AS t (subject_id)
+        WHERE EXISTS (SELECT 1 FROM gate_links l
+                      WHERE l.subject_id = t.subject_id AND l.region IS NOT NULL)
+          AND NOT EXISTS (SELECT 1 FROM eventstore.events e
+                          WHERE e.stream = t.subject_id AND e.event_type = $2)";
+    sqlx::query(MARK).bind(subjects).bind(STANDING_CHANGED).execute(conn).await?;
     Ok(())
 }
 
@@ -222,12 +242,15 @@ async fn linked_at(conn: &mut PgConnection, view: &GateView) -> Result<LinkedAt,
 
 /// What stands against one person, and since when that may be so.
 fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Standing, Timestamp) {
-    let mut standing = Standing::default();
+    let mut standing = Standing { regions: view.regions_of(subject), ..Standing::default() };
     let mut since = Timestamp::MIN;
     let mut others = BTreeSet::new();
     for token in view.tokens_of.get(&subject).into_iter().flatten() {
         let linked = |whose| linked_at.get(&(whose, token.to_bytes())).copied();
         let hers = linked(subject).unwrap_or(Timestamp::MIN);
+        if view.regions.contains_key(token) {
+            since = since.max(hers);
+        }
         if let Some(row) = view.rows.get(token) {
             since = since.max(row.changed_at.max(hers));
             let bar = |kind, cause: Option<Uuid>| cause.map(|cause| Bar { kind, cause });

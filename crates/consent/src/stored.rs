@@ -134,8 +134,10 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 at,
             }),
         ),
-        Event::StandingChanged { standing: Standing { bars, others }, effective_at, at } => {
-            (STANDING_CHANGED, json(&wire::StandingChanged { bars, others, effective_at, at }))
+        Event::StandingChanged { standing, effective_at, at } => {
+            let Standing { bars, others, regions } = standing;
+            let changed = wire::StandingChanged { bars, others, regions, effective_at, at };
+            (STANDING_CHANGED, json(&changed))
         }
         Event::Erased { request_id, at } => (wire::ERASED, json(&wire::Erased { request_id, at })),
     }
@@ -237,7 +239,7 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
         STANDING_CHANGED => {
             let e: wire::StandingChanged = serde_json::from_str(&data).map_err(unreadable)?;
             Event::StandingChanged {
-                standing: Standing { bars: e.bars, others: e.others },
+                standing: Standing { bars: e.bars, others: e.others, regions: e.regions },
                 effective_at: e.effective_at,
                 at: e.at,
             }
@@ -313,6 +315,7 @@ mod tests {
                 event_id: Uuid::from_u128(3),
                 since: at,
             }]],
+            regions: vec!["FR".to_owned()],
         };
         for event in [
             Event::Granted {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::api::claims::ClaimDecision;
 use crate::api::consent::StopKind;
 use crate::code::Code;
-use crate::policy::{Asking, Notice};
+use crate::policy::{Asking, Notice, Quiet};
 use crate::sealed::Sealed;
 
 /// `assent.consent.purpose_defined.v1`
@@ -120,6 +120,9 @@ pub struct PurposeDefined {
     /// How people are asked for it; none: they aren't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<Asking>,
+    /// When people are left alone; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
     /// What people are told in each language; the first fields are of the default one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notices: BTreeMap<String, NoticeText>,
@@ -365,6 +368,9 @@ pub struct StandingChanged {
     /// are is not told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Vec<OthersWord>>,
+    /// The countries in which her numbers were issued (ISO 3166-1 alpha-2), as far as known, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
     /// Since when it is so.
     pub effective_at: Timestamp,
     /// When it was recorded.
@@ -430,6 +436,9 @@ pub struct AgeStated {
 pub struct RulesLoaded {
     /// SHA-256 of the rule set.
     pub rule_set: String,
+    /// The engine that gives verdicts; none in events from before there were two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// When it was recorded.
     pub at: Timestamp,
 }

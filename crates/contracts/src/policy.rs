@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::{Date, Time, Weekday};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -152,6 +153,9 @@ pub struct Purpose {
     /// opt-in).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub double_opt_in: bool,
+    /// When people are left alone, by the clock where they are; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
     /// What the newest change of the texts means for those who agreed before.
     #[serde(default)]
     pub change: Change,
@@ -186,6 +190,83 @@ impl Asking {
 
     const fn again_after_days() -> u32 {
         365
+    }
+}
+
+/// When people are left alone. It counts by the clock of every time zone of the country in which their number
+/// was issued: where one of them is quiet, nothing is sent yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quiet {
+    /// From this time of day, such as `21:00`.
+    #[serde(with = "time_of_day")]
+    #[schema(value_type = String, example = "21:00")]
+    pub from: Time,
+    /// Until this one; of the next day, where it is not later.
+    #[serde(with = "time_of_day")]
+    #[schema(value_type = String, example = "08:00")]
+    pub until: Time,
+    /// Days of the week that are quiet as a whole, such as `sunday`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "days_of_week")]
+    #[schema(value_type = Vec<String>, example = json!(["sunday"]))]
+    pub days: Vec<Weekday>,
+    /// Dates that are quiet as a whole, by country (ISO 3166-1 alpha-2); `*` is every country.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, Vec<String>>)]
+    pub holidays: BTreeMap<String, Vec<Date>>,
+    /// The time zone that counts where a person's country isn't known, such as `Europe/Paris` (IANA).
+    pub otherwise: String,
+}
+
+/// Times of day without seconds: nobody is left alone from 21:00:17 on.
+mod time_of_day {
+    use jiff::civil::Time;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&time.strftime("%H:%M"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || de::Error::custom("a time of day is written like 21:00");
+        let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
+        let number = |digits: &str| {
+            let two = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
+            two.then(|| digits.parse::<i8>().ok()).flatten().ok_or_else(wrong)
+        };
+        Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())
+    }
+}
+
+/// Days of the week by their English names.
+mod days_of_week {
+    use jiff::civil::Weekday;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+
+    const NAMES: [(&str, Weekday); 7] = [
+        ("monday", Weekday::Monday),
+        ("tuesday", Weekday::Tuesday),
+        ("wednesday", Weekday::Wednesday),
+        ("thursday", Weekday::Thursday),
+        ("friday", Weekday::Friday),
+        ("saturday", Weekday::Saturday),
+        ("sunday", Weekday::Sunday),
+    ];
+
+    pub fn serialize<S: Serializer>(days: &[Weekday], serializer: S) -> Result<S::Ok, S::Error> {
+        let name = |day: &Weekday| NAMES.iter().find(|(_, it)| it == day).map(|(name, _)| *name);
+        days.iter().filter_map(name).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Weekday>, D::Error> {
+        let day = |name: String| {
+            let known = NAMES.iter().find(|(it, _)| *it == name).map(|(_, day)| *day);
+            known.ok_or_else(|| de::Error::custom("a day is one of monday to sunday"))
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(day).collect()
     }
 }
 

@@ -24,6 +24,7 @@ use assent_runtime::ops::Watchdog;
 use assent_runtime::{Lease, Lifecycle, failpoint, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -312,6 +313,7 @@ impl Batch {
                 Judged::NotLinkedYet => {
                     settlements.push(self.deferral(&it.intent, ADDRESS_UNLINKED));
                 }
+                Judged::Quiet(until) => settlements.push(self.until(&it.intent, until)),
                 Judged::Denied(reasons) => {
                     let mut denied = self.settlement(&it.intent, Happening::Denied, "");
                     denied.reasons = reasons;
@@ -455,6 +457,14 @@ impl Batch {
         settlement
     }
 
+    /// Back to the queue until she may be written to again: nothing stands against her but the hour.
+    fn until(&self, intent: &Claimed, until: Timestamp) -> Settlement {
+        let mut settlement = self.settlement(intent, Happening::NotSent, QUIET_HOURS);
+        let left = until.duration_since(self.messaging.clock.now());
+        settlement.pause = Duration::try_from(left).unwrap_or_default();
+        settlement
+    }
+
     fn provider_deferral(&self, intent: &Claimed, reason: &str, pause: Duration) -> Settlement {
         let given_up = intent.put_off_for > self.messaging.config.sending.provider_patience;
         let happening = if given_up { Happening::GivenUp } else { Happening::NotSent };
@@ -498,12 +508,15 @@ impl Batch {
 
 /// The deny reason of an address that the gate doesn't know yet: the vault's link is on its way.
 const ADDRESS_UNLINKED: &str = "address_unlinked";
+/// The gate says so at hours at which people are left alone.
+const QUIET_HOURS: &str = "quiet_hours";
 
 /// What a permit says of an intent.
 #[derive(Debug, PartialEq, Eq)]
 enum Judged {
     Permitted,
     NotLinkedYet,
+    Quiet(Timestamp),
     Denied(Vec<String>),
 }
 
@@ -515,6 +528,9 @@ fn judge(intent: &Claimed, permit: &Permit) -> Judged {
     match permit.verdict.verdict {
         Decision::Allow => Judged::Permitted,
         Decision::Deny if permit.verdict.reasons == [ADDRESS_UNLINKED] => Judged::NotLinkedYet,
+        Decision::Deny if permit.verdict.reasons == [QUIET_HOURS] => {
+            Judged::Quiet(permit.verdict.quiet_until.unwrap_or(permit.verdict.as_of))
+        }
         Decision::Deny => Judged::Denied(permit.verdict.reasons.clone()),
     }
 }

@@ -1,15 +1,14 @@
 //! Ages: what is kept of them, what follows from them, and the rule set that says so.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use assent_contracts::api::consent::{AgeRequest, ConsentAnswer, GrantRequest, PermitAsk};
 use assent_contracts::consent::{Actor, AgeBasis};
 use assent_contracts::sealed::Sealed;
 use assent_rules::RuleSet;
-use assent_runtime::{Clock as _, ManualClock, SystemClock};
+use assent_runtime::{Clock as _, SystemClock};
 
-use super::world::{LEASE, World, code, world, world_at};
+use super::world::{LEASE, World, code, ticking, world, world_at};
 
 impl World {
     fn age(
@@ -74,15 +73,7 @@ async fn below_the_age_of_her_country_a_parent_agrees_for_her() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_law_says_so_nobody_advertises_to_children() {
     // The rule is in force from 13 May 2027.
-    let clock = Arc::new(ManualClock::at("2027-06-01T00:00:00Z".parse().unwrap()));
-    let ticking = Arc::clone(&clock);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            ticking.advance(Duration::from_millis(10));
-        }
-    });
-    let world = world_at(clock).await;
+    let world = world_at(ticking("2027-06-01T00:00:00Z")).await;
     let subject = world.person(&[1]).await;
     let evidence = Some(Sealed("c2VhbGVk".to_owned()));
     let by_parent = |purpose: &str| GrantRequest {

@@ -49,7 +49,7 @@ impl World {
     }
 
     /// What the state topic and the marks lead to, for these people.
-    async fn stand(&self, subjects: &[SubjectId]) {
+    pub async fn stand(&self, subjects: &[SubjectId]) {
         let (store, clock, ids) = (self.store.clone(), self.clock.clone(), self.ids.clone());
         let keeper = StateKeeper { store, clock, ids };
         let records: Vec<Received> = subjects
@@ -67,7 +67,7 @@ impl World {
         while standing::round(&self.store, &*self.clock, &*self.ids).await.unwrap() > 0 {}
     }
 
-    async fn standings(&self, subject: SubjectId) -> Vec<StandingChanged> {
+    pub async fn standings(&self, subject: SubjectId) -> Vec<StandingChanged> {
         self.store
             .load(subject, 0, 100)
             .await

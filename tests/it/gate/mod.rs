@@ -6,6 +6,7 @@ mod as_of;
 mod asks;
 mod claims;
 mod erasure;
+mod hours;
 mod links;
 mod policy;
 mod rules;

@@ -26,7 +26,7 @@ use assent_eventstore::{EventStore, connect};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
 use assent_rules::RuleSet;
-use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
+use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, ManualClock, SystemClock, SystemIds};
 use assent_sealing::{DataKey, LinkKey};
 use assent_signing::Issuer;
 use sqlx::PgPool;
@@ -51,6 +51,19 @@ pub struct World {
 
 pub async fn world() -> World {
     world_at(Arc::new(SystemClock)).await
+}
+
+/// A clock that goes from `start` on.
+pub fn ticking(start: &str) -> Arc<ManualClock> {
+    let clock = Arc::new(ManualClock::at(start.parse().unwrap()));
+    let ticking = Arc::clone(&clock);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            ticking.advance(Duration::from_millis(10));
+        }
+    });
+    clock
 }
 
 /// A service that lives by `clock`.

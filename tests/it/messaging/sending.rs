@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use assent_runtime::{Clock as _, SystemClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -82,6 +83,41 @@ async fn a_denial_is_final_but_an_address_that_is_not_linked_yet_is_waited_for()
     until("asked more than once", async || neighbours.asks() > asked + 1).await;
     neighbours.deny(None);
     assert_eq!(replica.settled(waiting).await["state"], "accepted");
+    assert_eq!(provider.bodies().len(), 1);
+    replica.stop().await;
+}
+
+/// Longer than the gate's patience: the gate has answered, so nobody gives up.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.patience = Duration::from_millis(100);
+    let replica = home.start(&setup).await;
+    let morning = SystemClock.now() + Duration::from_millis(1_500);
+    neighbours.quiet_until(morning);
+    let message = replica.send(neighbours.person(1)).await;
+    until("put off", async || replica.look(message, 0).await["reasons"] == json!(["quiet_hours"]))
+        .await;
+    let waiting = replica.look(message, 0).await;
+    assert_eq!(waiting["state"], "queued", "{waiting}");
+    assert_eq!(neighbours.asks(), 1, "nobody asks again in between");
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    assert!(SystemClock.now() >= morning);
+    assert!(neighbours.asks() >= 2, "the morning's permit is its own");
+    assert_eq!(provider.bodies().len(), 1);
+    // Whoever has said no in the meantime gets no message in the morning.
+    neighbours.quiet_until(SystemClock.now() + Duration::from_millis(1_500));
+    let other = replica.send(neighbours.person(2)).await;
+    until("put off", async || replica.look(other, 0).await["reasons"] == json!(["quiet_hours"]))
+        .await;
+    neighbours.deny(Some("consent_withdrawn"));
+    let view = replica.settled(other).await;
+    assert_eq!(
+        (&view["state"], &view["reasons"]),
+        (&json!("refused"), &json!(["consent_withdrawn"]))
+    );
     assert_eq!(provider.bodies().len(), 1);
     replica.stop().await;
 }

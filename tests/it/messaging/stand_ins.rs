@@ -25,6 +25,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,6 +59,7 @@ struct NeighboursState {
     asks: Mutex<usize>,
     refuses_stops: AtomicBool,
     denies: Mutex<Option<String>>,
+    quiet_until: Mutex<Option<Timestamp>>,
     codes: Mutex<Vec<Value>>,
     meaning: Mutex<Value>,
 }
@@ -74,6 +76,7 @@ impl Neighbours {
             asks: Mutex::default(),
             refuses_stops: AtomicBool::new(false),
             denies: Mutex::default(),
+            quiet_until: Mutex::default(),
             codes: Mutex::default(),
             meaning: Mutex::new(json!({"meaning": "nothing"})),
         });
@@ -108,6 +111,11 @@ impl Neighbours {
     /// From now on permits are denied for this reason.
     pub fn deny(&self, reason: Option<&str>) {
         *self.state.denies.lock().unwrap() = reason.map(str::to_owned);
+    }
+
+    /// Up to this moment permits are denied because of the hour.
+    pub fn quiet_until(&self, until: Timestamp) {
+        *self.state.quiet_until.lock().unwrap() = Some(until);
     }
 
     /// The stops that arrived.
@@ -202,13 +210,17 @@ async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Val
 
 async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     let denies = state.denies.lock().unwrap().clone();
+    let now = SystemClock.now();
+    let quiet_until = state.quiet_until.lock().unwrap().filter(|until| *until > now);
     let permit = |ask: &Value| {
         let (verdict, reasons) = match &denies {
+            None if quiet_until.is_some() => ("deny", vec!["quiet_hours"]),
             None => ("allow", vec!["consent_given"]),
             Some(reason) => ("deny", vec![reason.as_str()]),
         };
         json!({"permit_id": SystemIds.v7(), "message_id": ask["message_id"], "verdict": verdict,
-            "reasons": reasons, "evidence": [], "rules": "test-1", "as_of": SystemClock.now()})
+            "reasons": reasons, "evidence": [], "rules": "test-1", "as_of": now,
+            "quiet_until": quiet_until})
     };
     *state.asks.lock().unwrap() += list(&body, "asks").len();
     let permits: Vec<_> = list(&body, "asks").iter().map(permit).collect();

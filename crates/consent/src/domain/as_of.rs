@@ -7,14 +7,16 @@ use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{AsOfVerdict, Decision, StopKind, Verdict};
 use assent_contracts::consent::{Bar, OthersWord, PurposeDefined};
+use assent_contracts::policy::Quiet;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::engine::Engine;
 use super::event::{Event, Standing};
 use super::ledger::{Ledger, Line};
 use super::scope::Scope;
 use super::verdict::{
-    Addresses, Ask, GateRow, GateView, Pursued, RULES, Reason, StopState, advertises, evaluate,
+    Addresses, Ask, GateRow, GateView, Pursued, Reason, StopState, advertises, evaluate,
     evaluate_without_bars,
 };
 
@@ -37,6 +39,8 @@ pub struct Question<'a> {
     pub sees_bars: bool,
     /// The rule set that was in force at the moment.
     pub rule_set: Option<&'a str>,
+    /// The engine that was.
+    pub engine: Engine,
 }
 
 /// The definition of the purpose that was in force at the moment.
@@ -50,6 +54,8 @@ pub struct Policy<'a> {
     pub accepted: &'a [String],
     /// Whether it was advertising.
     pub advertises: bool,
+    /// When people were left alone.
+    pub quiet: Option<&'a Quiet>,
 }
 
 impl<'a> Policy<'a> {
@@ -61,8 +67,9 @@ impl<'a> Policy<'a> {
     ) -> Option<Self> {
         let (event_id, _, defined) =
             versions.rev().find(|(_, recorded_at, _)| *recorded_at <= at)?;
-        let PurposeDefined { channels, accepted, dpv, .. } = defined?;
-        Some(Self { event_id, channels, accepted, advertises: advertises(dpv) })
+        let PurposeDefined { channels, accepted, dpv, quiet, .. } = defined?;
+        let (advertises, quiet) = (advertises(dpv), quiet.as_ref());
+        Some(Self { event_id, channels, accepted, advertises, quiet })
     }
 }
 
@@ -73,7 +80,7 @@ pub fn verdict<'a>(
     policy: Option<Policy<'_>>,
     question: Question<'_>,
 ) -> AsOfVerdict {
-    let Question { purpose, channel, at, known_at, sees_bars, rule_set } = question;
+    let Question { purpose, channel, at, known_at, sees_bars, rule_set, engine } = question;
     let erased = |(_, _, event): (_, _, &Event)| matches!(event, Event::Erased { .. });
     if events.clone().into_iter().any(erased) {
         return AsOfVerdict {
@@ -81,7 +88,8 @@ pub fn verdict<'a>(
             reasons: vec![Reason::Erased.code().to_owned()],
             evidence: Vec::new(),
             notice_hash: None,
-            rules: RULES.to_owned(),
+            // One answer for ever, whatever is in force.
+            rules: Engine::Spine1.name().to_owned(),
             rule_set: None,
             policy: None,
             at,
@@ -94,9 +102,11 @@ pub fn verdict<'a>(
             .filter(|(_, version, event)| *version <= known_at && event.effective_at() <= at),
     );
     let mut view = view(&ledger);
+    view.engine = engine;
     if let Some(policy) = policy {
         let (channels, accepted) = (policy.channels.to_vec(), policy.accepted.to_vec());
-        let pursued = Pursued { channels, accepted, advertises: policy.advertises };
+        let (advertises, quiet) = (policy.advertises, policy.quiet.cloned());
+        let pursued = Pursued { channels, accepted, advertises, quiet };
         view.purposes.insert(purpose.to_owned(), pursued);
     }
     let ask = Ask { subject: HER, addresses: Addresses::Linked, purpose, channel, message: None };
@@ -126,9 +136,14 @@ fn view(ledger: &Ledger) -> GateView {
         mac[..size_of::<usize>()].copy_from_slice(&n.to_be_bytes());
         AddressToken { key_id: 0, mac }
     };
-    let Standing { bars, others } = ledger.standing();
+    let Standing { bars, others, regions } = ledger.standing();
     let mut view = GateView::default();
     view.link(address(0), HER);
+    for (index, region) in regions.into_iter().enumerate() {
+        let token = address(bars.len() + index + 1);
+        view.link(token, HER);
+        view.regions.insert(token, region);
+    }
     for (index, bar) in bars.iter().enumerate() {
         let token = address(index + 1);
         view.link(token, HER);

@@ -51,7 +51,7 @@ fn withdrawn(scope: Scope, recorded: i64, acted_at: Option<i64>) -> Event {
 
 fn stopped(recorded: i64, effective: i64) -> Event {
     let bar = Bar { kind: StopKind::Stopped, cause: Uuid::from_u128(500) };
-    let standing = Standing { bars: vec![bar], others: Vec::new() };
+    let standing = Standing { bars: vec![bar], ..Standing::default() };
     Event::StandingChanged { standing, effective_at: at(effective), at: at(recorded) }
 }
 
@@ -61,20 +61,32 @@ fn numbered(events: &[Event]) -> Vec<(Uuid, i64, Event)> {
 }
 
 fn asked(events: &[(Uuid, i64, Event)], second: i64, known_at: i64) -> AsOfVerdict {
+    asked_in_quiet(events, at(second), known_at, None, Engine::default())
+}
+
+fn asked_in_quiet(
+    events: &[(Uuid, i64, Event)],
+    at: Timestamp,
+    known_at: i64,
+    quiet: Option<&Quiet>,
+    engine: Engine,
+) -> AsOfVerdict {
     let channels = [CHANNEL.to_owned()];
     let policy = Policy {
         event_id: Uuid::from_u128(900),
         channels: &channels,
         accepted: &[],
         advertises: true,
+        quiet,
     };
     let question = Question {
         purpose: PURPOSE,
         channel: CHANNEL,
-        at: at(second),
+        at,
         known_at,
         sees_bars: true,
         rule_set: None,
+        engine,
     };
     let events = events.iter().map(|(id, version, event)| (*id, *version, event));
     verdict(events, Some(policy), question)
@@ -110,7 +122,7 @@ fn the_no_of_someone_who_shares_an_address_counts() {
         event_id: Uuid::from_u128(77),
         since: at(4),
     };
-    let standing = Standing { bars: Vec::new(), others: vec![vec![word]] };
+    let standing = Standing { others: vec![vec![word]], ..Standing::default() };
     let shared = Event::StandingChanged { standing, effective_at: at(4), at: at(5) };
     let verdict = asked(&numbered(&[granted(1, None), shared]), 6, 2);
     assert_eq!(verdict.reasons, ["linked_subject_denies"]);
@@ -122,7 +134,7 @@ fn every_bar_is_a_reason_of_its_own() {
     let bar = |kind, cause| Bar { kind, cause: Uuid::from_u128(cause) };
     let bars =
         vec![bar(StopKind::Stopped, 501), bar(StopKind::Stopped, 502), bar(StopKind::Erased, 503)];
-    let standing = Standing { bars, others: Vec::new() };
+    let standing = Standing { bars, ..Standing::default() };
     let event = Event::StandingChanged { standing, effective_at: at(2), at: at(2) };
     let verdict = asked(&numbered(&[granted(1, None), event]), 3, 2);
     assert_eq!(verdict.reasons, ["erased", "stopped"]);
@@ -150,6 +162,7 @@ fn a_purpose_that_did_not_exist_then_was_not_allowed() {
         known_at: 0,
         sees_bars: true,
         rule_set: None,
+        engine: Engine::default(),
     };
     let verdict = verdict(std::iter::empty(), None, question);
     assert_eq!(verdict.reasons, ["no_consent", "purpose_unknown"]);
@@ -312,23 +325,33 @@ struct InForce {
     accepted: Vec<String>,
     #[serde(default)]
     dpv: String,
+    #[serde(default)]
+    quiet: Option<Quiet>,
 }
 
-/// G3: answers that were given under these rules are given again, byte by byte. A change that
-/// breaks this needs rules of another name beside the old ones.
+/// G3: answers that were given by an engine are given again by it, byte by byte. A change that breaks
+/// this needs an engine of another name beside the old ones.
 #[test]
 fn g3_the_corpus_of_recorded_verdicts_replays_byte_by_byte() {
-    let corpus: Vec<Case> =
-        serde_json::from_str(include_str!("corpus/spine-1.json")).expect("the corpus is JSON");
-    assert!(corpus.len() >= 29, "the corpus is whole");
+    replays(Engine::Spine1, include_str!("corpus/spine-1.json"), 29);
+    replays(Engine::Hours2, include_str!("corpus/hours-2.json"), 16);
+}
+
+fn replays(engine: Engine, corpus: &str, whole: usize) {
+    let corpus: Vec<Case> = serde_json::from_str(corpus).expect("the corpus is JSON");
+    assert!(corpus.len() >= whole, "the corpus is whole");
     for case in corpus {
         let events: Vec<(Uuid, i64, Event)> = case
             .events
             .iter()
             .map(|e| (e.id, e.version, stored::decode(&e.r#type, e.data.get()).expect("known")))
             .collect();
-        let policy = case.policy.as_ref().map(|InForce { event_id, channels, accepted, dpv }| {
-            Policy { event_id: *event_id, channels, accepted, advertises: advertises(dpv) }
+        let policy = case.policy.as_ref().map(|it| Policy {
+            event_id: it.event_id,
+            channels: &it.channels,
+            accepted: &it.accepted,
+            advertises: advertises(&it.dpv),
+            quiet: it.quiet.as_ref(),
         });
         let question = Question {
             purpose: &case.purpose,
@@ -337,9 +360,26 @@ fn g3_the_corpus_of_recorded_verdicts_replays_byte_by_byte() {
             known_at: case.known_at,
             sees_bars: true,
             rule_set: case.rule_set.as_deref(),
+            engine,
         };
         let events = events.iter().map(|(id, version, event)| (*id, *version, event));
         let answer = stored::json(&verdict(events, policy, question));
-        assert_eq!(answer, case.answer.get(), "{}", case.name);
+        assert_eq!(answer, case.answer.get(), "{} {}", engine.name(), case.name);
     }
+}
+
+/// G3: an answer about a day on which another engine was in force is that engine's.
+#[test]
+fn g3_an_engine_of_an_earlier_day_knows_no_quiet_hours() {
+    let night: Timestamp = "2026-03-05T20:00:00Z".parse().unwrap();
+    let quiet: Quiet = serde_json::from_value(serde_json::json!({
+        "from": "21:00", "until": "08:00", "otherwise": "Europe/Paris"
+    }))
+    .unwrap();
+    let events = numbered(&[granted(0, None)]);
+    let by = |engine| asked_in_quiet(&events, night, 1, Some(&quiet), engine);
+    assert_eq!(by(Engine::Spine1).reasons, ["consent_given"]);
+    assert_eq!(by(Engine::Spine1).rules, "spine-1");
+    assert_eq!(by(Engine::Hours2).reasons, ["quiet_hours"]);
+    assert_eq!(by(Engine::Hours2).rules, "hours-2");
 }

@@ -26,13 +26,15 @@ pub struct Act {
     pub acted_at: Option<Timestamp>,
 }
 
-/// What stands against a person beside her own words.
+/// What holds for a person beside her own words: what stands against her, and where her numbers are from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// What stands against her addresses, sorted.
     pub bars: Vec<Bar>,
     /// The words of those who share an address with her and said no to something, sorted.
     pub others: Vec<Vec<OthersWord>>,
+    /// The countries in which her numbers were issued, as far as known, sorted.
+    pub regions: Vec<String>,
 }
 
 /// The notice that was shown, as far as the ledger keeps it.

@@ -4,10 +4,12 @@
 
 pub mod as_of;
 pub mod decide;
+pub mod engine;
 pub mod event;
 pub mod ledger;
 pub mod policy;
 pub mod purpose;
+pub mod quiet;
 pub mod receipt;
 pub mod scope;
 pub mod statement;

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::consent::{NoticeText, PurposeDefined};
-use assent_contracts::policy::{Change, Notice, Purpose};
+use assent_contracts::policy::{Change, Notice, Purpose, Quiet};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::quiet;
 use super::scope::ANY;
 use super::verdict::{CONSENT_REQUEST, STOP_CONFIRMATION};
 
@@ -116,6 +117,7 @@ pub fn define(
         lapses_after_days: wanted.lapses_after_days,
         double_opt_in: wanted.double_opt_in,
         ask: wanted.ask.clone(),
+        quiet: wanted.quiet.clone(),
         accepted: accepted(newest, &notices, wanted.change),
         notices,
         data: wanted.data.clone(),
@@ -154,6 +156,25 @@ fn accepted(
     accepted.into_iter().cloned().collect()
 }
 
+fn hours(quiet: &Quiet) -> Result<(), Invalid> {
+    if quiet.from == quiet.until {
+        return Err(Invalid("quiet hours end at another time than they begin"));
+    }
+    if quiet::zone(&quiet.otherwise).is_none() {
+        return Err(Invalid("quiet.otherwise is a time zone, such as Europe/Paris"));
+    }
+    let country = |code: &String| {
+        code == quiet::EVERYWHERE || code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())
+    };
+    if !quiet.holidays.keys().all(country) {
+        return Err(Invalid("holidays are listed by country, two capital letters, or * for all"));
+    }
+    if (1..=7).all(|day| quiet.days.iter().any(|it| it.to_monday_one_offset() == day)) {
+        return Err(Invalid("one day of the week at least is not quiet as a whole"));
+    }
+    Ok(())
+}
+
 fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid> {
     name(purpose)?;
     if [STOP_CONFIRMATION, CONSENT_REQUEST].contains(&purpose) {
@@ -163,6 +184,7 @@ fn check(purpose: &str, wanted: &Purpose, language: &str) -> Result<(), Invalid>
         return Err(Invalid("a purpose needs at least one channel"));
     }
     wanted.channels.iter().try_for_each(|channel| name(channel))?;
+    wanted.quiet.iter().try_for_each(hours)?;
     wanted.notices.keys().map(String::as_str).chain([language]).try_for_each(tag)?;
     for notice in wanted.notices.values() {
         let long = |text: &str| text.len() > 65_536;

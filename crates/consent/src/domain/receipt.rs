@@ -383,6 +383,7 @@ mod tests {
             lapses_after_days: None,
             double_opt_in: false,
             ask: None,
+            quiet: None,
             notices: std::collections::BTreeMap::new(),
             accepted: Vec::new(),
             data: vec!["phone".to_owned(), "name".to_owned(), "birthday".to_owned()],

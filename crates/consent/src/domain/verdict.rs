@@ -9,16 +9,16 @@ use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{Decision, Verdict};
 use assent_contracts::consent::State;
+use assent_contracts::policy::Quiet;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::decide::{ANSWER_WITHIN, WINDOW};
+use super::engine::Engine;
 use super::event::Age;
 use super::ledger::Line;
+use super::quiet;
 use super::scope::{ANY, Scope};
-
-/// Version of the rules and of the engine that evaluates them.
-pub const RULES: &str = "spine-1";
 
 /// The purpose under which the one confirmation after a stop is sent. It is no purpose of the
 /// ledger and can't be consented to.
@@ -69,6 +69,8 @@ pub enum Reason {
     ParentalConsentNeeded,
     /// There is no such purpose.
     PurposeUnknown,
+    /// It is an hour, or a day, at which people are left alone where she may be.
+    QuietHours,
     /// There is no stop to confirm, or not one for all of the addresses.
     StopMissing,
     /// The stop has not settled yet.
@@ -105,6 +107,7 @@ impl Reason {
             Self::NoConsent => "no_consent",
             Self::NoticeChanged => "notice_changed",
             Self::PurposeUnknown => "purpose_unknown",
+            Self::QuietHours => "quiet_hours",
             Self::StopMissing => "stop_missing",
             Self::StopUnsettled => "stop_unsettled",
             Self::Stopped => "stopped",
@@ -136,6 +139,8 @@ pub struct Pursued {
     pub accepted: Vec<String>,
     /// Whether it is advertising.
     pub advertises: bool,
+    /// When people are left alone.
+    pub quiet: Option<Quiet>,
 }
 
 /// The DPV terms that are advertising.
@@ -187,6 +192,8 @@ pub struct GateView {
     pub purposes: HashMap<String, Pursued>,
     /// The addresses of each person.
     pub tokens_of: HashMap<SubjectId, Vec<AddressToken>>,
+    /// The country in which each address was issued, where known.
+    pub regions: HashMap<AddressToken, String>,
     /// The people of each address.
     pub subjects_of: HashMap<AddressToken, Vec<SubjectId>>,
     /// What stands against each address.
@@ -201,6 +208,8 @@ pub struct GateView {
     pub ages: HashMap<SubjectId, (Uuid, Age)>,
     /// SHA-256 of the rule set in force.
     pub rule_set: Option<String>,
+    /// The engine in force.
+    pub engine: Engine,
 }
 
 impl GateView {
@@ -211,6 +220,14 @@ impl GateView {
             subjects.push(subject);
             self.tokens_of.entry(subject).or_default().push(token);
         }
+    }
+
+    /// The countries in which a person's numbers were issued, sorted.
+    #[must_use]
+    pub fn regions_of(&self, subject: SubjectId) -> Vec<String> {
+        let tokens = self.tokens_of.get(&subject).into_iter().flatten();
+        let regions: BTreeSet<&String> = tokens.filter_map(|it| self.regions.get(it)).collect();
+        regions.into_iter().cloned().collect()
     }
 
     fn last_word(&self, subject: SubjectId, scope: &AskScope<'_>) -> Option<&Line> {
@@ -275,6 +292,7 @@ struct Findings {
     evidence: BTreeSet<Uuid>,
     notice_hash: Option<String>,
     taken_at: Option<Timestamp>,
+    quiet_until: Option<Timestamp>,
 }
 
 impl Findings {
@@ -303,13 +321,14 @@ impl Findings {
             reasons,
             evidence: self.evidence.into_iter().collect(),
             notice_hash: self.notice_hash,
-            rules: RULES.to_owned(),
+            rules: view.engine.name().to_owned(),
             rule_set: view.rule_set.clone(),
             as_of: now,
             settling_until: self
                 .taken_at
                 .and_then(|at| at.checked_add(settling).ok())
                 .filter(|until| *until > now),
+            quiet_until: self.quiet_until,
         }
     }
 }
@@ -353,6 +372,9 @@ pub fn evaluate(
         None => consent(line, &pursued.accepted, now, &mut findings),
     }
     age(view.ages.get(&ask.subject), pursued, line, asked.is_some(), &mut findings);
+    if view.engine >= Engine::Hours2 && (line.is_some() || asked.is_some()) {
+        hours(pursued, &view.regions_of(ask.subject), now, &mut findings);
+    }
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
     let given = match ask.addresses {
@@ -408,7 +430,7 @@ pub fn evaluate_without_bars(
 /// Gives how the purpose is pursued.
 fn purpose<'a>(view: &'a GateView, ask: &AskScope<'_>, findings: &mut Findings) -> &'a Pursued {
     static NOWHERE: Pursued =
-        Pursued { channels: Vec::new(), accepted: Vec::new(), advertises: false };
+        Pursued { channels: Vec::new(), accepted: Vec::new(), advertises: false, quiet: None };
     let Some(pursued) = view.purposes.get(ask.purpose) else {
         findings.deny(Reason::PurposeUnknown, None);
         return &NOWHERE;
@@ -437,6 +459,16 @@ fn age(
     }
     if !age.may_be_targeted && pursued.advertises {
         findings.deny(Reason::ChildNotTargeted, Some(*event));
+    }
+}
+
+/// Whoever said something, or is to be asked, is left alone at quiet hours. Of whom nothing is known but a
+/// number, nothing is said of its country.
+fn hours(pursued: &Pursued, regions: &[String], now: Timestamp, findings: &mut Findings) {
+    let until = pursued.quiet.as_ref().and_then(|quiet| quiet::until(quiet, regions, now));
+    if until.is_some() {
+        findings.deny(Reason::QuietHours, None);
+        findings.quiet_until = until;
     }
 }
 

@@ -35,7 +35,7 @@ fn line(state: State) -> Line {
 }
 
 fn on_whatsapp() -> Pursued {
-    Pursued { channels: vec!["whatsapp".to_owned()], accepted: Vec::new(), advertises: true }
+    Pursued { channels: vec!["whatsapp".to_owned()], advertises: true, ..Pursued::default() }
 }
 
 /// Ann has address 1 and agreed to marketing.

@@ -99,9 +99,9 @@ async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<Ans
     session.lock_versions(&[definition, RULES_STREAM]).await.map_err(store)?;
     let now = app.0.clock.now();
     let versions = policy::history(session.conn(), &request.purpose).await;
-    let rule_set = policy::rule_set_at(session.conn(), request.at).await;
+    let rules = policy::rules_at(session.conn(), request.at).await;
     session.rollback().await.map_err(store)?;
-    let rule_set = rule_set.map_err(super::refusals::database)?;
+    let (rule_set, engine) = rules.map_err(super::refusals::database)?;
     let mut versions = versions.map_err(super::refusals::database)?;
 
     let mut person = person.unwrap_or_default();
@@ -125,6 +125,7 @@ async fn answer(app: &App, request: &AsOfRequest, sees_bars: bool) -> Result<Ans
         known_at,
         sees_bars,
         rule_set: rule_set.as_deref(),
+        engine,
     };
     let verdict = as_of::verdict(events, policy, question);
     let mut known = person.events;

@@ -49,7 +49,9 @@ pub(super) async fn verdicts(
         purposes: vec![purpose.clone()],
         asks: Vec::new(),
     };
-    let view = app.facts(question).await?;
+    let mut view = app.facts(question).await?;
+    // A list is looked at by day and by night: who may be messaged, not at which hour.
+    view.purposes.values_mut().for_each(|pursued| pursued.quiet = None);
     match view.purposes.get(&purpose) {
         None => return Err(Problem::new(Code::PurposeUnknown)),
         Some(pursued) if !pursued.channels.contains(&channel) => {

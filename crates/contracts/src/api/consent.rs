@@ -77,7 +77,7 @@ pub struct Verdict {
     /// Hash of the notice that was agreed to, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_hash: Option<String>,
-    /// Version of the engine, such as `spine-1`.
+    /// The engine: `hours-2`, or `spine-1` before it.
     pub rules: String,
     /// SHA-256 of the rule set that was in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +87,9 @@ pub struct Verdict {
     /// Until when a change that is on record may still be settling (reads don't wait).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settling_until: Option<Timestamp>,
+    /// Until when she is left alone, where that is a reason (`quiet_hours`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_until: Option<Timestamp>,
 }
 
 /// `POST /v1/consents/grant` (Idempotency-Key).

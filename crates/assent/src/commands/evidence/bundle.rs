@@ -8,10 +8,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use assent_consent::domain::as_of::{self, Policy, Question};
+use assent_consent::domain::engine::Engine;
 use assent_consent::domain::event::Event;
 use assent_consent::domain::purpose::{canonical, hex};
 use assent_consent::domain::statement::{self, Statement};
-use assent_consent::domain::verdict::RULES;
 use assent_consent::http::{HistoryEvent, PurposeVersion};
 use assent_consent::stored;
 use assent_contracts::api::consent::{AsOfRequest, AsOfVerdict, Decision, KnownAt, ReceiptView};
@@ -101,9 +101,8 @@ impl Bundle {
     /// Whether the verdict follows from what is in it: not where the caller may not see all of it.
     #[must_use]
     pub fn is_conclusive(&self) -> bool {
-        verdict_of(&self.question, &self.events, &self.versions, self.verdict.rule_set.as_deref())
-            .as_ref()
-            == Ok(&self.verdict)
+        let found = verdict_of(&self.question, &self.events, &self.versions, &self.verdict);
+        found.as_ref() == Ok(&self.verdict)
     }
 
     /// Writes it; gives the number of files.
@@ -129,7 +128,7 @@ impl Bundle {
         }
         files.insert(README.to_owned(), self.readme().into_bytes());
         let manifest = Manifest {
-            rules: RULES.to_owned(),
+            rules: self.verdict.rules.clone(),
             files: files.iter().map(|(name, bytes)| (name.clone(), sha256(bytes))).collect(),
         };
         files.insert(MANIFEST.to_owned(), pretty(&manifest));
@@ -266,12 +265,6 @@ fn laws(found: &RulesAnswer) -> String {
 /// With the first thing that is wrong.
 pub fn verify(dir: &Path, key: Option<&VerifyingKey>) -> Result<Checked, String> {
     let manifest: Manifest = json(dir, MANIFEST)?;
-    if manifest.rules != RULES {
-        return Err(format!(
-            "these are the rules {RULES}; the folder was made by {}",
-            manifest.rules
-        ));
-    }
     for (name, hash) in &manifest.files {
         if sha256(&bytes(dir, name)?) != *hash {
             return Err(format!("{name} was changed"));
@@ -294,7 +287,10 @@ pub fn verify(dir: &Path, key: Option<&VerifyingKey>) -> Result<Checked, String>
     {
         return Err("the notice that she agreed to is not there".to_owned());
     }
-    let again = verdict_of(&question, &history, &versions, verdict.rule_set.as_deref())?;
+    if verdict.rules != manifest.rules {
+        return Err("the manifest and the verdict name different engines".to_owned());
+    }
+    let again = verdict_of(&question, &history, &versions, &verdict)?;
     if stored::json(&again).as_bytes() != bytes(dir, VERDICT)? {
         return Err(format!("the events lead to another verdict: {}", again.reasons.join(", ")));
     }
@@ -345,13 +341,16 @@ fn check_statement(
     differs.iter().find(|(differs, _)| *differs).map_or(Ok(()), |(_, reason)| Err(wrong(reason)))
 }
 
-/// What the rules say about these events.
+/// What the engine that gave a verdict says about these events.
 fn verdict_of(
     question: &AsOfRequest,
     history: &[HistoryEvent],
     versions: &[PurposeVersion],
-    rule_set: Option<&str>,
+    given: &AsOfVerdict,
 ) -> Result<AsOfVerdict, String> {
+    let engine = Engine::named(&given.rules).ok_or_else(|| {
+        format!("{} gave the verdict; this program doesn't know it, a newer one may", given.rules)
+    })?;
     let events = decoded(history)?;
     let Some(KnownAt::Position(known_at)) = question.known_at else {
         return Err("the question names no position".to_owned());
@@ -366,7 +365,8 @@ fn verdict_of(
             at: question.at,
             known_at,
             sees_bars: true,
-            rule_set,
+            rule_set: given.rule_set.as_deref(),
+            engine,
         },
     ))
 }

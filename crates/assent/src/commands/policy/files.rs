@@ -113,8 +113,9 @@ fn text<T: Serialize>(value: &T) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use assent_contracts::policy::{Asking, Brand, Change, Controller, Party};
+    use assent_contracts::policy::{Asking, Brand, Change, Controller, Party, Quiet};
     use assent_runtime::{Ids as _, SystemIds};
+    use jiff::civil::{Weekday, date, time};
 
     use super::*;
 
@@ -142,6 +143,13 @@ mod tests {
                 again_after_days: 365,
             }),
             double_opt_in: true,
+            quiet: Some(Quiet {
+                from: time(21, 30, 0, 0),
+                until: time(8, 0, 0, 0),
+                days: vec![Weekday::Sunday],
+                holidays: [("FR".to_owned(), vec![date(2026, 12, 25)])].into(),
+                otherwise: "Europe/Paris".to_owned(),
+            }),
             change: Change::Editorial,
             decided_by: Some("dpo".to_owned()),
             notices: [("en".to_owned(), notice("May we?")), ("fr".to_owned(), notice("Oui ?"))]
