@@ -165,5 +165,8 @@ fn text(verdict: &Verdict) -> String {
     if let Some(until) = verdict.settling_until {
         text.push_str(&format!("\n  settling  until {until}"));
     }
+    if let Some(until) = verdict.quiet_until {
+        text.push_str(&format!("\n  quiet     until {until}"));
+    }
     text
 }

@@ -111,7 +111,9 @@ impl Send {
             let path = format!("/messaging/v1/messages/{message_id}?wait_ms={wait}");
             let message: Message = api.get(&path).await?;
             let under_way = matches!(message.state.as_str(), "queued" | "claimed" | "calling");
-            if !under_way || left.is_zero() {
+            // It waits until people may be written to again; nobody else should.
+            let waits = message.reasons == ["quiet_hours"];
+            if !under_way || waits || left.is_zero() {
                 return Ok(finish(output, &message));
             }
         }
