@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, until};
 use serde_json::{Value, json};
 
@@ -145,4 +146,46 @@ async fn trap_16_a_read_receipt_extends_no_consent() {
             != before["consents"][0]["valid_until"]
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_kept_no_longer_is_erased_like_anybody_who_asked() {
+    let mut cluster = Cluster::start().await;
+    let silent = Person::somebody();
+    let subject = cluster.import(&silent).await;
+    let (willing, _) = cluster.willing().await;
+    let consents = cluster.pool("consent").await;
+    // As if both had been imported forty days ago.
+    until("both are linked", async || {
+        let linked = sqlx::query("UPDATE gate_links SET linked_at = now() - interval '40 days'")
+            .execute(&consents)
+            .await
+            .unwrap();
+        linked.rows_affected() == 2
+    })
+    .await;
+    let dir = exported(&cluster, "kept");
+    let at = dir.to_str().unwrap();
+    std::fs::write(dir.join("retention.toml"), "idle_days = 30\n").unwrap();
+    let (status, plan) = policy(&cluster, &["plan", at]);
+    assert_eq!((status, &plan["changes"][0]["what"]), (0, &json!("retention")), "{plan}");
+    assert_eq!(plan["changes"][0]["erased"], 1, "who agreed is kept");
+    let (status, answer) = policy(&cluster, &["apply", at]);
+    assert_eq!((status, &answer["status"]), (1, &json!("refused")), "{answer}");
+    let (status, answer) = policy(&cluster, &["apply", at, "--erase"]);
+    assert_eq!((status, &answer["status"]), (0, &json!("applied")), "{answer}");
+    // It looks once an hour, and when it starts.
+    cluster.restart("consent").await;
+    until("she is erased", async || {
+        let (_, requests) = cluster.get("erasure", "/v1/requests").await;
+        requests["items"][0]["status"] == "completed"
+    })
+    .await;
+    let fenced: Vec<String> = sqlx::query_scalar("SELECT subject_id::text FROM fences")
+        .fetch_all(&cluster.pool("consent").await)
+        .await
+        .unwrap();
+    assert_eq!(fenced, [subject]);
+    assert_eq!(cluster.subject(&silent).await, None);
+    assert_eq!(cluster.explain(&willing).json["verdict"], "allow");
 }

@@ -28,7 +28,7 @@ pub struct Eraser {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
 /// addresses stay: they hold no more than her random id and keyed hashes, and keep her erased.
-static HELD: [Held; 12] = [
+static HELD: [Held; 13] = [
     Held::new("consent_lines", "consent_lines WHERE subject_id = $1", "purpose || ' ' || channel"),
     Held::new("links", "gate_links WHERE subject_id = $1", "encode(token, 'hex')"),
     Held::new("ages", "ages WHERE subject_id = $1", "subject_id::text"),
@@ -38,6 +38,7 @@ static HELD: [Held; 12] = [
     Held::new("codes", "codes WHERE subject_id = $1", "about::text"),
     Held::new("preference_links", "preference_links WHERE subject_id = $1", "link_id::text"),
     Held::new("standing_due", "standing_due WHERE subject_id = $1", "id::text"),
+    Held::new("retention_due", "retention_due WHERE subject_id = $1", "subject_id::text"),
     Held::new("permits", "permits WHERE subject_id = $1", "permit_id::text"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,

@@ -24,6 +24,7 @@ pub mod links;
 pub mod permits;
 pub mod policy;
 pub mod preferences;
+pub mod retention;
 pub mod service;
 pub mod standing;
 pub mod state_keeper;

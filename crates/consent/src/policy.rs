@@ -26,10 +26,11 @@ use uuid::Uuid;
 use crate::commands::raw;
 use crate::domain::engine::Engine;
 use crate::domain::policy::{
-    Outcome, Outdated, RULES_STREAM, STREAM, adopted, against, defaults, hash, missing, outcome,
+    Outcome, Outdated, RETENTION, RULES_STREAM, STREAM, adopted, against, defaults, hash, missing,
+    outcome,
 };
 use crate::domain::purpose::stream_id;
-use crate::stored;
+use crate::{retention, stored};
 
 /// A policy was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +75,7 @@ impl Policies {
         let current = in_force(&mut conn).await?;
         let newest = purposes(&mut conn).await?;
         let outcome = outcome(current.as_ref().map(|it| &it.policy), &newest, wanted);
-        let (changes, in_use) = weighed(&mut conn, &outcome).await?;
+        let (changes, in_use) = weighed(&mut conn, &outcome, wanted, self.clock.now()).await?;
         Ok(PolicyPlan {
             version: current.map_or(0, |current| current.version),
             changes,
@@ -128,7 +129,8 @@ impl Policies {
         let newest = purposes(session.conn()).await?;
         let held = current.as_ref().map_or(0, |current| current.version);
         let outcome = outcome(current.as_ref().map(|it| &it.policy), &newest, &wanted);
-        let (_, in_use) = weighed(session.conn(), &outcome).await?;
+        let now = self.clock.now();
+        let (_, in_use) = weighed(session.conn(), &outcome, &wanted, now).await?;
         let refused = [outcome.refused, in_use].concat();
         if !refused.is_empty() {
             return Err(PolicyError::Refused(refused));
@@ -272,6 +274,8 @@ fn append<T: Serialize>(
 async fn weighed(
     conn: &mut PgConnection,
     outcome: &Outcome,
+    wanted: &Policy,
+    now: Timestamp,
 ) -> Result<(Vec<PlannedChange>, Vec<PolicyRefusal>), sqlx::Error> {
     const OUTDATED: &str = "
         SELECT count(*) FROM consent_lines
@@ -285,6 +289,12 @@ async fn weighed(
         let Some(change) = changes.iter_mut().find(|change| change.what == what) else { continue };
         let count = sqlx::query_scalar(OUTDATED).bind(purpose).bind(after).bind(before);
         change.asked_again = count.fetch_one(&mut *conn).await?;
+    }
+    if let Some(change) = changes.iter_mut().find(|change| change.what == RETENTION) {
+        change.erased = match wanted.retention.idle_days {
+            Some(days) => retention::count(&mut *conn, days, now).await?,
+            None => 0,
+        };
     }
     let mut in_use = Vec::new();
     for purpose in &outcome.retired {

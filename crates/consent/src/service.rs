@@ -32,6 +32,7 @@ use crate::erasure::Eraser;
 use crate::http::{App, Papers, router};
 use crate::links::Links;
 use crate::policy::Policies;
+use crate::retention::Keeper;
 use crate::state_keeper::StateKeeper;
 use crate::{asks, claims, expiry, gate, standing};
 
@@ -227,6 +228,8 @@ pub async fn serve(
         "consent.standing",
         standing::run(store.clone(), Arc::clone(&clock), Arc::clone(&ids), lifecycle.stopping()),
     );
+    let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
+    lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

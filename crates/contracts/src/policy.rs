@@ -23,6 +23,27 @@ pub struct Policy {
     pub controller: Controller,
     /// Purposes by their stable name.
     pub purposes: BTreeMap<String, Purpose>,
+    /// For how long people are kept.
+    #[serde(default, skip_serializing_if = "Retention::is_unlimited")]
+    pub retention: Retention,
+}
+
+/// For how long people are kept (GDPR Article 5(1)(e)). File: `retention.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Who has no consent in force or waiting, and of whom nothing was heard or recorded for so many
+    /// days, is erased; none: nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_days: Option<u32>,
+}
+
+impl Retention {
+    /// Whether it limits nothing.
+    #[must_use]
+    pub const fn is_unlimited(&self) -> bool {
+        self.idle_days.is_none()
+    }
 }
 
 /// The controller (GDPR Article 4(7)) and those who work with it. File: `controller.toml`.
@@ -352,7 +373,7 @@ pub struct PolicyPlan {
 /// One thing that would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedChange {
-    /// What: `controller` or `purposes/<name>`.
+    /// What: `controller`, `purposes/<name>` or `retention`.
     pub what: String,
     /// In which way.
     pub action: Action,
@@ -361,6 +382,9 @@ pub struct PlannedChange {
     /// How many people hold a consent that would be worth nothing any more: they would have to be
     /// asked again.
     pub asked_again: i64,
+    /// How many people would be erased at once.
+    #[serde(default)]
+    pub erased: i64,
 }
 
 /// In which way something changes.

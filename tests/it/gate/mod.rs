@@ -9,6 +9,7 @@ mod erasure;
 mod hours;
 mod links;
 mod policy;
+mod retention;
 mod rules;
 mod stops;
 mod ways;

@@ -19,7 +19,8 @@ pub struct Caller {
 pub const CALLERS: [Caller; 7] = [
     // Whoever runs the deployment; people who work with it get keys with less.
     Caller { name: "operator", scopes: &SCOPES },
-    Caller { name: "consent", scopes: &["erasure:ack"] },
+    // Who is kept no longer is to be erased.
+    Caller { name: "consent", scopes: &["erasure:ack", "erasure:write"] },
     // An opt-out list becomes stops at the gate; a list that is screened is judged by it.
     Caller { name: "vault", scopes: &["erasure:ack", "gate:write", "consent:read"] },
     Caller {

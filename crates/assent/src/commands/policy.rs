@@ -43,6 +43,9 @@ status: 0 applied or nothing to change, 1 refused, 2 a file makes no sense, 3 a 
         /// Apply it although people who agreed will have to be asked again.
         #[arg(long)]
         ask_again: bool,
+        /// Apply it although people will be erased at once.
+        #[arg(long)]
+        erase: bool,
     },
     /// Write the policy in force as files into an empty or new folder.
     #[command(after_help = "\
@@ -56,7 +59,7 @@ Exit status: 0 written, 2 the folder isn't empty or can't be written, 3 a servic
 /// A folder of policy files.
 #[derive(Debug, Args)]
 pub struct Folder {
-    /// The folder: controller.toml, purposes/NAME.toml, notices/NAME/LANGUAGE.toml.
+    /// The folder: controller.toml, purposes/NAME.toml, notices/NAME/LANGUAGE.toml, retention.toml.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
@@ -82,9 +85,9 @@ impl PolicyCommand {
                 output.print(&plan, text);
                 Ok(if plan.refused.is_empty() { Status::Done } else { Status::Refused })
             }
-            Self::Apply { folder, ask_again } => {
+            Self::Apply { folder, ask_again, erase } => {
                 let policy = files::read(&folder.dir)?;
-                apply(api, output, policy, *ask_again).await
+                apply(api, output, policy, (*ask_again, *erase)).await
             }
             Self::Export(folder) => {
                 let current: PolicyInForce = api.get("/consent/v1/policy").await?;
@@ -106,11 +109,20 @@ async fn apply(
     api: &Api,
     output: Output,
     policy: Policy,
-    ask_again: bool,
+    (ask_again, erase): (bool, bool),
 ) -> Result<Status, Failure> {
     let plan = plan(api, &policy).await?;
     let asked_again: i64 = plan.changes.iter().map(|change| change.asked_again).sum();
-    let refused = !plan.refused.is_empty() || (asked_again > 0 && !ask_again);
+    let erased: i64 = plan.changes.iter().map(|change| change.erased).sum();
+    let unmeant = [
+        (asked_again, ask_again, "have to be asked again", "--ask-again"),
+        (erased, erase, "be erased", "--erase"),
+    ];
+    let unmeant = unmeant.map(|(people, meant, what, flag)| {
+        (people > 0 && !meant)
+            .then(|| format!("{people} people would {what}; if that is meant, add {flag}"))
+    });
+    let refused = !plan.refused.is_empty() || unmeant.iter().any(Option::is_some);
     let status = match () {
         () if refused => "refused",
         () if plan.changes.is_empty() => "unchanged",
@@ -124,9 +136,7 @@ async fn apply(
         (version, hash) = (applied.version, applied.hash);
     }
     if refused && plan.refused.is_empty() {
-        output.remark(&format!(
-            "{asked_again} people would have to be asked again; if that is meant, add --ask-again"
-        ));
+        unmeant.iter().flatten().for_each(|remark| output.remark(remark));
     }
     let applied = Applied { status, version, hash, plan: Some(plan) };
     output.print(&applied, |applied| {
@@ -143,7 +153,7 @@ async fn apply(
 fn text(plan: &PolicyPlan) -> String {
     let mut lines = Vec::new();
     for change in &plan.changes {
-        let PlannedChange { what, action, fields, asked_again } = change;
+        let PlannedChange { what, action, fields, asked_again, erased } = change;
         let sign = match action {
             Action::Create => '+',
             Action::Update => '~',
@@ -155,6 +165,9 @@ fn text(plan: &PolicyPlan) -> String {
         }
         if *asked_again > 0 {
             lines.push(format!("    {asked_again} people will need to be asked again"));
+        }
+        if *erased > 0 {
+            lines.push(format!("    {erased} people will be erased"));
         }
     }
     if plan.changes.is_empty() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assent_contracts::consent::PurposeDefined;
 use assent_contracts::policy::{
     Action, AgainstLaw, Change, Controller, FieldChange, LawfulBasis, MissingItem, Notice,
-    PlannedChange, Policy, PolicyRefusal, Purpose,
+    PlannedChange, Policy, PolicyRefusal, Purpose, Retention,
 };
 use assent_rules::{Facts, Period, RuleSet, Value as RuleValue};
 use jiff::civil::Date;
@@ -19,6 +19,9 @@ use super::purpose::{define, hex, items, tag};
 
 /// Longest policy as JSON, in bytes: it is one message on Kafka, and a broker takes 1 MiB.
 const BYTES_MAX: usize = 512 << 10;
+
+/// What a change of the retention is called in a plan.
+pub const RETENTION: &str = "retention";
 
 /// The stream of the policy.
 pub const STREAM: Uuid = Uuid::from_u128(0x8c1f_5d0a_7a0e_4b53_9f2b_61c0_35c7_2d12);
@@ -65,6 +68,15 @@ pub fn outcome(
     }
     let before = current.map(|policy| &policy.controller);
     outcome.changes.extend(change("controller", before, Some(&wanted.controller)));
+    let unlimited = Retention::default();
+    let before = current.map_or(&unlimited, |policy| &policy.retention);
+    let limits = |it: &Retention| (!it.is_unlimited()).then(|| it.clone());
+    let (before, after) = (limits(before), limits(&wanted.retention));
+    outcome.changes.extend(change(RETENTION, before.as_ref(), after.as_ref()));
+    if wanted.retention.idle_days == Some(0) {
+        let reason = "idle_days is at least 1".to_owned();
+        outcome.refused.push(PolicyRefusal { at: RETENTION.to_owned(), reason });
+    }
     let language = wanted.controller.languages.first().map_or("", String::as_str);
     for (name, purpose) in &wanted.purposes {
         let at = format!("purposes/{name}");
@@ -98,6 +110,7 @@ pub fn outcome(
                 action: Action::Delete,
                 fields: Vec::new(),
                 asked_again: 0,
+                erased: 0,
             },
         ));
         outcome.retired.push(name.clone());
@@ -258,7 +271,8 @@ fn change<T: serde::Serialize>(
         })
         .collect();
     let what = what.to_owned();
-    (!fields.is_empty()).then_some(PlannedChange { what, action, fields, asked_again: 0 })
+    let (asked_again, erased) = (0, 0);
+    (!fields.is_empty()).then_some(PlannedChange { what, action, fields, asked_again, erased })
 }
 
 fn flatten(value: &Value, path: &str, fields: &mut BTreeMap<String, String>) {
@@ -352,6 +366,7 @@ pub fn defaults(controller: &str) -> Policy {
             ("service".to_owned(), purpose("dpv:CommunicationForCustomerCare", service)),
         ]
         .into(),
+        retention: Retention::default(),
     }
 }
 

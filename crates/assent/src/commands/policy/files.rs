@@ -1,11 +1,12 @@
-//! A policy as files: `controller.toml`, `purposes/NAME.toml`, `notices/NAME/LANGUAGE.toml`. It
+//! A policy as files: `controller.toml`, `purposes/NAME.toml`, `notices/NAME/LANGUAGE.toml` and, where
+//! people aren't kept for good, `retention.toml`. It
 //! guarantees that what is written reads the same, and that a mistake is told with its file and
 //! line; what makes a policy valid is left to the consent service.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use assent_contracts::policy::{Notice, Policy, Purpose};
+use assent_contracts::policy::{Notice, Policy, Purpose, Retention};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +15,7 @@ use crate::outcome::Failure;
 const CONTROLLER: &str = "controller.toml";
 const PURPOSES: &str = "purposes";
 const NOTICES: &str = "notices";
+const RETENTION: &str = "retention.toml";
 
 /// Reads the folder.
 ///
@@ -21,8 +23,9 @@ const NOTICES: &str = "notices";
 /// With the file, and the line where there is one.
 pub fn read(dir: &Path) -> Result<Policy, Failure> {
     for (path, name) in entries(dir)? {
-        if ![CONTROLLER, PURPOSES, NOTICES].contains(&&*name) && !name.starts_with('.') {
-            let expected = format!("expected {CONTROLLER}, {PURPOSES} and {NOTICES} here");
+        if ![CONTROLLER, PURPOSES, NOTICES, RETENTION].contains(&&*name) && !name.starts_with('.') {
+            let expected =
+                format!("expected {CONTROLLER}, {PURPOSES}, {NOTICES} and {RETENTION} here");
             return Err(Failure::file(&path, expected));
         }
     }
@@ -46,7 +49,9 @@ pub fn read(dir: &Path) -> Result<Policy, Failure> {
             purpose.notices.insert(toml_stem(&path, &language)?, notice);
         }
     }
-    Ok(Policy { controller, purposes })
+    let retention = dir.join(RETENTION);
+    let retention = if retention.exists() { parse(&retention)? } else { Retention::default() };
+    Ok(Policy { controller, purposes, retention })
 }
 
 /// Writes the folder, which must be new or empty; gives the number of files.
@@ -65,6 +70,9 @@ pub fn write(dir: &Path, policy: &Policy) -> Result<usize, Failure> {
             let path = dir.join(NOTICES).join(name).join(format!("{language}.toml"));
             files.push((path, text(notice)?));
         }
+    }
+    if !policy.retention.is_unlimited() {
+        files.push((dir.join(RETENTION), text(&policy.retention)?));
     }
     for (path, text) in &files {
         let folder = path.parent().unwrap_or(dir);
@@ -166,13 +174,14 @@ mod tests {
                 ..Controller::default()
             },
             purposes: [("marketing".to_owned(), purpose)].into(),
+            retention: Retention { idle_days: Some(1_095) },
         }
     }
 
     #[test]
     fn what_is_written_reads_the_same() {
         let dir = folder();
-        assert_eq!(write(&dir, &policy()).unwrap(), 4);
+        assert_eq!(write(&dir, &policy()).unwrap(), 5);
         assert_eq!(read(&dir).unwrap(), policy());
         assert!(write(&dir, &policy()).is_err(), "nothing is written over");
         std::fs::remove_dir_all(dir).unwrap();
