@@ -34,8 +34,10 @@ pub struct Links {
 }
 
 impl Subscriber for Links {
+    /// A new name reads the topic from its beginning: links from before countries were kept get theirs
+    /// so. (It was `consent.links`.)
     fn name(&self) -> &'static str {
-        "consent.links"
+        "consent.address-links"
     }
 
     fn topics(&self) -> Vec<Topic> {
@@ -121,12 +123,13 @@ async fn link(
 ) -> Result<(), sqlx::Error> {
     // A number keeps the country in which it was issued; what was not known may be told later.
     const LINK: &str = "
-        INSERT INTO gate_links AS l (subject_id, token, region, linked_at)
-        SELECT t.subject_id, t.token, max(t.region), $4
+        INSERT INTO gate_links AS l (subject_id, token, region, region_at, linked_at)
+        SELECT t.subject_id, t.token, max(t.region), $4, $4
         FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS t (subject_id, token, region)
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
         GROUP BY t.subject_id, t.token
-        ON CONFLICT (subject_id, token) DO UPDATE SET region = excluded.region
+        ON CONFLICT (subject_id, token) DO UPDATE
+            SET region = excluded.region, region_at = excluded.region_at
         WHERE l.region IS NULL AND excluded.region IS NOT NULL
         RETURNING token";
     if subjects.is_empty() {

@@ -87,22 +87,33 @@ pub async fn mark_speakers(
     Ok(())
 }
 
-/// Leaves marks for those of these people of whose number the country is known and into whose stream
-/// nothing of the kind was ever brought.
+/// Leaves marks for those of these people, who have said something, whose streams don't tell the countries
+/// of their numbers as the links do. Every link that is being written is waited for: one that begins later
+/// sees what they said, and leaves a mark of its own.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn mark_located(
+    store: &EventStore,
     conn: &mut PgConnection,
     subjects: &[SubjectId],
 ) -> Result<(), sqlx::Error> {
     const MARK: &str = "
         INSERT INTO standing_due (subject_id)
-        SELECT DISTINCT t.subject_id FROM unnest($1::uuid[]) AS t (subject_id)
-        WHERE EXISTS (SELECT 1 FROM gate_links l
-                      WHERE l.subject_id = t.subject_id AND l.region IS NOT NULL)
-          AND NOT EXISTS (SELECT 1 FROM eventstore.events e
-                          WHERE e.stream = t.subject_id AND e.event_type = $2)";
+        SELECT t.subject_id
+        FROM unnest($1::uuid[]) AS t (subject_id),
+             LATERAL (SELECT jsonb_agg(DISTINCT l.region ORDER BY l.region) AS regions
+                      FROM gate_links l
+                      WHERE l.subject_id = t.subject_id AND l.region IS NOT NULL) links
+        WHERE links.regions IS NOT NULL
+          AND links.regions IS DISTINCT FROM
+              (SELECT e.data::jsonb -> 'regions' FROM eventstore.events e
+               WHERE e.stream = t.subject_id AND e.event_type = $2
+               ORDER BY e.version DESC LIMIT 1)";
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    links_written(store).await?;
     sqlx::query(MARK).bind(subjects).bind(STANDING_CHANGED).execute(conn).await?;
     Ok(())
 }
@@ -187,16 +198,21 @@ pub async fn round(
     let mut pending = Pending::default();
     let mut unread = Vec::new();
     for (subject, stream) in &streams {
-        let (standing, since) = standing(&view, &linked_at, *subject);
+        let (standing, since, located) = standing(&view, &linked_at, *subject);
         let Ok(mut ledger) = ledger(stream) else {
             // Written by a newer version than this replica: hers waits, the others' go on.
             unread.push(*subject);
             continue;
         };
-        // Who was erased in between can't stand worse.
-        let Ok(events) = ledger.decide(Command::Stand { standing, since }, now) else { continue };
-        let origin = Origin { now, idempotency: None, traceparent: None };
-        pending.push(ids, *subject, &mut ledger, &events, origin);
+        // The countries first: they have a date of their own.
+        let regions = standing.regions.clone();
+        let countries = Standing { regions, ..ledger.standing() };
+        for (standing, since) in [(countries, located), (standing, since)] {
+            // Who was erased in between can't stand worse.
+            let Ok(events) = ledger.decide(Command::Stand { standing, since }, now) else { break };
+            let origin = Origin { now, idempotency: None, traceparent: None };
+            pending.push(ids, *subject, &mut ledger, &events, origin);
+        }
     }
     sqlx::query("DELETE FROM standing_due WHERE id = ANY($1)")
         .bind(&marks)
@@ -213,21 +229,21 @@ pub async fn round(
 }
 
 /// Returns when every link that is being written now is committed or gone.
-async fn links_written(store: &EventStore) -> Result<(), StoreError> {
+async fn links_written(store: &EventStore) -> Result<(), sqlx::Error> {
     let mut transaction = store.pool().begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(LINKING_LOCK)
         .execute(&mut *transaction)
         .await?;
-    transaction.commit().await?;
-    Ok(())
+    transaction.commit().await
 }
 
-type LinkedAt = HashMap<(SubjectId, [u8; 33]), Timestamp>;
+/// When each link was made, and when the country of its number came to be known.
+type LinkedAt = HashMap<(SubjectId, [u8; 33]), (Timestamp, Option<Timestamp>)>;
 
 async fn linked_at(conn: &mut PgConnection, view: &GateView) -> Result<LinkedAt, sqlx::Error> {
     const LINKED: &str =
-        "SELECT subject_id, token, linked_at FROM gate_links WHERE token = ANY($1)";
+        "SELECT subject_id, token, linked_at, region_at FROM gate_links WHERE token = ANY($1)";
     let tokens: Vec<Vec<u8>> =
         view.subjects_of.keys().map(|token| token.to_bytes().to_vec()).collect();
     let mut linked = LinkedAt::new();
@@ -235,22 +251,25 @@ async fn linked_at(conn: &mut PgConnection, view: &GateView) -> Result<LinkedAt,
         let token: &[u8] = row.try_get(1)?;
         let token = token.try_into().map_err(|_| sqlx::Error::Decode("a token".into()))?;
         let at = row.try_get::<jiff_sqlx::Timestamp, _>(2)?.to_jiff();
-        linked.insert((row.try_get(0)?, token), at);
+        let located = row.try_get::<Option<jiff_sqlx::Timestamp>, _>(3)?;
+        linked.insert((row.try_get(0)?, token), (at, located.map(jiff_sqlx::Timestamp::to_jiff)));
     }
     Ok(linked)
 }
 
-/// What stands against one person, and since when that may be so.
-fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Standing, Timestamp) {
+/// What stands against one person, and since when that may be so; since when her countries are known.
+fn standing(
+    view: &GateView,
+    linked_at: &LinkedAt,
+    subject: SubjectId,
+) -> (Standing, Timestamp, Timestamp) {
     let mut standing = Standing { regions: view.regions_of(subject), ..Standing::default() };
-    let mut since = Timestamp::MIN;
+    let (mut since, mut located) = (Timestamp::MIN, Timestamp::MIN);
     let mut others = BTreeSet::new();
     for token in view.tokens_of.get(&subject).into_iter().flatten() {
         let linked = |whose| linked_at.get(&(whose, token.to_bytes())).copied();
-        let hers = linked(subject).unwrap_or(Timestamp::MIN);
-        if view.regions.contains_key(token) {
-            since = since.max(hers);
-        }
+        let (hers, known) = linked(subject).unwrap_or((Timestamp::MIN, None));
+        located = located.max(known.unwrap_or(Timestamp::MIN));
         if let Some(row) = view.rows.get(token) {
             since = since.max(row.changed_at.max(hers));
             let bar = |kind, cause: Option<Uuid>| cause.map(|cause| Bar { kind, cause });
@@ -264,7 +283,7 @@ fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Stand
             }
             let Some(lines) = view.lines.get(other) else { continue };
             let newest = lines.iter().map(|(_, line)| line.since).max();
-            let theirs = newest.max(linked(*other)).unwrap_or(Timestamp::MIN);
+            let theirs = newest.max(linked(*other).map(|(at, _)| at)).unwrap_or(Timestamp::MIN);
             since = since.max(theirs.max(hers));
             let no = |state| matches!(state, State::Refused | State::Withdrawn);
             if lines.iter().any(|(_, line)| no(line.state)) {
@@ -277,7 +296,7 @@ fn standing(view: &GateView, linked_at: &LinkedAt, subject: SubjectId) -> (Stand
     standing.others =
         others.iter().filter_map(|other| Some(words(view.lines.get(other)?))).collect();
     standing.others.sort_unstable();
-    (standing, since)
+    (standing, since, located)
 }
 
 fn words(lines: &[(crate::domain::scope::Scope, crate::domain::ledger::Line)]) -> Vec<OthersWord> {

@@ -61,7 +61,7 @@ impl Subscriber for StateKeeper {
         let speakers: Vec<Uuid> =
             batch.iter().filter(|record| may_concern_others(record)).map(|r| r.key).collect();
         standing::mark_speakers(conn, &speakers).await?;
-        standing::mark_located(conn, &keys).await?;
+        standing::mark_located(&self.store, conn, &keys).await?;
         let mut stale = Vec::new();
         for row in rows {
             let (key, version): (Uuid, i64) = (row.try_get(0)?, row.try_get(1)?);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
-    Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse,
+    Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse, Verdict,
 };
 use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
 use assent_http::ClientError;
@@ -24,7 +24,6 @@ use assent_runtime::ops::Watchdog;
 use assent_runtime::{Lease, Lifecycle, failpoint, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -313,7 +312,7 @@ impl Batch {
                 Judged::NotLinkedYet => {
                     settlements.push(self.deferral(&it.intent, ADDRESS_UNLINKED));
                 }
-                Judged::Quiet(until) => settlements.push(self.until(&it.intent, until)),
+                Judged::Quiet(left) => settlements.push(self.quiet(&it.intent, left)),
                 Judged::Denied(reasons) => {
                     let mut denied = self.settlement(&it.intent, Happening::Denied, "");
                     denied.reasons = reasons;
@@ -457,11 +456,10 @@ impl Batch {
         settlement
     }
 
-    /// Back to the queue until she may be written to again: nothing stands against her but the hour.
-    fn until(&self, intent: &Claimed, until: Timestamp) -> Settlement {
+    /// Back to the queue until she may be written to again: nothing stands against it but the hour.
+    fn quiet(&self, intent: &Claimed, left: Duration) -> Settlement {
         let mut settlement = self.settlement(intent, Happening::NotSent, QUIET_HOURS);
-        let left = until.duration_since(self.messaging.clock.now());
-        settlement.pause = Duration::try_from(left).unwrap_or_default();
+        settlement.pause = left.clamp(QUIET_PAUSE.0, QUIET_PAUSE.1);
         settlement
     }
 
@@ -510,13 +508,18 @@ impl Batch {
 const ADDRESS_UNLINKED: &str = "address_unlinked";
 /// The gate says so at hours at which people are left alone.
 const QUIET_HOURS: &str = "quiet_hours";
+/// How long a message waits for such an hour to end before it is asked for again: not less, for clocks
+/// differ; not more, for the hours may be changed.
+const QUIET_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(4 * 3_600));
 
 /// What a permit says of an intent.
 #[derive(Debug, PartialEq, Eq)]
 enum Judged {
     Permitted,
     NotLinkedYet,
-    Quiet(Timestamp),
+    /// For so long.
+    Quiet(Duration),
     Denied(Vec<String>),
 }
 
@@ -527,12 +530,27 @@ fn judge(intent: &Claimed, permit: &Permit) -> Judged {
     }
     match permit.verdict.verdict {
         Decision::Allow => Judged::Permitted,
-        Decision::Deny if permit.verdict.reasons == [ADDRESS_UNLINKED] => Judged::NotLinkedYet,
-        Decision::Deny if permit.verdict.reasons == [QUIET_HOURS] => {
-            Judged::Quiet(permit.verdict.quiet_until.unwrap_or(permit.verdict.as_of))
-        }
-        Decision::Deny => Judged::Denied(permit.verdict.reasons.clone()),
+        Decision::Deny => denied(&permit.verdict),
     }
+}
+
+/// What passes by itself is waited for.
+fn denied(verdict: &Verdict) -> Judged {
+    let passes = |reason: &String| [ADDRESS_UNLINKED, QUIET_HOURS].contains(&reason.as_str());
+    match verdict.quiet_until {
+        _ if !verdict.reasons.iter().all(passes) => {}
+        _ if verdict.reasons.iter().any(|reason| reason == ADDRESS_UNLINKED) => {
+            return Judged::NotLinkedYet;
+        }
+        // Both times are of the clock that judged: another one's may differ.
+        Some(until) => {
+            let left = Duration::try_from(until.duration_since(verdict.as_of));
+            return Judged::Quiet(left.unwrap_or_default());
+        }
+        // Quiet without an end that is in sight.
+        None => {}
+    }
+    Judged::Denied(verdict.reasons.clone())
 }
 
 fn ask(ready: &Ready) -> PermitAsk {

@@ -352,8 +352,9 @@ async fn update(
         UPDATE intents SET state = $2, reasons = $3, provider_code = coalesce($4, provider_code),
                claim_id = NULL, claim_until = NULL, changed_at = $5,
                not_before = now() + make_interval(secs => $6),
-               -- Since when for this reason: patience with one says nothing of another.
-               put_off_since = CASE WHEN $2 <> 'queued' THEN NULL
+               -- Since when for this reason: patience with one says nothing of another, and an hour
+               -- at which people are left alone asks for none.
+               put_off_since = CASE WHEN $2 <> 'queued' OR $3 = '{quiet_hours}' THEN NULL
                    WHEN reasons = $3 THEN coalesce(put_off_since, now()) ELSE now() END
         WHERE id = $1";
     sqlx::query(UPDATE)

@@ -2,18 +2,24 @@
 //! the engine that knows of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use assent_bus::Received;
+use assent_bus::{Received, Subscriber as _};
 use assent_consent::domain::policy::RULES_STREAM;
+use assent_consent::links::Links;
 use assent_contracts::SubjectId;
-use assent_contracts::consent::{RULES_LOADED, RulesLoaded};
+use assent_contracts::api::consent::{StopKind, Verdict};
+use assent_contracts::consent::{RULES_LOADED, RulesLoaded, STANDING_CHANGED};
 use assent_contracts::policy::Quiet;
 use assent_contracts::topics::CONSENT_EVENTS;
 use assent_contracts::vault::{Origin, SUBJECT_REGISTERED, SubjectRegistered};
 use assent_eventstore::{Append, Expected, NewEvent};
 use assent_rules::RuleSet;
+use assent_tests::cluster::until;
 use jiff::Timestamp;
 use jiff::civil::time;
+use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::world::{World, ticking, tokens, world_at};
@@ -108,8 +114,81 @@ async fn a_country_that_is_told_later_comes_into_the_stream_of_who_spoke_before(
     assert!(world.regions(silent).await.is_empty(), "who said nothing has no stream");
     // Told again, it is no news.
     world.hear(&events).await;
+    let marks = sqlx::query_scalar("SELECT count(*) FROM standing_due");
+    assert_eq!(marks.fetch_one(&world.pool).await.ok(), Some(0_i64));
+    // A version that knows no countries writes what stands against her without them.
+    let mut old = world.standings(before).await.remove(0);
+    (old.regions, old.effective_at, old.at) = (Vec::new(), world.clock.now(), world.clock.now());
+    let data = to_raw_value(&old).unwrap();
+    let event = NewEvent { id: world.ids.v7(), event_type: STANDING_CHANGED, data };
+    let append = Append::new(before, Expected::Any, CONSENT_EVENTS, vec![event], old.at);
+    world.store.append(append).await.unwrap();
     world.stand(&[before]).await;
-    assert_eq!(world.regions(before).await.len(), 1);
+    assert_eq!(world.regions(before).await, [vec!["JP"], vec![], vec!["JP"]]);
+}
+
+/// She agrees while her number is being linked: neither transaction sees the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_being_written_while_she_agrees_is_waited_for() {
+    let world = Arc::new(world_at(ticking(AFTERNOON)).await);
+    let subject = world.ids.v4();
+    let registered = world.issued_in(subject, 1, "JP");
+    let mut linking = world.pool.begin().await.unwrap();
+    let links = Links { clock: world.clock.clone() };
+    links.apply(&mut linking, &[registered]).await.unwrap();
+    world.grant(subject).await.unwrap();
+    let keeping = Arc::clone(&world);
+    let keeper = tokio::spawn(async move { keeping.stand(&[subject]).await });
+    until("the keeper waits for the link", async || {
+        let waiting = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        );
+        waiting.fetch_one(&world.pool).await.ok() == Some(1_i64)
+    })
+    .await;
+    linking.commit().await.unwrap();
+    keeper.await.unwrap();
+    assert_eq!(world.regions(subject).await, [["JP"]]);
+}
+
+/// A stop that came before the country was brought into the stream: each has a date of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_country_holds_from_when_it_was_known_whatever_else_is_brought_with_it() {
+    let world = world_at(ticking(AFTERNOON)).await;
+    world.quiet_nights().await;
+    world.policies.rules_loaded(&RuleSet::shipped().unwrap()).await.unwrap();
+    let japanese = world.ids.v4();
+    world.hear(&[world.issued_in(japanese, 1, "JP")]).await;
+    world.grant(japanese).await.unwrap();
+    let between = world.clock.now();
+    assert_eq!(world.reasons(japanese, &[1]).await, ["quiet_hours"]);
+    world.stop(&[1], StopKind::Stopped).await;
+    world.stand(&[japanese]).await;
+    assert_eq!(world.as_of(japanese, between).await.reasons, ["quiet_hours"]);
+    let now = world.as_of(japanese, world.clock.now()).await;
+    assert_eq!(now.reasons, ["consent_withdrawn", "quiet_hours", "stopped"]);
+}
+
+/// Who may not know of a suppression sees the same of her by day and by night: what she would see of
+/// somebody who never agreed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hour_tells_nobody_that_a_number_is_suppressed() {
+    let clock = ticking("2026-11-26T03:00:00Z");
+    let world = world_at(clock.clone()).await;
+    world.quiet_nights().await;
+    // Suppressed before it was known to be hers.
+    let subject = world.ids.v4();
+    world.grant(subject).await.unwrap();
+    world.stop(&[1], StopKind::Suppressed).await;
+    world.link(subject, &[1]).await;
+    assert_eq!(world.verdict(subject).await.reasons, ["quiet_hours", "suppressed"]);
+    for _ in ["at night", "by day"] {
+        let request = json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp"});
+        let seen: Verdict = world.operator.post("/v1/verdict", &request, None).await.unwrap();
+        assert_eq!((seen.reasons, seen.evidence), (vec!["no_consent".to_owned()], Vec::new()));
+        clock.advance(Duration::from_secs(9 * 3_600));
+    }
 }
 
 /// G3: what an engine said of its days stays so when another one has come.

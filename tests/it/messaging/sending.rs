@@ -105,7 +105,7 @@ async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
     assert_eq!(neighbours.asks(), 1, "nobody asks again in between");
     assert_eq!(replica.settled(message).await["state"], "accepted");
     assert!(SystemClock.now() >= morning);
-    assert!(neighbours.asks() >= 2, "the morning's permit is its own");
+    assert_eq!(neighbours.asks(), 2, "the morning's permit is its own");
     assert_eq!(provider.bodies().len(), 1);
     // Whoever has said no in the meantime gets no message in the morning.
     neighbours.quiet_until(SystemClock.now() + Duration::from_millis(1_500));
@@ -119,6 +119,28 @@ async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
         (&json!("refused"), &json!(["consent_withdrawn"]))
     );
     assert_eq!(provider.bodies().len(), 1);
+    replica.stop().await;
+}
+
+/// The night is no reason to give up in the morning: patience with what hinders then begins then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waited_through_the_night_has_all_patience_in_the_morning() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.patience = Duration::from_millis(1_000);
+    let replica = home.start(&setup).await;
+    neighbours.quiet_until(SystemClock.now() + Duration::from_millis(1_500));
+    let message = replica.send(neighbours.person(1)).await;
+    until("put off", async || replica.look(message, 0).await["reasons"] == json!(["quiet_hours"]))
+        .await;
+    neighbours.deny(Some("address_unlinked"));
+    until("hindered", async || {
+        replica.look(message, 0).await["reasons"] == json!(["address_unlinked"])
+    })
+    .await;
+    neighbours.deny(None);
+    assert_eq!(replica.settled(message).await["state"], "accepted");
     replica.stop().await;
 }
 

@@ -25,8 +25,8 @@ Examples:
   assent send '+33 6 39 98 00 01' --purpose marketing --template spring_offer
   echo '06 39 98 00 01' | assent send - --country FR --purpose marketing --template spring_offer --json
 
-Exit status: 0 accepted by the provider, 1 refused or failed (with reasons), 2 wrong use, 3 a service
-didn't answer or the outcome isn't known yet.")]
+Exit status: 0 accepted by the provider, or waiting for the end of quiet hours; 1 refused or failed (with
+reasons), 2 wrong use, 3 a service didn't answer or the outcome isn't known yet.")]
 pub struct Send {
     /// Phone number in any spelling; `-` reads it from standard input.
     phone: Phone,
@@ -146,6 +146,8 @@ fn finish(output: Output, message: &Message) -> Status {
     });
     match message.state.as_str() {
         "accepted" => Status::Done,
+        // It goes out by itself; sending it again would send it twice.
+        "queued" if message.reasons == ["quiet_hours"] => Status::Done,
         "refused" | "failed" => Status::Refused,
         _ => Status::Unreachable,
     }

@@ -163,11 +163,10 @@ fn hours(quiet: &Quiet) -> Result<(), Invalid> {
     if quiet::zone(&quiet.otherwise).is_none() {
         return Err(Invalid("quiet.otherwise is a time zone, such as Europe/Paris"));
     }
-    let country = |code: &String| {
-        code == quiet::EVERYWHERE || code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())
-    };
-    if !quiet.holidays.keys().all(country) {
-        return Err(Invalid("holidays are listed by country, two capital letters, or * for all"));
+    if !quiet.holidays.keys().all(|code| quiet::is_place(code)) {
+        return Err(Invalid(
+            "holidays are listed by country (ISO 3166-1), such as GB, or * for all",
+        ));
     }
     if (1..=7).all(|day| quiet.days.iter().any(|it| it.to_monday_one_offset() == day)) {
         return Err(Invalid("one day of the week at least is not quiet as a whole"));

