@@ -217,6 +217,8 @@ async fn g3_an_engine_is_adopted_at_a_moment_and_answers_about_the_days_before_s
     assert!(first.contains(r#""reasons":["consent_given"]"#), "{first}");
     assert!(first.contains(r#""rules":"spine-1""#), "{first}");
 
+    // Later than the question, by the clock that both are read from.
+    until("the clock goes on", async || world.clock.now() > then).await;
     world.policies.rules_loaded(&rules).await.unwrap();
     world.policies.rules_loaded(&rules).await.unwrap();
     let adopted: i64 =
