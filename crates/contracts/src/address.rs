@@ -90,6 +90,7 @@ impl utoipa::PartialSchema for AddressToken {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some("^(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\\.[0-9a-fA-F]{64}$"))
             .description(Some("A keyed hash of an address: `<key id>.<64 hex digits>`."))
             .into()
     }

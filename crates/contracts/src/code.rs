@@ -61,7 +61,7 @@ impl Code {
 }
 
 /// What a person says with a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sentence {
     /// Nothing: the code alone, or a button.
@@ -145,6 +145,7 @@ impl utoipa::PartialSchema for Code {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some("^[0-9A-TV-Za-tv-z]{5}-[0-9A-TV-Za-tv-z]{5}$"))
             .description(Some("Two groups of five letters and digits, such as `7F3K2-9QMXA`."))
             .into()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
 use crate::api::claims::ClaimDecision;
@@ -44,7 +45,7 @@ pub const STANDING_CHANGED: &str = "assent.consent.standing_changed.v1";
 pub const STATE: &str = "assent.consent.state.v1";
 
 /// Who caused an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
     /// The person herself, by an act of her own (a message, a page).
@@ -58,7 +59,7 @@ pub enum Actor {
 }
 
 /// By which road an expression of will arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Over the HTTP API.
@@ -90,7 +91,7 @@ pub enum Method {
 }
 
 /// A purpose exists, with the notice that people are shown for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PurposeDefined {
     /// Stable name, such as `marketing`.
     pub purpose: String,
@@ -147,6 +148,20 @@ pub struct NoticeText {
     #[serde(flatten)]
     pub notice: Notice,
 }
+
+impl utoipa::PartialSchema for NoticeText {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = Notice::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            let hash = String::schema();
+            object.properties.insert("hash".to_owned(), hash);
+            object.required.push("hash".to_owned());
+        }
+        schema
+    }
+}
+
+impl utoipa::ToSchema for NoticeText {}
 
 /// Somebody said yes for a person, and that it was she is still to be confirmed (double opt-in). The
 /// event's id is the request's. It allows nothing.
@@ -472,7 +487,9 @@ pub struct ClaimsDecided {
 }
 
 /// The state of one consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Given and in force (DPV `ConsentGiven`).

@@ -24,7 +24,19 @@ pub const COMPLETED: &str = "assent.erasure.completed.v1";
 pub const COMMAND: &str = "assent.erasure.command.v1";
 
 /// The saga's steps, in order. Nothing goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Refuse new data for the person; after one lease send nothing more.
@@ -146,7 +158,7 @@ pub struct Command {
 }
 
 /// What a participant did for a step.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Evidence {
     /// Rows touched (or, for a sweep, found: all must be 0), by kind.
     pub counts: BTreeMap<String, u64>,
@@ -154,11 +166,12 @@ pub struct Evidence {
     pub digest: String,
     /// What it had consumed when it answered, at least the command's barrier.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, i64>>)]
     pub positions: Positions,
 }
 
 /// A participant's answer to a command: the body of `POST /v1/requests/{request_id}/acks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ack {
     /// The command it answers.
     pub command_id: Uuid,

@@ -12,6 +12,7 @@ pub mod consent;
 pub mod envelope;
 pub mod erasure;
 pub mod messaging;
+pub mod moment;
 pub mod policy;
 pub mod rules;
 pub mod sealed;

@@ -61,12 +61,15 @@ pub struct RulesQuestion {
     pub on: Option<Date>,
     /// The controller's seat, such as `FR`; none: that of the policy of that day.
     #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     pub seat: Option<String>,
     /// Where the person says that she is, such as `DE` or `US-CA`.
     #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     pub person: Option<String>,
     /// The country of her number; it counts only without `person`.
     #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     pub number: Option<String>,
 }
 

@@ -21,6 +21,9 @@ pub struct Json<T>(pub T);
 #[derive(Debug, Clone)]
 pub struct JsonBytes<T>(pub T, pub Bytes);
 
+/// U+0000 as a URL has it.
+const NUL: &str = "%00";
+
 /// A query string.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
@@ -66,8 +69,31 @@ pub fn body_problem(rejection: BytesRejection) -> Problem {
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(Code::MalformedBody).detail(describe(&error)))
+    let malformed = |detail: &str| Problem::new(Code::MalformedBody).detail(detail);
+    // serde would take the fields of an object in their order, without their names.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(malformed("the body must be an object"));
+    }
+    let value = serde_json::from_slice(bytes).map_err(|error| malformed(&describe(&error)))?;
+    if holds_nul(bytes) {
+        return Err(malformed("no text may hold U+0000"));
+    }
+    Ok(value)
+}
+
+/// Whether a text in this JSON holds U+0000, which it can as `\u0000` only. No database keeps it: it would
+/// be refused there, as a fault of ours.
+pub(crate) fn holds_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(escape) = rest.iter().position(|byte| *byte == b'\\') {
+        rest = &rest[escape + 1..];
+        if rest.starts_with(b"u0000") {
+            return true;
+        }
+        // Whatever is escaped, a backslash too, begins no escape.
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// What is wrong, without quoting values: a value may be a phone number. serde names fields and
@@ -119,10 +145,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        query.map(|query| Self(query.0)).map_err(|_| {
-            Problem::new(Code::MalformedParameter)
-                .detail("the query string has an unknown or malformed parameter")
-        })
+        match query {
+            Ok(query) if !parts.uri.query().is_some_and(|it| it.contains(NUL)) => Ok(Self(query.0)),
+            _ => Err(Problem::new(Code::MalformedParameter)
+                .detail("the query string has an unknown or malformed parameter")),
+        }
     }
 }
 
@@ -131,7 +158,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|path| Self(path.0)).map_err(|_| Code::NotFound.into())
+        match path {
+            Ok(path) if !parts.uri.path().contains(NUL) => Ok(Self(path.0)),
+            _ => Err(Code::NotFound.into()),
+        }
     }
 }
 
@@ -206,6 +236,36 @@ mod tests {
             let detail = problem.detail.unwrap();
             assert!(detail.contains("line 1"), "{detail}");
             assert!(!detail.contains("3361"), "{detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_is_not_read_from_a_list_of_its_values() {
+        assert_eq!(refusal("application/json", " [1]").await.code, Code::MalformedBody);
+    }
+
+    #[tokio::test]
+    async fn what_no_database_keeps_is_refused_at_the_edge() {
+        type Texts = std::collections::BTreeMap<String, String>;
+        let body = |json: &str| {
+            let request = Request::builder().header(header::CONTENT_TYPE, "application/json");
+            request.body(Body::from(json.to_owned())).unwrap()
+        };
+        for (json, good) in [
+            (r#"{"a":"b\u0000"}"#, false),
+            (r#"{"a\u0000":"b"}"#, false),
+            (r#"{"a":"\\\u0000"}"#, false),
+            (r#"{"a":"\\u0000"}"#, true),
+        ] {
+            let read = Json::<Texts>::from_request(body(json), &()).await;
+            let refused = read.map_err(|problem| problem.code).err();
+            assert_eq!(refused, (!good).then_some(Code::MalformedBody), "{json}");
+        }
+        for (uri, good) in [("/?a=1", true), ("/?a=%00", false), ("/?a=%2500", true)] {
+            let (mut parts, ()) =
+                axum::http::Request::builder().uri(uri).body(()).unwrap().into_parts();
+            let read = Query::<Texts>::from_request_parts(&mut parts, &()).await;
+            assert_eq!(read.is_ok(), good, "{uri}");
         }
     }
 

@@ -17,6 +17,6 @@ pub use auth::{Caller, Keys, protected};
 pub use client::{ClientError, ServiceClient};
 pub use extract::{IdempotencyKey, Json, Path, Query};
 pub use layers::{Limits, edge_layers, router_layers};
-pub use page::{Listing, Page};
+pub use page::{Limit, Listing, Page};
 pub use problem::{Code, Problem};
 pub use server::serve;

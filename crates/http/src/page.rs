@@ -7,26 +7,40 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::extract::holds_nul;
 use crate::problem::{Code, Problem};
 
 /// Which page of a listing: query parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// At most this many items, 1 to 500; 50 when not given.
+    /// At most this many items; 50 when not given.
     #[serde(default)]
-    #[param(minimum = 1, maximum = 500)]
-    pub limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    pub limit: Option<Limit>,
     /// Where to go on: `next` of the page before.
     #[serde(default)]
     pub cursor: Option<String>,
 }
 
+/// How many items, 1 to 500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct Limit(u16);
+
+impl TryFrom<u16> for Limit {
+    type Error = &'static str;
+
+    fn try_from(items: u16) -> Result<Self, Self::Error> {
+        if (1..=500).contains(&items) { Ok(Self(items)) } else { Err("a limit is 1 to 500") }
+    }
+}
+
 impl Page {
-    /// The number of items, within its bounds.
+    /// The number of items.
     #[must_use]
     pub fn limit(&self) -> usize {
-        usize::from(self.limit.unwrap_or(50).clamp(1, 500))
+        self.limit.map_or(50, |limit| usize::from(limit.0))
     }
 
     /// Where the page begins; none: at the start.
@@ -72,6 +86,9 @@ pub fn encode<T: Serialize>(position: &T) -> String {
 pub fn decode<T: DeserializeOwned>(cursor: &str) -> Result<T, Problem> {
     let invalid = || Problem::new(Code::CursorInvalid);
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
+    if holds_nul(&bytes) {
+        return Err(invalid());
+    }
     serde_json::from_slice(&bytes).map_err(|_| invalid())
 }
 
@@ -92,5 +109,6 @@ mod tests {
         let page = Page { cursor: Some(encode(&"a")), ..Page::default() };
         assert_eq!(page.after::<i32>().unwrap_err().code, Code::CursorInvalid);
         assert_eq!(decode::<i32>("???").unwrap_err().code, Code::CursorInvalid);
+        assert_eq!(decode::<String>(&encode(&"\0")).unwrap_err().code, Code::CursorInvalid);
     }
 }

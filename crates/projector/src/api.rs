@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use assent_bus::BusConfig;
 use assent_bus::parked::{self, ParkedMessages};
-use assent_http::{Keys, Page, protected};
+use assent_http::{Keys, Limit, Page, protected};
 use assent_runtime::Clock;
 use axum::Router;
 use serde::Deserialize;
@@ -37,9 +37,9 @@ pub(crate) struct App {
 pub(crate) struct Filter {
     /// Only this person.
     subject_id: Option<Uuid>,
-    /// At most this many items, 1 to 500; 50 when not given.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
+    /// At most this many items; 50 when not given.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
     /// Where to go on: `next` of the page before.
     cursor: Option<String>,
 }
@@ -79,7 +79,7 @@ pub(crate) fn router(app: Arc<App>, parked: ParkedMessages, keys: Arc<Keys>) -> 
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().split_for_parts().1;
     document.merge(parked::openapi());
-    assent_http::openapi::add_bearer(&mut document);
+    assent_http::openapi::complete(&mut document);
     document
 }
 

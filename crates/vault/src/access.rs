@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
-use assent_http::{Caller, Code, Json, Listing, Page, Problem, Query};
+use assent_http::{Caller, Code, Json, Limit, Listing, Page, Problem, Query};
 use assent_runtime::Ids;
 use axum::extract::State;
 use jiff::Timestamp;
@@ -69,9 +69,10 @@ pub(crate) struct Filter {
     /// Of this person only.
     #[serde(default)]
     subject_id: Option<Uuid>,
-    /// At most this many items, 1 to 500; 50 when not given.
+    /// At most this many items; 50 when not given.
     #[serde(default)]
-    limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
     /// Where to go on: `next` of the page before.
     #[serde(default)]
     cursor: Option<String>,

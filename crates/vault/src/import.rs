@@ -37,8 +37,8 @@ const ATTEMPTS: usize = 8;
 #[utoipa::path(
     post, path = "/v1/subjects/import", tag = "subjects", security(("bearer" = [])),
     request_body = ImportRequest,
-    responses((status = 200, body = ImportResponse), (status = 422, description = "More than 2,000 rows"),
-        (status = 503, description = "A database is away; nothing was written"))
+    responses((status = 200, body = ImportResponse), (status = 422, description = "validation_failed: more than 2,000 rows"),
+        (status = 503, description = "dependency_unavailable: nothing was written"))
 )]
 pub(crate) async fn import(
     State(app): State<Arc<App>>,

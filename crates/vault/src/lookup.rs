@@ -1,4 +1,4 @@
-//! `POST /v1/subjects/lookup` and `GET /v1/subjects/{id}`: who has an address, and what is held of
+//! `POST /v1/subjects/lookup` and `GET /v1/subjects/{subject_id}`: who has an address, and what is held of
 //! a person. Nothing is decrypted here, so nothing goes on record.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::phone;
 #[utoipa::path(
     post, path = "/v1/subjects/lookup", tag = "subjects", security(("bearer" = [])),
     request_body = LookupRequest,
-    responses((status = 200, body = LookupResponse), (status = 422, description = "No phone number"))
+    responses((status = 200, body = LookupResponse), (status = 422, description = "phone_invalid, validation_failed"))
 )]
 pub(crate) async fn lookup(
     State(app): State<Arc<App>>,
@@ -89,8 +89,8 @@ pub(crate) struct Subject {
 #[utoipa::path(
     get, path = "/v1/subjects/{subject_id}", tag = "subjects", security(("bearer" = [])),
     params(("subject_id" = Uuid, Path, description = "The person")),
-    responses((status = 200, body = Subject), (status = 404, description = "Unknown"),
-        (status = 410, description = "Erased, or being erased"))
+    responses((status = 200, body = Subject), (status = 404, description = "subject_unknown"),
+        (status = 410, description = "subject_erased"))
 )]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,

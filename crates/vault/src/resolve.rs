@@ -31,7 +31,8 @@ const SUBJECTS_MAX: usize = 100;
 /// decrypted. Start the lease before asking.
 #[utoipa::path(
     post, path = "/v1/addresses/resolve", tag = "access", security(("bearer" = [])),
-    request_body = ResolveRequest, responses((status = 200, body = ResolveResponse))
+    request_body = ResolveRequest,
+    responses((status = 200, body = ResolveResponse), (status = 422, description = "validation_failed"))
 )]
 pub(crate) async fn resolve(
     State(app): State<Arc<App>>,
@@ -54,7 +55,8 @@ pub(crate) async fn resolve(
 /// Needs `keys:lease`. A key may be held for one lease, counted from before the ask.
 #[utoipa::path(
     post, path = "/v1/keys/lease", tag = "access", security(("bearer" = [])),
-    request_body = KeyLeaseRequest, responses((status = 200, body = KeyLeaseResponse))
+    request_body = KeyLeaseRequest,
+    responses((status = 200, body = KeyLeaseResponse), (status = 422, description = "validation_failed"))
 )]
 pub(crate) async fn lease(
     State(app): State<Arc<App>>,

@@ -45,6 +45,6 @@ pub fn router(app: Arc<App>, parked: ParkedMessages, keys: Arc<Keys>) -> Router 
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().split_for_parts().1;
     document.merge(parked::openapi());
-    assent_http::openapi::add_bearer(&mut document);
+    assent_http::openapi::complete(&mut document);
     document
 }

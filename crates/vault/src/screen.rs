@@ -46,10 +46,10 @@ const NO_CONSENT: &str = "no_consent";
     post, path = "/v1/screenings", tag = "screenings", security(("bearer" = [])),
     request_body = ScreenRequest,
     responses((status = 200, body = ScreenResponse),
-        (status = 404, description = "No such purpose"),
-        (status = 422, description = "More than 2,000 rows, or a channel on which the purpose is not pursued"),
-        (status = 429, description = "More rows than this caller may screen in an hour"),
-        (status = 503, description = "The consent service or the database is away"))
+        (status = 404, description = "purpose_unknown"),
+        (status = 422, description = "channel_unknown; validation_failed: more than 2,000 rows"),
+        (status = 429, description = "rate_limited: more rows than this caller may screen in an hour"),
+        (status = 503, description = "dependency_unavailable"))
 )]
 pub(crate) async fn screen(
     State(app): State<Arc<App>>,

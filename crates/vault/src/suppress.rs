@@ -35,8 +35,8 @@ const STOPS_MAX: usize = 500;
 #[utoipa::path(
     post, path = "/v1/suppressions", tag = "suppressions", security(("bearer" = [])),
     request_body = SuppressRequest,
-    responses((status = 200, body = SuppressResponse), (status = 422, description = "More than 2,000 rows"),
-        (status = 503, description = "The consent service or the database is away: repeat"))
+    responses((status = 200, body = SuppressResponse), (status = 422, description = "validation_failed: more than 2,000 rows"),
+        (status = 503, description = "dependency_unavailable: repeat"))
 )]
 pub(crate) async fn suppress(
     State(app): State<Arc<App>>,

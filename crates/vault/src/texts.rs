@@ -38,8 +38,8 @@ const EVIDENCE: &str = "consent.evidence";
 #[utoipa::path(
     post, path = "/v1/seal", tag = "access", security(("bearer" = [])),
     request_body = SealRequest,
-    responses((status = 200, body = SealResponse), (status = 404, description = "Unknown person"),
-        (status = 410, description = "Erased, or being erased"))
+    responses((status = 200, body = SealResponse), (status = 404, description = "subject_unknown"),
+        (status = 410, description = "subject_erased"), (status = 422, description = "validation_failed"))
 )]
 pub(crate) async fn seal_text(
     State(app): State<Arc<App>>,
@@ -74,7 +74,7 @@ pub(crate) async fn seal_text(
 #[utoipa::path(
     post, path = "/v1/seals", tag = "access", security(("bearer" = [])),
     request_body = SealsRequest,
-    responses((status = 200, body = SealsResponse), (status = 422, description = "Too many, or too long"))
+    responses((status = 200, body = SealsResponse), (status = 422, description = "validation_failed: too many, or too long"))
 )]
 pub(crate) async fn seal_texts(
     State(app): State<Arc<App>>,
@@ -123,8 +123,8 @@ impl zeroize::Zeroize for Secret {
 #[utoipa::path(
     post, path = "/v1/open", tag = "access", security(("bearer" = [])),
     request_body = OpenRequest,
-    responses((status = 200, body = OpenResponse), (status = 404, description = "Unknown person, or erased"),
-        (status = 422, description = "It doesn't open: another person's, another field's, or damaged"))
+    responses((status = 200, body = OpenResponse), (status = 404, description = "subject_unknown: or erased"),
+        (status = 422, description = "validation_failed: it doesn't open: another person's, another field's, or damaged"))
 )]
 pub(crate) async fn open_text(
     State(app): State<Arc<App>>,

@@ -1,10 +1,12 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: the documentation without a
-//! warning, and the dependency tree's licences, sources, bans and known vulnerabilities.
+//! warning, the HTTP APIs against their descriptions, and the dependency tree's licences, sources,
+//! bans and known vulnerabilities.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::compile::cargo;
+use crate::conform::conform;
 use crate::error::Result;
 use crate::process::show;
 use crate::suite;
@@ -21,6 +23,7 @@ pub fn ci() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
         "`cargo doc`",
     )?;
+    conform()?;
     println!("dependencies");
     let deny = cargo_deny()?;
     let check = |what: &[&str]| {

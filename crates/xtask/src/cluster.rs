@@ -251,15 +251,64 @@ pub fn down(purge: bool) -> Result<()> {
     };
     println!("{}", if stopped > 0 { "Assent is stopped." } else { "Assent was not running." });
     if purge {
-        let data = postgres::data_dir(&home);
-        for dir in [data, home.dir.clone()] {
-            if dir.exists() {
-                std::fs::remove_dir_all(&dir).at(&dir)?;
-            }
-        }
+        delete(&[postgres::data_dir(&home), home.dir])?;
         println!("Its data, keys and logs are deleted.");
     }
     Ok(())
+}
+
+fn delete(dirs: &[std::path::PathBuf]) -> Result<()> {
+    for dir in dirs.iter().filter(|dir| dir.exists()) {
+        std::fs::remove_dir_all(dir).at(dir)?;
+    }
+    Ok(())
+}
+
+/// A cluster for one check, beside a running `up`: new, and gone but for its logs when dropped.
+pub struct Lent {
+    home: Home,
+    _lock: std::fs::File,
+}
+
+impl Lent {
+    /// Starts it in the named folder, the example loaded.
+    pub fn start(name: &str) -> Result<Lent> {
+        let home = Home::open(name)?;
+        let lock = lock(&home)?;
+        let mut lent = Lent { home, _lock: lock };
+        // What an interrupted run left.
+        lent.end()?;
+        delete(&[lent.home.path("logs")])?;
+        lent.home = Home::open(name)?;
+        match start(&lent.home) {
+            Ok(_) => Ok(lent),
+            Err(error) => Err(if interrupted() { Error::Interrupted } else { error }),
+        }
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn end(&self) -> Result<()> {
+        if let Some(mut cluster) = Cluster::read(&self.home) {
+            let names: Vec<String> = cluster.processes.keys().cloned().collect();
+            cluster.stop(&names);
+            cluster.write(&self.home)?;
+        }
+        let _ = std::fs::remove_file(self.home.path("example.done"));
+        delete(&[postgres::data_dir(&self.home), self.home.path("kafka"), self.home.path("keys")])
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{}: {error}", self.home.dir.display());
+        }
+    }
 }
 
 /// Prints what runs.

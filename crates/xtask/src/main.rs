@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod cluster;
 mod compile;
+mod conform;
 mod error;
 mod example;
 mod kafka;
@@ -66,8 +67,12 @@ enum Command {
         #[arg(last = true)]
         filter: Vec<String>,
     },
-    /// What must pass before a change lands: `test`, the documentation, and all dependencies.
+    /// What must pass before a change lands: `test`, the documentation, all dependencies, `conform`.
     Ci,
+    /// Hold every HTTP API against its OpenAPI description, with made-up requests.
+    ///
+    /// On a cluster of its own under target/conform; takes some minutes and needs Python.
+    Conform,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, verdict, import, screen.
     ///
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
         Command::Logs { service, follow } => cluster::logs(&service, follow),
         Command::Test { filter } => suite::test(&filter),
         Command::Ci => ci::ci(),
+        Command::Conform => conform::conform(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };

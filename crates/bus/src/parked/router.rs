@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use assent_http::extract::{Json, Path, Query};
-use assent_http::{Caller, Code, Listing, Page, Problem};
+use assent_http::{Caller, Code, Limit, Listing, Page, Problem};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -107,9 +107,10 @@ struct Filter {
     /// Only those of this consumer.
     #[serde(default)]
     consumer: Option<String>,
-    /// At most this many items, 1 to 500; 50 when not given.
+    /// At most this many items; 50 when not given.
     #[serde(default)]
-    limit: Option<u16>,
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
     /// Where to go on: `next` of the page before.
     #[serde(default)]
     cursor: Option<String>,
@@ -127,6 +128,7 @@ pub struct Replayed {
 #[serde(deny_unknown_fields)]
 pub struct DiscardRequest {
     /// A code: lower-case letters, digits and `_`, at most 64; no free text.
+    #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     pub reason: String,
 }
 
@@ -151,7 +153,7 @@ async fn list(
 /// Shows a parked message with its headers, read again from Kafka.
 #[utoipa::path(get, path = "/v1/parked/{id}", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
-    responses((status = 200, body = ParkedDetail)))]
+    responses((status = 200, body = ParkedDetail), (status = 404, description = "parked_unknown")))]
 async fn show(
     State(parked): State<ParkedMessages>,
     caller: Caller,
@@ -186,7 +188,8 @@ async fn show(
 /// Applies the messages of its key again, in order, until none is left or one is refused.
 #[utoipa::path(post, path = "/v1/parked/{id}/replay", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
-    responses((status = 200, body = Replayed)))]
+    responses((status = 200, body = Replayed), (status = 404, description = "parked_unknown"),
+        (status = 409, description = "parked_state_conflict")))]
 async fn replay(
     State(parked): State<ParkedMessages>,
     caller: Caller,
@@ -203,7 +206,8 @@ async fn replay(
 /// Gives the message up, on record; its key goes on after it.
 #[utoipa::path(post, path = "/v1/parked/{id}/discard", tag = "operations", security(("bearer" = [])),
     params(("id" = String, Path, description = "`consumer:topic:partition:offset`")),
-    request_body = DiscardRequest, responses((status = 204)))]
+    request_body = DiscardRequest, responses((status = 204), (status = 404, description = "parked_unknown"),
+        (status = 409, description = "parked_state_conflict"), (status = 422, description = "validation_failed")))]
 async fn discard(
     State(parked): State<ParkedMessages>,
     caller: Caller,

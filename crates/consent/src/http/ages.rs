@@ -23,13 +23,11 @@ use crate::policy::in_force;
 #[utoipa::path(
     post, path = "/v1/ages", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
-    request_body(content = Object, description = "AgeRequest"),
+    request_body = AgeRequest,
     responses(
-        (status = 200, description = "Recorded: ConsentAnswer", body = Object),
-        (status = 400, description = "malformed_body", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "consent_not_allowed: what was verified needs evidence", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Recorded", body = ConsentAnswer),
+        (status = 409, description = "consent_not_allowed: what was verified needs evidence"),
+        (status = 410, description = "subject_erased"),
     ),
     security(("bearer" = []))
 )]

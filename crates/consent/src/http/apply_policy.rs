@@ -20,8 +20,8 @@ use super::App;
     request_body = ApplyPolicy,
     responses(
         (status = 200, description = "What is in force now", body = PolicyInForce),
-        (status = 409, description = "version_conflict: another was applied since the plan", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "validation_failed, with `refused`; idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 409, description = "version_conflict: another was applied since the plan"),
+        (status = 422, description = "validation_failed, with `refused`"),
     ),
     security(("bearer" = []))
 )]

@@ -18,13 +18,13 @@ use crate::domain::scope::Scope;
 #[utoipa::path(
     post, path = "/v1/consents/ask", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
-    request_body(content = Object, description = "AskRequest"),
+    request_body = AskRequest,
     responses(
-        (status = 200, description = "She is asked: ConsentAnswer", body = Object),
-        (status = 404, description = "purpose_unknown, notice_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "ask_not_allowed", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "channel_unknown, validation_failed, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "She is asked", body = ConsentAnswer),
+        (status = 404, description = "purpose_unknown, notice_unknown"),
+        (status = 409, description = "ask_not_allowed"),
+        (status = 410, description = "subject_erased"),
+        (status = 422, description = "channel_unknown, validation_failed"),
     ),
     security(("bearer" = []))
 )]

@@ -19,9 +19,9 @@ use crate::claims::{self, CLAIMS_MAX};
     request_body = ClaimsRequest,
     responses(
         (status = 204, description = "Kept"),
-        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "request_state_conflict", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "purpose_unknown"),
+        (status = 409, description = "request_state_conflict"),
+        (status = 422, description = "validation_failed, channel_unknown"),
     ),
     security(("bearer" = []))
 )]
@@ -52,11 +52,12 @@ pub(super) async fn bring(
 
 /// Say that a batch is whole.
 #[utoipa::path(
-    post, path = "/v1/claims/{batch}/submit", tag = "claims",
-    params(("batch" = Uuid, Path, description = "The batch")),
+    post, path = "/v1/claims/{batch_id}/submit", tag = "claims",
+    params(("batch_id" = Uuid, Path, description = "The batch")),
     responses(
         (status = 200, description = "It waits for a decision", body = ClaimBatch),
-        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "request_unknown"),
+        (status = 409, description = "request_state_conflict"),
     ),
     security(("bearer" = []))
 )]
@@ -74,14 +75,14 @@ pub(super) async fn submit(
 /// Not by the caller that brought it. An approved batch becomes consents soon after; those that the
 /// ledger doesn't allow say why.
 #[utoipa::path(
-    post, path = "/v1/claims/{batch}/decide", tag = "claims",
-    params(("batch" = Uuid, Path, description = "The batch")),
+    post, path = "/v1/claims/{batch_id}/decide", tag = "claims",
+    params(("batch_id" = Uuid, Path, description = "The batch")),
     request_body = DecideRequest,
     responses(
         (status = 200, body = ClaimBatch),
-        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "request_state_conflict", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "request_unknown"),
+        (status = 409, description = "request_state_conflict"),
+        (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
 )]
@@ -121,11 +122,11 @@ pub(super) async fn list(
 
 /// How far is this batch?
 #[utoipa::path(
-    get, path = "/v1/claims/{batch}", tag = "claims",
-    params(("batch" = Uuid, Path, description = "The batch")),
+    get, path = "/v1/claims/{batch_id}", tag = "claims",
+    params(("batch_id" = Uuid, Path, description = "The batch")),
     responses(
         (status = 200, body = ClaimBatch),
-        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "request_unknown"),
     ),
     security(("bearer" = []))
 )]
@@ -142,8 +143,8 @@ pub(super) async fn show(
 
 /// What is claimed in it?
 #[utoipa::path(
-    get, path = "/v1/claims/{batch}/items", tag = "claims",
-    params(("batch" = Uuid, Path, description = "The batch"), Page),
+    get, path = "/v1/claims/{batch_id}/items", tag = "claims",
+    params(("batch_id" = Uuid, Path, description = "The batch"), Page),
     responses((status = 200, description = "The evidence is sealed: open it at the vault", body = Listing<ClaimView>)),
     security(("bearer" = []))
 )]

@@ -20,10 +20,10 @@ use crate::policy;
 /// other number it does nothing. Repeating the same message gives the same answer.
 #[utoipa::path(
     post, path = "/v1/gate/codes", tag = "gate",
-    request_body(content = Object, description = "CodeRequest"),
+    request_body = CodeRequest,
     responses(
-        (status = 200, description = "What it meant: CodeAnswer", body = Object),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "What it meant", body = CodeAnswer),
+        (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
 )]

@@ -23,12 +23,11 @@ use crate::domain::Scope;
 #[utoipa::path(
     post, path = "/v1/consents/confirm", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
-    request_body(content = Object, description = "ConfirmRequest"),
+    request_body = ConfirmRequest,
     responses(
-        (status = 200, description = "Confirmed: ConsentAnswer", body = Object),
-        (status = 409, description = "confirmation_invalid, consent_not_allowed", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Confirmed", body = ConsentAnswer),
+        (status = 409, description = "confirmation_invalid, consent_not_allowed"),
+        (status = 410, description = "subject_erased"),
     ),
     security(("bearer" = []))
 )]
@@ -54,10 +53,10 @@ pub(super) async fn confirm(
 /// What would this link confirm?
 #[utoipa::path(
     post, path = "/v1/consents/unconfirmed", tag = "consents",
-    request_body(content = Object, description = "ConfirmRequest"),
+    request_body = ConfirmRequest,
     responses(
-        (status = 200, description = "Unconfirmable", body = Object),
-        (status = 409, description = "confirmation_invalid", body = assent_http::openapi::ProblemBody),
+        (status = 200, body = Unconfirmable),
+        (status = 409, description = "confirmation_invalid"),
     ),
     security(("bearer" = []))
 )]

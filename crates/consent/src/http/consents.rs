@@ -1,4 +1,4 @@
-//! `GET /v1/subjects/{id}/consents`: what holds for a person.
+//! `GET /v1/subjects/{subject_id}/consents`: what holds for a person.
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{ConsentView, ConsentsResponse};
@@ -13,8 +13,8 @@ use crate::permits::settling;
 
 /// What holds for this person?
 #[utoipa::path(
-    get, path = "/v1/subjects/{id}/consents", tag = "consents",
-    params(("id" = Uuid, Path, description = "The subject_id")),
+    get, path = "/v1/subjects/{subject_id}/consents", tag = "consents",
+    params(("subject_id" = Uuid, Path, description = "The person")),
     responses((status = 200, body = ConsentsResponse)),
     security(("bearer" = []))
 )]

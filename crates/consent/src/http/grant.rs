@@ -21,13 +21,13 @@ use crate::domain::scope::Scope;
 #[utoipa::path(
     post, path = "/v1/consents/grant", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
-    request_body(content = Object, description = "GrantRequest"),
+    request_body = GrantRequest,
     responses(
-        (status = 200, description = "Recorded: ConsentAnswer", body = Object),
-        (status = 409, description = "consent_not_allowed", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "purpose_unknown, notice_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "channel_unknown, validation_failed, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Recorded", body = ConsentAnswer),
+        (status = 409, description = "consent_not_allowed"),
+        (status = 404, description = "purpose_unknown, notice_unknown"),
+        (status = 410, description = "subject_erased"),
+        (status = 422, description = "channel_unknown, validation_failed"),
     ),
     security(("bearer" = []))
 )]

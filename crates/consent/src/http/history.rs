@@ -1,4 +1,4 @@
-//! `GET /v1/subjects/{id}/history`: every event of a person's ledger, oldest first.
+//! `GET /v1/subjects/{subject_id}/history`: every event of a person's ledger, oldest first.
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::StopKind;
@@ -48,8 +48,8 @@ impl HistoryEvent {
 /// Without `suppression:read` no event tells that an address is suppressed or was somebody's who was
 /// erased, and who is erased has no history.
 #[utoipa::path(
-    get, path = "/v1/subjects/{id}/history", tag = "consents",
-    params(("id" = Uuid, Path, description = "The subject_id"), Page),
+    get, path = "/v1/subjects/{subject_id}/history", tag = "consents",
+    params(("subject_id" = Uuid, Path, description = "The person"), Page),
     responses((status = 200, body = Listing<HistoryEvent>)),
     security(("bearer" = []))
 )]

@@ -239,7 +239,6 @@ fn act(told: Told) -> Result<Act, Problem> {
         title = "Assent consent",
         description = "Purposes and notices, the consent ledger per person, the gate and its permits."
     ),
-    components(schemas(assent_http::openapi::ProblemBody)),
     security(("bearer" = []))
 )]
 struct Document;
@@ -294,6 +293,6 @@ pub fn router(app: App, operations: Router, keys: Arc<Keys>) -> Router {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = documented().split_for_parts();
     document.merge(assent_bus::parked::openapi());
-    assent_http::openapi::add_bearer(&mut document);
+    assent_http::openapi::complete(&mut document);
     document
 }

@@ -15,11 +15,11 @@ use crate::permits::ASKS_MAX;
 /// this request is never repeated by itself.
 #[utoipa::path(
     post, path = "/v1/permits", tag = "gate",
-    request_body(content = Object, description = "PermitsRequest: at most 100 asks"),
+    request_body(content = PermitsRequest, description = "at most 100 asks"),
     responses(
-        (status = 200, description = "Verdicts in the order of the asks: PermitsResponse", body = Object),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
-        (status = 503, description = "dependency_unavailable: then nothing may be sent", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Verdicts in the order of the asks", body = PermitsResponse),
+        (status = 422, description = "validation_failed"),
+        (status = 503, description = "dependency_unavailable: then nothing may be sent"),
     ),
     security(("bearer" = []))
 )]

@@ -18,11 +18,11 @@ use crate::{codes, preferences};
 /// Bring it to her by a road that is hers. Whoever has it can opt her out, and do nothing else: to see
 /// or change more, she proves by a message that the number is hers.
 #[utoipa::path(
-    post, path = "/v1/subjects/{id}/preference-links", tag = "preferences",
-    params(("id" = Uuid, Path, description = "The subject_id")),
+    post, path = "/v1/subjects/{subject_id}/preference-links", tag = "preferences",
+    params(("subject_id" = Uuid, Path, description = "The person")),
     responses(
         (status = 201, description = "The link", body = PreferenceLink),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
+        (status = 410, description = "subject_erased"),
     ),
     security(("bearer" = []))
 )]
@@ -46,8 +46,8 @@ pub(super) async fn create(
 ///
 /// They stay good for opting out.
 #[utoipa::path(
-    post, path = "/v1/subjects/{id}/preference-links/revoke", tag = "preferences",
-    params(("id" = Uuid, Path, description = "The subject_id")),
+    post, path = "/v1/subjects/{subject_id}/preference-links/revoke", tag = "preferences",
+    params(("subject_id" = Uuid, Path, description = "The person")),
     responses((status = 200, description = "Revoked", body = Revoked)),
     security(("bearer" = []))
 )]
@@ -65,11 +65,11 @@ pub(super) async fn revoke(
 
 /// What is this link worth?
 #[utoipa::path(
-    get, path = "/v1/preference-links/{id}", tag = "preferences",
-    params(("id" = Uuid, Path, description = "The link's id")),
+    get, path = "/v1/preference-links/{link_id}", tag = "preferences",
+    params(("link_id" = Uuid, Path, description = "The link")),
     responses(
         (status = 200, body = PreferenceLinkState),
-        (status = 404, description = "not_found", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "not_found"),
     ),
     security(("bearer" = []))
 )]
@@ -88,13 +88,13 @@ pub(super) async fn state(
 ///
 /// A new code takes the place of the one before.
 #[utoipa::path(
-    post, path = "/v1/preference-links/{id}/code", tag = "preferences",
-    params(("id" = Uuid, Path, description = "The link's id")),
+    post, path = "/v1/preference-links/{link_id}/code", tag = "preferences",
+    params(("link_id" = Uuid, Path, description = "The link")),
     responses(
         (status = 200, body = ProofCode),
-        (status = 404, description = "not_found", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "confirmation_invalid: the link was revoked", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "confirmation_invalid: the link was revoked"),
+        (status = 410, description = "subject_erased"),
     ),
     security(("bearer" = []))
 )]
@@ -121,13 +121,13 @@ pub(super) async fn code(
 
 /// Use up the proof that a code was sent from the person's number.
 #[utoipa::path(
-    post, path = "/v1/preference-links/{id}/proof", tag = "preferences",
-    params(("id" = Uuid, Path, description = "The link's id")),
+    post, path = "/v1/preference-links/{link_id}/proof", tag = "preferences",
+    params(("link_id" = Uuid, Path, description = "The link")),
     request_body = ProofRequest,
     responses(
         (status = 200, description = "It was; it works once", body = Proof),
-        (status = 404, description = "not_found", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "confirmation_invalid: the code hasn't come, or is over", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "confirmation_invalid: the code hasn't come, or is over"),
     ),
     security(("bearer" = []))
 )]

@@ -19,8 +19,7 @@ pub struct PurposeVersion {
     pub event_id: Uuid,
     /// From when on it was in force.
     pub recorded_at: Timestamp,
-    /// What it says: PurposeDefined; nothing where the purpose was retired.
-    #[schema(value_type = Option<Object>)]
+    /// What it says; nothing where the purpose was retired.
     pub definition: Option<PurposeDefined>,
 }
 
@@ -36,7 +35,7 @@ impl From<Version> for PurposeVersion {
     params(("purpose" = String, Path, description = "The purpose's name")),
     responses(
         (status = 200, description = "Oldest first", body = Listing<PurposeVersion>),
-        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "purpose_unknown"),
     ),
     security(("bearer" = []))
 )]

@@ -11,7 +11,7 @@ use crate::policy;
 /// Which purposes are there?
 #[utoipa::path(
     get, path = "/v1/purposes", tag = "purposes",
-    responses((status = 200, description = "The newest version of each: `items` of PurposeDefined", body = Object)),
+    responses((status = 200, description = "The newest version of each", body = Listing<PurposeDefined>)),
     security(("bearer" = []))
 )]
 pub(super) async fn purposes(

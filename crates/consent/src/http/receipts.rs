@@ -1,4 +1,4 @@
-//! `GET /v1/subjects/{id}/receipts`: a signed receipt of each thing that a person said, as ISO/IEC TS
+//! `GET /v1/subjects/{subject_id}/receipts`: a signed receipt of each thing that a person said, as ISO/IEC TS
 //! 27560 wants it. `GET /v1/receipts/public-key` is the key that they are signed with.
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ use crate::stored::decode;
 /// Each receipt is the same whenever it is asked for. A page covers up to `limit` events, of which not
 /// all are words of hers: it may hold fewer receipts, or none. Who is erased has none.
 #[utoipa::path(
-    get, path = "/v1/subjects/{id}/receipts", tag = "receipts",
-    params(("id" = Uuid, Path, description = "The subject_id"), Page),
+    get, path = "/v1/subjects/{subject_id}/receipts", tag = "receipts",
+    params(("subject_id" = Uuid, Path, description = "The person"), Page),
     responses((status = 200, description = "Oldest first", body = Listing<ReceiptView>)),
     security(("bearer" = []))
 )]

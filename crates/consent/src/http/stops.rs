@@ -16,10 +16,10 @@ use crate::stops::STOPS_MAX;
 /// still waits.
 #[utoipa::path(
     post, path = "/v1/gate/stops", tag = "gate",
-    request_body(content = Object, description = "StopsRequest: at most 500 stops"),
+    request_body(content = StopsRequest, description = "at most 500 stops"),
     responses(
-        (status = 200, description = "Recorded and settled: StopsResponse", body = Object),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Recorded and settled", body = StopsResponse),
+        (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
 )]

@@ -17,8 +17,8 @@ use crate::permits::settling;
 /// be told from one who never agreed.
 #[utoipa::path(
     post, path = "/v1/verdict", tag = "gate",
-    request_body(content = Object, description = "VerdictRequest"),
-    responses((status = 200, description = "Verdict", body = Object)),
+    request_body = VerdictRequest,
+    responses((status = 200, body = Verdict)),
     security(("bearer" = []))
 )]
 pub(super) async fn verdict(

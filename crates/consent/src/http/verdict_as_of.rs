@@ -28,10 +28,10 @@ use crate::stored;
 /// erased or suppressed person can't be told from one who never agreed.
 #[utoipa::path(
     post, path = "/v1/verdict/as-of", tag = "gate",
-    request_body(content = Object, description = "AsOfRequest"),
+    request_body = AsOfRequest,
     responses(
-        (status = 200, description = "AsOfVerdict", body = Object),
-        (status = 422, description = "validation_failed: a moment in the future, or more events than there are", body = assent_http::openapi::ProblemBody),
+        (status = 200, body = AsOfVerdict),
+        (status = 422, description = "validation_failed: a moment in the future, or more events than there are"),
     ),
     security(("bearer" = []))
 )]
@@ -53,10 +53,10 @@ pub(super) async fn verdict_as_of(
 /// of everything.
 #[utoipa::path(
     post, path = "/v1/verdict/as-of/statement", tag = "gate",
-    request_body(content = Object, description = "AsOfRequest"),
+    request_body = AsOfRequest,
     responses(
-        (status = 200, description = "SignedVerdict", body = Object),
-        (status = 422, description = "validation_failed: a moment in the future, or more events than there are", body = assent_http::openapi::ProblemBody),
+        (status = 200, body = SignedVerdict),
+        (status = 422, description = "validation_failed: a moment in the future, or more events than there are"),
     ),
     security(("bearer" = []))
 )]

@@ -19,11 +19,11 @@ const ASKS_MAX: usize = 2_000;
 /// Nothing is recorded and nothing may be sent on it. All verdicts are of one moment.
 #[utoipa::path(
     post, path = "/v1/verdicts", tag = "gate",
-    request_body(content = Object, description = "VerdictsRequest"),
+    request_body = VerdictsRequest,
     responses(
-        (status = 200, description = "VerdictsResponse", body = Object),
-        (status = 404, description = "No such purpose"),
-        (status = 422, description = "More than 2,000 asks, or a channel on which the purpose is not pursued")
+        (status = 200, body = VerdictsResponse),
+        (status = 404, description = "purpose_unknown"),
+        (status = 422, description = "channel_unknown; validation_failed: more than 2,000 asks")
     ),
     security(("bearer" = []))
 )]

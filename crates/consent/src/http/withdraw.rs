@@ -18,12 +18,12 @@ use crate::domain::scope::Scope;
 #[utoipa::path(
     post, path = "/v1/consents/withdraw", tag = "consents",
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer, settled again.")),
-    request_body(content = Object, description = "WithdrawRequest; `*` is every purpose or channel"),
+    request_body(content = WithdrawRequest, description = "`*` is every purpose or channel"),
     responses(
-        (status = 200, description = "Withdrawn and settled: ConsentAnswer", body = Object),
-        (status = 404, description = "purpose_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "subject_erased", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "channel_unknown, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
+        (status = 200, description = "Withdrawn and settled", body = ConsentAnswer),
+        (status = 404, description = "purpose_unknown"),
+        (status = 410, description = "subject_erased"),
+        (status = 422, description = "channel_unknown, validation_failed"),
     ),
     security(("bearer" = []))
 )]

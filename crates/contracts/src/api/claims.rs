@@ -15,13 +15,16 @@ pub struct ClaimsRequest {
     /// The batch: the same in every part, and in no other batch; best a UUID of version 7.
     pub batch_id: Uuid,
     /// To what these people are said to have agreed.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// In which of the purpose's languages they were asked; without it: the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
     /// The claims.
+    #[schema(max_items = 500)]
     pub claims: Vec<Claim>,
 }
 
@@ -33,6 +36,7 @@ pub struct Claim {
     #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// When she agreed; not in the future.
+    #[serde(deserialize_with = "crate::moment::read")]
     pub acted_at: Timestamp,
     /// The evidence, sealed under her key (`POST vault /v1/seal`).
     pub evidence: Sealed,
@@ -103,13 +107,14 @@ pub struct ClaimView {
     pub outcome: Option<String>,
 }
 
-/// `POST /v1/claims/{batch}/decide`: approve or refuse a batch. Not by the caller that brought it.
+/// `POST /v1/claims/{batch_id}/decide`: approve or refuse a batch. Not by the caller that brought it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecideRequest {
     /// Approve or refuse.
     pub decision: ClaimDecision,
     /// Why: a code of yours, 1 to 64 of a-z, 0-9, `_` and `-`.
+    #[schema(pattern = "^[a-z][a-z0-9_-]{0,63}$")]
     pub reason: String,
 }
 

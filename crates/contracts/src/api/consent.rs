@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::SubjectId;
@@ -11,40 +12,46 @@ use crate::consent::{Actor, AgeBasis, Method, State};
 use crate::sealed::Sealed;
 
 /// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermitsRequest {
     /// One ask per message.
+    #[schema(max_items = 100)]
     pub asks: Vec<PermitAsk>,
 }
 
 /// One ask.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermitAsk {
     /// The message (intent) that would be sent.
     pub message_id: Uuid,
     /// To whom.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// Tokens of all spellings of the address that would be used.
+    #[schema(max_items = 32)]
     pub addresses: Vec<AddressToken>,
     /// For which purpose. `stop_confirmation` is the one confirmation after a stop.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// With which template.
+    #[schema(example = "hello")]
     pub template: String,
 }
 
 /// The answer: one permit or denial per ask, in the same order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PermitsResponse {
     /// Verdicts in the order of the asks.
     pub permits: Vec<Permit>,
 }
 
 /// A recorded verdict. It is worth one send, within one lease, counted from before the ask.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Permit {
     /// Its id: each ask makes a new one.
     pub permit_id: Uuid,
@@ -56,7 +63,7 @@ pub struct Permit {
 }
 
 /// Allow or deny.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It may be sent.
@@ -66,7 +73,7 @@ pub enum Decision {
 }
 
 /// A verdict that explains itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// Allow or deny.
     pub verdict: Decision,
@@ -93,14 +100,17 @@ pub struct Verdict {
 }
 
 /// `POST /v1/consents/grant` (Idempotency-Key).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// Who agrees.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// To what.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// Who acted; operators may not lift what only the person may (suppression, erasure).
     pub actor: Actor,
@@ -111,7 +121,11 @@ pub struct GrantRequest {
     pub evidence: Option<Sealed>,
     /// When the person acted, where that is told later than it happened: a letter of Monday that is
     /// recorded on Wednesday. Never in the future.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::moment::read_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub acted_at: Option<Timestamp>,
     /// In which language she was asked; without it: the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,22 +136,27 @@ pub struct GrantRequest {
     pub notice_hash: Option<String>,
     /// Where it happened, as a code of the caller's: `shop-lyon`. Lower-case letters, digits, `_`, `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[a-z][a-z0-9_-]{0,63}$")]
     pub place: Option<String>,
     /// Tokens of the address from which the person herself acted; stops on them are lifted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 32)]
     pub addresses: Vec<AddressToken>,
 }
 
 /// `POST /v1/consents/refuse` and `POST /v1/consents/withdraw` (Idempotency-Key).
 /// A withdrawal answers when it is settled: no send that rests on what was withdrawn starts after.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {
     /// Who withdraws.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// From what; `*` is everything.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel; `*` is every one.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// Who acted.
     pub actor: Actor,
@@ -148,22 +167,30 @@ pub struct WithdrawRequest {
     pub evidence: Option<Sealed>,
     /// When the person acted, where that is told later than it happened: a letter of Monday that is
     /// recorded on Wednesday. Never in the future.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::moment::read_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub acted_at: Option<Timestamp>,
     /// Where it happened, as a code of the caller's: `shop-lyon`. Lower-case letters, digits, `_`, `-`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[a-z][a-z0-9_-]{0,63}$")]
     pub place: Option<String>,
 }
 
 /// `POST /v1/consents/ask` (Idempotency-Key): ask a person for her consent, by one message.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskRequest {
     /// Whom.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// For what.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// In which language; without it: that of the notice that she agreed to, else the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,20 +198,24 @@ pub struct AskRequest {
 }
 
 /// `POST /v1/ages` (Idempotency-Key): how old a person is. What is kept is whether that is old enough.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgeRequest {
     /// Who.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// On what it rests.
     pub basis: AgeBasis,
     /// How many years she has completed.
+    #[schema(maximum = 255)]
     pub years: u8,
     /// Where she says that she lives: `FR`, or a part such as `US-CA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     pub lives_in: Option<String>,
     /// The country of her number; it counts where she has said nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     pub number_country: Option<String>,
     /// Who says so.
     pub actor: Actor,
@@ -194,7 +225,7 @@ pub struct AgeRequest {
 }
 
 /// `POST /v1/consents/confirm` (Idempotency-Key): a yes is confirmed by its link.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmRequest {
     /// The link's token, from [`Unconfirmed`].
@@ -202,7 +233,7 @@ pub struct ConfirmRequest {
 }
 
 /// `POST /v1/consents/unconfirmed` (the body of [`ConfirmRequest`]): what a link would confirm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unconfirmable {
     /// The purpose.
     pub purpose: String,
@@ -215,9 +246,10 @@ pub struct Unconfirmable {
 }
 
 /// The answer to a consent command; a repeat with the same key gets the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsentAnswer {
     /// Whom it concerns.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// The events it made; empty when nothing had to change.
     pub events: Vec<Uuid>,
@@ -229,7 +261,7 @@ pub struct ConsentAnswer {
 }
 
 /// How a yes is confirmed: by a message with the code from her own number, or by the link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unconfirmed {
     /// The request: the id of its event.
     pub request_id: Uuid,
@@ -242,7 +274,7 @@ pub struct Unconfirmed {
 }
 
 /// `POST /v1/gate/codes`: a message with a code came from an address.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CodeRequest {
     /// Id of the message: repeating it gives the same answer.
@@ -252,14 +284,19 @@ pub struct CodeRequest {
     /// With which of the prepared sentences it came.
     pub sentence: Sentence,
     /// Tokens of all spellings of the address it came from.
+    #[schema(max_items = 32)]
     pub addresses: Vec<AddressToken>,
     /// When she sent it, if it came late.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::moment::read_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub said_at: Option<Timestamp>,
 }
 
 /// What a code meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "meaning", rename_all = "snake_case")]
 pub enum CodeAnswer {
     /// Nothing: it is no code, it is over, or it belongs to somebody else's number.
@@ -269,11 +306,13 @@ pub enum CodeAnswer {
     /// It confirmed what she had said.
     Confirmed {
         /// Who.
+        #[schema(value_type = Uuid)]
         subject_id: SubjectId,
     },
     /// It proved that whoever has the preference page before them has the number.
     Proved {
         /// Who.
+        #[schema(value_type = Uuid)]
         subject_id: SubjectId,
     },
     /// It stands for a notice: whoever sends it agrees.
@@ -287,8 +326,8 @@ pub enum CodeAnswer {
     },
 }
 
-/// `POST /v1/subjects/{id}/preference-links`: a link for a person to her preference page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// `POST /v1/subjects/{subject_id}/preference-links`: a link for a person to her preference page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreferenceLink {
     /// Its id.
     pub link_id: Uuid,
@@ -299,15 +338,15 @@ pub struct PreferenceLink {
     pub url: Option<String>,
 }
 
-/// `POST /v1/subjects/{id}/preference-links/revoke`: what became of her links.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// `POST /v1/subjects/{subject_id}/preference-links/revoke`: what became of her links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revoked {
     /// How many were good for more than opting out until then.
     pub revoked: u64,
 }
 
-/// `GET /v1/preference-links/{id}`: what a link is worth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// `GET /v1/preference-links/{link_id}`: what a link is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreferenceLinkState {
     /// Whose it is.
     #[schema(value_type = Uuid)]
@@ -316,9 +355,9 @@ pub struct PreferenceLinkState {
     pub revoked: bool,
 }
 
-/// `POST /v1/preference-links/{id}/code`: how the person proves that it is she who has the page
+/// `POST /v1/preference-links/{link_id}/code`: how the person proves that it is she who has the page
 /// before her.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProofCode {
     /// What she sends by WhatsApp, from her own number.
     pub code: Code,
@@ -326,8 +365,8 @@ pub struct ProofCode {
     pub expires_at: Timestamp,
 }
 
-/// `POST /v1/preference-links/{id}/proof`: the code was sent. It works once.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// `POST /v1/preference-links/{link_id}/proof`: the code was sent. It works once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProofRequest {
     /// The code.
@@ -335,7 +374,7 @@ pub struct ProofRequest {
 }
 
 /// The number is hers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Proof {
     /// Who.
     #[schema(value_type = Uuid)]
@@ -345,29 +384,32 @@ pub struct Proof {
 }
 
 /// `POST /v1/gate/stops`: stops heard elsewhere, at most 500 at once. Answers when settled.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopsRequest {
     /// The stops.
+    #[schema(max_items = 500)]
     pub stops: Vec<Stop>,
 }
 
 /// One stop, for an address, whoever it belongs to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     /// Its id: repeating it changes nothing.
     pub stop_id: Uuid,
     /// Tokens of all spellings of the address.
+    #[schema(min_items = 1, max_items = 32)]
     pub addresses: Vec<AddressToken>,
     /// What kind of stop.
     pub kind: StopKind,
     /// When it was heard.
+    #[serde(deserialize_with = "crate::moment::read")]
     pub heard_at: Timestamp,
 }
 
 /// Why an address may not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopKind {
     /// The person said stop; her own later opt-in lifts it.
@@ -379,37 +421,45 @@ pub enum StopKind {
 }
 
 /// The answer to stops: settled.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StopsResponse {
     /// How many were new.
     pub recorded: u64,
     /// Whom they concern, per stop in order, as far as consent knows.
+    #[schema(value_type = Vec<Vec<Uuid>>)]
     pub subjects: Vec<Vec<SubjectId>>,
 }
 
 /// `POST /v1/verdict`: what the gate would say (nothing is recorded, nothing may be sent on it).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerdictRequest {
     /// About whom.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// For which purpose.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
 }
 
 /// `POST /v1/verdict/as-of`: was it allowed at a moment, by what was known at another?
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AsOfRequest {
     /// About whom.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// For which purpose.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// The moment that is asked about; not in the future.
+    #[serde(deserialize_with = "crate::moment::read")]
     pub at: Timestamp,
     /// What was known: the person's first so many events, or those that were recorded until a
     /// moment. Without it: all that is known now.
@@ -418,7 +468,7 @@ pub struct AsOfRequest {
 }
 
 /// Response of `POST /v1/verdict/as-of/statement`: the verdict, signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SignedVerdict {
     /// A compact JWS (RFC 7515), EdDSA, by the key of receipts: the question with its position, the
     /// verdict, and the digests of all events and versions of the purpose that it rests on.
@@ -426,18 +476,18 @@ pub struct SignedVerdict {
 }
 
 /// A point in what is known of a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum KnownAt {
     /// The first so many events of hers: what an [`AsOfVerdict`] names.
     Position(i64),
     /// What was recorded until then; it is turned into a position once.
-    Time(Timestamp),
+    Time(#[serde(deserialize_with = "crate::moment::read")] Timestamp),
 }
 
 /// The verdict at a moment by what was known: the same bytes for ever, until the person is erased;
 /// then it is one fixed answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AsOfVerdict {
     /// Allow or deny.
     pub verdict: Decision,
@@ -464,23 +514,27 @@ pub struct AsOfVerdict {
 }
 
 /// `POST /v1/verdicts`: the same about many at once, at most 2,000.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerdictsRequest {
     /// For which purpose.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// About whom.
+    #[schema(max_items = 2000)]
     pub asks: Vec<VerdictAsk>,
 }
 
 /// A person, or an address that nobody is known to have.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerdictAsk {
     /// The person, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
     /// Where she isn't: tokens of all spellings of the address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -488,14 +542,14 @@ pub struct VerdictAsk {
 }
 
 /// Verdicts of one moment, in the order of the asks.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VerdictsResponse {
     /// One per ask.
     pub verdicts: Vec<Verdict>,
 }
 
-/// `GET /v1/subjects/{id}/consents`: what holds for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// `GET /v1/subjects/{subject_id}/consents`: what holds for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsentsResponse {
     /// Who.
     pub subject_id: Uuid,
@@ -506,7 +560,7 @@ pub struct ConsentsResponse {
 }
 
 /// The last word about one purpose and channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsentView {
     /// The purpose; `*` is every one.
     pub purpose: String,
@@ -530,8 +584,8 @@ pub struct ConsentView {
     pub settling_until: Option<Timestamp>,
 }
 
-/// A receipt (`GET /v1/subjects/{id}/receipts`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// A receipt (`GET /v1/subjects/{subject_id}/receipts`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptView {
     /// The event that it is the receipt of.
     pub event_id: Uuid,

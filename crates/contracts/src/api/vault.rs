@@ -18,6 +18,7 @@ pub struct ImportRequest {
     /// By which road these people come to be known.
     pub origin: Origin,
     /// The rows.
+    #[schema(max_items = 2000)]
     pub rows: Vec<ImportRow>,
 }
 
@@ -88,6 +89,7 @@ pub struct LookupRequest {
     pub country: Option<String>,
     /// Tokens of one address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
     pub addresses: Vec<AddressToken>,
 }
 
@@ -114,9 +116,10 @@ pub struct LookupResponse {
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// Why: a stable reason code such as `send`.
+    #[schema(pattern = "^[a-z0-9_.-]{1,64}$")]
     pub reason: String,
     /// Whom.
-    #[schema(value_type = Vec<Uuid>)]
+    #[schema(value_type = Vec<Uuid>, max_items = 100)]
     pub subjects: Vec<SubjectId>,
 }
 
@@ -142,9 +145,10 @@ pub struct ResolvedAddress {
 #[serde(deny_unknown_fields)]
 pub struct KeyLeaseRequest {
     /// Why: a stable reason code.
+    #[schema(pattern = "^[a-z0-9_.-]{1,64}$")]
     pub reason: String,
     /// Whose.
-    #[schema(value_type = Vec<Uuid>)]
+    #[schema(value_type = Vec<Uuid>, max_items = 100)]
     pub subjects: Vec<SubjectId>,
 }
 
@@ -165,8 +169,10 @@ pub struct SealRequest {
     /// The record it belongs to (part of the authenticated data).
     pub record: Uuid,
     /// The field, such as `consent.evidence`.
+    #[schema(min_length = 1, max_length = 64)]
     pub field: String,
     /// The text, at most 64 KiB.
+    #[schema(max_length = 65536)]
     pub text: String,
 }
 
@@ -183,8 +189,10 @@ pub struct SealResponse {
 #[serde(deny_unknown_fields)]
 pub struct SealsRequest {
     /// The field, such as `consent.evidence`.
+    #[schema(min_length = 1, max_length = 64)]
     pub field: String,
     /// The texts.
+    #[schema(max_items = 500)]
     pub texts: Vec<SealText>,
 }
 
@@ -198,6 +206,7 @@ pub struct SealText {
     /// The record it belongs to (part of the authenticated data).
     pub record: Uuid,
     /// The text, at most 64 KiB.
+    #[schema(max_length = 65536)]
     pub text: String,
 }
 
@@ -213,11 +222,13 @@ pub struct SealsResponse {
 #[serde(deny_unknown_fields)]
 pub struct OpenRequest {
     /// Why: a stable reason code such as `dispute`.
+    #[schema(pattern = "^[a-z0-9_.-]{1,64}$")]
     pub reason: String,
     /// Whose.
     #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// The field under which it was sealed: `consent.evidence`.
+    #[schema(example = "consent.evidence")]
     pub field: String,
     /// The ciphertext.
     pub sealed: Sealed,
@@ -235,6 +246,7 @@ pub struct OpenResponse {
 #[serde(deny_unknown_fields)]
 pub struct SuppressRequest {
     /// Phone numbers in any spelling.
+    #[schema(max_items = 2000)]
     pub rows: Vec<SuppressRow>,
 }
 
@@ -264,10 +276,13 @@ pub struct ScreenRequest {
     /// The same in every request about one list, and in no other: best a UUID of version 7.
     pub screening_id: Uuid,
     /// For which purpose.
+    #[schema(example = "marketing")]
     pub purpose: String,
     /// On which channel.
+    #[schema(example = "whatsapp")]
     pub channel: String,
     /// The rows.
+    #[schema(max_items = 2000)]
     pub rows: Vec<ScreenRow>,
 }
 

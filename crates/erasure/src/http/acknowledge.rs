@@ -1,4 +1,4 @@
-//! `POST /v1/requests/{id}/acks`: a participant answers a command. Repeating an answer is
+//! `POST /v1/requests/{request_id}/acks`: a participant answers a command. Repeating an answer is
 //! harmless; one that matches no command is refused with `ack_mismatch` and counted.
 
 use assent_contracts::erasure::Ack;
@@ -24,15 +24,15 @@ pub(super) struct AckAnswer {
 }
 
 #[utoipa::path(
-    post, path = "/v1/requests/{id}/acks", tag = "participants",
-    params(("id" = Uuid, Path, description = "The request")),
-    request_body(content = Object, description = "Ack: command_id, step, participant, evidence {counts, digest, positions}"),
+    post, path = "/v1/requests/{request_id}/acks", tag = "participants",
+    params(("request_id" = Uuid, Path, description = "The request")),
+    request_body(content = Ack, description = "command_id, step, participant, evidence {counts, digest, positions}"),
     responses(
         (status = 200, description = "Recorded, now or before", body = AckAnswer),
-        (status = 403, description = "forbidden: the key is not this participant's", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "request_unknown, participant_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "ack_mismatch, with the member reason", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "validation_failed: the evidence", body = assent_http::openapi::ProblemBody),
+        (status = 403, description = "forbidden: the key is not this participant's"),
+        (status = 404, description = "request_unknown, participant_unknown"),
+        (status = 409, description = "ack_mismatch, with the member reason"),
+        (status = 422, description = "validation_failed: the evidence"),
     ),
     security(("bearer" = []))
 )]

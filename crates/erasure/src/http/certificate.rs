@@ -1,4 +1,4 @@
-//! `GET /v1/requests/{id}/certificate` and `GET /v1/public-key`: what was signed, and the key to
+//! `GET /v1/requests/{request_id}/certificate` and `GET /v1/public-key`: what was signed, and the key to
 //! hand out beforehand by a road of its own.
 
 use assent_http::{Caller, Code, Path, Problem};
@@ -10,12 +10,12 @@ use uuid::Uuid;
 use super::{App, store_problem};
 
 #[utoipa::path(
-    get, path = "/v1/requests/{id}/certificate", tag = "certificates",
-    params(("id" = Uuid, Path, description = "The request")),
+    get, path = "/v1/requests/{request_id}/certificate", tag = "certificates",
+    params(("request_id" = Uuid, Path, description = "The request")),
     responses(
         (status = 200, description = "A compact JWS", body = String, content_type = "application/jose"),
-        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
-        (status = 409, description = "certificate_not_ready", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "request_unknown"),
+        (status = 409, description = "certificate_not_ready"),
     ),
     security(("bearer" = []))
 )]

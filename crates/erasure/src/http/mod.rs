@@ -37,14 +37,11 @@ pub struct App {
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "Assent erasure",
-        description = "Requests to be forgotten, their progress, certificates, participants.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
-    ),
-    components(schemas(assent_http::openapi::ProblemBody))
-)]
+#[openapi(info(
+    title = "Assent erasure",
+    description = "Requests to be forgotten, their progress, certificates, participants.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
 struct Document;
 
 fn api() -> OpenApiRouter<App> {
@@ -69,7 +66,7 @@ pub fn router(app: App, keys: Arc<Keys>) -> Router {
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = api().into_openapi();
-    assent_http::openapi::add_bearer(&mut document);
+    assent_http::openapi::complete(&mut document);
     document
 }
 

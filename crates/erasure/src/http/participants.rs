@@ -20,6 +20,7 @@ use crate::domain::Participant;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewParticipant {
     /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     name: String,
     /// The name of the bearer key that answers for it; its own name unless given.
     #[serde(default)]
@@ -51,9 +52,9 @@ pub fn is_participant_name(name: &str) -> bool {
     post, path = "/v1/participants", tag = "participants",
     request_body = NewParticipant,
     responses(
-        (status = 201, description = "Registered; open erasures will ask it too"),
-        (status = 200, description = "It was registered before"),
-        (status = 422, description = "validation_failed", body = assent_http::openapi::ProblemBody),
+        (status = 201, description = "Registered; open erasures will ask it too", body = ParticipantView),
+        (status = 200, description = "It was registered before", body = ParticipantView),
+        (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
 )]
@@ -117,7 +118,7 @@ pub(super) async fn list(
     params(("name" = String, Path, description = "The participant")),
     responses(
         (status = 204, description = "Recorded; what it received is still to be erased, so it must still answer"),
-        (status = 404, description = "participant_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "participant_unknown"),
     ),
     security(("bearer" = []))
 )]

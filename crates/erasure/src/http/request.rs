@@ -24,11 +24,11 @@ pub(super) struct NewRequest {
     /// Whom it concerns.
     #[schema(value_type = Uuid)]
     subject_id: SubjectId,
-    /// Who asked: `subject`, `operator` or `system`.
-    #[schema(value_type = String, example = "subject")]
+    /// Who asked.
     actor: Actor,
     /// A code for the ground, such as `consent_withdrawn` (GDPR Article 17(1)); no free text.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     reason: Option<String>,
 }
 
@@ -48,8 +48,8 @@ pub(super) struct RequestAnswer {
     responses(
         (status = 201, description = "Accepted; marketing has stopped", body = RequestAnswer),
         (status = 200, description = "A request for this person exists already", body = RequestAnswer),
-        (status = 422, description = "validation_failed, idempotency_key_reused", body = assent_http::openapi::ProblemBody),
-        (status = 503, description = "dependency_unavailable: the stop could not be settled, nothing was accepted", body = assent_http::openapi::ProblemBody),
+        (status = 422, description = "validation_failed"),
+        (status = 503, description = "dependency_unavailable: the stop could not be settled, nothing was accepted"),
     ),
     security(("bearer" = []))
 )]

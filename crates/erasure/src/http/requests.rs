@@ -1,4 +1,4 @@
-//! `GET /v1/requests` and `GET /v1/requests/{id}`: where requests stand and who is missing. They
+//! `GET /v1/requests` and `GET /v1/requests/{request_id}`: where requests stand and who is missing. They
 //! never say whom a request concerns.
 
 use std::collections::BTreeSet;
@@ -70,11 +70,11 @@ pub(super) struct RequestSummary {
 }
 
 #[utoipa::path(
-    get, path = "/v1/requests/{id}", tag = "requests",
-    params(("id" = Uuid, Path, description = "The request")),
+    get, path = "/v1/requests/{request_id}", tag = "requests",
+    params(("request_id" = Uuid, Path, description = "The request")),
     responses(
         (status = 200, body = RequestView),
-        (status = 404, description = "request_unknown", body = assent_http::openapi::ProblemBody),
+        (status = 404, description = "request_unknown"),
     ),
     security(("bearer" = []))
 )]
@@ -128,7 +128,6 @@ fn progress(request: &Request, name: &str) -> ParticipantProgress {
     params(Page),
     responses(
         (status = 200, description = "Newest first", body = Listing<RequestSummary>),
-        (status = 400, description = "cursor_invalid, malformed_parameter", body = assent_http::openapi::ProblemBody),
     ),
     security(("bearer" = []))
 )]

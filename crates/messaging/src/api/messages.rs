@@ -1,4 +1,4 @@
-//! `POST /v1/messages` queues a message, `GET /v1/messages/{id}` tells what became of it.
+//! `POST /v1/messages` queues a message, `GET /v1/messages/{message_id}` tells what became of it.
 
 use std::time::Duration;
 
@@ -36,17 +36,21 @@ pub struct MessageRequest {
     /// To whom.
     #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
-    /// For which purpose, such as `marketing`.
+    /// For which purpose.
+    #[schema(example = "marketing", min_length = 1, max_length = 512)]
     pub purpose: String,
-    /// On which channel: `whatsapp`.
+    /// On which channel.
+    #[schema(pattern = "^whatsapp$", example = "whatsapp")]
     pub channel: String,
     /// Which template.
+    #[schema(example = "hello")]
     pub template: String,
     /// In which of its languages; without: its only one, else `en`.
     #[serde(default)]
     pub language: Option<String>,
     /// Values of the template's body, in order. Stored sealed under the person's key.
     #[serde(default)]
+    #[schema(max_items = 32)]
     pub parameters: Vec<String>,
 }
 
@@ -110,13 +114,9 @@ pub struct Wait {
     request_body = MessageRequest,
     responses(
         (status = 202, description = "Queued", body = MessageQueued),
-        (status = 400, description = "`malformed_body`, `idempotency_key_invalid`", body = assent_http::openapi::ProblemBody),
-        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
-        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "`template_unknown`", body = assent_http::openapi::ProblemBody),
-        (status = 410, description = "`subject_erased`", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "`validation_failed`, `channel_unknown`, `idempotency_key_reused`", body = assent_http::openapi::ProblemBody),
-        (status = 503, description = "`dependency_unavailable`", body = assent_http::openapi::ProblemBody)
+        (status = 404, description = "template_unknown"),
+        (status = 410, description = "subject_erased"),
+        (status = 422, description = "validation_failed, channel_unknown")
     )
 )]
 pub async fn request(
@@ -264,14 +264,11 @@ async fn queue(
 /// # Errors
 /// `message_unknown`.
 #[utoipa::path(
-    get, path = "/v1/messages/{id}", tag = "messages", security(("bearer" = [])),
-    params(("id" = Uuid, Path, description = "The message."), Wait),
+    get, path = "/v1/messages/{message_id}", tag = "messages", security(("bearer" = [])),
+    params(("message_id" = Uuid, Path, description = "The message"), Wait),
     responses(
         (status = 200, description = "The message", body = MessageView),
-        (status = 400, description = "`malformed_parameter`", body = assent_http::openapi::ProblemBody),
-        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
-        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "`message_unknown`", body = assent_http::openapi::ProblemBody)
+        (status = 404, description = "message_unknown")
     )
 )]
 pub async fn show(

@@ -25,7 +25,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
     let closed = Router::new()
         .route("/v1/messages", post(messages::request))
         .route("/v1/stops", post(stops::take))
-        .route("/v1/messages/{id}", get(messages::show))
+        .route("/v1/messages/{message_id}", get(messages::show))
         .route("/v1/templates", get(templates::list).post(templates::put));
     let webhook = Router::new()
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
@@ -48,8 +48,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         templates::put,
         webhook::verify,
         webhook::receive
-    ),
-    components(schemas(openapi::ProblemBody))
+    )
 )]
 struct Document;
 
@@ -58,6 +57,6 @@ struct Document;
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(assent_bus::parked::openapi());
-    openapi::add_bearer(&mut document);
+    openapi::complete(&mut document);
     document
 }

@@ -23,10 +23,7 @@ use crate::state::Messaging;
     request_body = PageStop,
     responses(
         (status = 200, description = "It holds from now on", body = PageStopTaken),
-        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
-        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
-        (status = 404, description = "`subject_unknown`", body = assent_http::openapi::ProblemBody),
-        (status = 503, description = "`dependency_unavailable`", body = assent_http::openapi::ProblemBody)
+        (status = 404, description = "subject_unknown")
     )
 )]
 pub async fn take(

@@ -14,10 +14,13 @@ use crate::state::Messaging;
 #[serde(deny_unknown_fields)]
 pub struct Template {
     /// Its name at the provider.
+    #[schema(pattern = "^[A-Za-z0-9_]{1,512}$")]
     pub name: String,
     /// Its language code at the provider, such as `en` or `pt_BR`.
+    #[schema(pattern = "^[A-Za-z0-9_]{1,16}$")]
     pub language: String,
     /// `MARKETING`, `UTILITY` or `AUTHENTICATION`.
+    #[schema(pattern = "^(MARKETING|UTILITY|AUTHENTICATION)$")]
     pub category: String,
 }
 
@@ -35,9 +38,7 @@ pub struct Templates {
 #[utoipa::path(
     get, path = "/v1/templates", tag = "templates", security(("bearer" = [])),
     responses(
-        (status = 200, description = "The templates", body = Templates),
-        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
-        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody)
+        (status = 200, description = "The templates", body = Templates)
     )
 )]
 pub async fn list(
@@ -59,10 +60,7 @@ pub async fn list(
     request_body = Template,
     responses(
         (status = 201, description = "Known", body = Template),
-        (status = 400, description = "`malformed_body`", body = assent_http::openapi::ProblemBody),
-        (status = 401, description = "`unauthenticated`", body = assent_http::openapi::ProblemBody),
-        (status = 403, description = "`forbidden`", body = assent_http::openapi::ProblemBody),
-        (status = 422, description = "`validation_failed`", body = assent_http::openapi::ProblemBody)
+        (status = 422, description = "validation_failed")
     )
 )]
 pub async fn put(
