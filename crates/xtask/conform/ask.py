@@ -10,6 +10,7 @@ and says what no request got through to.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import uuid
@@ -59,7 +60,9 @@ def main(home, descriptions):
 def configure(home, url, token):
     """Puts the configuration where it finds the people of this cluster, and what was made for them."""
     folder = home / "schemathesis"
-    folder.mkdir(exist_ok=True)
+    # What an earlier run found would be asked first.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     here = Path(__file__).parent
     for name in ["schemathesis.toml", "hooks.py"]:
         (folder / name).write_text((here / name).read_text())
