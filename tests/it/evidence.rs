@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::{Cluster, Wishes, until};
+use assent_tests::cluster::{Cluster, Wishes};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,17 +47,7 @@ async fn a_dispute_is_answered_by_a_folder_that_anybody_can_check() {
     };
     let cluster = Cluster::with(wishes).await;
     let (person, subject) = cluster.willing().await;
-    let consents = cluster.pool("consent").await;
-    until("the country of her number is in her stream", async || {
-        let events: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM eventstore.events WHERE stream = $1::uuid")
-                .bind(&subject)
-                .fetch_one(&consents)
-                .await
-                .unwrap();
-        events == 2
-    })
-    .await;
+    cluster.located(&subject).await;
     let allowed_at = SystemClock.now().to_string();
     assert_eq!(cluster.withdraw(&person).status, 0);
     let denied_at = SystemClock.now().to_string();

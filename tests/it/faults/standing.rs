@@ -9,8 +9,10 @@ use super::SENDING;
 
 const STANDING: &str = "
     SELECT count(*) FROM eventstore.events
-    WHERE stream = $1::uuid AND event_type = 'assent.consent.standing_changed.v1'";
+    WHERE stream = $1::uuid AND event_type = 'assent.consent.standing_changed.v1'
+      AND data::jsonb -> 'bars' IS NOT NULL";
 
+/// How often what stands against her came into her stream.
 async fn standings(cluster: &Cluster, subject: &str) -> i64 {
     let pool = cluster.pool("consent").await;
     sqlx::query_scalar(STANDING).bind(subject).fetch_one(&pool).await.unwrap()
@@ -29,6 +31,7 @@ async fn g3_a_stop_is_in_her_stream_once_although_the_service_was_killed_before_
     let wishes = Wishes { only: SENDING.to_vec(), ..Wishes::default() };
     let mut cluster = Cluster::with(wishes).await;
     let (person, subject) = cluster.willing().await;
+    cluster.located(&subject).await;
     let failpoints = cluster.failpoints("consent");
     failpoints.set("consent.standing_before_commit=kill");
     assert_eq!(cluster.hears(&person, "STOP").await, 200);
@@ -53,7 +56,9 @@ async fn g3_two_replicas_at_the_same_marks_write_each_change_once() {
     // Both hold the same marks before either writes.
     let mut people = Vec::new();
     for _ in 0..3 {
-        people.push(cluster.willing().await);
+        let (person, subject) = cluster.willing().await;
+        cluster.located(&subject).await;
+        people.push((person, subject));
     }
     for replica in ["consent", "consent-2"] {
         cluster.failpoints(replica).set("consent.standing_before_lock=hold");

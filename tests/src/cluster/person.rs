@@ -132,6 +132,18 @@ impl Cluster {
         calls.into_iter().filter(|call| hers(call) && call["template"] == TEMPLATE).collect()
     }
 
+    /// Waits until the country of her number is in her stream, once she has said something.
+    pub async fn located(&self, subject: &str) {
+        const LOCATED: &str = "
+            SELECT EXISTS (SELECT FROM eventstore.events WHERE stream = $1::uuid
+                           AND data::jsonb -> 'regions' IS NOT NULL)";
+        let pool = self.pool("consent").await;
+        until("the country of her number is in her stream", async || {
+            sqlx::query_scalar(LOCATED).bind(subject).fetch_one(&pool).await.unwrap()
+        })
+        .await;
+    }
+
     /// The verdict on her.
     pub fn explain(&self, person: &Person) -> Ended {
         self.assent(&["explain", &person.phone, "--purpose", "marketing"])
