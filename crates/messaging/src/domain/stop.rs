@@ -46,6 +46,8 @@ pub enum Form {
     ProviderRefusal,
     /// The preference page.
     Page,
+    /// It was said under an address that she had before, and follows her.
+    Moved,
 }
 
 impl Form {
@@ -58,6 +60,7 @@ impl Form {
             Self::Preference => "preference",
             Self::ProviderRefusal => "provider_refusal",
             Self::Page => "page",
+            Self::Moved => "moved",
         }
     }
 }
