@@ -190,7 +190,7 @@ fn code(text: &str) -> Option<Will> {
     Code::in_message(text).map(|(code, sentence)| Will::Code(code, sentence))
 }
 
-/// Lower case, without accents, blanks and underscores as one space, without anything but letters
+/// Lower case, without accents, letters of other alphabets as those they look like, blanks and underscores as one space, without anything but letters
 /// and digits at both ends.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
@@ -206,7 +206,7 @@ fn fold(text: &str) -> String {
             '\u{2010}'..='\u{2015}' => folded.push('-'),
             '_' => push_space(&mut folded),
             blank if blank.is_whitespace() => push_space(&mut folded),
-            letter => folded.push(without_accent(letter)),
+            letter => folded.push(look(without_accent(letter))),
         }
     }
     folded.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
@@ -230,6 +230,38 @@ fn without_accent(letter: char) -> char {
         'ù'..='ü' | 'ū' => 'u',
         'ý' | 'ÿ' => 'y',
         'ё' => 'е',
+        other => other,
+    }
+}
+
+/// The Latin letter that a lower-case letter of another alphabet looks like, in lower or in upper case: a
+/// keyboard that stands on another alphabet, or a trick, must not keep a stop from being heard. Words of
+/// those alphabets are folded the same way.
+fn look(letter: char) -> char {
+    match letter {
+        'а' | 'α' => 'a',
+        'в' | 'β' => 'b',
+        'с' => 'c',
+        'ԁ' => 'd',
+        'е' | 'ε' => 'e',
+        'н' | 'η' => 'h',
+        'і' | 'ι' | 'ı' => 'i',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'ӏ' => 'l',
+        'м' | 'μ' => 'm',
+        'ν' => 'n',
+        'о' | 'ο' => 'o',
+        'р' | 'ρ' => 'p',
+        'ѕ' => 's',
+        'т' | 'τ' => 't',
+        'у' | 'υ' => 'y',
+        'х' | 'χ' => 'x',
+        'ζ' => 'z',
+        // Full-width letters and digits.
+        wide @ ('\u{ff41}'..='\u{ff5a}' | '\u{ff10}'..='\u{ff19}') => {
+            char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide)
+        }
         other => other,
     }
 }
@@ -268,6 +300,21 @@ mod tests {
         assert_eq!(words.in_text("\u{feff}STOP\u{a0}"), Some(Will::Stop));
         assert_eq!(words.in_text("stop \u{fe0f}🛑"), Some(Will::Stop));
         assert_eq!(words.in_text("отписаться  от\u{a0}рассылки"), Some(Will::Stop));
+    }
+
+    #[test]
+    fn letters_that_look_like_others_are_no_hiding_place() {
+        let words = Words::standard();
+        // Cyrillic, Greek and full-width letters; a Russian word with a Latin letter in it.
+        for text in ["ЅТОР", "SТОP", "\u{3a4}\u{39f}P", "ＳＴＯＰ", "sтор!", "cтoп", "оtpisаться"]
+        {
+            let expected = match text {
+                "\u{3a4}\u{39f}P" | "оtpisаться" => None,
+                _ => Some(Will::Stop),
+            };
+            assert_eq!(words.in_text(text), expected, "{text}");
+        }
+        assert_eq!(words.in_text("Стаpт"), Some(Will::Start));
     }
 
     #[test]
