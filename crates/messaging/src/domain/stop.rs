@@ -389,4 +389,34 @@ mod tests {
         assert_eq!(words.in_text("stop"), Some(Will::Stop));
         assert_eq!(words.in_text("Genug."), Some(Will::Stop));
     }
+
+    /// The table in the guide names, for each signal, tests that exist.
+    #[test]
+    fn every_signal_of_the_guide_has_its_test() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let guide = std::fs::read_to_string(root.join("docs/guides/whatsapp.md")).unwrap();
+        let mut code = String::new();
+        let mut folders = vec![root.join("tests/it"), root.join("crates/messaging/src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    code.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        let (_, table) = guide.split_once("| signal | effect | test |").unwrap();
+        let rows: Vec<&str> = table.lines().skip(2).take_while(|it| it.starts_with('|')).collect();
+        assert!(rows.len() >= 12);
+        for row in rows {
+            let tests = row.rsplit('|').nth(1).unwrap();
+            let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "{row}");
+            for name in names {
+                assert!(code.contains(&format!("fn {name}()")), "{name}");
+            }
+        }
+    }
 }

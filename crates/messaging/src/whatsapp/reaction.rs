@@ -346,4 +346,21 @@ mod tests {
         assert_eq!(pause(Reaction::BackOffHour, 1), Some(Duration::from_secs(3600)));
         assert!(pause(Reaction::CapPerson, 9) >= Some(Duration::from_secs(86_400)));
     }
+
+    #[test]
+    fn the_guide_has_every_row() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/whatsapp.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        for Row { codes, reason, .. } in TABLE {
+            for code in codes.iter().map(|codes| codes.start().to_string()) {
+                let stands = |line: &str| {
+                    let mut cells = line.split('|').skip(1).map(str::trim);
+                    let codes = cells.next().unwrap_or_default();
+                    codes.split([',', ';', '–', ' ']).any(|it| it == code)
+                        && cells.next() == Some(&format!("`{reason}`"))
+                };
+                assert!(guide.lines().any(stands), "{code} {reason}");
+            }
+        }
+    }
 }
