@@ -271,7 +271,7 @@ impl Batch {
                 return Vec::new();
             }
         };
-        let reactions = match self.messages_of_hers(&intents).await {
+        let reactions = match self.messages_of_hers(&intents, keys.as_ref()).await {
             Ok(reactions) => reactions,
             Err(error) => {
                 tracing::warn!(%error, "messages of people can't be read: nothing is sent");
@@ -301,20 +301,29 @@ impl Batch {
         ready
     }
 
-    /// Messages of people who are reacted to, sealed.
-    async fn messages_of_hers(&self, intents: &[Claimed]) -> Result<MessagesOfHers, sqlx::Error> {
+    /// The messages of people that are reacted to, sealed.
+    async fn messages_of_hers(
+        &self,
+        intents: &[Claimed],
+        keys: Option<&LeasedKeys>,
+    ) -> Result<MessagesOfHers, sqlx::Error> {
         const READ: &str = "
             SELECT id, subject_id, content FROM inbound_messages
-            WHERE subject_id = ANY($1) AND content IS NOT NULL AND said_at > $2";
-        let reacting = intents.iter().filter(|it| it.kind == REACTION).map(|it| it.subject);
-        let subjects = distinct(reacting);
-        if subjects.is_empty() {
+            WHERE id = ANY($1) AND content IS NOT NULL AND said_at > $2";
+        let reacting = intents.iter().filter(|it| it.kind == REACTION);
+        let messages: Vec<Uuid> = reacting
+            .filter_map(|it| match opened(it, keys)? {
+                Stored::Content(Content::Reaction { message_id, .. }) => Some(message_id),
+                _ => None,
+            })
+            .collect();
+        if messages.is_empty() {
             return Ok(HashMap::new());
         }
         // The provider keeps messages for 30 days.
         let since = self.messaging.clock.now() - MONTH;
         let rows = sqlx::query(READ)
-            .bind(subjects)
+            .bind(messages)
             .bind(since.to_sqlx())
             .fetch_all(self.messaging.pool())
             .await?;
@@ -700,14 +709,13 @@ fn with(mut permits: Vec<Permit>, more: Vec<Permit>) -> Vec<Permit> {
 
 /// What a message says; none when it can't be opened: its person has no key any more.
 fn said(intent: &Claimed, keys: Option<&LeasedKeys>, messages: &MessagesOfHers) -> Option<Said> {
-    let Some(sealed) = &intent.parameters else {
+    if intent.parameters.is_none() {
         return Some(match intent.template {
             Some(_) => Said::Values(Values::default()),
             None => Said::Confirmation,
         });
-    };
-    let text = keys?.open(intent.subject, intent.id, "parameters", sealed).ok()?;
-    match stored::read(&text)? {
+    }
+    match opened(intent, keys)? {
         Stored::Values(values) => Some(Said::Values(values)),
         Stored::Content(content) => {
             let reacts_to = match &content {
@@ -723,6 +731,11 @@ fn said(intent: &Claimed, keys: Option<&LeasedKeys>, messages: &MessagesOfHers) 
             Some(Said::Content(content, reacts_to))
         }
     }
+}
+
+fn opened(intent: &Claimed, keys: Option<&LeasedKeys>) -> Option<Stored> {
+    let sealed = intent.parameters.as_ref()?;
+    stored::read(&keys?.open(intent.subject, intent.id, "parameters", sealed).ok()?)
 }
 
 /// Messages of people, by whose and which, sealed.

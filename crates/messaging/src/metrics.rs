@@ -27,7 +27,7 @@ static UPDATES: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_counter("assent.messaging.updates")
         .with_description(
-            "Updates that webhooks told, by kind; `unknown` and `unreadable` ones are parked.",
+            "Updates that webhooks told, by kind; `unknown`, `unreadable` and `not_applicable` ones are parked.",
         )
         .build()
 });

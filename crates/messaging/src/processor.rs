@@ -11,7 +11,7 @@ use assent_contracts::messaging::{
     MESSAGE_RECEIVED, MessageReceived, STATUS_CHANGED, Status, StatusChanged,
 };
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
-use assent_http::ClientError;
+use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
 use assent_sealing::to_text;
 use jiff::Timestamp;
@@ -74,7 +74,11 @@ impl Failure {
         };
         match self {
             Self::Database(error) | Self::Store(StoreError::Database(error)) => of_the_data(error),
-            Self::Vault(error) => !error.is_transient(),
+            // Not a key that is refused, say: that is put right, and the body goes through.
+            Self::Vault(error) => matches!(
+                error.code(),
+                Some(Code::ValidationFailed | Code::MalformedBody | Code::BodyTooLarge)
+            ),
             Self::Unprocessable(_) => true,
             Self::Store(_) | Self::Keys(_) => false,
         }
@@ -279,8 +283,11 @@ async fn divide(
 
 async fn replace(messaging: &Messaging, body: &Stored, parts: &[Part]) -> Result<(), Failure> {
     let mut transaction = messaging.pool().begin().await?;
-    divide(&mut transaction, body, parts).await?;
+    let divided = divide(&mut transaction, body, parts).await?;
     transaction.commit().await?;
+    if divided {
+        parts.iter().filter_map(|part| part.parked).for_each(metrics::update);
+    }
     messaging.received.notify_one();
     Ok(())
 }

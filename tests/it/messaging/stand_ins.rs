@@ -633,6 +633,14 @@ impl Replica {
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
+    /// Calls the API under an idempotency key and gives status and body.
+    pub async fn post_once(&self, path: &str, body: &Value, key: &str) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let request = request.header("idempotency-key", key).json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
     /// Asks the API.
     pub async fn get(&self, path: &str) -> Value {
         let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(TOKEN);

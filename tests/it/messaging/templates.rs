@@ -186,3 +186,20 @@ async fn the_list_teaches_shapes_and_what_does_not_stand_in_it_is_missing() {
     assert!((0..=60).contains(&replica.count(due).await));
     replica.stop().await;
 }
+
+/// A repeat gives the first answer, also where the request would be refused by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_of_what_was_queued_is_answered_as_before_whatever_became_of_the_template() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let body = json!({"subject_id": neighbours.person(1), "purpose": "marketing",
+        "channel": "whatsapp", "template": "hello"});
+    let (status, first) = replica.post_once("/v1/messages", &body, "key-1").await;
+    assert_eq!(status, 202);
+    replica.sql("UPDATE templates SET status = 'PAUSED'").await;
+    let (status, repeat) = replica.post_once("/v1/messages", &body, "key-1").await;
+    assert_eq!((status, &repeat["message_id"]), (202, &first["message_id"]));
+    assert_eq!(replica.post_once("/v1/messages", &body, "key-2").await.0, 409);
+    replica.stop().await;
+}

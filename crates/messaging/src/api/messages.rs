@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
-use assent_eventstore::{Idempotency, StoreError, to_the_end};
+use assent_eventstore::{Idempotency, Session, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Path, Problem, Query};
 use assent_runtime::telemetry;
@@ -150,6 +150,15 @@ pub async fn request(
         let scope = format!("{} POST /v1/messages", caller.name());
         messaging.store.idempotency(&scope, &key, &body)
     });
+    if idempotency.is_some() {
+        // Templates and windows change; what was answered doesn't.
+        let mut session = messaging.store.begin().await.map_err(store)?;
+        let first = first_answer(&messaging, &mut session, idempotency).await?;
+        session.rollback().await.map_err(store)?;
+        if let Some(first) = first {
+            return Ok((StatusCode::ACCEPTED, Json(first)));
+        }
+    }
     let what = match &said {
         Stored::Values(values) => {
             let name = request.template.clone().unwrap_or_default();
@@ -305,6 +314,23 @@ struct New {
     idempotency: Option<Idempotency>,
 }
 
+/// What the same request was answered before, with the state of now.
+async fn first_answer(
+    messaging: &Messaging,
+    session: &mut Session,
+    idempotency: Option<Idempotency>,
+) -> Result<Option<MessageQueued>, Problem> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    let Some(first) = session.first_answer(idempotency).await.map_err(store)? else {
+        return Ok(None);
+    };
+    // A message's id is that of the event that asked for it.
+    let message_id = first.event_ids.first().copied().unwrap_or_default();
+    let view = read(messaging.pool(), message_id).await?;
+    let state = view.map_or_else(|| "refused".to_owned(), |view| view.state);
+    Ok(Some(MessageQueued { message_id, state }))
+}
+
 /// Queues within one transaction, unless the key was used before or the person is fenced.
 async fn queue(
     messaging: &Messaging,
@@ -318,15 +344,9 @@ async fn queue(
     let subject = request.subject_id;
     let mut session = messaging.store.begin().await.map_err(store)?;
     session.lock_versions(&[subject]).await.map_err(store)?;
-    if let Some(idempotency) = &new.idempotency
-        && let Some(first) = session.first_answer(*idempotency).await.map_err(store)?
-    {
+    if let Some(first) = first_answer(messaging, &mut session, new.idempotency).await? {
         session.rollback().await.map_err(store)?;
-        // A message's id is that of the event that asked for it.
-        let message_id = first.event_ids.first().copied().unwrap_or_default();
-        let view = read(messaging.pool(), message_id).await?;
-        let state = view.map_or_else(|| "refused".to_owned(), |view| view.state);
-        return Ok(MessageQueued { message_id, state });
+        return Ok(first);
     }
     if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
         return Err(Code::SubjectErased.into());
