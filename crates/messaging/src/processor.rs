@@ -332,6 +332,9 @@ async fn apply<'a>(
             session.rollback().await?;
             return Ok(false);
         }
+        for it in &news {
+            it.apply(&service, session.conn()).await?;
+        }
         let mut appends = Vec::new();
         for message in messages.iter().filter(|it| !gone.contains(&it.subject)) {
             appends.extend(receive(&service, session.conn(), message).await?);
@@ -343,9 +346,6 @@ async fn apply<'a>(
         for moved in &moves {
             let is_gone = moved.subject.is_some_and(|subject| gone.contains(&subject));
             moves::apply(&service, session.conn(), moved, is_gone).await?;
-        }
-        for it in &news {
-            it.apply(&service, session.conn()).await?;
         }
         session.commit().await?;
         Ok(true)

@@ -729,10 +729,15 @@ impl Replica {
 }
 
 /// Waits until a condition holds, at most 20 seconds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let give_up = SystemClock.boottime() + Duration::from_secs(20);
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_within(what, 20, holds).await;
+}
+
+/// Waits until a condition holds, at most so many seconds.
+pub async fn until_within(what: &str, seconds: u64, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = SystemClock.boottime() + Duration::from_secs(seconds);
     while !holds().await {
-        assert!(SystemClock.boottime() < give_up, "{what}: not within 20 seconds");
+        assert!(SystemClock.boottime() < give_up, "{what}: not within {seconds} seconds");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

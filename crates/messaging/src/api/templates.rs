@@ -56,7 +56,7 @@ pub struct Template {
     /// `GREEN`, `YELLOW`, `RED` or `UNKNOWN`.
     pub quality: Option<String>,
     /// What it takes, as the provider writes it; none: not known, and values are not checked.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Vec<Object>>)]
     pub components: Option<serde_json::Value>,
 }
 
