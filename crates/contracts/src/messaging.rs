@@ -38,7 +38,7 @@ pub struct MessageRequested {
     pub purpose: String,
     /// The channel.
     pub channel: String,
-    /// The template's name.
+    /// The template's name; the kind of content where there is none, such as `text`.
     pub template: String,
     /// When it was recorded.
     pub at: Timestamp,
@@ -126,7 +126,7 @@ pub struct StatusChanged {
 pub struct MessageReceived {
     /// Our id of it.
     pub message_id: Uuid,
-    /// Kind: `text`, `button`, `interactive`, `other`.
+    /// Kind: `text`, `button`, the provider's name of another kind (`image`, `location`, …), or `other`.
     pub kind: String,
     /// Its content, sealed under the person's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,8 @@ pub struct StopHeard {
     pub stop_id: Uuid,
     /// Tokens of all spellings of the address it came from.
     pub addresses: Vec<AddressToken>,
-    /// How it was said: `word`, `button`, `preference`, `provider_refusal`.
+    /// How it was said: `word`, `button`, `preference`, `provider_refusal`, `page`, or `moved` where it
+    /// followed her from another address.
     pub form: String,
     /// When it was recorded.
     pub at: Timestamp,

@@ -97,6 +97,12 @@ codes! {
     PhoneInvalid = "phone_invalid", UNPROCESSABLE_ENTITY, "The phone number is not valid";
     /// The template is not known.
     TemplateUnknown = "template_unknown", NOT_FOUND, "The template is not known";
+    /// The provider doesn't send the template now.
+    TemplateUnavailable = "template_unavailable", CONFLICT, "The template can't be sent now";
+    /// The values don't fit the template's places.
+    TemplateMismatch = "template_mismatch", UNPROCESSABLE_ENTITY, "The values don't fit the template";
+    /// She has not written within 24 hours.
+    WindowClosed = "window_closed", CONFLICT, "She has not written within a day";
     /// The message is not known.
     MessageUnknown = "message_unknown", NOT_FOUND, "The message is not known";
     /// The erasure request is not known.

@@ -46,6 +46,9 @@ pub struct Config {
     pub words: Words,
     /// The purpose that a start agrees to.
     pub start_purpose: String,
+    /// The purposes under which marketing templates go out. A message of another purpose with such a
+    /// template needs her consent to the first of these as well.
+    pub marketing_purposes: Vec<String>,
     /// The text of the one confirmation after a stop.
     pub stop_confirmation: String,
 }
@@ -59,10 +62,14 @@ pub struct WhatsApp {
     pub version: String,
     /// The number's id at the provider.
     pub phone_number_id: String,
+    /// The business account that the number belongs to; none: its templates are not listed.
+    pub business_account_id: Option<String>,
     /// Authorises calls.
     pub access_token: SecretString,
     /// Signs webhooks.
     pub app_secret: SecretString,
+    /// The one that signed them before, while it is being rotated.
+    pub previous_app_secret: Option<SecretString>,
     /// Answers the webhook's verification.
     pub verify_token: SecretString,
     /// How long a call may take.
@@ -120,8 +127,10 @@ impl Config {
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
+        let business_account_id = own.optional("business_account_id");
         let access_token = own.secret("access_token");
         let app_secret = own.secret("app_secret");
+        let previous_app_secret = own.optional_secret("previous_app_secret");
         let verify_token = own.secret("verify_token");
         let timeout = own.millis("whatsapp_timeout_ms", Duration::from_secs(10));
         let default = Sending::default();
@@ -148,6 +157,15 @@ impl Config {
         let with = own.default("stop_words_with", String::new());
         let words = Words::configured(without.split(','), with.split(','));
         let start_purpose = own.default("start_purpose", "marketing".to_owned());
+        let marketing_purposes: Vec<String> = own
+            .default("marketing_purposes", "marketing".to_owned())
+            .split(',')
+            .map(|purpose| purpose.trim().to_owned())
+            .filter(|purpose| !purpose.is_empty())
+            .collect();
+        if marketing_purposes.is_empty() {
+            own.invalid("marketing_purposes", "must name at least one purpose");
+        }
         let stop_confirmation = own.optional("stop_confirmation_text");
         let (controller, service) = (controller?, service?);
         Some(Self {
@@ -173,14 +191,17 @@ impl Config {
                 base_url: base_url?,
                 version,
                 phone_number_id: phone_number_id?,
+                business_account_id,
                 access_token: access_token?,
                 app_secret: app_secret?,
+                previous_app_secret,
                 verify_token: verify_token?,
                 timeout,
             },
             sending,
             words,
             start_purpose,
+            marketing_purposes,
         })
     }
 }

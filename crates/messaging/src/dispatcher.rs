@@ -2,8 +2,8 @@
 //! was asked for within the lease it is made under, that an intent is called at most once unless
 //! it was certainly not sent, and that with the consent service or the vault down nothing is sent.
 //!
-//! The order is the point: claim the intents, take rate-limit tokens, start the lease, then
-//! resolve addresses, look for local stops and fences, ask for permits, mark as calling, and last look at
+//! The order is the point: claim the intents, take rate-limit tokens, start the lease, then look for
+//! what earlier refusals of the provider stand against, resolve addresses, look for local stops and fences, ask for permits, mark as calling, and last look at
 //! the lease inside the request's body. Everything that may forbid a send is read after the lease
 //! has started: what is committed before is seen, and what is committed after waits the lease out
 //! before it counts. Local stops are read after the addresses are known and before the permits: a
@@ -24,18 +24,28 @@ use assent_runtime::ops::Watchdog;
 use assent_runtime::{Lease, Lifecycle, failpoint, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::SignedDuration;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::Row as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::consequences::{self, Obstacle};
 use crate::declarations;
+use crate::domain::content::{Content, Values};
 use crate::domain::intent::Happening;
 use crate::intents::{self, Claimed, STOP_CONFIRMATION, Settlement};
+use crate::metrics;
+use crate::person_keys::LeasedKeys;
+use crate::questions::CONSENT_REQUEST;
+use crate::rates::{self, Reserved};
 use crate::state::{Messaging, fenced};
+use crate::stored::{self, Stored};
 use crate::whatsapp::answer::Answer;
 use crate::whatsapp::client::{Call, Outcome};
-use crate::whatsapp::outbound::{Content, Message};
-use crate::whatsapp::reaction::{self, Reaction};
+use crate::whatsapp::outbound::{self, Message, Recipient};
+use crate::whatsapp::reaction::{self, Meaning, Reaction};
 
 /// How often the queue is looked at when nothing announces an intent.
 const POLL: Duration = Duration::from_millis(200);
@@ -47,8 +57,10 @@ const ASK_MAX: usize = 100;
 const RATE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Outcomes that are written in one transaction.
 const SETTLE_TOGETHER: usize = 64;
-/// The name that free text has in permits.
-const FREE_TEXT: &str = "text";
+/// The kind of a reaction.
+const REACTION: &str = "reaction";
+/// How long the provider keeps messages.
+const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Dispatches until the soft stop. Any number of replicas may.
 ///
@@ -127,7 +139,17 @@ fn batch_limit(messaging: &Messaging) -> i64 {
 struct Ready {
     intent: Claimed,
     address: ResolvedAddress,
-    parameters: Vec<String>,
+    said: Said,
+}
+
+/// What it says, opened.
+enum Said {
+    /// A template's values.
+    Values(Values),
+    /// Free-form content, and the provider's id of the message that it reacts to.
+    Content(Content, Option<String>),
+    /// The configured confirmation of a stop.
+    Confirmation,
 }
 
 struct Batch {
@@ -154,9 +176,9 @@ impl Batch {
         let number = &config.whatsapp.phone_number_id;
         let rate = config.sending.per_second;
         let pool = self.messaging.pool();
-        match intents::reserve(pool, number, intents.len(), rate).await {
-            Ok(wait) if wait <= RATE_WAIT_MAX => tokio::time::sleep(wait).await,
-            Ok(wait) => {
+        match rates::reserve(pool, number, intents.len(), rate, RATE_WAIT_MAX).await {
+            Ok(Reserved::After(wait)) => tokio::time::sleep(wait).await,
+            Ok(Reserved::Resting(wait)) => {
                 let wait = wait.min(Duration::from_secs(60));
                 return self.release(&intents, "number_held_back", wait).await;
             }
@@ -166,9 +188,10 @@ impl Batch {
             }
         }
         let lease = Lease::start(&self.messaging.clock, &config.terms);
+        let (intents, marketing) = self.without_obstacles(intents).await;
         let ready = self.resolve(intents).await;
         let ready = self.without_local_bars(ready).await;
-        let permitted = self.permitted(ready).await;
+        let permitted = self.permitted(ready, &marketing).await;
         if permitted.is_empty() {
             return;
         }
@@ -181,8 +204,45 @@ impl Batch {
         self.call(calling, &lease).await;
     }
 
+    /// Without those that a refusal of the provider, of this message or of another, stands against. Tells
+    /// which of the others are marketing, as the provider sees it.
+    async fn without_obstacles(&self, intents: Vec<Claimed>) -> (Vec<Claimed>, HashSet<Uuid>) {
+        let now = self.messaging.clock.now();
+        let number = &self.messaging.config.whatsapp.phone_number_id;
+        let standing = match consequences::standing(self.messaging.pool(), number, &intents, now)
+            .await
+        {
+            Ok(standing) => standing,
+            Err(error) => {
+                tracing::warn!(%error, "what stands against sends can't be read: nothing is sent");
+                self.put_off(&intents, "obstacles_unreadable").await;
+                return (Vec::new(), HashSet::new());
+            }
+        };
+        let mut free = Vec::with_capacity(intents.len());
+        let mut settlements = Vec::new();
+        for intent in intents {
+            match standing.of(&intent) {
+                None => free.push(intent),
+                Some(Obstacle::Wait(reason, pause)) => {
+                    settlements.push(self.provider_deferral(&intent, reason, pause));
+                }
+                Some(Obstacle::Refuse(reason)) => {
+                    settlements.push(self.settlement(&intent, Happening::Denied, reason));
+                }
+            }
+        }
+        self.settle(settlements).await;
+        let marketing = free.iter().filter(|it| standing.is_marketing(it)).map(|it| it.id);
+        let marketing = marketing.collect();
+        (free, marketing)
+    }
+
     /// The addresses, and the parameters of those that have some.
     async fn resolve(&self, intents: Vec<Claimed>) -> Vec<Ready> {
+        if intents.is_empty() {
+            return Vec::new();
+        }
         let subjects: Vec<SubjectId> = distinct(intents.iter().map(|it| it.subject));
         let with_parameters: Vec<SubjectId> =
             distinct(intents.iter().filter(|it| it.parameters.is_some()).map(|it| it.subject));
@@ -211,6 +271,14 @@ impl Batch {
                 return Vec::new();
             }
         };
+        let reactions = match self.messages_of_hers(&intents, keys.as_ref()).await {
+            Ok(reactions) => reactions,
+            Err(error) => {
+                tracing::warn!(%error, "messages of people can't be read: nothing is sent");
+                self.put_off(&intents, "obstacles_unreadable").await;
+                return Vec::new();
+            }
+        };
         let mut addresses: HashMap<SubjectId, ResolvedAddress> = subjects
             .into_iter()
             .zip(resolved.addresses)
@@ -223,21 +291,45 @@ impl Batch {
                 refused.push(self.settlement(&intent, Happening::Denied, "subject_unknown"));
                 continue;
             };
-            let parameters = match &intent.parameters {
-                None => Some(Vec::new()),
-                Some(sealed) => keys.as_ref().and_then(|keys| {
-                    let text = keys.open(intent.subject, intent.id, "parameters", sealed).ok()?;
-                    serde_json::from_slice(&text).ok()
-                }),
-            };
-            match parameters {
-                Some(parameters) => ready.push(Ready { intent, address, parameters }),
+            match said(&intent, keys.as_ref(), &reactions) {
+                Some(said) => ready.push(Ready { intent, address, said }),
                 None => refused.push(self.settlement(&intent, Happening::Denied, "key_destroyed")),
             }
         }
         addresses.clear();
         self.settle(refused).await;
         ready
+    }
+
+    /// The messages of people that are reacted to, sealed.
+    async fn messages_of_hers(
+        &self,
+        intents: &[Claimed],
+        keys: Option<&LeasedKeys>,
+    ) -> Result<MessagesOfHers, sqlx::Error> {
+        const READ: &str = "
+            SELECT id, subject_id, content FROM inbound_messages
+            WHERE id = ANY($1) AND content IS NOT NULL AND said_at > $2";
+        let reacting = intents.iter().filter(|it| it.kind == REACTION);
+        let messages: Vec<Uuid> = reacting
+            .filter_map(|it| match opened(it, keys)? {
+                Stored::Content(Content::Reaction { message_id, .. }) => Some(message_id),
+                _ => None,
+            })
+            .collect();
+        if messages.is_empty() {
+            return Ok(HashMap::new());
+        }
+        // The provider keeps messages for 30 days.
+        let since = self.messaging.clock.now() - MONTH;
+        let rows = sqlx::query(READ)
+            .bind(messages)
+            .bind(since.to_sqlx())
+            .fetch_all(self.messaging.pool())
+            .await?;
+        let message =
+            |row: &sqlx::postgres::PgRow| Ok(((row.try_get(1)?, row.try_get(0)?), row.try_get(2)?));
+        rows.iter().map(message).collect()
     }
 
     /// Without those whom a stop that was heard here, or a fence, forbids.
@@ -282,15 +374,16 @@ impl Batch {
     }
 
     /// With a permit each; the others are settled.
-    async fn permitted(&self, ready: Vec<Ready>) -> Vec<(Ready, Uuid)> {
+    async fn permitted(&self, ready: Vec<Ready>, marketing: &HashSet<Uuid>) -> Vec<(Ready, Uuid)> {
         if ready.is_empty() {
             return Vec::new();
         }
-        let asks = ready.iter().map(ask).collect();
-        let answer: Result<PermitsResponse, ClientError> =
-            self.messaging.consent.post("/v1/permits", &PermitsRequest { asks }, None).await;
-        let permits = match answer {
-            Ok(answer) if answer.permits.len() == ready.len() => answer.permits,
+        let purposes = &self.messaging.config.marketing_purposes;
+        let asks: Vec<PermitAsk> = ready.iter().map(ask).collect();
+        let more = ready.iter().filter(|it| marketing.contains(&it.intent.id));
+        let more: Vec<PermitAsk> = more.filter_map(|it| ask_marketing(it, purposes)).collect();
+        let permits = match tokio::try_join!(self.ask(asks), self.ask(more)) {
+            Ok((permits, more)) if permits.len() == ready.len() => with(permits, more),
             Ok(_) => {
                 tracing::error!(
                     "the consent service gave another number of permits than asked for"
@@ -322,6 +415,21 @@ impl Batch {
         }
         self.settle(settlements).await;
         permitted
+    }
+
+    async fn ask(&self, asks: Vec<PermitAsk>) -> Result<Vec<Permit>, ClientError> {
+        if asks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = asks.len();
+        let request = PermitsRequest { asks };
+        let answer: PermitsResponse =
+            self.messaging.consent.post("/v1/permits", &request, None).await?;
+        if answer.permits.len() == asked {
+            Ok(answer.permits)
+        } else {
+            Err(ClientError::Protocol("another number of permits than asked for".to_owned()))
+        }
     }
 
     async fn mark_calling(&self, permitted: Vec<(Ready, Uuid)>, lease: &Lease) -> Vec<Ready> {
@@ -362,28 +470,41 @@ impl Batch {
     }
 
     async fn call_one(&self, ready: Ready, lease: Lease) -> Settlement {
-        let Ready { intent, address, parameters } = ready;
-        let content = match (&intent.template, &intent.language) {
-            (Some(name), language) => {
-                let language = language.as_deref().unwrap_or("en");
+        let Ready { intent, address, said } = ready;
+        let content = match &said {
+            Said::Values(values) => {
+                let name = intent.template.as_deref().unwrap_or_default();
+                let language = intent.language.as_deref().unwrap_or("en");
                 let reply = intent.reply_code.as_deref();
-                Content::template(name, language, &parameters, reply)
+                Some(outbound::Content::template(name, language, values, reply))
             }
-            (None, _) => Content::text(&self.messaging.config.stop_confirmation),
+            Said::Content(content, reacts_to) => {
+                outbound::Content::free(content, reacts_to.as_deref())
+            }
+            Said::Confirmation => {
+                Some(outbound::Content::text(&self.messaging.config.stop_confirmation))
+            }
         };
-        let message = Message::new(&address.phone, intent.id, content);
+        let Some(content) = content else {
+            return self.settlement(&intent, Happening::GivenUp, "message_unknown");
+        };
+        let to = match &address.user_id {
+            Some(user_id) if address.phone.is_empty() => Recipient::UserId(user_id),
+            _ => Recipient::Phone(&address.phone),
+        };
+        let body = Message::new(to, intent.id, content).to_json();
         let span = tracing::info_span!("provider call", message_id = %intent.id);
         if let Some(parent) = &intent.traceparent {
             telemetry::set_parent(&span, parent);
         }
         let Call { outcome, overrun } =
-            self.messaging.provider.send(&message, lease).instrument(span).await;
-        let mut settlement = self.judge_outcome(&intent, outcome, &address.tokens).await;
+            self.messaging.provider.send(body, lease).instrument(span).await;
+        let mut settlement = self.judge_outcome(&intent, outcome, &address.tokens);
         settlement.overrun = overrun;
         settlement
     }
 
-    async fn judge_outcome(
+    fn judge_outcome(
         &self,
         intent: &Claimed,
         outcome: Outcome,
@@ -395,7 +516,7 @@ impl Batch {
                 self.provider_deferral(intent, "provider_unreachable", pause(intent.attempts))
             }
             Outcome::Lost(reason) => self.settlement(intent, Happening::Lost, reason),
-            Outcome::Answered(Answer::Unreadable) => {
+            Outcome::Answered(Answer::Unreadable | Answer::Done) => {
                 self.settlement(intent, Happening::Lost, "provider_answer_unreadable")
             }
             Outcome::Answered(Answer::Accepted { provider_id }) => {
@@ -404,10 +525,12 @@ impl Batch {
                 accepted
             }
             Outcome::Answered(Answer::Refused { http_status, code }) => {
-                let reaction = reaction::to(http_status, code);
-                let mut settlement = self.react(intent, reaction).await;
+                let meaning = reaction::to(Some(http_status), code);
+                metrics::provider_error(code, meaning);
+                let mut settlement = self.react(intent, meaning);
                 settlement.provider_code = code;
-                if reaction == Reaction::OptOut {
+                settlement.reaction = Some(meaning.reaction);
+                if meaning.reaction == Reaction::OptOut {
                     settlement.stopped = Some(tokens.to_vec());
                 }
                 settlement
@@ -415,26 +538,17 @@ impl Batch {
         }
     }
 
-    async fn react(&self, intent: &Claimed, reaction: Reaction) -> Settlement {
-        let pause = reaction::pause(reaction, intent.attempts);
-        if let (Reaction::Halt | Reaction::SlowNumber, Some(pause)) = (reaction, pause) {
-            let number = &self.messaging.config.whatsapp.phone_number_id;
-            if reaction == Reaction::Halt {
-                tracing::error!("the provider halts this number: someone must look");
-            }
-            if let Err(error) = intents::hold_back(self.messaging.pool(), number, pause).await {
-                tracing::warn!(%error, "the number can't be held back");
-            }
+    /// What becomes of the message itself; what its refusal means for others is written with it.
+    fn react(&self, intent: &Claimed, Meaning { reaction, reason, .. }: Meaning) -> Settlement {
+        if reaction == Reaction::Ambiguous {
+            return self.settlement(intent, Happening::Lost, reason);
         }
-        match (reaction, pause) {
-            (Reaction::Ambiguous, _) => {
-                self.settlement(intent, Happening::Lost, "provider_outcome_unknown")
-            }
-            (Reaction::OptOut, _) => {
-                self.settlement(intent, Happening::Rejected, "person_stopped_marketing")
-            }
-            (_, Some(pause)) => self.provider_deferral(intent, "provider_asks_to_wait", pause),
-            (_, None) => self.settlement(intent, Happening::Rejected, "provider_refused"),
+        // A person who has had enough is not tried for ever: once more, a day later.
+        let again =
+            reaction != Reaction::CapPerson || !intent.put_off.iter().any(|it| it == reason);
+        match reaction::pause(reaction, intent.attempts).filter(|_| again) {
+            Some(pause) => self.provider_deferral(intent, reason, pause),
+            None => self.settlement(intent, Happening::Rejected, reason),
         }
     }
 
@@ -512,6 +626,8 @@ const QUIET_HOURS: &str = "quiet_hours";
 /// differ; not more, for the hours may be changed.
 const QUIET_PAUSE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(4 * 3_600));
+/// Why the consent to marketing was asked for.
+const TEMPLATE_IS_MARKETING: &str = "template_is_marketing";
 
 /// What a permit says of an intent.
 #[derive(Debug, PartialEq, Eq)]
@@ -560,9 +676,70 @@ fn ask(ready: &Ready) -> PermitAsk {
         addresses: ready.address.tokens.clone(),
         purpose: ready.intent.purpose.clone(),
         channel: ready.intent.channel.clone(),
-        template: ready.intent.template.clone().unwrap_or_else(|| FREE_TEXT.to_owned()),
+        template: ready.intent.template.clone().unwrap_or_else(|| ready.intent.kind.clone()),
     }
 }
+
+/// The second ask of a message that is marketing by its template and not by its purpose. A question for
+/// consent has rules of its own at the gate.
+fn ask_marketing(ready: &Ready, purposes: &[String]) -> Option<PermitAsk> {
+    let purpose = &ready.intent.purpose;
+    if purpose == CONSENT_REQUEST || purposes.contains(purpose) {
+        return None;
+    }
+    Some(PermitAsk { purpose: purposes.first()?.clone(), ..ask(ready) })
+}
+
+/// Each permit, denied where the second ask of its message was.
+fn with(mut permits: Vec<Permit>, more: Vec<Permit>) -> Vec<Permit> {
+    for second in more.into_iter().filter(|it| it.verdict.verdict == Decision::Deny) {
+        let first = permits
+            .iter_mut()
+            .find(|it| it.message_id == second.message_id && it.verdict.verdict == Decision::Allow);
+        if let Some(first) = first {
+            first.verdict = second.verdict;
+            // What is waited for stays as it is.
+            if ![[ADDRESS_UNLINKED], [QUIET_HOURS]].iter().any(|it| first.verdict.reasons == *it) {
+                first.verdict.reasons.push(TEMPLATE_IS_MARKETING.to_owned());
+            }
+        }
+    }
+    permits
+}
+
+/// What a message says; none when it can't be opened: its person has no key any more.
+fn said(intent: &Claimed, keys: Option<&LeasedKeys>, messages: &MessagesOfHers) -> Option<Said> {
+    if intent.parameters.is_none() {
+        return Some(match intent.template {
+            Some(_) => Said::Values(Values::default()),
+            None => Said::Confirmation,
+        });
+    }
+    match opened(intent, keys)? {
+        Stored::Values(values) => Some(Said::Values(values)),
+        Stored::Content(content) => {
+            let reacts_to = match &content {
+                Content::Reaction { message_id, .. } => messages
+                    .get(&(intent.subject, *message_id))
+                    .and_then(|sealed| {
+                        keys?.open(intent.subject, *message_id, "content", sealed).ok()
+                    })
+                    .and_then(|raw| serde_json::from_slice::<serde_json::Value>(&raw).ok())
+                    .and_then(|raw| Some(raw.get("id")?.as_str()?.to_owned())),
+                _ => None,
+            };
+            Some(Said::Content(content, reacts_to))
+        }
+    }
+}
+
+fn opened(intent: &Claimed, keys: Option<&LeasedKeys>) -> Option<Stored> {
+    let sealed = intent.parameters.as_ref()?;
+    stored::read(&keys?.open(intent.subject, intent.id, "parameters", sealed).ok()?)
+}
+
+/// Messages of people, by whose and which, sealed.
+type MessagesOfHers = HashMap<(SubjectId, Uuid), Vec<u8>>;
 
 /// Growing pauses, from a tenth of a second to five seconds.
 fn pause(attempts: u32) -> Duration {

@@ -311,8 +311,8 @@ async fn confirm(
     now: jiff::Timestamp,
 ) -> Result<Option<Append>, StoreError> {
     const INSERT: &str = "
-        INSERT INTO intents (id, subject_id, purpose, channel, state, requested_at, changed_at)
-        SELECT $1, $2, $3, 'whatsapp', 'queued', $4, $4
+        INSERT INTO intents (id, subject_id, purpose, channel, kind, state, requested_at, changed_at)
+        SELECT $1, $2, $3, 'whatsapp', 'text', 'queued', $4, $4
         WHERE NOT EXISTS (SELECT FROM intents WHERE subject_id = $2 AND purpose = $3
                           AND requested_at > $4 - interval '24 hours')";
     let id = messaging.ids.v7();

@@ -72,6 +72,22 @@ impl HourKeys {
         Ok(Sealed { hour_key, bytes })
     }
 
+    /// Seals something under the key of an earlier hour: it lives no longer for being written anew.
+    ///
+    /// # Errors
+    /// When the key store fails, or the key has ended.
+    pub async fn seal_again(
+        &self,
+        record: Uuid,
+        field: &str,
+        hour_key: Uuid,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, HourKeyError> {
+        let state = self.store.get(&[hour_key]).await?.into_iter().next();
+        let key = state.and_then(assent_sealing::KeyState::live).ok_or(HourKeyError::Ended)?;
+        Ok(seal(&key.key, &*self.ids, aad(record, field), plaintext))
+    }
+
     /// Opens what [`Self::seal`] sealed.
     ///
     /// # Errors

@@ -19,11 +19,13 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
+use crate::consequences::{self, Consequence};
 use crate::declarations::{self, Declared};
 use crate::domain::intent::{Happening, State, after};
 use crate::domain::stop::{Form, Will};
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
+use crate::whatsapp::reaction::Reaction;
 
 /// The purpose of the one confirmation after a stop.
 pub const STOP_CONFIRMATION: &str = "stop_confirmation";
@@ -53,6 +55,19 @@ pub struct Claimed {
     pub traceparent: Option<String>,
     /// What the template's first button answers with.
     pub reply_code: Option<String>,
+    /// Why it was put off the last time.
+    pub put_off: Vec<String>,
+    /// Its kind: `template`, or that of its content.
+    pub kind: String,
+}
+
+impl Claimed {
+    /// Whether it may go out only while the window is open. The confirmation of a stop answers what has
+    /// just come in, whether that is processed or not.
+    #[must_use]
+    pub fn is_free_form(&self) -> bool {
+        self.template.is_none() && self.purpose != STOP_CONFIRMATION
+    }
 }
 
 /// Claims up to `limit` intents that are due, for `claim`, under `claim_id`. Rows that another
@@ -76,7 +91,7 @@ pub async fn claim(
         FROM due WHERE intents.id = due.id
         RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
                   coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
-                  reply_code";
+                  reply_code, reasons, kind";
     let rows = sqlx::query(CLAIM)
         .bind(claim_id)
         .bind(limit)
@@ -99,6 +114,8 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         put_off_for: Duration::from_secs_f64(row.try_get::<f64, _>(8)?.max(0.0)),
         traceparent: row.try_get(9)?,
         reply_code: row.try_get(10)?,
+        put_off: row.try_get(11)?,
+        kind: row.try_get(12)?,
     })
 }
 
@@ -154,6 +171,8 @@ pub struct Settlement {
     pub overrun: Option<Duration>,
     /// The provider says that she stopped marketing: tokens of her address.
     pub stopped: Option<Vec<AddressToken>>,
+    /// What the provider's refusal asks for.
+    pub reaction: Option<Reaction>,
 }
 
 impl Settlement {
@@ -177,6 +196,7 @@ impl Settlement {
             pause: Duration::ZERO,
             overrun: None,
             stopped: None,
+            reaction: None,
         }
     }
 }
@@ -225,6 +245,7 @@ struct Row {
     state: State,
     claim_id: Option<Uuid>,
     permit_id: Option<Uuid>,
+    template: Option<(String, String)>,
     /// The trace of whoever asked for it: what becomes of it belongs there, whichever batch or
     /// webhook settles it.
     traceparent: Option<String>,
@@ -248,8 +269,16 @@ pub async fn apply(
     let fenced = fenced(session.conn(), &subjects).await?;
     let mut rows = lock_rows(session, settlements).await?;
     let mut appends = Vec::new();
+    let mut consequences = Vec::new();
     for settlement in settlements {
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
+        consequences.extend(settlement.reaction.map(|reaction| Consequence {
+            reaction,
+            code: settlement.provider_code,
+            subject: settlement.subject,
+            template: row.template.clone(),
+            said_at: now,
+        }));
         if let Some(overrun) = settlement.overrun
             && !fenced.contains(&settlement.subject)
         {
@@ -284,6 +313,9 @@ pub async fn apply(
         row.claim_id = None;
     }
     session.append(appends).await?;
+    let whatsapp = &messaging.config.whatsapp;
+    let is_gone = |subject| fenced.contains(&subject);
+    consequences::record(session.conn(), whatsapp, &consequences, is_gone).await?;
     for settlement in settlements {
         let Some(tokens) = &settlement.stopped else { continue };
         let declared = Declared {
@@ -307,7 +339,7 @@ async fn lock_rows(
     settlements: &[Settlement],
 ) -> Result<HashMap<Uuid, Row>, StoreError> {
     const LOCK: &str = "
-        SELECT id, state, claim_id, permit_id, traceparent FROM intents
+        SELECT id, state, claim_id, permit_id, traceparent, template, language FROM intents
         WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = settlements.iter().map(|it| it.id).collect();
     let rows = sqlx::query(LOCK).bind(ids).fetch_all(session.conn()).await?;
@@ -318,7 +350,8 @@ async fn lock_rows(
             .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {state}").into()))?;
         let (claim_id, permit_id) = (row.try_get(2)?, row.try_get(3)?);
         let traceparent = row.try_get(4)?;
-        found.insert(row.try_get(0)?, Row { state, claim_id, permit_id, traceparent });
+        let template = row.try_get::<Option<String>, _>(5)?.zip(row.try_get(6)?);
+        found.insert(row.try_get(0)?, Row { state, claim_id, permit_id, template, traceparent });
     }
     Ok(found)
 }
@@ -438,49 +471,4 @@ pub async fn reap(messaging: &Messaging) -> Result<(u64, u64), StoreError> {
         messaging.queued.notify_one();
     }
     Ok((requeued, count))
-}
-
-/// Reserves `count` sends of a number and gives how long to wait for the first. All dispatchers of the
-/// deployment share the rate.
-///
-/// # Errors
-/// When the database fails.
-pub async fn reserve(
-    pool: &PgPool,
-    phone_number_id: &str,
-    count: usize,
-    per_second: u32,
-) -> Result<Duration, sqlx::Error> {
-    const RESERVE: &str = "
-        INSERT INTO send_rates AS rate (phone_number_id, next_at)
-        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-        ON CONFLICT (phone_number_id) DO UPDATE
-            SET next_at = greatest(rate.next_at, clock_timestamp()) + make_interval(secs => $2)
-        RETURNING extract(epoch FROM next_at - clock_timestamp())::float8 - $2";
-    let cost = count as f64 / f64::from(per_second);
-    let wait: f64 =
-        sqlx::query_scalar(RESERVE).bind(phone_number_id).bind(cost).fetch_one(pool).await?;
-    Ok(Duration::from_secs_f64(wait.max(0.0)))
-}
-
-/// Holds a number back for `pause`: the provider asked for it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn hold_back(
-    pool: &PgPool,
-    phone_number_id: &str,
-    pause: Duration,
-) -> Result<(), sqlx::Error> {
-    const HOLD: &str = "
-        INSERT INTO send_rates AS rate (phone_number_id, next_at)
-        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-        ON CONFLICT (phone_number_id) DO UPDATE
-            SET next_at = greatest(rate.next_at, clock_timestamp() + make_interval(secs => $2))";
-    sqlx::query(HOLD)
-        .bind(phone_number_id)
-        .bind(pause.as_secs_f64())
-        .execute(pool)
-        .await
-        .map(|_| ())
 }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod config;
+mod consequences;
 mod declarations;
 mod dispatcher;
 pub mod domain;
@@ -13,12 +14,17 @@ mod forwarder;
 mod hour_keys;
 mod housekeeping;
 mod intents;
+mod metrics;
+mod moves;
 mod opt_ins;
 mod person_keys;
 mod processor;
 pub mod questions;
+mod rates;
 mod service;
 mod state;
+mod stored;
+mod templates;
 pub mod whatsapp;
 
 pub use api::document as openapi;

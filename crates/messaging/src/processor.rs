@@ -1,6 +1,6 @@
 //! Processes stored webhook bodies. It guarantees that each update is applied once, that an update
-//! that can't be read never stands in the way of others, and that a body is deleted in the transaction
-//! that applies it; the stops in it were taken at the door already.
+//! that can't be read or applied is parked alone and never stands in the way of others, and that a body
+//! is deleted in the transaction that applies it; the stops in it were taken at the door already.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,20 +11,27 @@ use assent_contracts::messaging::{
     MESSAGE_RECEIVED, MessageReceived, STATUS_CHANGED, Status, StatusChanged,
 };
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
-use assent_http::ClientError;
+use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
 use assent_sealing::to_text;
-use jiff_sqlx::ToSqlx as _;
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::api::webhook::{BODY, said_at};
+use crate::consequences::{self, Consequence};
 use crate::domain::intent::{Happening, State, advance};
 use crate::hour_keys::HourKeyError;
 use crate::intents::{self, Settlement};
 use crate::state::{Messaging, fenced};
-use crate::whatsapp::updates::{self, Inbound, StatusUpdate, Update};
+use crate::whatsapp::reaction;
+use crate::whatsapp::updates::{
+    AccountUpdate, Inbound, Place, StatusUpdate, TemplateUpdate, Update, Webhook,
+};
+use crate::{metrics, moves, templates};
 
 /// Bodies taken at once.
 const TAKE: i64 = 16;
@@ -38,6 +45,7 @@ struct Stored {
     id: Uuid,
     hour_key: Uuid,
     sealed: Vec<u8>,
+    received_at: Timestamp,
 }
 
 /// Why a body is still there.
@@ -54,6 +62,27 @@ enum Failure {
     /// It will never be processed.
     #[error("not processable: {0}")]
     Unprocessable(&'static str),
+}
+
+impl Failure {
+    /// Whether the body is to blame, and not whoever was asked about it.
+    fn is_of_the_body(&self) -> bool {
+        let of_the_data = |error: &sqlx::Error| {
+            let code = error.as_database_error().and_then(|error| error.code());
+            // Data exceptions and violated constraints.
+            code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        };
+        match self {
+            Self::Database(error) | Self::Store(StoreError::Database(error)) => of_the_data(error),
+            // Not a key that is refused, say: that is put right, and the body goes through.
+            Self::Vault(error) => matches!(
+                error.code(),
+                Some(Code::ValidationFailed | Code::MalformedBody | Code::BodyTooLarge)
+            ),
+            Self::Unprocessable(_) => true,
+            Self::Store(_) | Self::Keys(_) => false,
+        }
+    }
 }
 
 /// Processes until `stopping`. Any number of replicas may.
@@ -101,13 +130,18 @@ async fn take(messaging: &Messaging) -> Result<Vec<Stored>, sqlx::Error> {
         UPDATE webhook_bodies SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
         WHERE id IN (SELECT id FROM webhook_bodies WHERE parked IS NULL AND not_before <= now()
                      ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, hour_key, sealed";
+        RETURNING id, hour_key, sealed, received_at";
     let rows =
         sqlx::query(SQL).bind(TAKE).bind(HOLD.as_secs_f64()).fetch_all(messaging.pool()).await?;
     let mut taken = rows
         .iter()
         .map(|row| {
-            Ok(Stored { id: row.try_get(0)?, hour_key: row.try_get(1)?, sealed: row.try_get(2)? })
+            Ok(Stored {
+                id: row.try_get(0)?,
+                hour_key: row.try_get(1)?,
+                sealed: row.try_get(2)?,
+                received_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
+            })
         })
         .collect::<Result<Vec<_>, sqlx::Error>>()?;
     taken.sort_unstable_by_key(|body| body.id);
@@ -144,41 +178,162 @@ struct OfIntent {
     status: Status,
     provider_id: String,
     code: Option<i64>,
+    /// When, seconds since 1970.
+    at: i64,
 }
 
 async fn process(messaging: &Messaging, body: Stored) -> Result<(), Failure> {
     let raw = messaging.hour_keys.open(body.id, BODY, body.hour_key, &body.sealed).await?;
-    let updates = updates::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
+    let webhook = Webhook::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
     drop(raw);
+    let (bad, good): (Vec<_>, Vec<_>) = webhook
+        .updates()
+        .iter()
+        .partition(|(_, it)| matches!(it, Update::Unknown | Update::Unreadable));
+    let parts: Vec<(Vec<Place>, Option<&'static str>)> =
+        bad.iter().map(|(place, it)| (vec![*place], Some(it.kind()))).collect();
+    let parked = resealed(messaging, &body, &webhook, parts).await?;
+    let places: Vec<Place> = good.iter().map(|(place, _)| *place).collect();
+    let kinds: Vec<&'static str> = webhook.updates().iter().map(|(_, it)| it.kind()).collect();
+    match apply(messaging, &body, good.into_iter().map(|(_, update)| update), parked).await {
+        Err(failure) if failure.is_of_the_body() => {
+            // Halves are tried on their own, until what is to blame stands alone.
+            let parts = match places.len() {
+                0 => return Err(failure),
+                1 => vec![(places, Some("not_applicable"))],
+                many => {
+                    let (first, second) = places.split_at(many / 2);
+                    vec![(first.to_vec(), None), (second.to_vec(), None)]
+                }
+            };
+            tracing::warn!(error = %failure, body = %body.id, "an update can't be applied");
+            let parts = parts
+                .into_iter()
+                .chain(bad.iter().map(|(place, it)| (vec![*place], Some(it.kind()))))
+                .collect();
+            let parts = resealed(messaging, &body, &webhook, parts).await?;
+            replace(messaging, &body, &parts).await
+        }
+        Ok(true) => {
+            kinds.into_iter().for_each(metrics::update);
+            messaging.moved.notify_waiters();
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A part of a body that is stored on its own.
+struct Part {
+    id: Uuid,
+    sealed: Vec<u8>,
+    parked: Option<&'static str>,
+}
+
+/// Parts of a body, sealed under its key: they live no longer than it.
+async fn resealed(
+    messaging: &Messaging,
+    body: &Stored,
+    webhook: &Webhook,
+    parts: Vec<(Vec<Place>, Option<&'static str>)>,
+) -> Result<Vec<Part>, Failure> {
+    let mut resealed = Vec::with_capacity(parts.len());
+    for (places, parked) in parts {
+        let id = messaging.ids.v7();
+        let alone = Zeroizing::new(webhook.only(&places));
+        let sealed = messaging.hour_keys.seal_again(id, BODY, body.hour_key, &alone).await?;
+        resealed.push(Part { id, sealed, parked });
+    }
+    Ok(resealed)
+}
+
+/// Deletes a body and stores parts of it. Gives false when another processor was faster.
+async fn divide(
+    conn: &mut PgConnection,
+    body: &Stored,
+    parts: &[Part],
+) -> Result<bool, sqlx::Error> {
+    // Parts come before what was received later.
+    const STORE: &str = "
+        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, not_before, parked)
+        VALUES ($1, $2, $3, $4, $4, $5)";
+    let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = $1")
+        .bind(body.id)
+        .execute(&mut *conn)
+        .await?;
+    if deleted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for part in parts {
+        sqlx::query(STORE)
+            .bind(part.id)
+            .bind(body.hour_key)
+            .bind(&part.sealed)
+            .bind(body.received_at.to_sqlx())
+            .bind(part.parked)
+            .execute(&mut *conn)
+            .await?;
+        if let Some(reason) = part.parked {
+            tracing::warn!(body = %part.id, reason, "an update of a webhook is parked");
+        }
+    }
+    Ok(true)
+}
+
+async fn replace(messaging: &Messaging, body: &Stored, parts: &[Part]) -> Result<(), Failure> {
+    let mut transaction = messaging.pool().begin().await?;
+    let divided = divide(&mut transaction, body, parts).await?;
+    transaction.commit().await?;
+    if divided {
+        parts.iter().filter_map(|part| part.parked).for_each(metrics::update);
+    }
+    messaging.received.notify_one();
+    Ok(())
+}
+
+/// Applies updates, and parks what was not to be read, in one transaction. Gives false when another
+/// processor was faster.
+async fn apply<'a>(
+    messaging: &Messaging,
+    body: &Stored,
+    updates: impl Iterator<Item = &'a Update>,
+    parked: Vec<Part>,
+) -> Result<bool, Failure> {
     let mut messages = Vec::new();
     let mut statuses = Vec::new();
+    let mut moves = Vec::new();
+    let mut news = Vec::new();
     for update in updates {
         match update {
             Update::Message(message) => messages.push(message),
             Update::Status(status) => statuses.extend(of_intent(messaging, status).await?),
-            Update::Preference(_) | Update::Unknown => {}
+            Update::Moved(moved) => moves.push(moves::look(messaging, moved).await?),
+            Update::Template(template) => news.push(News::Template(template.clone())),
+            Update::Account(account) => news.push(News::Account(account.clone())),
+            Update::Preference(_) | Update::Notice(_) | Update::Unknown | Update::Unreadable => {}
         }
     }
     let messages = from_people(messaging, messages).await?;
     let reconciled: Vec<SubjectId> = statuses.iter().map(|it| it.subject).collect();
     let keys = intents::lease_keys(messaging, &reconciled).await;
     let service = messaging.clone();
-    let applied: Result<(), Failure> = to_the_end(async move {
+    let stored = Stored { sealed: Vec::new(), ..*body };
+    to_the_end(async move {
         let mut session = service.store.begin().await?;
         let mut subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
         subjects.extend(&reconciled);
+        subjects.extend(moves.iter().filter_map(|it| it.subject));
         subjects.sort_unstable();
         subjects.dedup();
         session.lock_versions(&subjects).await?;
         let gone = fenced(session.conn(), &subjects).await?;
-        let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = $1")
-            .bind(body.id)
-            .execute(session.conn())
-            .await?;
-        if deleted.rows_affected() == 0 {
-            // Another processor was faster.
+        if !divide(session.conn(), &stored, &parked).await? {
             session.rollback().await?;
-            return Ok(());
+            return Ok(false);
+        }
+        for it in &news {
+            it.apply(&service, session.conn()).await?;
         }
         let mut appends = Vec::new();
         for message in messages.iter().filter(|it| !gone.contains(&it.subject)) {
@@ -188,22 +343,49 @@ async fn process(messaging: &Messaging, body: Stored) -> Result<(), Failure> {
         for status in statuses.iter().filter(|it| !gone.contains(&it.subject)) {
             reconcile(&service, &mut session, status, keys.as_ref()).await?;
         }
+        for moved in &moves {
+            let is_gone = moved.subject.is_some_and(|subject| gone.contains(&subject));
+            moves::apply(&service, session.conn(), moved, is_gone).await?;
+        }
         session.commit().await?;
-        Ok(())
+        Ok(true)
     })
-    .await;
-    applied?;
-    messaging.moved.notify_waiters();
-    Ok(())
+    .await
+}
+
+/// What the provider tells of its own things.
+enum News {
+    Template(TemplateUpdate),
+    Account(AccountUpdate),
+}
+
+impl News {
+    async fn apply(
+        &self,
+        messaging: &Messaging,
+        conn: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let now = messaging.clock.now();
+        match self {
+            Self::Template(update) => {
+                let at = said_at(update.at, now);
+                templates::hear(conn, &messaging.config.whatsapp, update, at).await
+            }
+            Self::Account(update) => {
+                let number = &messaging.config.whatsapp.phone_number_id;
+                consequences::account(conn, number, update, said_at(update.at, now)).await
+            }
+        }
+    }
 }
 
 /// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
 /// is no key to keep it under, and no reason.
 async fn from_people(
     messaging: &Messaging,
-    messages: Vec<Inbound>,
+    messages: Vec<&Inbound>,
 ) -> Result<Vec<FromPerson>, Failure> {
-    let mut known: Vec<(SubjectId, Inbound)> = Vec::with_capacity(messages.len());
+    let mut known: Vec<(SubjectId, &Inbound)> = Vec::with_capacity(messages.len());
     let mut found = HashMap::new();
     for message in messages {
         let tokens = messaging.tokens(&message.from);
@@ -250,20 +432,23 @@ async fn receive(
     const SEEN: &str =
         "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     const INSERT: &str = "
-        INSERT INTO inbound_messages (id, subject_id, kind, content, received_at)
-        VALUES ($1, $2, $3, $4, $5)";
+        INSERT INTO inbound_messages (id, subject_id, kind, content, received_at, said_at)
+        VALUES ($1, $2, $3, $4, $5, $6)";
     let now = messaging.clock.now();
+    let said = said_at(message.said_at, now);
     let is_new =
         sqlx::query(SEEN).bind(&message.hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
     if is_new.rows_affected() == 0 {
         return Ok(None);
     }
+    consequences::she_wrote(&mut *conn, message.subject).await?;
     sqlx::query(INSERT)
         .bind(message.id)
         .bind(message.subject)
         .bind(message.kind)
         .bind(&message.sealed)
         .bind(now.to_sqlx())
+        .bind(said.to_sqlx())
         .execute(&mut *conn)
         .await?;
     let event = MessageReceived {
@@ -271,7 +456,7 @@ async fn receive(
         kind: message.kind.to_owned(),
         content: Some(to_text(&message.sealed)),
         at: now,
-        said_at: Some(said_at(message.said_at, now)),
+        said_at: Some(said),
     };
     messaging.event(message.subject, messaging.ids.v7(), MESSAGE_RECEIVED, &event, now).map(Some)
 }
@@ -279,7 +464,7 @@ async fn receive(
 /// The intent that a status is about: by our own id, which comes back, or by the provider's.
 async fn of_intent(
     messaging: &Messaging,
-    status: StatusUpdate,
+    status: &StatusUpdate,
 ) -> Result<Option<OfIntent>, sqlx::Error> {
     const FIND: &str = "
         SELECT id, subject_id FROM intents WHERE id = $1
@@ -304,8 +489,9 @@ async fn of_intent(
         id: row.try_get(0)?,
         subject: row.try_get(1)?,
         status: reported,
-        provider_id: status.id,
+        provider_id: status.id.clone(),
         code: status.codes.first().copied(),
+        at: status.at,
     }))
 }
 
@@ -316,7 +502,8 @@ async fn reconcile(
     it: &OfIntent,
     keys: Option<&crate::person_keys::LeasedKeys>,
 ) -> Result<(), StoreError> {
-    const LOOK: &str = "SELECT state, status FROM intents WHERE id = $1 FOR UPDATE";
+    const LOOK: &str = "
+        SELECT state, status, template, language FROM intents WHERE id = $1 FOR UPDATE";
     const MOVE: &str = "
         UPDATE intents SET status = $2, provider_code = coalesce($3, provider_code), changed_at = $4
         WHERE id = $1";
@@ -324,10 +511,11 @@ async fn reconcile(
     let Some(row) = row else { return Ok(()) };
     let state = State::parse(row.try_get(0)?);
     let current = row.try_get::<Option<&str>, _>(1)?.and_then(status_named);
+    let template = row.try_get::<Option<String>, _>(2)?.zip(row.try_get(3)?);
     if matches!(state, Some(State::Calling | State::Uncertain)) {
         // A status proves that the provider has it; `failed` says that it did, and gave up.
         let (happening, reason) = match it.status {
-            Status::Failed => (Happening::Rejected, "provider_failed"),
+            Status::Failed => (Happening::Rejected, failure(it.code)),
             _ => (Happening::Accepted, ""),
         };
         let mut settlement = Settlement::new(it.id, it.subject, None, happening, reason);
@@ -347,6 +535,19 @@ async fn reconcile(
         .bind(now.to_sqlx())
         .execute(session.conn())
         .await?;
+    if next == Status::Failed {
+        let meaning = reaction::to(None, it.code);
+        metrics::provider_error(it.code, meaning);
+        let consequence = Consequence {
+            reaction: meaning.reaction,
+            code: it.code,
+            subject: it.subject,
+            template,
+            said_at: said_at(it.at, now),
+        };
+        let whatsapp = &messaging.config.whatsapp;
+        consequences::record(session.conn(), whatsapp, &[consequence], |_| false).await?;
+    }
     let event = StatusChanged {
         message_id: it.id,
         status: next,
@@ -357,6 +558,12 @@ async fn reconcile(
     let append = messaging.event(it.subject, id, STATUS_CHANGED, &event, now)?;
     session.append(vec![append]).await?;
     Ok(())
+}
+
+/// Why it failed, a stable code. By webhook nothing is tried again, whatever the code asks for.
+fn failure(code: Option<i64>) -> &'static str {
+    let meaning = reaction::to(None, code);
+    if meaning.known { meaning.reason } else { "provider_failed" }
 }
 
 const fn status_name(status: Status) -> &'static str {

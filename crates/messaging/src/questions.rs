@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use crate::state::{Messaging, fenced};
 
 /// The purpose under which the gate is asked.
-const CONSENT_REQUEST: &str = "consent_request";
+pub(crate) const CONSENT_REQUEST: &str = "consent_request";
 
 /// Follows the consent service.
 pub struct Questions(pub Messaging);

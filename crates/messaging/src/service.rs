@@ -27,7 +27,7 @@ use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
-use crate::{dispatcher, forwarder, housekeeping, processor};
+use crate::{dispatcher, forwarder, housekeeping, processor, templates};
 
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -190,6 +190,7 @@ pub fn run(
         "messaging.processor",
         processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
     );
+    lifecycle.spawn("messaging.templates", templates::follow(messaging.clone(), stopping.clone()));
     lifecycle
         .spawn("messaging.housekeeping", housekeeping::run(messaging.clone(), stopping.clone()));
     let (store, clock) = (messaging.store.clone(), Arc::clone(&messaging.clock));

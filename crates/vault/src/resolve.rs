@@ -116,7 +116,7 @@ fn open_phones(
     let address = |(person, key): &(SealedPerson, StoredKey)| {
         let phone = open_phone(person, key)?;
         let tokens: Vec<AddressToken> = person.tokens.clone();
-        Ok(ResolvedAddress { phone: phone.to_string(), tokens })
+        Ok(ResolvedAddress { phone: phone.to_string(), user_id: None, tokens })
     };
     people.iter().map(|person| person.as_ref().map(address).transpose()).collect()
 }

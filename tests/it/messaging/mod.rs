@@ -1,7 +1,11 @@
 //! The messaging service against real Postgres, with stand-ins for its neighbours: what it guarantees
 //! on its own, with each fault injected and shown to have happened.
 
+mod contents;
 mod forgetting;
+mod refusals;
 mod sending;
 mod stand_ins;
 mod stops;
+mod templates;
+mod webhooks;

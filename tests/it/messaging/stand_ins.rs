@@ -60,6 +60,8 @@ struct NeighboursState {
     refuses_stops: AtomicBool,
     denies: Mutex<Option<String>>,
     quiet_until: Mutex<Option<Timestamp>>,
+    denied_purposes: Mutex<HashMap<String, String>>,
+    unusual: Mutex<HashMap<SubjectId, Value>>,
     codes: Mutex<Vec<Value>>,
     meaning: Mutex<Value>,
 }
@@ -77,6 +79,8 @@ impl Neighbours {
             refuses_stops: AtomicBool::new(false),
             denies: Mutex::default(),
             quiet_until: Mutex::default(),
+            denied_purposes: Mutex::default(),
+            unusual: Mutex::default(),
             codes: Mutex::default(),
             meaning: Mutex::new(json!({"meaning": "nothing"})),
         });
@@ -116,6 +120,21 @@ impl Neighbours {
     /// Up to this moment permits are denied because of the hour.
     pub fn quiet_until(&self, until: Timestamp) {
         *self.state.quiet_until.lock().unwrap() = Some(until);
+    }
+
+    /// From now on permits for this purpose are denied for this reason.
+    pub fn deny_purpose(&self, purpose: &str, reason: &str) {
+        self.state.denied_purposes.lock().unwrap().insert(purpose.to_owned(), reason.to_owned());
+    }
+
+    /// Makes somebody known by her user id only.
+    pub fn person_by_user_id(&self, user_id: &str) -> SubjectId {
+        let subject = SystemIds.v4();
+        let address = json!({"phone": "", "user_id": user_id,
+            "tokens": self.state.index.tokens(user_id)});
+        self.state.people.lock().unwrap().insert(subject, user_id.to_owned());
+        self.state.unusual.lock().unwrap().insert(subject, address);
+        subject
     }
 
     /// The stops that arrived.
@@ -162,7 +181,11 @@ fn id(value: &Value) -> Uuid {
 
 async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     let people = state.people.lock().unwrap();
+    let unusual = state.unusual.lock().unwrap();
     let address = |subject: &Value| {
+        if let Some(address) = unusual.get(&id(subject)) {
+            return Some(address.clone());
+        }
         people
             .get(&id(subject))
             .map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
@@ -212,8 +235,10 @@ async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     let denies = state.denies.lock().unwrap().clone();
     let now = SystemClock.now();
     let quiet_until = state.quiet_until.lock().unwrap().filter(|until| *until > now);
+    let purposes = state.denied_purposes.lock().unwrap().clone();
     let permit = |ask: &Value| {
-        let (verdict, reasons) = match &denies {
+        let of_purpose = purposes.get(ask["purpose"].as_str().unwrap());
+        let (verdict, reasons) = match denies.as_ref().or(of_purpose) {
             None if quiet_until.is_some() => ("deny", vec!["quiet_hours"]),
             None => ("allow", vec!["consent_given"]),
             Some(reason) => ("deny", vec![reason.as_str()]),
@@ -285,6 +310,8 @@ pub struct Provider {
 struct ProviderState {
     manner: Mutex<Manner>,
     bodies: Mutex<Vec<Value>>,
+    requests: Mutex<Vec<String>>,
+    templates: Mutex<Vec<Value>>,
     empty: Mutex<usize>,
 }
 
@@ -317,6 +344,8 @@ impl Provider {
         let state = Arc::new(ProviderState {
             manner: Mutex::new(Manner::Accepts),
             bodies: Mutex::default(),
+            requests: Mutex::default(),
+            templates: Mutex::default(),
             empty: Mutex::default(),
         });
         let address = listener.local_addr().unwrap();
@@ -339,6 +368,16 @@ impl Provider {
         self.state.bodies.lock().unwrap().clone()
     }
 
+    /// The request lines that arrived, in lower case.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().unwrap().clone()
+    }
+
+    /// The templates that it lists from now on, two on a page.
+    pub fn lists(&self, templates: Value) {
+        *self.state.templates.lock().unwrap() = list(&json!({"all": templates}), "all").to_vec();
+    }
+
     /// How many connections ended without a byte of a body.
     pub fn without_body(&self) -> usize {
         *self.state.empty.lock().unwrap()
@@ -355,8 +394,11 @@ async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
         match end {
             Some(end) => {
                 let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-                let length = head.split("content-length: ").nth(1).unwrap();
+                let length = head.split("content-length: ").nth(1).unwrap_or("0\r\n");
                 let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                if head.starts_with("get ") {
+                    return templates(&state, stream, &head).await;
+                }
                 if bytes.len() >= end + length {
                     break (end, length);
                 }
@@ -373,13 +415,39 @@ async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
         }
     };
     let body: Value = serde_json::from_slice(&bytes[head..head + length]).unwrap();
-    let wamid = format!("wamid.{}", body["biz_opaque_callback_data"].as_str().unwrap());
+    let request = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
+    state.requests.lock().unwrap().push(request.lines().next().unwrap().to_owned());
+    let is_mark = body["status"] == "read";
+    let wamid = format!("wamid.{}", body["biz_opaque_callback_data"].as_str().unwrap_or("mark"));
     state.bodies.lock().unwrap().push(body);
     let (status, answer) = match *state.manner.lock().unwrap() {
+        Manner::Accepts if is_mark => ("200 OK", json!({"success": true})),
         Manner::Accepts => ("200 OK", json!({"messages": [{"id": wamid}]})),
         Manner::Refuses(code) => ("400 Bad Request", json!({"error": {"code": code}})),
         Manner::HangsUp => return,
     };
+    respond(stream, status, &answer).await;
+}
+
+/// A page of the list of templates: two of them.
+async fn templates(state: &ProviderState, stream: TcpStream, head: &str) {
+    let line = head.lines().next().unwrap().to_owned();
+    let from: usize = line
+        .split("after=")
+        .nth(1)
+        .map_or(0, |after| after.split([' ', '&']).next().unwrap().parse().unwrap());
+    state.requests.lock().unwrap().push(line);
+    let all = state.templates.lock().unwrap().clone();
+    let page: Vec<Value> = all.iter().skip(from).take(2).cloned().collect();
+    let mut answer =
+        json!({"data": page, "paging": {"cursors": {"after": (from + 2).to_string()}}});
+    if all.len() > from + 2 {
+        answer["paging"]["next"] = json!("https://provider.example/next");
+    }
+    respond(stream, "200 OK", &answer).await;
+}
+
+async fn respond(mut stream: TcpStream, status: &str, answer: &Value) {
     let answer = answer.to_string();
     let response = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
@@ -402,6 +470,12 @@ pub struct Setup {
     pub claim: Duration,
     /// Kafka, for tests that need it.
     pub bus: Option<BusConfig>,
+    /// The app secret that is being replaced.
+    pub previous_app_secret: Option<&'static str>,
+    /// The provider's version.
+    pub version: &'static str,
+    /// The account whose templates are listed.
+    pub business_account_id: Option<&'static str>,
 }
 
 impl Setup {
@@ -414,6 +488,9 @@ impl Setup {
             patience: Duration::from_secs(20),
             claim: Duration::from_secs(20),
             bus: None,
+            previous_app_secret: None,
+            version: "v26.0",
+            business_account_id: None,
         }
     }
 }
@@ -470,10 +547,12 @@ impl Home {
             erasure_url: neighbours,
             whatsapp: WhatsApp {
                 base_url: format!("http://{}", setup.provider),
-                version: "v26.0".to_owned(),
+                version: setup.version.to_owned(),
                 phone_number_id: "106540352242922".to_owned(),
                 access_token: "access".into(),
                 app_secret: SECRET.into(),
+                previous_app_secret: setup.previous_app_secret.map(Into::into),
+                business_account_id: setup.business_account_id.map(str::to_owned),
                 verify_token: "verify".into(),
                 timeout: Duration::from_secs(5),
             },
@@ -485,6 +564,7 @@ impl Home {
             },
             words: Words::standard(),
             start_purpose: "marketing".to_owned(),
+            marketing_purposes: vec!["marketing".to_owned()],
             stop_confirmation: "You will get no more messages.".to_owned(),
         }
     }
@@ -535,6 +615,67 @@ impl Replica {
             "template": "hello", "parameters": ["Ada"]});
         let request = self.http.post(format!("{}/v1/messages", self.base)).bearer_auth(TOKEN);
         request.json(&body).send().await.unwrap()
+    }
+
+    /// Asks for a message of this purpose with this template and gives its id.
+    pub async fn send_template(&self, subject: SubjectId, purpose: &str, name: &str) -> Uuid {
+        let body = json!({"subject_id": subject, "purpose": purpose, "channel": "whatsapp",
+            "template": name});
+        let (status, answer) = self.post("/v1/messages", body).await;
+        assert_eq!(status, 202, "{answer}");
+        id(&answer["message_id"])
+    }
+
+    /// Calls the API and gives status and body.
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Calls the API under an idempotency key and gives status and body.
+    pub async fn post_once(&self, path: &str, body: &Value, key: &str) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let request = request.header("idempotency-key", key).json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Asks the API.
+    pub async fn get(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Reports by webhook that a message failed with this code, and waits until that is processed.
+    pub async fn fails(&self, message: Uuid, code: i64) {
+        let status = json!({"id": format!("wamid.{message}"), "status": "failed",
+            "timestamp": SystemClock.now().as_second().to_string(), "errors": [{"code": code}]});
+        assert_eq!(self.webhook(json!({"statuses": [status]})).await, 200);
+        self.processed().await;
+    }
+
+    /// Waits until every webhook is processed or parked.
+    pub async fn processed(&self) {
+        let waiting = "SELECT count(*) FROM webhook_bodies WHERE parked IS NULL";
+        until("processed", async || self.count(waiting).await == 0).await;
+    }
+
+    /// Changes rows behind the service's back.
+    pub async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement).execute(self.messaging.store.pool()).await.unwrap();
+    }
+
+    /// The message once it waits, and why.
+    pub async fn waits(&self, message: Uuid) -> Vec<String> {
+        let mut reasons = Vec::new();
+        until("it waits", async || {
+            let view = self.look(message, 0).await;
+            reasons = serde_json::from_value(view["reasons"].clone()).unwrap();
+            view["state"] == "queued" && !reasons.is_empty()
+        })
+        .await;
+        reasons
     }
 
     /// The message once it is settled, or after 20 seconds.
@@ -588,10 +729,15 @@ impl Replica {
 }
 
 /// Waits until a condition holds, at most 20 seconds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let give_up = SystemClock.boottime() + Duration::from_secs(20);
+pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_within(what, 20, holds).await;
+}
+
+/// Waits until a condition holds, at most so many seconds.
+pub async fn until_within(what: &str, seconds: u64, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = SystemClock.boottime() + Duration::from_secs(seconds);
     while !holds().await {
-        assert!(SystemClock.boottime() < give_up, "{what}: not within 20 seconds");
+        assert!(SystemClock.boottime() < give_up, "{what}: not within {seconds} seconds");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -133,8 +133,11 @@ pub struct ResolveResponse {
 /// Where to send. No `Debug`: it holds plaintext.
 #[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResolvedAddress {
-    /// E.164 with its plus sign.
+    /// E.164 with its plus sign; empty for somebody who is known by her user id only.
     pub phone: String,
+    /// Business-scoped user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Tokens of all its spellings.
     pub tokens: Vec<AddressToken>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
-use assent_eventstore::{Idempotency, StoreError, to_the_end};
+use assent_eventstore::{Idempotency, Session, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Path, Problem, Query};
 use assent_runtime::telemetry;
@@ -13,21 +13,22 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::consequences::{self, Obstacle};
+use crate::domain::content::{ButtonValue, Card, Content, Header, Parameter, Values};
 use crate::domain::intent;
+use crate::domain::template::{self, Shape};
 use crate::state::{Messaging, fenced};
+use crate::stored::{self, Stored};
 
 /// Longest wait of a `GET`.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How often a waiting `GET` looks by itself: another replica may have moved the message.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Most template parameters.
-const PARAMETERS_MAX: usize = 32;
-/// Longest template parameter, in bytes.
-const PARAMETER_BYTES_MAX: usize = 1024;
 
 /// A message to send.
 #[derive(Deserialize, ToSchema)]
@@ -42,16 +43,30 @@ pub struct MessageRequest {
     /// On which channel.
     #[schema(pattern = "^whatsapp$", example = "whatsapp")]
     pub channel: String,
-    /// Which template.
+    /// Which template; without: `content`.
+    #[serde(default)]
     #[schema(example = "hello")]
-    pub template: String,
+    pub template: Option<String>,
     /// In which of its languages; without: its only one, else `en`.
     #[serde(default)]
     pub language: Option<String>,
-    /// Values of the template's body, in order. Stored sealed under the person's key.
+    /// Values of the template's body, in order or by name. All values are stored sealed under the
+    /// person's key.
     #[serde(default)]
     #[schema(max_items = 32)]
-    pub parameters: Vec<String>,
+    pub parameters: Vec<Parameter>,
+    /// Value of the template's header.
+    #[serde(default)]
+    pub header: Option<Header>,
+    /// Values of the template's buttons.
+    #[serde(default)]
+    pub buttons: Vec<ButtonValue>,
+    /// Values of a carousel's cards.
+    #[serde(default)]
+    pub cards: Vec<Card>,
+    /// Free-form content instead of a template: within 24 hours of a message of hers.
+    #[serde(default)]
+    pub content: Option<Content>,
 }
 
 /// It is queued; the gate is asked when it is sent.
@@ -75,7 +90,9 @@ pub struct MessageView {
     pub purpose: String,
     /// On which channel.
     pub channel: String,
-    /// Which template; none: the text of a stop confirmation.
+    /// `template`, or the kind of its content, such as `text`.
+    pub kind: String,
+    /// Which template; none: free-form content.
     pub template: Option<String>,
     /// `queued`, `claimed`, `calling`, `accepted`, `refused`, `failed` or `uncertain`.
     pub state: String,
@@ -106,17 +123,19 @@ pub struct Wait {
 /// Queues a message. It is sent only if the gate allows it at that moment.
 ///
 /// # Errors
-/// `template_unknown`, `validation_failed`, `subject_erased`, `idempotency_key_reused`,
-/// `dependency_unavailable` (parameters can't be sealed).
+/// `template_unknown`, `template_unavailable`, `template_mismatch`, `window_closed`, `message_unknown` (a
+/// reaction to no message of hers), `validation_failed`, `subject_erased`, `idempotency_key_reused`,
+/// `dependency_unavailable` (what it says can't be sealed).
 #[utoipa::path(
     post, path = "/v1/messages", tag = "messages", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
     request_body = MessageRequest,
     responses(
         (status = 202, description = "Queued", body = MessageQueued),
-        (status = 404, description = "template_unknown"),
+        (status = 404, description = "template_unknown, subject_unknown, message_unknown"),
+        (status = 409, description = "template_unavailable, window_closed"),
         (status = 410, description = "subject_erased"),
-        (status = 422, description = "validation_failed, channel_unknown")
+        (status = 422, description = "validation_failed, template_mismatch, channel_unknown")
     )
 )]
 pub async fn request(
@@ -126,17 +145,36 @@ pub async fn request(
     JsonBytes(request, body): JsonBytes<MessageRequest>,
 ) -> Result<(StatusCode, Json<MessageQueued>), Problem> {
     caller.require("messages:write")?;
-    check(&request)?;
-    let language = language(messaging.pool(), &request).await?;
+    let said = check(&request)?;
     let idempotency = key.map(|key| {
         let scope = format!("{} POST /v1/messages", caller.name());
         messaging.store.idempotency(&scope, &key, &body)
     });
+    if idempotency.is_some() {
+        // Templates and windows change; what was answered doesn't.
+        let mut session = messaging.store.begin().await.map_err(store)?;
+        let first = first_answer(&messaging, &mut session, idempotency).await?;
+        session.rollback().await.map_err(store)?;
+        if let Some(first) = first {
+            return Ok((StatusCode::ACCEPTED, Json(first)));
+        }
+    }
+    let what = match &said {
+        Stored::Values(values) => {
+            let name = request.template.clone().unwrap_or_default();
+            let language = language(messaging.pool(), &name, &request, values).await?;
+            What { kind: "template", template: Some((name, language)) }
+        }
+        Stored::Content(content) => {
+            may_answer(&messaging, request.subject_id, content).await?;
+            What { kind: content.kind(), template: None }
+        }
+    };
     let id = messaging.ids.v7();
-    let parameters = seal_parameters(&messaging, id, &request).await?;
+    let sealed = seal(&messaging, id, request.subject_id, &said).await?;
     let service = messaging.clone();
     let queued = to_the_end(async move {
-        let new = New { id, language, parameters, idempotency };
+        let new = New { id, what, sealed, idempotency };
         queue(&service, &request, new).await
     })
     .await?;
@@ -144,64 +182,153 @@ pub async fn request(
     Ok((StatusCode::ACCEPTED, Json(queued)))
 }
 
-fn check(request: &MessageRequest) -> Result<(), Problem> {
+/// What it says, within the provider's limits.
+fn check(request: &MessageRequest) -> Result<Stored, Problem> {
+    let invalid = |fault: String| Problem::new(Code::ValidationFailed).detail(fault);
     if request.channel != "whatsapp" {
         return Err(Problem::new(Code::ChannelUnknown).detail("the channel is whatsapp"));
     }
     let named = |text: &str| (1..=512).contains(&text.len());
     if !named(&request.purpose) || request.purpose == crate::intents::STOP_CONFIRMATION {
-        return Err(Problem::new(Code::ValidationFailed).detail("the purpose can't be sent for"));
+        return Err(invalid("the purpose can't be sent for".to_owned()));
     }
-    let fits = request.parameters.len() <= PARAMETERS_MAX
-        && request.parameters.iter().all(|it| it.len() <= PARAMETER_BYTES_MAX);
-    if !fits {
-        return Err(Problem::new(Code::ValidationFailed)
-            .detail("at most 32 parameters of at most 1024 bytes each"));
+    let values = Values {
+        parameters: request.parameters.clone(),
+        header: request.header.clone(),
+        buttons: request.buttons.clone(),
+        cards: request.cards.clone(),
+    };
+    match (&request.template, &request.content) {
+        (Some(_), None) => values.check().map(|()| Stored::Values(values)).map_err(invalid),
+        (None, Some(content)) if values.is_empty() && request.language.is_none() => {
+            content.check().map(|()| Stored::Content(content.clone())).map_err(invalid)
+        }
+        (None, Some(_)) => Err(invalid("content has no template's values or language".to_owned())),
+        _ => Err(invalid("a message has either a template or content".to_owned())),
     }
-    Ok(())
 }
 
-/// The language to send in, if the template is known in it.
-async fn language(pool: &PgPool, request: &MessageRequest) -> Result<String, Problem> {
-    let known: Vec<String> =
-        sqlx::query_scalar("SELECT language FROM templates WHERE name = $1 ORDER BY language")
-            .bind(&request.template)
-            .fetch_all(pool)
-            .await
-            .map_err(database)?;
+/// The language to send in, if the template is known in it, may be sent, and takes these values.
+async fn language(
+    pool: &PgPool,
+    name: &str,
+    request: &MessageRequest,
+    values: &Values,
+) -> Result<String, Problem> {
+    const KNOWN: &str = "
+        SELECT language, status, components, named FROM templates WHERE name = $1 ORDER BY language";
+    let rows = sqlx::query(KNOWN).bind(name).fetch_all(pool).await.map_err(database)?;
+    let known: Vec<Known> =
+        rows.iter().map(Known::read).collect::<Result<_, _>>().map_err(database)?;
     let wanted = match (request.language.as_deref(), known.as_slice()) {
         (Some(language), _) => language,
-        (None, [only]) => only,
+        (None, [only]) => &only.language,
         (None, _) => "en",
     };
-    if known.iter().any(|language| language == wanted) {
-        Ok(wanted.to_owned())
-    } else {
-        Err(Code::TemplateUnknown.into())
+    let template = known.iter().find(|it| it.language == wanted).ok_or(Code::TemplateUnknown)?;
+    if let Some(Obstacle::Wait(reason, _) | Obstacle::Refuse(reason)) =
+        template::obstacle(&template.status)
+    {
+        return Err(Problem::new(Code::TemplateUnavailable)
+            .detail("the provider doesn't send it now")
+            .with("reason", reason));
+    }
+    if let Some(components) = &template.components {
+        Shape::read(components, template.named)
+            .fits(values)
+            .map_err(|fault| Problem::new(Code::TemplateMismatch).detail(fault))?;
+    }
+    Ok(wanted.to_owned())
+}
+
+/// A template in one language.
+struct Known {
+    language: String,
+    status: String,
+    components: Option<serde_json::Value>,
+    named: bool,
+}
+
+impl Known {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            language: row.try_get(0)?,
+            status: row.try_get(1)?,
+            components: row.try_get(2)?,
+            named: row.try_get(3)?,
+        })
     }
 }
 
-async fn seal_parameters(
+/// Whether free-form content may go to her now: she wrote within a day, and what it reacts to is hers.
+async fn may_answer(
+    messaging: &Messaging,
+    subject: SubjectId,
+    content: &Content,
+) -> Result<(), Problem> {
+    const HERS: &str =
+        "SELECT EXISTS (SELECT FROM inbound_messages WHERE id = $1 AND subject_id = $2)";
+    let mut conn = messaging.pool().acquire().await.map_err(database)?;
+    if let Content::Reaction { message_id, .. } = content {
+        let hers: bool = sqlx::query_scalar(HERS)
+            .bind(message_id)
+            .bind(subject)
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(database)?;
+        if !hers {
+            return Err(Code::MessageUnknown.into());
+        }
+    }
+    let now = messaging.clock.now();
+    let open = consequences::windows(&mut conn, &[subject], now).await.map_err(database)?;
+    if open.is_empty() { Err(Code::WindowClosed.into()) } else { Ok(()) }
+}
+
+async fn seal(
     messaging: &Messaging,
     id: Uuid,
-    request: &MessageRequest,
+    subject: SubjectId,
+    said: &Stored,
 ) -> Result<Option<Vec<u8>>, Problem> {
-    if request.parameters.is_empty() {
+    if matches!(said, Stored::Values(values) if values.is_empty()) {
         return Ok(None);
     }
-    let subject = request.subject_id;
     let keys = messaging.person_keys.lease("queue_message", &[subject]).await?;
-    let text = serde_json::to_vec(&request.parameters).map_err(Problem::internal)?;
     // No key: nobody, or nobody any more.
-    let sealed = keys.seal(subject, id, "parameters", &text);
+    let sealed = keys.seal(subject, id, "parameters", &stored::write(said));
     sealed.map(Some).ok_or_else(|| Code::SubjectUnknown.into())
+}
+
+/// What is sent.
+struct What {
+    kind: &'static str,
+    /// Name and language.
+    template: Option<(String, String)>,
 }
 
 struct New {
     id: Uuid,
-    language: String,
-    parameters: Option<Vec<u8>>,
+    what: What,
+    sealed: Option<Vec<u8>>,
     idempotency: Option<Idempotency>,
+}
+
+/// What the same request was answered before, with the state of now.
+async fn first_answer(
+    messaging: &Messaging,
+    session: &mut Session,
+    idempotency: Option<Idempotency>,
+) -> Result<Option<MessageQueued>, Problem> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    let Some(first) = session.first_answer(idempotency).await.map_err(store)? else {
+        return Ok(None);
+    };
+    // A message's id is that of the event that asked for it.
+    let message_id = first.event_ids.first().copied().unwrap_or_default();
+    let view = read(messaging.pool(), message_id).await?;
+    let state = view.map_or_else(|| "refused".to_owned(), |view| view.state);
+    Ok(Some(MessageQueued { message_id, state }))
 }
 
 /// Queues within one transaction, unless the key was used before or the person is fenced.
@@ -212,30 +339,25 @@ async fn queue(
 ) -> Result<MessageQueued, Problem> {
     const INSERT: &str = "
         INSERT INTO intents (id, subject_id, purpose, channel, template, language, parameters, state,
-                             requested_at, changed_at, traceparent)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9)";
+                             requested_at, changed_at, traceparent, kind)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9, $10)";
     let subject = request.subject_id;
     let mut session = messaging.store.begin().await.map_err(store)?;
     session.lock_versions(&[subject]).await.map_err(store)?;
-    if let Some(idempotency) = &new.idempotency
-        && let Some(first) = session.first_answer(*idempotency).await.map_err(store)?
-    {
+    if let Some(first) = first_answer(messaging, &mut session, new.idempotency).await? {
         session.rollback().await.map_err(store)?;
-        // A message's id is that of the event that asked for it.
-        let message_id = first.event_ids.first().copied().unwrap_or_default();
-        let view = read(messaging.pool(), message_id).await?;
-        let state = view.map_or_else(|| "refused".to_owned(), |view| view.state);
-        return Ok(MessageQueued { message_id, state });
+        return Ok(first);
     }
     if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
         return Err(Code::SubjectErased.into());
     }
     let now = messaging.clock.now();
+    let (template, language) = new.what.template.unzip();
     let event = MessageRequested {
         message_id: new.id,
         purpose: request.purpose.clone(),
         channel: request.channel.clone(),
-        template: request.template.clone(),
+        template: template.clone().unwrap_or_else(|| new.what.kind.to_owned()),
         at: now,
     };
     let mut append =
@@ -247,11 +369,12 @@ async fn queue(
         .bind(subject)
         .bind(&request.purpose)
         .bind(&request.channel)
-        .bind(&request.template)
-        .bind(&new.language)
-        .bind(&new.parameters)
+        .bind(template)
+        .bind(language)
+        .bind(&new.sealed)
         .bind(now.to_sqlx())
         .bind(telemetry::traceparent())
+        .bind(new.what.kind)
         .execute(session.conn())
         .await
         .map_err(database)?;
@@ -297,7 +420,7 @@ pub async fn show(
 async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
     const READ: &str = "
         SELECT id, subject_id, purpose, channel, template, state, reasons, provider_code, status,
-               requested_at, changed_at
+               requested_at, changed_at, kind
         FROM intents WHERE id = $1";
     let row = sqlx::query(READ).bind(id).fetch_optional(pool).await.map_err(database)?;
     let Some(row) = row else { return Ok(None) };
@@ -314,6 +437,7 @@ async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
             status: row.try_get(8)?,
             requested_at: row.try_get::<SqlTimestamp, _>(9)?.to_jiff(),
             changed_at: row.try_get::<SqlTimestamp, _>(10)?.to_jiff(),
+            kind: row.try_get(11)?,
         })
     };
     view().map(Some).map_err(database)

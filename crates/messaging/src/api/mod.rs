@@ -1,7 +1,9 @@
 //! The HTTP API: messages, templates, the webhook. It guarantees the shapes; what they do is left to
 //! the modules around it.
 
+pub mod inbound;
 pub mod messages;
+pub mod sender;
 pub mod stops;
 pub mod templates;
 pub mod webhook;
@@ -26,6 +28,10 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/messages", post(messages::request))
         .route("/v1/stops", post(stops::take))
         .route("/v1/messages/{message_id}", get(messages::show))
+        .route("/v1/inbound/{message_id}/read", post(inbound::read))
+        .route("/v1/sender", get(sender::show))
+        .route("/v1/sender/lift", post(sender::lift))
+        .route("/v1/sender/trust", post(sender::trust))
         .route("/v1/templates", get(templates::list).post(templates::put));
     let webhook = Router::new()
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
@@ -41,8 +47,12 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         description = "Messages through the gate; the WhatsApp webhook."
     ),
     paths(
+        inbound::read,
         messages::request,
         messages::show,
+        sender::show,
+        sender::lift,
+        sender::trust,
         stops::take,
         templates::list,
         templates::put,

@@ -20,7 +20,7 @@ use crate::hour_keys::HourKeyError;
 use crate::state::Messaging;
 use crate::whatsapp::reaction::PERSON_STOPPED_MARKETING;
 use crate::whatsapp::signature;
-use crate::whatsapp::updates::{self, Address, Said, Update};
+use crate::whatsapp::updates::{Address, Said, Update, Webhook};
 
 /// The field that raw bodies are sealed as.
 pub const BODY: &str = "webhook.body";
@@ -96,8 +96,10 @@ pub async fn receive(
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
     let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
-    let secret = messaging.config.whatsapp.app_secret.expose_secret();
-    if !signature.is_some_and(|it| signature::verify(secret.as_bytes(), &body, it)) {
+    let whatsapp = &messaging.config.whatsapp;
+    let secrets = std::iter::once(&whatsapp.app_secret).chain(&whatsapp.previous_app_secret);
+    let secrets = secrets.map(|secret| secret.expose_secret().as_bytes());
+    if !signature.is_some_and(|it| signature::verify(secrets, &body, it)) {
         return Err(Code::SignatureInvalid.into());
     }
     let service = messaging.clone();
@@ -137,9 +139,9 @@ async fn declared(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Vec<Declared>, Problem> {
-    let Ok(updates) = updates::read(body) else { return Ok(Vec::new()) };
+    let Ok(webhook) = Webhook::read(body) else { return Ok(Vec::new()) };
     let mut declared = Vec::new();
-    for update in &updates {
+    for (_, update) in webhook.updates() {
         let Some(heard) = hear(&messaging.config.words, update) else { continue };
         let id = messaging.ids.v7();
         let phone = match (heard.will, &heard.from.phone) {
@@ -190,7 +192,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 Said::Button { payload, text } => {
                     (words.in_button(payload.as_deref(), text.as_deref())?, Form::Button)
                 }
-                Said::Other => return None,
+                Said::Other(_) => return None,
             };
             let source = Some(&message.id).filter(|id| !id.is_empty()).cloned();
             Some(Heard { will, form, from: &message.from, source, said_at: message.said_at })
@@ -220,7 +222,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 said_at: status.at,
             })
         }
-        Update::Preference(_) | Update::Status(_) | Update::Unknown => None,
+        _ => None,
     }
 }
 
@@ -234,7 +236,7 @@ mod tests {
 
     fn heard(value: &str) -> Vec<(Will, Form)> {
         let body = format!(r#"{{"entry":[{{"changes":[{{"value":{value}}}]}}]}}"#);
-        let updates = updates::read(body.as_bytes()).unwrap();
+        let updates = Webhook::read(body.as_bytes()).unwrap().into_updates();
         let words = Words::standard();
         updates.iter().filter_map(|it| hear(&words, it)).map(|it| (it.will, it.form)).collect()
     }

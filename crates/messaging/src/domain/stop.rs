@@ -46,6 +46,8 @@ pub enum Form {
     ProviderRefusal,
     /// The preference page.
     Page,
+    /// It was said under an address that she had before, and follows her.
+    Moved,
 }
 
 impl Form {
@@ -58,6 +60,7 @@ impl Form {
             Self::Preference => "preference",
             Self::ProviderRefusal => "provider_refusal",
             Self::Page => "page",
+            Self::Moved => "moved",
         }
     }
 }
@@ -187,7 +190,7 @@ fn code(text: &str) -> Option<Will> {
     Code::in_message(text).map(|(code, sentence)| Will::Code(code, sentence))
 }
 
-/// Lower case, without accents, blanks and underscores as one space, without anything but letters
+/// Lower case, without accents, letters of other alphabets as those they look like, blanks and underscores as one space, without anything but letters
 /// and digits at both ends.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
@@ -203,7 +206,7 @@ fn fold(text: &str) -> String {
             '\u{2010}'..='\u{2015}' => folded.push('-'),
             '_' => push_space(&mut folded),
             blank if blank.is_whitespace() => push_space(&mut folded),
-            letter => folded.push(without_accent(letter)),
+            letter => folded.push(look(without_accent(letter))),
         }
     }
     folded.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
@@ -227,6 +230,38 @@ fn without_accent(letter: char) -> char {
         'ù'..='ü' | 'ū' => 'u',
         'ý' | 'ÿ' => 'y',
         'ё' => 'е',
+        other => other,
+    }
+}
+
+/// The Latin letter that a lower-case letter of another alphabet looks like, in lower or in upper case: a
+/// keyboard that stands on another alphabet, or a trick, must not keep a stop from being heard. Words of
+/// those alphabets are folded the same way.
+fn look(letter: char) -> char {
+    match letter {
+        'а' | 'α' => 'a',
+        'в' | 'β' => 'b',
+        'с' => 'c',
+        'ԁ' => 'd',
+        'е' | 'ε' => 'e',
+        'н' | 'η' => 'h',
+        'і' | 'ι' | 'ı' => 'i',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'ӏ' => 'l',
+        'м' | 'μ' => 'm',
+        'ν' => 'n',
+        'о' | 'ο' => 'o',
+        'р' | 'ρ' => 'p',
+        'ѕ' => 's',
+        'т' | 'τ' => 't',
+        'у' | 'υ' => 'y',
+        'х' | 'χ' => 'x',
+        'ζ' => 'z',
+        // Full-width letters and digits.
+        wide @ ('\u{ff41}'..='\u{ff5a}' | '\u{ff10}'..='\u{ff19}') => {
+            char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide)
+        }
         other => other,
     }
 }
@@ -265,6 +300,21 @@ mod tests {
         assert_eq!(words.in_text("\u{feff}STOP\u{a0}"), Some(Will::Stop));
         assert_eq!(words.in_text("stop \u{fe0f}🛑"), Some(Will::Stop));
         assert_eq!(words.in_text("отписаться  от\u{a0}рассылки"), Some(Will::Stop));
+    }
+
+    #[test]
+    fn letters_that_look_like_others_are_no_hiding_place() {
+        let words = Words::standard();
+        // Cyrillic, Greek and full-width letters; a Russian word with a Latin letter in it.
+        for text in ["ЅТОР", "SТОP", "\u{3a4}\u{39f}P", "ＳＴＯＰ", "sтор!", "cтoп", "оtpisаться"]
+        {
+            let expected = match text {
+                "\u{3a4}\u{39f}P" | "оtpisаться" => None,
+                _ => Some(Will::Stop),
+            };
+            assert_eq!(words.in_text(text), expected, "{text}");
+        }
+        assert_eq!(words.in_text("Стаpт"), Some(Will::Start));
     }
 
     #[test]
@@ -338,5 +388,35 @@ mod tests {
         assert_eq!(words.in_text("end"), None);
         assert_eq!(words.in_text("stop"), Some(Will::Stop));
         assert_eq!(words.in_text("Genug."), Some(Will::Stop));
+    }
+
+    /// The table in the guide names, for each signal, tests that exist.
+    #[test]
+    fn every_signal_of_the_guide_has_its_test() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let guide = std::fs::read_to_string(root.join("docs/guides/whatsapp.md")).unwrap();
+        let mut code = String::new();
+        let mut folders = vec![root.join("tests/it"), root.join("crates/messaging/src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    code.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        let (_, table) = guide.split_once("| signal | effect | test |").unwrap();
+        let rows: Vec<&str> = table.lines().skip(2).take_while(|it| it.starts_with('|')).collect();
+        assert!(rows.len() >= 12);
+        for row in rows {
+            let tests = row.rsplit('|').nth(1).unwrap();
+            let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "{row}");
+            for name in names {
+                assert!(code.contains(&format!("fn {name}()")), "{name}");
+            }
+        }
     }
 }

@@ -17,6 +17,8 @@ pub enum Answer {
         /// The provider's code.
         code: Option<i64>,
     },
+    /// It did what was asked, and that was no message.
+    Done,
     /// A success without an id: it may have been sent.
     Unreadable,
 }
@@ -25,6 +27,8 @@ pub enum Answer {
 struct Success {
     #[serde(default)]
     messages: Vec<SentMessage>,
+    #[serde(default)]
+    success: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +52,9 @@ struct FailureCode {
 pub fn read(http_status: u16, body: &[u8]) -> Answer {
     if (200..300).contains(&http_status) {
         return match serde_json::from_slice::<Success>(body) {
-            Ok(Success { messages }) => match messages.into_iter().next() {
+            Ok(Success { messages, success }) => match messages.into_iter().next() {
                 Some(SentMessage { id }) if !id.is_empty() => Answer::Accepted { provider_id: id },
+                None if success => Answer::Done,
                 _ => Answer::Unreadable,
             },
             Err(_) => Answer::Unreadable,
@@ -79,6 +84,11 @@ mod tests {
         {
             assert!(matches!(read(200, body), Answer::Unreadable));
         }
+    }
+
+    #[test]
+    fn a_mark_is_done_without_an_id() {
+        assert!(matches!(read(200, b"{\"success\":true}"), Answer::Done));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::answer::{self, Answer};
 use super::last_look::LastLook;
-use super::outbound::Message;
+use super::listing;
 
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -20,7 +20,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Provider {
     http: reqwest::Client,
-    url: String,
+    base: String,
+    messages: String,
     authorization: HeaderValue,
 }
 
@@ -56,7 +57,7 @@ pub enum ProviderError {
 }
 
 impl Provider {
-    /// A client for `{base}/{version}/{phone_number_id}/messages`.
+    /// A client for `{base}/{version}`, which writes to `{phone_number_id}/messages` there.
     ///
     /// # Errors
     /// When the client can't be built or the token is no header value.
@@ -86,16 +87,18 @@ impl Provider {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
             .map_err(|_| ProviderError::Token)?;
         authorization.set_sensitive(true);
-        let url = format!("{}/{version}/{phone_number_id}/messages", base.trim_end_matches('/'));
-        Ok(Self { http, url, authorization })
+        let base = format!("{}/{version}", base.trim_end_matches('/'));
+        let messages = format!("{base}/{phone_number_id}/messages");
+        Ok(Self { http, base, messages, authorization })
     }
 
-    /// Sends one message under `lease`. When this future is dropped the outcome is unknown.
-    pub async fn send(&self, message: &Message<'_>, lease: Lease) -> Call {
-        let (body, written) = LastLook::new(message.to_json(), lease);
+    /// Sends one body, a message or a mark, under `lease`. When this future is dropped the outcome is
+    /// unknown.
+    pub async fn send(&self, body: Vec<u8>, lease: Lease) -> Call {
+        let (body, written) = LastLook::new(body, lease);
         let mut request = self
             .http
-            .post(&self.url)
+            .post(&self.messages)
             .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(reqwest::Body::wrap(body));
@@ -109,6 +112,51 @@ impl Provider {
             Err(error) => Outcome::Lost(reason(&error)),
         };
         Call { outcome, overrun: written.overrun() }
+    }
+}
+
+/// The list of templates can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// No answer, or one that is no list.
+    #[error("no list of templates: {0}")]
+    Call(#[from] reqwest::Error),
+    /// The configured address is none.
+    #[error("the provider's address is no address")]
+    Address,
+    /// A refusal.
+    #[error("the provider refuses the list of templates: HTTP {http_status}, code {code:?}")]
+    Refused {
+        /// HTTP status.
+        http_status: u16,
+        /// The provider's code.
+        code: Option<i64>,
+    },
+}
+
+impl Provider {
+    /// A page of the account's templates, after a cursor.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub async fn templates(
+        &self,
+        business_account_id: &str,
+        after: Option<&str>,
+    ) -> Result<listing::Page, ListError> {
+        let url = format!("{}/{business_account_id}/message_templates", self.base);
+        let mut url = reqwest::Url::parse(&url).map_err(|_| ListError::Address)?;
+        url.query_pairs_mut().extend_pairs([("fields", listing::FIELDS), ("limit", "200")]);
+        url.query_pairs_mut().extend_pairs(after.map(|after| ("after", after)));
+        let request = self.http.get(url).header(AUTHORIZATION, self.authorization.clone());
+        let response = request.send().await?;
+        if response.status().is_success() {
+            return Ok(response.json().await?);
+        }
+        match read(response).await {
+            Answer::Refused { http_status, code } => Err(ListError::Refused { http_status, code }),
+            _ => Err(ListError::Refused { http_status: 0, code: None }),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod client;
 pub mod last_look;
+pub mod listing;
 pub mod outbound;
 pub mod reaction;
 pub mod signature;

@@ -7,16 +7,23 @@ use sha2::Sha256;
 /// The header that carries it: `sha256=<64 hex digits>`.
 pub const HEADER: &str = "x-hub-signature-256";
 
-/// Whether `header` is the signature of exactly these bytes.
+/// Whether `header` is the signature of exactly these bytes under one of the secrets: two while they
+/// are being rotated. Each is tried, whichever fits.
 #[must_use]
-pub fn verify(app_secret: &[u8], body: &[u8], header: &str) -> bool {
+pub fn verify<'a>(
+    app_secrets: impl IntoIterator<Item = &'a [u8]>,
+    body: &[u8],
+    header: &str,
+) -> bool {
     let Some(claimed) = header.trim().strip_prefix("sha256=").and_then(from_hex) else {
         return false;
     };
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(app_secret).expect("HMAC takes keys of any length");
-    mac.update(body);
-    mac.verify_slice(&claimed).is_ok()
+    app_secrets.into_iter().fold(false, |seen, app_secret| {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(app_secret).expect("HMAC takes keys of any length");
+        mac.update(body);
+        mac.verify_slice(&claimed).is_ok() | seen
+    })
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
@@ -43,23 +50,32 @@ mod tests {
 
     #[test]
     fn the_right_signature_over_the_raw_bytes_is_accepted() {
-        assert!(verify(b"secret", br#"{"object":"x"}"#, SIGNATURE));
+        assert!(verify([&b"secret"[..]], br#"{"object":"x"}"#, SIGNATURE));
         assert!(verify(
-            b"secret",
+            [&b"secret"[..]],
             br#"{"object":"x"}"#,
             &SIGNATURE.to_uppercase().replace("SHA256", "sha256")
         ));
     }
 
     #[test]
+    fn during_a_rotation_either_secret_counts_and_no_other() {
+        let body = br#"{"object":"x"}"#;
+        assert!(verify([&b"new"[..], b"secret"], body, SIGNATURE));
+        assert!(verify([&b"secret"[..], b"new"], body, SIGNATURE));
+        assert!(!verify([&b"new"[..], b"newer"], body, SIGNATURE));
+        assert!(!verify([], body, SIGNATURE));
+    }
+
+    #[test]
     fn any_other_byte_secret_or_form_is_refused() {
-        assert!(!verify(b"secret", br#"{"object": "x"}"#, SIGNATURE));
-        assert!(!verify(b"Secret", br#"{"object":"x"}"#, SIGNATURE));
+        assert!(!verify([&b"secret"[..]], br#"{"object": "x"}"#, SIGNATURE));
+        assert!(!verify([&b"Secret"[..]], br#"{"object":"x"}"#, SIGNATURE));
         let without_prefix = SIGNATURE.trim_start_matches("sha256=");
         for header in
             ["", "sha256=", "sha1=00", without_prefix, &SIGNATURE[..70], "sha256=zz", "sha256=+é"]
         {
-            assert!(!verify(b"secret", br#"{"object":"x"}"#, header), "{header}");
+            assert!(!verify([&b"secret"[..]], br#"{"object":"x"}"#, header), "{header}");
         }
     }
 }

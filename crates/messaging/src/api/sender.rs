@@ -1,0 +1,162 @@
+//! `GET /v1/sender`: whether the provider halted us. `POST /v1/sender/lift` and `POST /v1/sender/trust`
+//! take back what only somebody who looked may take back.
+
+use assent_contracts::SubjectId;
+use assent_http::{Caller, Json, Problem};
+use axum::extract::State;
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use utoipa::ToSchema;
+
+use crate::api::messages::database;
+use crate::consequences;
+use crate::state::Messaging;
+use crate::whatsapp::reaction::Reach;
+
+/// The number that messages go out from.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sender {
+    /// Its id at the provider.
+    pub phone_number_id: String,
+    /// What is halted; nothing: all goes out.
+    pub halts: Vec<Halt>,
+}
+
+/// A halt.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Halt {
+    /// `everything`, `campaigns` (marketing templates) or `billable` (templates).
+    pub reach: String,
+    /// The provider's error code; none: an account update said so.
+    pub provider_code: Option<i64>,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// What to lift.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LiftReach {
+    /// The halt of everything.
+    Everything,
+    /// The halt of marketing templates.
+    Campaigns,
+    /// The halt of templates.
+    Billable,
+}
+
+/// Lifts a halt.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LiftRequest {
+    /// Which.
+    pub reach: LiftReach,
+}
+
+/// Whether something was taken back.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Lifted {
+    /// False: there was nothing.
+    pub lifted: bool,
+}
+
+/// A person whose number was verified again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRequest {
+    /// Who.
+    #[schema(value_type = uuid::Uuid)]
+    pub subject_id: SubjectId,
+}
+
+/// Whether the provider halted the number, and why.
+///
+/// # Errors
+/// `dependency_unavailable`.
+#[utoipa::path(
+    get, path = "/v1/sender", tag = "sender", security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The number", body = Sender)
+    )
+)]
+pub async fn show(
+    State(messaging): State<Messaging>,
+    caller: Caller,
+) -> Result<Json<Sender>, Problem> {
+    const HALTS: &str = "
+        SELECT reach, provider_code, since FROM halts
+        WHERE phone_number_id = $1 AND lifted_at IS NULL ORDER BY reach";
+    caller.require("messages:read")?;
+    let phone_number_id = messaging.config.whatsapp.phone_number_id.clone();
+    let rows = sqlx::query(HALTS).bind(&phone_number_id).fetch_all(messaging.pool()).await;
+    let halt = |row: &sqlx::postgres::PgRow| {
+        Ok(Halt {
+            reach: row.try_get(0)?,
+            provider_code: row.try_get(1)?,
+            since: row.try_get::<SqlTimestamp, _>(2)?.to_jiff(),
+        })
+    };
+    let halts = rows.and_then(|rows| rows.iter().map(halt).collect()).map_err(database)?;
+    Ok(Json(Sender { phone_number_id, halts }))
+}
+
+/// Lifts a halt, after somebody has seen to its cause. What waits for it goes out at once.
+///
+/// # Errors
+/// `dependency_unavailable`.
+#[utoipa::path(
+    post, path = "/v1/sender/lift", tag = "sender", security(("bearer" = [])),
+    request_body = LiftRequest,
+    responses(
+        (status = 200, description = "It is lifted, or was not there", body = Lifted)
+    )
+)]
+pub async fn lift(
+    State(messaging): State<Messaging>,
+    caller: Caller,
+    Json(request): Json<LiftRequest>,
+) -> Result<Json<Lifted>, Problem> {
+    caller.require("messages:write")?;
+    let reach = match request.reach {
+        LiftReach::Everything => Reach::Everything,
+        LiftReach::Campaigns => Reach::Campaigns,
+        LiftReach::Billable => Reach::Billable,
+    };
+    let number = &messaging.config.whatsapp.phone_number_id;
+    let now = messaging.clock.now();
+    let mut transaction = messaging.pool().begin().await.map_err(database)?;
+    let lifted =
+        consequences::lift(&mut transaction, number, reach, now).await.map_err(database)?;
+    transaction.commit().await.map_err(database)?;
+    if lifted {
+        tracing::info!(reach = reach.as_str(), caller = caller.name(), "a halt is lifted");
+        messaging.queued.notify_one();
+    }
+    Ok(Json(Lifted { lifted }))
+}
+
+/// Says that a person's number was verified again, after the provider had doubted that it is still hers.
+///
+/// # Errors
+/// `dependency_unavailable`.
+#[utoipa::path(
+    post, path = "/v1/sender/trust", tag = "sender", security(("bearer" = [])),
+    request_body = TrustRequest,
+    responses(
+        (status = 200, description = "She may be written to again, or could all along", body = Lifted)
+    )
+)]
+pub async fn trust(
+    State(messaging): State<Messaging>,
+    caller: Caller,
+    Json(request): Json<TrustRequest>,
+) -> Result<Json<Lifted>, Problem> {
+    caller.require("messages:write")?;
+    let mut conn = messaging.pool().acquire().await.map_err(database)?;
+    let lifted =
+        consequences::trust_again(&mut conn, request.subject_id).await.map_err(database)?;
+    Ok(Json(Lifted { lifted }))
+}

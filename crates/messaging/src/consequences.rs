@@ -1,0 +1,435 @@
+//! What a refusal of the provider leaves behind beyond its own message, and what of that stands in the
+//! way of a send. It guarantees that both are rows, written in the transaction that settles the
+//! message: a restart forgets none, and every replica sees them. Which code asks for what is
+//! [`crate::whatsapp::reaction`]'s to say.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::{PgConnection, PgPool, Row as _};
+
+use crate::config::WhatsApp;
+use crate::domain::template::{self, Standing as TemplateStanding};
+use crate::intents::Claimed;
+use crate::whatsapp::reaction::{DAY, HOUR, LOOK_AGAIN, Reach, Reaction, TemplateFault};
+use crate::whatsapp::updates::AccountUpdate;
+use crate::{metrics, rates, templates};
+
+/// A refusal, as far as others are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consequence {
+    /// What the code asks for.
+    pub reaction: Reaction,
+    /// The code.
+    pub code: Option<i64>,
+    /// Whose message it was.
+    pub subject: SubjectId,
+    /// Name and language of the template.
+    pub template: Option<(String, String)>,
+    /// When the provider said so.
+    pub said_at: Timestamp,
+}
+
+/// Writes what refusals leave behind. `is_gone` tells of whom nothing may be written any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    conn: &mut PgConnection,
+    whatsapp: &WhatsApp,
+    consequences: &[Consequence],
+    is_gone: impl Fn(SubjectId) -> bool,
+) -> Result<(), sqlx::Error> {
+    // One order for everybody, so that two transactions never wait for each other. People are locked by
+    // their streams.
+    let phone_number_id = &whatsapp.phone_number_id;
+    let mut sorted: Vec<&Consequence> = consequences.iter().collect();
+    sorted.sort_by_key(|it| (rank(it.reaction), &it.template));
+    for it in sorted {
+        match it.reaction {
+            Reaction::Halt(reach) => {
+                halt(conn, phone_number_id, reach, it.code, it.said_at).await?
+            }
+            Reaction::BackOffHour => rates::hold_back(conn, phone_number_id, HOUR).await?,
+            Reaction::SlowNumber => rates::slow(conn, phone_number_id).await?,
+            Reaction::Template(fault) => {
+                if let Some((name, language)) = &it.template {
+                    hold_template(conn, name, language, fault, it.said_at).await?;
+                    templates::read_soon(conn, whatsapp).await?;
+                }
+            }
+            Reaction::DelayPair
+            | Reaction::CapPerson
+            | Reaction::AwaitInbound
+            | Reaction::BreakTrust => {
+                if !is_gone(it.subject) {
+                    bar(conn, it).await?;
+                }
+            }
+            Reaction::Permanent | Reaction::Ambiguous | Reaction::BackOff | Reaction::OptOut => {}
+        }
+    }
+    Ok(())
+}
+
+const fn rank(reaction: Reaction) -> u8 {
+    match reaction {
+        Reaction::Halt(_) => 0,
+        Reaction::BackOffHour | Reaction::SlowNumber => 1,
+        Reaction::Template(_) => 2,
+        _ => 3,
+    }
+}
+
+/// Halts a number. One that was lifted after the provider said so stays lifted: webhooks come late, and
+/// more than once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn halt(
+    conn: &mut PgConnection,
+    phone_number_id: &str,
+    reach: Reach,
+    code: Option<i64>,
+    said_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const HALT: &str = "
+        INSERT INTO halts AS halt (phone_number_id, reach, provider_code, since)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (phone_number_id, reach) DO UPDATE
+            SET provider_code = EXCLUDED.provider_code, since = EXCLUDED.since, lifted_at = NULL
+            WHERE halt.lifted_at < EXCLUDED.since";
+    let halted = sqlx::query(HALT)
+        .bind(phone_number_id)
+        .bind(reach.as_str())
+        .bind(code)
+        .bind(said_at.to_sqlx())
+        .execute(conn)
+        .await?;
+    if halted.rows_affected() > 0 {
+        metrics::halted(reach);
+        tracing::error!(
+            code,
+            reach = reach.as_str(),
+            "the provider halts this number: someone must look"
+        );
+    }
+    Ok(())
+}
+
+/// What the provider tells of the account, and what that means for its number.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account(
+    conn: &mut PgConnection,
+    phone_number_id: &str,
+    update: &AccountUpdate,
+    said_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let AccountUpdate { field, event, ban, .. } = update;
+    let reach = match (event.as_str(), ban.as_deref()) {
+        ("DISABLED_UPDATE", Some("REINSTATE")) => None,
+        // Announced; nothing is taken away yet.
+        ("DISABLED_UPDATE", Some("SCHEDULE_FOR_DISABLE")) => None,
+        ("DISABLED_UPDATE" | "ACCOUNT_DELETED", _) => Some(Reach::Everything),
+        ("ACCOUNT_RESTRICTION", _) => Some(Reach::Billable),
+        _ => None,
+    };
+    match reach {
+        Some(reach) => halt(conn, phone_number_id, reach, None, said_at).await,
+        None => {
+            tracing::warn!(field, event, ban, "the provider tells of the account");
+            Ok(())
+        }
+    }
+}
+
+/// Lifts a halt; what waited for that is due at once. Gives whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lift(
+    conn: &mut PgConnection,
+    phone_number_id: &str,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    const LIFT: &str = "
+        UPDATE halts SET lifted_at = $3
+        WHERE phone_number_id = $1 AND reach = $2 AND lifted_at IS NULL";
+    const WAKE: &str = "
+        UPDATE intents SET not_before = now()
+        WHERE state = 'queued' AND not_before > now() AND $1 = ANY(reasons)";
+    let lifted = sqlx::query(LIFT)
+        .bind(phone_number_id)
+        .bind(reach.as_str())
+        .bind(now.to_sqlx())
+        .execute(&mut *conn)
+        .await?;
+    if lifted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(WAKE).bind(reach.reason()).execute(conn).await?;
+    Ok(true)
+}
+
+/// A template that the provider knows better than its last news told: that news may be on its way.
+async fn hold_template(
+    conn: &mut PgConnection,
+    name: &str,
+    language: &str,
+    fault: TemplateFault,
+    said_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const HOLD: &str = "
+        UPDATE templates SET status = $3, status_since = $4
+        WHERE name = $1 AND language = $2 AND date_trunc('second', status_since) <= $4
+          AND status <> $3";
+    let status = match fault {
+        TemplateFault::Missing => template::MISSING,
+        TemplateFault::Paused => "PAUSED",
+        TemplateFault::Disabled => "DISABLED",
+    };
+    let held = sqlx::query(HOLD)
+        .bind(name)
+        .bind(language)
+        .bind(status)
+        .bind(said_at.to_sqlx())
+        .execute(conn)
+        .await?;
+    if held.rows_affected() > 0 {
+        tracing::warn!(template = name, language, status, "the provider refuses a template");
+    }
+    Ok(())
+}
+
+async fn bar(conn: &mut PgConnection, it: &Consequence) -> Result<(), sqlx::Error> {
+    // A pair's delay is 4^n seconds, where n counts delays that follow each other within an hour.
+    const BAR: &str = "
+        INSERT INTO person_bars AS held (subject_id, bar, provider_code, since, until)
+        VALUES ($1, $2, $3, $4, now() + CASE $2 WHEN 'pair' THEN interval '4 seconds'
+                                                WHEN 'cap' THEN make_interval(secs => $5) END)
+        ON CONFLICT (subject_id, bar) DO UPDATE
+            SET provider_code = EXCLUDED.provider_code, since = EXCLUDED.since,
+                times = CASE WHEN held.until > now() - interval '1 hour' THEN held.times + 1 ELSE 1 END,
+                until = CASE $2
+                    WHEN 'pair' THEN now() + make_interval(secs => least(3600, 4 ^ least(6,
+                        CASE WHEN held.until > now() - interval '1 hour' THEN held.times + 1 ELSE 1 END)))
+                    ELSE greatest(held.until, EXCLUDED.until) END";
+    let Some(bar) = Bar::of(it.reaction) else { return Ok(()) };
+    sqlx::query(BAR)
+        .bind(it.subject)
+        .bind(bar.as_str())
+        .bind(it.code)
+        .bind(it.said_at.to_sqlx())
+        .bind(DAY.as_secs_f64())
+        .execute(conn)
+        .await
+        .map(|_| ())
+}
+
+/// She has another number or another user id: whoever has the old one may be somebody else.
+///
+/// # Errors
+/// When the database fails.
+pub async fn break_trust(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    said_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let reaction = Reaction::BreakTrust;
+    bar(conn, &Consequence { reaction, code: None, subject, template: None, said_at }).await
+}
+
+/// She wrote: what waited for that is over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn she_wrote(conn: &mut PgConnection, subject: SubjectId) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'experiment'")
+        .bind(subject)
+        .execute(conn)
+        .await
+        .map(|_| ())
+}
+
+/// Somebody verified that her number is hers. Gives whether that was in doubt.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trust_again(conn: &mut PgConnection, subject: SubjectId) -> Result<bool, sqlx::Error> {
+    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'identity'")
+        .bind(subject)
+        .execute(conn)
+        .await
+        .map(|done| done.rows_affected() > 0)
+}
+
+/// What holds for one person's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bar {
+    Pair,
+    Cap,
+    Experiment,
+    Identity,
+}
+
+impl Bar {
+    const fn of(reaction: Reaction) -> Option<Self> {
+        match reaction {
+            Reaction::DelayPair => Some(Self::Pair),
+            Reaction::CapPerson => Some(Self::Cap),
+            Reaction::AwaitInbound => Some(Self::Experiment),
+            Reaction::BreakTrust => Some(Self::Identity),
+            _ => None,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Cap => "cap",
+            Self::Experiment => "experiment",
+            Self::Identity => "identity",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Pair, Self::Cap, Self::Experiment, Self::Identity]
+            .into_iter()
+            .find(|bar| bar.as_str() == text)
+    }
+}
+
+/// What stands in the way of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It waits, and is looked at again after so long.
+    Wait(&'static str, Duration),
+    /// It ends.
+    Refuse(&'static str),
+}
+
+/// What stands, at one moment.
+#[derive(Debug, Default)]
+pub struct Standing {
+    halts: HashSet<Reach>,
+    bars: HashMap<SubjectId, Vec<(Bar, Duration)>>,
+    templates: HashMap<(String, String), TemplateStanding>,
+    windows: HashSet<SubjectId>,
+}
+
+/// What stands in the way of these messages. Ask it within their lease.
+///
+/// # Errors
+/// When the database fails; then nothing may be sent.
+pub async fn standing(
+    pool: &PgPool,
+    phone_number_id: &str,
+    intents: &[Claimed],
+    now: Timestamp,
+) -> Result<Standing, sqlx::Error> {
+    const HALTS: &str = "SELECT reach FROM halts WHERE phone_number_id = $1 AND lifted_at IS NULL";
+    const BARS: &str = "
+        SELECT subject_id, bar, coalesce(extract(epoch FROM until - now()), 0)::float8
+        FROM person_bars
+        WHERE subject_id = ANY($1) AND (until IS NULL OR until > now())";
+    const TEMPLATES: &str = "
+        SELECT name, language,
+               CASE WHEN next_category_at <= now() THEN next_category ELSE category END, status
+        FROM templates WHERE name = ANY($1)";
+    let subjects: Vec<SubjectId> = intents.iter().map(|it| it.subject).collect();
+    let mut names: Vec<&str> = intents.iter().filter_map(|it| it.template.as_deref()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut standing = Standing::default();
+    let mut conn = pool.acquire().await?;
+    let halts: Vec<String> =
+        sqlx::query_scalar(HALTS).bind(phone_number_id).fetch_all(&mut *conn).await?;
+    standing.halts = halts.iter().filter_map(|reach| Reach::parse(reach)).collect();
+    for row in sqlx::query(BARS).bind(subjects).fetch_all(&mut *conn).await? {
+        let Some(bar) = Bar::parse(row.try_get(1)?) else { continue };
+        let left = Duration::from_secs_f64(row.try_get::<f64, _>(2)?.max(0.0));
+        standing.bars.entry(row.try_get(0)?).or_default().push((bar, left));
+    }
+    for row in sqlx::query(TEMPLATES).bind(names).fetch_all(&mut *conn).await? {
+        let known = TemplateStanding::new(row.try_get(2)?, row.try_get(3)?);
+        standing.templates.insert((row.try_get(0)?, row.try_get(1)?), known);
+    }
+    let free: Vec<SubjectId> =
+        intents.iter().filter(|it| it.is_free_form()).map(|it| it.subject).collect();
+    if !free.is_empty() {
+        standing.windows = windows(&mut conn, &free, now).await?;
+    }
+    Ok(standing)
+}
+
+/// For whom of these people the window for free-form messages is open: she wrote within 24 hours.
+///
+/// # Errors
+/// When the database fails.
+pub async fn windows(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+    now: Timestamp,
+) -> Result<HashSet<SubjectId>, sqlx::Error> {
+    const WINDOWS: &str = "
+        SELECT DISTINCT subject_id FROM inbound_messages WHERE subject_id = ANY($1) AND said_at > $2";
+    let since = now.checked_sub(DAY).unwrap_or(now);
+    let open: Vec<SubjectId> =
+        sqlx::query_scalar(WINDOWS).bind(subjects).bind(since.to_sqlx()).fetch_all(conn).await?;
+    Ok(open.into_iter().collect())
+}
+
+impl Standing {
+    /// What is known of the template of a message; none for free text, and for a template that nobody
+    /// registered: that is the provider's to refuse.
+    #[must_use]
+    pub fn template(&self, intent: &Claimed) -> Option<&TemplateStanding> {
+        let language = intent.language.as_deref().unwrap_or("en");
+        self.templates.get(&(intent.template.clone()?, language.to_owned()))
+    }
+
+    /// Whether a message is marketing, as the provider sees it.
+    #[must_use]
+    pub fn is_marketing(&self, intent: &Claimed) -> bool {
+        self.template(intent).is_some_and(|it| it.marketing)
+    }
+
+    /// What stands in the way of a message.
+    #[must_use]
+    pub fn of(&self, intent: &Claimed) -> Option<Obstacle> {
+        let marketing = self.is_marketing(intent);
+        let reaches = |reach: &Reach| match reach {
+            Reach::Everything => true,
+            Reach::Campaigns => marketing,
+            Reach::Billable => intent.template.is_some(),
+        };
+        if let Some(reach) = Reach::ALL.iter().find(|it| self.halts.contains(it) && reaches(it)) {
+            return Some(Obstacle::Wait(reach.reason(), LOOK_AGAIN));
+        }
+        if let Some(obstacle) = self.template(intent).and_then(|it| it.obstacle) {
+            return Some(obstacle);
+        }
+        if intent.is_free_form() && !self.windows.contains(&intent.subject) {
+            return Some(Obstacle::Refuse("window_closed"));
+        }
+        let bars = self.bars.get(&intent.subject).map_or(&[][..], Vec::as_slice);
+        let obstacles = bars.iter().filter_map(|(bar, left)| match bar {
+            Bar::Pair => Some(Obstacle::Wait("pair_delayed", *left)),
+            Bar::Cap if marketing => Some(Obstacle::Wait("person_capped", *left)),
+            Bar::Experiment if marketing => Some(Obstacle::Refuse("experiment")),
+            Bar::Identity => Some(Obstacle::Refuse("identity_changed")),
+            Bar::Cap | Bar::Experiment => None,
+        });
+        // Whatever ends it wins, then whatever takes longest.
+        obstacles.max_by_key(|it| match it {
+            Obstacle::Refuse(_) => Duration::MAX,
+            Obstacle::Wait(_, left) => *left,
+        })
+    }
+}

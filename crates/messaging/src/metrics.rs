@@ -1,0 +1,81 @@
+//! What operators count.
+
+use std::sync::LazyLock;
+
+use opentelemetry::metrics::Counter;
+use opentelemetry::{KeyValue, global};
+
+use crate::whatsapp::reaction::{Meaning, Reach};
+
+static REFUSALS: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.messaging.provider_errors")
+        .with_description(
+            "Errors of the provider, by code; those that the table doesn't have are `unknown`.",
+        )
+        .build()
+});
+
+static HALTS: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.messaging.halts")
+        .with_description("Halts of the sender by the provider, by reach. Someone must look.")
+        .build()
+});
+
+static UPDATES: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.messaging.updates")
+        .with_description(
+            "Updates that webhooks told, by kind; `unknown`, `unreadable` and `not_applicable` ones are parked.",
+        )
+        .build()
+});
+
+/// A webhook told something of this kind.
+pub fn update(kind: &'static str) {
+    UPDATES.add(1, &[KeyValue::new("kind", kind)]);
+}
+
+/// An error of the provider, and what was thought of it.
+pub fn provider_error(code: Option<i64>, meaning: Meaning) {
+    let label = match code {
+        Some(code) if meaning.known => code.to_string(),
+        _ => {
+            tracing::warn!(code, "an error of the provider that the table doesn't have");
+            "unknown".to_owned()
+        }
+    };
+    REFUSALS.add(1, &[KeyValue::new("code", label), KeyValue::new("reason", meaning.reason)]);
+}
+
+/// The sender was halted.
+pub fn halted(reach: Reach) {
+    HALTS.add(1, &[KeyValue::new("reach", reach.as_str())]);
+}
+
+#[cfg(test)]
+mod tests {
+    use assent_runtime::telemetry::{self, TelemetryConfig};
+
+    use super::*;
+    use crate::whatsapp::reaction;
+
+    #[test]
+    fn codes_that_the_table_does_not_have_are_counted() {
+        let telemetry = telemetry::init("test", &TelemetryConfig::default()).unwrap();
+        for code in [Some(131_049), Some(131_999), Some(7_000_001), None] {
+            provider_error(code, reaction::to(Some(400), code));
+        }
+        let text = telemetry.metrics_text();
+        let count = |code: &str| {
+            let line = text.lines().find(|line| {
+                line.starts_with("assent_messaging_provider_errors_total{")
+                    && line.contains(&format!("code=\"{code}\""))
+            });
+            line.unwrap_or_else(|| panic!("{text}")).rsplit(' ').next().unwrap().to_owned()
+        };
+        assert_eq!(count("unknown"), "3");
+        assert_eq!(count("131049"), "1");
+    }
+}

@@ -1,0 +1,217 @@
+//! Webhooks: proved, kept, applied one by one, whatever stands in them.
+
+use assent_runtime::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::stand_ins::{Home, Neighbours, Provider, Setup, phone, until, until_within};
+
+async fn neighbours(home: &Home) -> Neighbours {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Neighbours::serve(listener, home.index.clone())
+}
+
+const SECRET: &str = "app secret";
+const PARKED: &str = "SELECT count(*) FROM webhook_bodies WHERE parked IS NOT NULL";
+const INBOUND: &str = "SELECT count(*) FROM inbound_messages";
+
+fn change(field: &str, value: Value) -> Value {
+    json!({"field": field, "value": value})
+}
+
+fn body(changes: Value) -> String {
+    let time = SystemClock.now().as_second();
+    json!({"object": "whatsapp_business_account",
+        "entry": [{"id": "1", "time": time, "changes": changes}]})
+    .to_string()
+}
+
+fn text(n: usize, id: &str, body: &str) -> Value {
+    json!({"from": phone(n).trim_start_matches('+'), "id": id, "type": "text", "text": {"body": body}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_app_secret_is_rotated_both_count_and_afterwards_one() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.previous_app_secret = Some("retired secret");
+    let empty = body(json!([]));
+    let replica = home.start(&setup).await;
+    assert_eq!(replica.raw_webhook(&empty, SECRET).await, 200);
+    assert_eq!(replica.raw_webhook(&empty, "retired secret").await, 200);
+    assert_eq!(replica.raw_webhook(&empty, "another secret").await, 401);
+    assert_eq!(replica.raw_webhook(&empty, "").await, 401);
+    replica.stop().await;
+    setup.previous_app_secret = None;
+    let replica = home.start(&setup).await;
+    assert_eq!(replica.raw_webhook(&empty, SECRET).await, 200);
+    assert_eq!(replica.raw_webhook(&empty, "retired secret").await, 401);
+    replica.stop().await;
+}
+
+/// One update can't be read, and in another body one can't be written: Postgres takes no NUL in a text. In
+/// both the other 999 go through, and the one is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_update_in_a_thousand_is_parked_alone() {
+    const GOOD: usize = 999;
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    (0..20).for_each(|n| {
+        neighbours.person(n);
+    });
+    // A thousand updates, most of them several times over, take their time on a busy machine.
+    let processed = async || {
+        let waiting = "SELECT count(*) FROM webhook_bodies WHERE parked IS NULL";
+        until_within("processed", 90, async || replica.count(waiting).await == 0).await;
+    };
+    let messages = |of: &str| -> Vec<Value> {
+        (0..GOOD).map(|n| text(n % 20, &format!("wamid.{of}{n}"), "when do you open?")).collect()
+    };
+
+    let mut unreadable = messages("a");
+    unreadable.insert(500, json!({"from": 7, "type": "text"}));
+    let changes = json!([change("messages", json!({"messages": unreadable}))]);
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    processed().await;
+    assert_eq!(replica.count(INBOUND).await, GOOD as i64);
+    assert_eq!(replica.count(PARKED).await, 1);
+
+    let poison = json!({"message_template_name": "a\u{0}b", "message_template_language": "en",
+        "event": "PAUSED"});
+    let half = messages("b");
+    let changes = json!([
+        change("messages", json!({"messages": half[..500]})),
+        change("message_template_status_update", poison),
+        change("messages", json!({"messages": half[500..]}))
+    ]);
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    processed().await;
+    assert_eq!(replica.count(INBOUND).await, 2 * GOOD as i64);
+    assert_eq!(replica.count(PARKED).await, 2);
+
+    // Each stands alone, under its body's key.
+    let rows: Vec<(uuid::Uuid, uuid::Uuid, Vec<u8>, String)> = sqlx::query_as(
+        "SELECT id, hour_key, sealed, parked FROM webhook_bodies ORDER BY parked DESC",
+    )
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    let reasons: Vec<&str> = rows.iter().map(|row| &*row.3).collect();
+    assert_eq!(reasons, ["unreadable", "not_applicable"]);
+    for (id, hour_key, sealed, reason) in &rows {
+        let opened =
+            replica.messaging.hour_keys.open(*id, "webhook.body", *hour_key, sealed).await.unwrap();
+        let kept: Value = serde_json::from_slice(&opened).unwrap();
+        let changes = kept["entry"][0]["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), 1);
+        if reason == "unreadable" {
+            assert_eq!(changes[0]["value"]["messages"], json!([{"from": 7, "type": "text"}]));
+        } else {
+            assert_eq!(changes[0]["value"]["event"], "PAUSED");
+        }
+    }
+    // Told again, nothing happens twice.
+    let changes = json!([change("messages", json!({"messages": messages("a")}))]);
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    processed().await;
+    assert_eq!(replica.count(INBOUND).await, 2 * GOOD as i64);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_nobody_knows_is_kept_and_a_stop_beside_it_is_heard() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let stop = json!({"messages": [text(1, "wamid.s", "STOP"),
+        {"from": "33612300001", "id": "wamid.h", "type": "hologram", "hologram": {"x": 1}}],
+        "never_seen": [1]});
+    let changes = json!([
+        change("something_new", json!({"x": 1})),
+        change("messages", stop),
+        change("security", json!({"event": "PIN_CHANGED"}))
+    ]);
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    replica.processed().await;
+    let unknown = "SELECT count(*) FROM webhook_bodies WHERE parked = 'unknown'";
+    assert_eq!(replica.count(unknown).await, 1);
+    assert_eq!(replica.count(PARKED).await, 1);
+    let kinds = "SELECT count(*) FROM inbound_messages WHERE kind IN ('text', 'other')";
+    assert_eq!(replica.count(kinds).await, 2);
+    until("the stop arrives", async || neighbours.stops().len() == 1).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_of_the_account_halts_it_and_a_reinstatement_lifts_nothing() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let ban = |state: &str| {
+        let value = json!({"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": state}});
+        body(json!([change("account_update", value)]))
+    };
+    replica.raw_webhook(&ban("SCHEDULE_FOR_DISABLE"), SECRET).await;
+    replica.processed().await;
+    assert_eq!(replica.get("/v1/sender").await["halts"], json!([]));
+    for state in ["DISABLE", "REINSTATE"] {
+        replica.raw_webhook(&ban(state), SECRET).await;
+        replica.processed().await;
+        let halts = replica.get("/v1/sender").await["halts"].clone();
+        assert_eq!(
+            (&halts[0]["reach"], &halts[0]["provider_code"]),
+            (&json!("everything"), &json!(null))
+        );
+    }
+    let message = replica.send(neighbours.person(1)).await;
+    assert_eq!(replica.waits(message).await, ["sender_halted"]);
+    assert!(provider.bodies().is_empty());
+    replica.stop().await;
+}
+
+/// A stop follows a person to her new number. Her consent doesn't, and the old number gets nothing more:
+/// somebody else may have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_follows_her_to_a_new_number_and_the_old_one_gets_nothing_more() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let moved = |from: usize, to: usize| {
+        json!({"messages": [{"from": phone(from).trim_start_matches('+'), "type": "system",
+            "id": format!("wamid.moved{from}"), "timestamp": "1760000000",
+            "system": {"type": "user_changed_number", "wa_id": phone(to).trim_start_matches('+')}}]})
+    };
+    let free = neighbours.person(1);
+    replica.webhook(moved(1, 11)).await;
+    replica.processed().await;
+    assert_eq!(replica.count("SELECT count(*) FROM declarations").await, 0);
+    let message = replica.send(free).await;
+    let view = replica.settled(message).await;
+    assert_eq!(
+        (&view["state"], &view["reasons"]),
+        (&json!("refused"), &json!(["identity_changed"]))
+    );
+    // It is no message of hers: it opens no window.
+    assert_eq!(replica.count(INBOUND).await, 0);
+
+    neighbours.deny(Some("stopped"));
+    // Twice: webhooks come more than once.
+    for _ in 0..2 {
+        replica.webhook(moved(2, 12)).await;
+        replica.processed().await;
+    }
+    until("the stop arrives", async || neighbours.stops().len() == 1).await;
+    assert_eq!(neighbours.stops()[0]["addresses"], json!(home.index.tokens(&phone(12))));
+    assert_eq!(replica.count("SELECT count(*) FROM declarations").await, 1);
+
+    // A new user id is a new identity too.
+    let update = json!({"user_id_update": [{"wa_id": "", "user_id": {"previous": "FR.1", "current": "FR.2"}}]});
+    let changes = json!([change("user_id_update", update)]);
+    replica.raw_webhook(&body(changes), SECRET).await;
+    until("the stop arrives", async || neighbours.stops().len() == 2).await;
+    assert_eq!(neighbours.stops()[1]["addresses"], json!(home.index.tokens("FR.2")));
+    replica.stop().await;
+}
