@@ -15,7 +15,7 @@ use crate::inspect::webhook_answer;
 use crate::people::says_stop;
 use crate::wamid::{self, Direction};
 use crate::webhook;
-use crate::world::{Inbound, World};
+use crate::world::{self, Call, Inbound, World};
 
 /// A message from a person.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,7 +42,8 @@ pub struct InboundRequest {
     /// A row of an interactive list.
     #[serde(default)]
     pub list: Option<Reply>,
-    /// The message that she answers, by wamid.
+    /// The message that she answers, by wamid; for a button or a row the last that she was sent
+    /// with any, unless given.
     #[serde(default)]
     pub reply_to: Option<String>,
     /// The message id, to send the same webhook twice.
@@ -97,6 +98,7 @@ pub async fn receive(
     let id = request.id.unwrap_or_else(|| wamid::new(&party, Direction::Inbound, &world.random));
 
     let mut entry = json!({"id": id, "timestamp": at.as_second().to_string()});
+    let presses = request.text.is_none();
     let text = match (request.text, request.button, request.interactive, request.list) {
         (Some(text), None, None, None) => {
             entry["type"] = json!("text");
@@ -123,48 +125,47 @@ pub async fn receive(
         }
         _ => return Err("exactly one of text, button, interactive, list"),
     };
-    if let Some(id) = request.reply_to {
-        entry["context"] = json!({"from": world.options.display_phone_number, "id": id});
-    }
-    let parties: Vec<String> = digits.iter().chain(&request.user_id).cloned().collect();
-    let name = {
+    let webhook = {
         let mut state = world.state();
-        if parties.iter().any(|party| state.blocks.contains(party)) {
+        let answered =
+            request.reply_to.or_else(|| last_with_buttons(&state, &party).filter(|_| presses));
+        if let Some(id) = answered {
+            entry["context"] = json!({"from": world.options.display_phone_number, "id": id});
+        }
+        if digits.iter().chain(&request.user_id).any(|party| state.blocks.contains(party)) {
             return Err("the business blocked her");
         }
-        let person = state.people.person(&party);
+        let said = says_stop(&text);
+        let person = state.people.writer(digits.as_deref(), request.user_id.as_deref());
         if person.blocked {
             return Err("she blocked the business");
         }
-        let name = request.name.or_else(|| person.name.clone());
-        name.unwrap_or_else(|| "Simulated person".to_owned())
-    };
-    let mut contact = json!({"profile": {"name": name}});
-    if let Some(digits) = &digits {
-        entry["from"] = json!(digits);
-        contact["wa_id"] = json!(digits);
-    }
-    if let Some(user_id) = &request.user_id {
-        entry["from_user_id"] = json!(user_id);
-        contact["user_id"] = json!(user_id);
-    }
-    let webhook = {
-        let mut state = world.state();
-        let said = says_stop(&text);
+        person.name = request.name.or_else(|| person.name.take());
+        person.wrote_at = person.wrote_at.max(Some(at));
+        person.said_stop = said.unwrap_or(person.said_stop);
+        if let Some(digits) = &digits {
+            entry["from"] = json!(digits);
+        }
+        entry["from_user_id"] = json!(person.user_id);
+        let contact = person.contact(digits.is_none());
         let limits = state.limits;
         state.used.take_inbound(limits, world.now_ms());
-        for party in &parties {
-            let person = state.people.person(party);
-            person.name = Some(name.clone());
-            person.wrote_at = person.wrote_at.max(Some(at));
-            person.said_stop = said.unwrap_or(person.said_stop);
-        }
         let (id, party) = (id.clone(), party.clone());
         state.inbound.push(Inbound { id, party, text, at, read: false, typing_until: None });
         let value = json!({"contacts": [contact], "messages": [entry]});
         webhook::change(world, &state, "messages", value)
     };
     Ok((id, webhook::deliver_first(world, webhook).await))
+}
+
+/// The last message to her that can have had buttons, by wamid.
+fn last_with_buttons(state: &world::State, party: &str) -> Option<String> {
+    let hers = |call: &&Call| {
+        let with = matches!(call.kind.as_deref(), Some("template" | "interactive"));
+        let to = call.party.as_deref().unwrap_or_default();
+        with && state.people.key(to) == state.people.key(party)
+    };
+    state.calls().iter().rev().filter(hers).find_map(|call| call.wamid.clone())
 }
 
 /// WhatsApp's own marketing switch.
@@ -212,25 +213,16 @@ pub async fn prefer(
         "value": if stop { "stop" } else { "resume" },
         "timestamp": world.now().as_second(),
     });
-    let mut contact = json!({"profile": {"name": "Simulated person"}});
-    if let Some(digits) = &digits {
-        preference["wa_id"] = json!(digits);
-        contact["wa_id"] = json!(digits);
-    }
-    if let Some(user_id) = &user_id {
-        preference["user_id"] = json!(user_id);
-        contact["user_id"] = json!(user_id);
-    }
     let webhook = {
         let mut state = world.state();
-        for party in digits.iter().chain(&user_id) {
-            let person = state.people.person(party);
-            person.stopped = stop;
-            person.said_stop &= stop;
-            if let Some(name) = &person.name {
-                contact["profile"]["name"] = json!(name);
-            }
+        let person = state.people.writer(digits.as_deref(), user_id.as_deref());
+        person.stopped = stop;
+        person.said_stop &= stop;
+        if let Some(digits) = &digits {
+            preference["wa_id"] = json!(digits);
         }
+        preference["user_id"] = json!(person.user_id);
+        let contact = person.contact(digits.is_none());
         let value = json!({"contacts": [contact], "user_preferences": [preference]});
         webhook::change(world, &state, "user_preferences", value)
     };
@@ -286,6 +278,7 @@ pub async fn moves(world: &Arc<World>, from: &str, to: &str) -> Option<u16> {
         let name = state.people.person(from).name.clone();
         let name = name.unwrap_or_else(|| "Simulated person".to_owned());
         state.people.moves(from, to);
+        let user_id = state.people.person(to).user_id.clone();
         let at = world.now().as_second().to_string();
         let entry = json!({
             "from": from,
@@ -295,6 +288,7 @@ pub async fn moves(world: &Arc<World>, from: &str, to: &str) -> Option<u16> {
             "system": {
                 "body": format!("User {name} changed from {from} to {to}"),
                 "wa_id": to,
+                "user_id": user_id,
                 "type": "user_changed_number",
             },
         });

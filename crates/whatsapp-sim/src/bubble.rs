@@ -14,16 +14,18 @@ pub const STYLE: &str = "<style>body{background:#fff;padding:.5rem}.chat{list-st
 
 /// Every message with her, as list items, oldest first.
 pub fn conversation(world: &World, state: &State, party: &str) -> Vec<String> {
+    let key = state.people.key(party);
+    let hers = |other: &str| state.people.key(other) == key;
     let mut lines = Vec::new();
-    for message in state.inbound.iter().filter(|it| it.party == party) {
+    for message in state.inbound.iter().filter(|it| hers(&it.party)) {
         lines.push((message.at, heard(message)));
     }
-    for call in state.calls().iter().filter(|it| it.party.as_deref() == Some(party)) {
+    for call in state.calls().iter().filter(|it| it.party.as_deref().is_some_and(hers)) {
         if call.outcome == Outcome::Accepted && call.wamid.is_some() {
             lines.push((call.at, said(world, state, party, call)));
         }
     }
-    let typing = state.inbound.iter().rev().find(|it| it.party == party).is_some_and(|it| {
+    let typing = state.inbound.iter().rev().find(|it| hers(&it.party)).is_some_and(|it| {
         it.typing_until.is_some_and(|until| until > world.now())
             && lines.iter().all(|(at, _)| *at <= it.at)
     });

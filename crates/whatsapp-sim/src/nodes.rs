@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use crate::callbacks::success;
 use crate::graph::{self, Reading, check};
@@ -56,12 +57,12 @@ pub async fn update(
         Err(error) => return error.into_response(),
     };
     let updated = if id == world.options.phone_number_id {
-        numbers::update(&world, &body).await
+        numbers::update(&world, &body).await.map(|()| json!({"success": true}))
     } else {
         templates::edit(&world, &id, &body)
     };
     match updated {
-        Ok(()) => success(),
+        Ok(answer) => Json(answer).into_response(),
         Err(error) => error.into_response(),
     }
 }

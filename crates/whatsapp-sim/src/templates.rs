@@ -199,8 +199,8 @@ fn remove(
     Ok(())
 }
 
-/// `POST /{version}/{template_id}`: an edit; all components are replaced.
-pub fn edit(world: &Arc<World>, id: &str, body: &Map<String, Value>) -> Result<(), GraphError> {
+/// `POST /{version}/{template_id}`: an edit; all components are replaced. Gives the answer.
+pub fn edit(world: &Arc<World>, id: &str, body: &Map<String, Value>) -> Result<Value, GraphError> {
     let now = world.now();
     let mut state = world.state();
     let template = find(&mut state, id).ok_or_else(|| GraphError::unknown_object(id))?;
@@ -239,10 +239,13 @@ pub fn edit(world: &Arc<World>, id: &str, body: &Map<String, Value>) -> Result<(
     template.adopted = false;
     template.status = "PENDING".to_owned();
     template.paused_until = None;
+    let answer = json!({
+        "success": true, "id": template.id, "name": template.name, "category": template.category,
+    });
     let id = template.id.clone();
     drop(state);
     review::follows(world, id);
-    Ok(())
+    Ok(answer)
 }
 
 /// The template with this id.

@@ -167,7 +167,11 @@ pub fn status(
     } else if status == "sent" {
         entry["pricing"] = pricing(call.category.as_deref(), call.in_window);
     }
-    Some(change(world, &state, "messages", json!({"statuses": [entry]})))
+    // Meta's own page has contacts for all statuses but `failed`; clients expect them there too.
+    let (party, hidden) = (call.party.clone().unwrap_or_default(), call.user_id.is_some());
+    let contact = state.people.person(&party).contact(hidden);
+    let value = json!({"contacts": [contact], "statuses": [entry]});
+    Some(change(world, &state, "messages", value))
 }
 
 /// Free-form messages cost nothing, nor do utility templates inside the window.
