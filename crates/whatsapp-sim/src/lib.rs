@@ -1,6 +1,7 @@
-//! A stand-in for the WhatsApp Cloud API: sends, statuses, inbound messages and signed webhooks as
-//! Meta makes them, an inspection API and injectable faults. It shares no types with Assent, so an
-//! error about Meta's shapes can't hide by being made twice; it is for development and tests only.
+//! A stand-in for the WhatsApp Cloud API: what a client calls and the signed webhooks that it hears,
+//! with Meta's shapes, codes and limits; a person's phone, an inspection API, faults on purpose. It
+//! shares no types with Assent, so an error about Meta's shapes can't hide by being made twice; it
+//! is for development and tests only, and sends nothing to anybody.
 
 mod acts;
 mod admission;

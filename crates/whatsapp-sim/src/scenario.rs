@@ -189,6 +189,14 @@ mod tests {
     }
 
     #[test]
+    fn the_guides_scenario_is_one() {
+        let guide = include_str!("../../../docs/guides/simulator.md");
+        let scenario = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let scenario = Scenario::parse(scenario).unwrap();
+        assert_eq!((scenario.faults.len(), scenario.templates.len()), (4, 1));
+    }
+
+    #[test]
     fn a_scenario_that_makes_no_sense_is_refused() {
         let faulty = |text: &str| Scenario::parse(text).unwrap_err();
         let error = "[[fault]]\nkind = \"error\"\ncode = 1\n";
