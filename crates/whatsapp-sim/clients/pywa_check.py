@@ -284,6 +284,15 @@ def numbers(wa, heard):
     assert wa.update_display_name(new_display_name="The bakery").success
 
 
+def conduct(wa, heard):
+    """What was tried above on purpose, and nothing else, counts as broken."""
+    with urllib.request.urlopen(SIMULATOR + "/_sim/violations") as answer:
+        rules = json.loads(answer.read())["rules"]
+    broken = {name: rule["count"] for name, rule in rules.items() if rule["count"]}
+    wanted = {"malformed": 1, "outside_window": 1, "template_held": 2}
+    same("rules broken", broken, wanted | {"template_parameters": 1, "template_unknown": 1})
+
+
 def main():
     wa = WhatsApp(
         phone_id=NUMBER,
@@ -308,7 +317,7 @@ def main():
     ):
         wa.add_handlers(handler(callback=lambda _, update: heard.add(update)))
     registration(wa, heard, serve(wa))
-    for part in (receiving, sending, media, template_life, preferences, blocking, profile, numbers):
+    for part in (receiving, sending, media, template_life, preferences, blocking, profile, numbers, conduct):
         part(wa, heard)
         print(f"  pywa {part.__name__.replace('_', ' ')}: ok")
     print("  pywa webhook registration: ok")
