@@ -15,12 +15,14 @@ pub struct GraphError {
     pub subcode: Option<i64>,
     /// What exactly is wrong (`error_data.details`).
     pub details: String,
+    /// `error_user_title`, which errors of the management API have besides.
+    pub user_title: Option<&'static str>,
 }
 
 impl GraphError {
     /// An error with this code.
     pub fn new(code: i64, details: impl Into<String>) -> Self {
-        Self { code, subcode: None, details: details.into() }
+        Self { code, subcode: None, details: details.into(), user_title: None }
     }
 
     /// The object in the path doesn't exist or isn't the token's.
@@ -31,7 +33,13 @@ impl GraphError {
             details: format!(
                 "Unsupported post request. Object with ID '{id}' does not exist, cannot be loaded due to missing permissions, or does not support this operation"
             ),
+            user_title: None,
         }
+    }
+
+    /// An error of the management API: invalid parameter, with a subcode that says which.
+    pub fn of_management(subcode: i64, title: &'static str, details: String) -> Self {
+        Self { code: 100, subcode: Some(subcode), details, user_title: Some(title) }
     }
 
     /// The HTTP status that goes with the code.
@@ -57,6 +65,10 @@ impl GraphError {
         });
         if let Some(subcode) = self.subcode {
             error["error_subcode"] = json!(subcode);
+        }
+        if let Some(title) = self.user_title {
+            error["error_user_title"] = json!(title);
+            error["error_user_msg"] = json!(self.details);
         }
         json!({ "error": error })
     }
@@ -111,6 +123,7 @@ fn title(code: i64) -> &'static str {
         131_049 => "This message was not delivered to maintain healthy ecosystem engagement.",
         131_050 => "User has stopped marketing messages from this business",
         131_051 => "Unsupported message type",
+        131_053 => "Media upload error",
         131_056 => "(Business Account, Consumer Account) pair rate limit hit",
         131_057 => "Account in maintenance mode",
         132_000 => "Template Param Count Mismatch",
@@ -121,6 +134,13 @@ fn title(code: i64) -> &'static str {
         132_015 => "Template is Paused",
         132_016 => "Template is Disabled",
         133_004 => "Server Temporarily Unavailable",
+        133_005 => "Two step verification PIN Mismatch",
+        133_010 => "Phone number Not Registered",
+        136_025 => "Verify code error",
+        139_100 => "Failed to block/unblock users",
+        139_101 => "Blocklist limit reached",
+        139_102 => "Blocklist concurrent update",
+        139_103 => "Internal error",
         135_000 => "Generic user error",
         2_500 => "Unknown path components",
         _ => "Error",

@@ -2,15 +2,16 @@
 #![expect(clippy::disallowed_macros, reason = "a development tool: it prints its address")]
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::net::TcpListener;
-use whatsapp_sim::{Options, RateLimits, StatusPlan};
+use whatsapp_sim::{Limits, Options, Scenario, StatusPlan};
 
 /// A local stand-in for the WhatsApp Cloud API, for development and tests.
 ///
-/// Keeps everything in memory. GET / shows the phone, GET /_sim/messages every call.
+/// Keeps everything in memory. GET /phone shows a person's phone, GET /_sim/messages every call.
 #[derive(Parser)]
 #[command(
     version,
@@ -70,9 +71,24 @@ struct Arguments {
     /// Messages a second before error 130429; without it unlimited
     #[arg(long, env = "WHATSAPP_SIM_RATE_PER_SECOND")]
     rate_per_second: Option<u32>,
-    /// Watch the rate per pair (error 131056)
+    /// Enforce the rate per pair (error 131056)
     #[arg(long, env = "WHATSAPP_SIM_RATE_PER_PAIR")]
     rate_per_pair: bool,
+    /// People reached outside the window in 24 hours before error 131048; without it unlimited
+    #[arg(long, env = "WHATSAPP_SIM_PEOPLE_PER_DAY")]
+    people_per_day: Option<u32>,
+    /// Marketing messages a person gets in 24 hours before error 131049; without it unlimited
+    #[arg(long, env = "WHATSAPP_SIM_MARKETING_PER_DAY")]
+    marketing_per_day: Option<u32>,
+    /// A scenario file (TOML): faults, statuses, limits, templates
+    #[arg(long, env = "WHATSAPP_SIM_SCENARIO")]
+    scenario: Option<PathBuf>,
+    /// Where chance begins; without it anywhere
+    #[arg(long, env = "WHATSAPP_SIM_SEED")]
+    seed: Option<u64>,
+    /// The address given in links to media and further pages; without it the one listened on
+    #[arg(long, env = "WHATSAPP_SIM_PUBLIC_URL")]
+    public_url: Option<String>,
     /// Do the webhook handshake at start
     #[arg(long, env = "WHATSAPP_SIM_VERIFY_ON_START")]
     verify_on_start: bool,
@@ -82,6 +98,13 @@ struct Arguments {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
+    let scenario = match arguments.scenario.as_deref().map(scenario).transpose() {
+        Ok(scenario) => scenario,
+        Err(what) => {
+            eprintln!("whatsapp-sim: {what}");
+            return ExitCode::from(2);
+        }
+    };
     let listener = match TcpListener::bind(&arguments.listen).await {
         Ok(listener) => listener,
         Err(error) => {
@@ -94,7 +117,7 @@ async fn main() -> ExitCode {
         let _ = std::io::stdout().flush();
     }
     let served = tokio::select! {
-        served = whatsapp_sim::serve(listener, arguments.options()) => served,
+        served = whatsapp_sim::serve(listener, arguments.options(scenario)) => served,
         () = stopped() => Ok(()),
     };
     match served {
@@ -104,6 +127,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn scenario(path: &Path) -> Result<Scenario, String> {
+    let told = |what: String| format!("{}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
+    Scenario::parse(&text).map_err(told)
 }
 
 /// SIGTERM or Ctrl-C. Nothing is worth a graceful stop here.
@@ -119,7 +148,7 @@ async fn stopped() {
 }
 
 impl Arguments {
-    fn options(self) -> Options {
+    fn options(self, scenario: Option<Scenario>) -> Options {
         Options {
             webhook_url: self.webhook_url,
             app_secret: self.app_secret,
@@ -130,10 +159,16 @@ impl Arguments {
             business_account_id: "102290129340398".to_owned(),
             country_code: self.country_code,
             plan: StatusPlan { statuses: self.statuses, delay_ms: self.status_delay_ms },
-            rate_limits: RateLimits {
+            app_id: "670843887433847".to_owned(),
+            limits: Limits {
                 per_second: self.rate_per_second,
                 per_pair: self.rate_per_pair,
+                people_per_day: self.people_per_day,
+                marketing_per_day: self.marketing_per_day,
             },
+            scenario,
+            seed: self.seed,
+            public_url: self.public_url,
             verify_on_start: self.verify_on_start,
         }
     }

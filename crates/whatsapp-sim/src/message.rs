@@ -4,13 +4,10 @@
 use serde_json::Value;
 
 use crate::graph_error::GraphError;
+use crate::{content, interactive};
 
 /// Most characters of `biz_opaque_callback_data`.
 const CALLBACK_DATA_CHARS_MAX: usize = 512;
-/// Most characters of a text body.
-const TEXT_CHARS_MAX: usize = 4096;
-/// Most characters of an interactive body.
-const INTERACTIVE_CHARS_MAX: usize = 1024;
 
 /// A message that is well-formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +24,7 @@ pub struct Message {
     pub callback_data: Option<String>,
 }
 
-/// The kinds that the simulator knows.
+/// The kinds of message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// An approved template.
@@ -36,13 +33,54 @@ pub enum Content {
         name: String,
         /// Its language code.
         language: String,
-        /// How many parameters its body is given.
-        body_parameters: usize,
+        /// What it is sent with.
+        given: Given,
     },
-    /// Free text.
-    Text,
-    /// Free text with reply buttons.
-    Interactive,
+    /// An image, a sound, a document, a sticker or a video.
+    Media {
+        /// Which of these.
+        kind: &'static str,
+        /// The id of uploaded media; none: a link.
+        id: Option<String>,
+    },
+    /// Everything else free-form.
+    Free {
+        /// Its type: `text`, `interactive`, `location`, `contacts`, `reaction`.
+        kind: &'static str,
+    },
+}
+
+/// What a template is sent with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The header's parameters.
+    pub header: Vec<Parameter>,
+    /// The body's parameters.
+    pub body: Vec<Parameter>,
+    /// The buttons' parameters.
+    pub buttons: Vec<GivenButton>,
+}
+
+/// A parameter of a header or a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// `text`, `currency`, `date_time`, `image`, `video`, `document` or `location`.
+    pub kind: String,
+    /// Its name, where the template's parameters have names.
+    pub name: Option<String>,
+    /// What is put in its place.
+    pub text: String,
+}
+
+/// A button's parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenButton {
+    /// Which button, from 0.
+    pub index: usize,
+    /// `quick_reply`, `url`, `copy_code`, ….
+    pub sub_type: String,
+    /// The payload or the end of the address.
+    pub value: String,
 }
 
 impl Message {
@@ -54,6 +92,14 @@ impl Message {
     /// Whether it may be sent outside the 24-hour window.
     pub fn opens_conversation(&self) -> bool {
         matches!(self.content, Content::Template { .. })
+    }
+
+    /// Its type, as the Cloud API calls it.
+    pub fn kind(&self) -> &'static str {
+        match &self.content {
+            Content::Template { .. } => "template",
+            Content::Media { kind, .. } | Content::Free { kind } => kind,
+        }
     }
 }
 
@@ -82,12 +128,15 @@ pub fn parse(body: &Value, country_code: &str) -> Result<Message, GraphError> {
     if callback_data.as_ref().is_some_and(|data| data.chars().count() > CALLBACK_DATA_CHARS_MAX) {
         return Err(invalid("biz_opaque_callback_data", "is longer than 512 characters"));
     }
-    let content = match string(body, "type").unwrap_or("text") {
+    let kind = string(body, "type").unwrap_or("text");
+    let content = match kind {
         "template" => template(&body["template"])?,
-        "text" => text(&body["text"])?,
-        "interactive" => interactive(&body["interactive"])?,
-        other => return Err(GraphError::new(131_051, format!("Unsupported message type {other}"))),
+        "interactive" => interactive::parse(&body["interactive"])?,
+        _ => content::parse(kind, &body[kind])?,
     };
+    if !body["context"].is_null() && string(&body["context"], "message_id").is_none() {
+        return Err(missing("context.message_id"));
+    }
     Ok(Message {
         to,
         user_id: user_id.filter(|_| digits.is_none()),
@@ -101,73 +150,64 @@ fn template(template: &Value) -> Result<Content, GraphError> {
     let name = string(template, "name").ok_or_else(|| missing("template.name"))?;
     let language =
         string(&template["language"], "code").ok_or_else(|| missing("template.language.code"))?;
-    let mut body_parameters = 0;
+    let mut given = Given::default();
     for component in template["components"].as_array().into_iter().flatten() {
         let parameters = component["parameters"].as_array().map_or(&[][..], Vec::as_slice);
-        match string(component, "type").unwrap_or_default() {
-            "body" => body_parameters += parameters.len(),
-            "header" => {}
-            "button" => {
-                if !matches!(string(component, "sub_type"), Some("quick_reply" | "url")) {
-                    return Err(invalid("components.sub_type", "must be quick_reply or url"));
-                }
-                if component["index"].is_null() {
-                    return Err(missing("components.index"));
-                }
-            }
+        let kind = string(component, "type").unwrap_or_default().to_ascii_lowercase();
+        let read = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+        match kind.as_str() {
+            "body" => given.body.extend(read),
+            "header" => given.header.extend(read),
+            "button" => given.buttons.push(button(component, read)?),
+            "carousel" | "limited_time_offer" => {}
             other => return Err(invalid("components.type", &format!("{other:?} is unknown"))),
         }
-        for parameter in parameters {
-            let kind = string(parameter, "type").ok_or_else(|| missing("parameters.type"))?;
-            match kind {
-                "text" | "payload" if string(parameter, kind).is_none_or(str::is_empty) => {
-                    return Err(missing(&format!("parameters.{kind}")));
-                }
-                "text" | "payload" | "image" => {}
-                other => {
-                    return Err(GraphError::new(132_012, format!("parameter type {other:?}")));
-                }
+    }
+    Ok(Content::Template { name: name.into(), language: language.into(), given })
+}
+
+fn button(component: &Value, read: Vec<Parameter>) -> Result<GivenButton, GraphError> {
+    let sub_type = string(component, "sub_type").unwrap_or_default().to_ascii_lowercase();
+    if !matches!(
+        sub_type.as_str(),
+        "quick_reply" | "url" | "copy_code" | "catalog" | "mpm" | "flow" | "voice_call"
+    ) {
+        return Err(invalid("components.sub_type", "must be quick_reply or url"));
+    }
+    let index = match &component["index"] {
+        Value::String(index) => index.parse().ok(),
+        Value::Number(index) => index.as_u64().and_then(|index| usize::try_from(index).ok()),
+        Value::Null => return Err(missing("components.index")),
+        _ => None,
+    };
+    let index = index.filter(|index| *index < 10);
+    let index = index.ok_or_else(|| invalid("components.index", "must be 0 to 9"))?;
+    let value = read.into_iter().next().map(|it| it.text).unwrap_or_default();
+    Ok(GivenButton { index, sub_type, value })
+}
+
+fn parameter(parameter: &Value) -> Result<Parameter, GraphError> {
+    let kind = string(parameter, "type").ok_or_else(|| missing("parameters.type"))?;
+    let text = match kind.to_ascii_lowercase().as_str() {
+        kind @ ("text" | "payload" | "coupon_code") => string(parameter, kind)
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| missing(&format!("parameters.{kind}")))?,
+        kind @ ("currency" | "date_time") => string(&parameter[kind], "fallback_value")
+            .ok_or_else(|| missing(&format!("parameters.{kind}.fallback_value")))?,
+        kind @ ("image" | "video" | "document" | "location") => {
+            if !parameter[kind].is_object() {
+                return Err(missing(&format!("parameters.{kind}")));
             }
+            ""
         }
-    }
-    Ok(Content::Template { name: name.into(), language: language.into(), body_parameters })
-}
-
-fn text(text: &Value) -> Result<Content, GraphError> {
-    let body = string(text, "body").ok_or_else(|| missing("text.body"))?;
-    if body.is_empty() || body.chars().count() > TEXT_CHARS_MAX {
-        return Err(invalid("text.body", "must have 1 to 4096 characters"));
-    }
-    Ok(Content::Text)
-}
-
-fn interactive(interactive: &Value) -> Result<Content, GraphError> {
-    if string(interactive, "type") != Some("button") {
-        return Err(invalid("interactive.type", "the simulator knows only button"));
-    }
-    let body =
-        string(&interactive["body"], "text").ok_or_else(|| missing("interactive.body.text"))?;
-    if body.is_empty() || body.chars().count() > INTERACTIVE_CHARS_MAX {
-        return Err(invalid("interactive.body.text", "must have 1 to 1024 characters"));
-    }
-    let buttons = interactive["action"]["buttons"]
-        .as_array()
-        .ok_or_else(|| missing("interactive.action.buttons"))?;
-    if buttons.is_empty() || buttons.len() > 3 {
-        return Err(invalid("interactive.action.buttons", "must be 1 to 3"));
-    }
-    for button in buttons {
-        let id = string(&button["reply"], "id").ok_or_else(|| missing("buttons.reply.id"))?;
-        let title =
-            string(&button["reply"], "title").ok_or_else(|| missing("buttons.reply.title"))?;
-        if id.is_empty() || id.chars().count() > 256 {
-            return Err(invalid("buttons.reply.id", "must have 1 to 256 characters"));
-        }
-        if title.is_empty() || title.chars().count() > 20 {
-            return Err(invalid("buttons.reply.title", "must have 1 to 20 characters"));
-        }
-    }
-    Ok(Content::Interactive)
+        "action" | "product" => "",
+        other => return Err(GraphError::new(132_012, format!("parameter type {other:?}"))),
+    };
+    Ok(Parameter {
+        kind: kind.to_ascii_lowercase(),
+        name: string(parameter, "parameter_name").map(str::to_owned),
+        text: text.to_owned(),
+    })
 }
 
 /// The digits that a `to` means.
@@ -193,15 +233,18 @@ pub fn is_bsuid(id: &str) -> bool {
         && rest.bytes().all(|c| c.is_ascii_alphanumeric())
 }
 
-fn string<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+/// A member that is a string.
+pub fn string<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
 }
 
-fn missing(parameter: &str) -> GraphError {
+/// A member is missing (131008).
+pub fn missing(parameter: &str) -> GraphError {
     GraphError::new(131_008, format!("Required parameter is missing: {parameter}"))
 }
 
-fn invalid(parameter: &str, why: &str) -> GraphError {
+/// A member has a value that it may not have (131009).
+pub fn invalid(parameter: &str, why: &str) -> GraphError {
     GraphError::new(131_009, format!("Parameter value is not valid: {parameter} {why}"))
 }
 
@@ -242,15 +285,8 @@ mod tests {
     #[test]
     fn limits_are_metas() {
         assert_eq!(code(json!({"biz_opaque_callback_data": "x".repeat(513)})), 131_009);
-        assert_eq!(code(json!({"text": {"body": "x".repeat(4097)}})), 131_009);
         assert_eq!(code(json!({"messaging_product": "sms"})), 131_008);
-        assert_eq!(code(json!({"type": "carrier_pigeon"})), 131_051);
-        let button = json!({"type": "reply", "reply": {"id": "1", "title": "Yes"}});
-        let interactive = |buttons: Vec<Value>| json!({"type": "interactive", "interactive": {"type": "button", "body": {"text": "?"}, "action": {"buttons": buttons}}});
-        assert!(send(interactive(vec![button.clone(); 3])).is_ok());
-        assert_eq!(code(interactive(vec![button; 4])), 131_009);
-        let long = json!({"type": "reply", "reply": {"id": "1", "title": "x".repeat(21)}});
-        assert_eq!(code(interactive(vec![long])), 131_009);
+        assert_eq!(code(json!({"context": {}})), 131_008);
     }
 
     #[test]
@@ -261,10 +297,9 @@ mod tests {
             {"type": "body", "parameters": [{"type": "text", "text": "Ana"}]},
             {"type": "button", "sub_type": "quick_reply", "index": "0", "parameters": [{"type": "payload", "payload": "stop"}]}]}),
         ));
-        assert_eq!(
-            whole.unwrap().content,
-            Content::Template { name: "news".into(), language: "fr".into(), body_parameters: 1 }
-        );
+        let Content::Template { name, language, given } = whole.unwrap().content else { panic!() };
+        assert_eq!((name.as_str(), language.as_str(), given.body.len()), ("news", "fr", 1));
+        assert_eq!(given.buttons[0].value, "stop");
         assert_eq!(code(template(json!({"name": "news"}))), 131_008);
         assert_eq!(
             code(template(

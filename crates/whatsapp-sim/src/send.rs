@@ -6,25 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{self, ConnectInfo, Path};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Admitted};
+use crate::callbacks::success;
+use crate::graph::check_number;
 use crate::graph_error::GraphError;
+use crate::marks;
 use crate::message::{self, Content, Message};
+use crate::scenario::FaultKind;
 use crate::stamped::LastRead;
+use crate::violations::Rule;
 use crate::wamid::{self, Direction};
-use crate::world::{FaultKind, Outcome, World};
-use crate::{clock, webhook};
+use crate::webhook::{self, Astray};
+use crate::world::{Call, Outcome, World};
 
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The endpoint.
 pub async fn send(
-    State(world): State<Arc<World>>,
+    extract::State(world): extract::State<Arc<World>>,
     ConnectInfo(last_read): ConnectInfo<LastRead>,
     Path((version, phone_number_id)): Path<(String, String)>,
     headers: HeaderMap,
@@ -34,19 +40,38 @@ pub async fn send(
         return GraphError::new(100, "The request has no body").into_response();
     };
     let body: Option<Value> = serde_json::from_slice(&raw).ok();
-    let checked = check(&world, &version, &phone_number_id, &headers).and_then(|()| {
-        let body = body.as_ref().ok_or_else(|| GraphError::new(100, "The body is not JSON"))?;
-        message::parse(body, &world.options.country_code)
-    });
+    let checked = check_number(&world, &version, &phone_number_id, &headers)
+        .and_then(|()| read(&world, body.as_ref()));
     if let Some(call) = world.state().call(number) {
         let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
         call.traceparent = traceparent.map(str::to_owned);
         call.body = body;
     }
     match checked {
-        Ok(message) => answer(world, number, message).await,
-        Err(error) => refuse(&world, number, error),
+        Ok(Some(message)) => answer(world, number, message).await,
+        Ok(None) => {
+            if let Some(call) = world.state().call(number) {
+                call.outcome = Outcome::Accepted;
+                call.kind = Some("read".to_owned());
+            }
+            success()
+        }
+        Err(error) => {
+            if let Some(rule) = Rule::behind(&error) {
+                world.state().violations.count(rule, number);
+            }
+            refuse(&world, number, error)
+        }
     }
+}
+
+/// The message; none where the body is a read mark, which has then been made.
+fn read(world: &World, body: Option<&Value>) -> Result<Option<Message>, GraphError> {
+    let body = body.ok_or_else(|| GraphError::new(100, "The body is not JSON"))?;
+    if marks::is_mark(body) {
+        return marks::mark(world, body).map(|()| None);
+    }
+    message::parse(body, &world.options.country_code).map(Some)
 }
 
 /// Reads the body as a stream. None: not one byte came.
@@ -60,7 +85,8 @@ async fn receive(world: &Arc<World>, last_read: &LastRead, body: Body) -> Option
             Ok(chunk) if chunk.is_empty() => {}
             Ok(chunk) if raw.len() + chunk.len() <= BODY_BYTES_MAX => {
                 if call.number.is_none() {
-                    call.number = Some(world.state().begin(last_read.boottime_ns()));
+                    let (first_byte, at) = (last_read.boottime_ns(), world.now());
+                    call.number = Some(world.state().begin(first_byte, at));
                 }
                 raw.extend_from_slice(&chunk);
             }
@@ -100,32 +126,6 @@ impl Drop for Arriving {
     }
 }
 
-/// The token and the path.
-fn check(
-    world: &World,
-    version: &str,
-    phone_number_id: &str,
-    headers: &HeaderMap,
-) -> Result<(), GraphError> {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    if token != Some(world.options.access_token.as_str()) {
-        return Err(GraphError::new(190, "Invalid OAuth access token"));
-    }
-    let known = version.strip_prefix('v').is_some_and(|number| {
-        !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit() || c == b'.')
-    });
-    if !known {
-        return Err(GraphError::new(2_500, format!("Unknown path components: /{version}")));
-    }
-    if phone_number_id != world.options.phone_number_id {
-        return Err(GraphError::unknown_object(phone_number_id));
-    }
-    Ok(())
-}
-
 fn refuse(world: &World, number: u64, error: GraphError) -> Response {
     if let Some(call) = world.state().call(number) {
         call.outcome = Outcome::Refused;
@@ -134,35 +134,22 @@ fn refuse(world: &World, number: u64, error: GraphError) -> Response {
     error.into_response()
 }
 
-/// Answers a well-formed message: faults first, then Meta's own refusals, then acceptance.
+/// Answers a well-formed message.
 async fn answer(world: Arc<World>, number: u64, message: Message) -> Response {
-    let (fault, failure) = {
+    let wamid = wamid::new(message.party(), Direction::Outbound, &world.random);
+    let admitted = {
         let mut state = world.state();
+        let now = world.now();
+        let in_window = state.people.window_open(message.party(), now);
         if let Some(call) = state.call(number) {
             describe(call, &message);
+            call.in_window = in_window;
         }
-        let fault = state.strike(message.party());
-        let limits = world.options.rate_limits;
-        let refusal = match &fault {
-            Some(FaultKind::Error { code }) => {
-                Err(GraphError::new(*code, "Injected by the simulator"))
-            }
-            _ => state
-                .rates
-                .take(limits, message.party(), clock::boottime_ns() / 1_000_000)
-                .and_then(|()| known_template(&state.templates, &message)),
-        };
-        if let Err(error) = refusal {
-            drop(state);
-            return refuse(&world, number, error);
-        }
-        let failure = match &fault {
-            Some(FaultKind::FailedStatus { code }) => {
-                Some(GraphError::new(*code, "Injected by the simulator"))
-            }
-            _ => later_failure(&state, &message),
-        };
-        (fault, failure)
+        admission::admit(&world, &mut state, number, &message, &wamid)
+    };
+    let Admitted { fault, failure, held, category } = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return refuse(&world, number, error),
     };
     if let Some(FaultKind::HttpStatus { status }) = fault {
         if let Some(call) = world.state().call(number) {
@@ -171,13 +158,24 @@ async fn answer(world: Arc<World>, number: u64, message: Message) -> Response {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
         return (status, "<html>injected by the simulator</html>").into_response();
     }
-
-    let wamid = wamid::new(message.party(), Direction::Outbound);
     if let Some(call) = world.state().call(number) {
         call.outcome = Outcome::Accepted;
         call.wamid = Some(wamid.clone());
+        call.category = category;
     }
-    tokio::spawn(webhook::run_statuses(Arc::clone(&world), wamid.clone(), failure));
+    let mut astray = Astray::default();
+    match fault {
+        Some(FaultKind::DelayStatuses { delay_ms }) => {
+            astray.later = Duration::from_millis(delay_ms);
+        }
+        Some(FaultKind::DuplicateStatuses) => astray.twice = true,
+        Some(FaultKind::DisorderStatuses) => astray.disorder = true,
+        Some(FaultKind::LoseStatuses) => astray.lost = true,
+        _ => {}
+    }
+    if !held {
+        tokio::spawn(webhook::run_statuses(Arc::clone(&world), wamid.clone(), failure, astray));
+    }
     match fault {
         Some(FaultKind::Delay { delay_ms }) => {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
@@ -187,76 +185,29 @@ async fn answer(world: Arc<World>, number: u64, message: Message) -> Response {
         Some(FaultKind::NoAnswer) => std::future::pending().await,
         _ => {}
     }
-    axum::Json(accepted(&message, &wamid)).into_response()
+    axum::Json(accepted(&message, &wamid, held)).into_response()
 }
 
-fn accepted(message: &Message, wamid: &str) -> Value {
+fn accepted(message: &Message, wamid: &str, held: bool) -> Value {
     let contact = match (&message.to, &message.user_id) {
         (Some(to), _) => json!({"input": to, "wa_id": message.digits}),
         (None, user_id) => json!({"input": user_id, "user_id": user_id}),
     };
+    let status = if held { "held_for_quality_assessment" } else { "accepted" };
     json!({
         "messaging_product": "whatsapp",
         "contacts": [contact],
-        "messages": [{"id": wamid, "message_status": "accepted"}],
+        "messages": [{"id": wamid, "message_status": status}],
     })
 }
 
-fn describe(call: &mut crate::world::Call, message: &Message) {
+fn describe(call: &mut Call, message: &Message) {
     call.to.clone_from(&message.to);
     call.user_id.clone_from(&message.user_id);
     call.party = Some(message.party().to_owned());
     call.callback_data.clone_from(&message.callback_data);
-    let (kind, template) = match &message.content {
-        Content::Template { name, .. } => ("template", Some(name.clone())),
-        Content::Text => ("text", None),
-        Content::Interactive => ("interactive", None),
-    };
-    call.kind = Some(kind.to_owned());
-    call.template = template;
-}
-
-/// Where templates are registered, only those exist.
-fn known_template(
-    templates: &[crate::world::Template],
-    message: &Message,
-) -> Result<(), GraphError> {
-    let Content::Template { name, language, body_parameters } = &message.content else {
-        return Ok(());
-    };
-    if templates.is_empty() {
-        return Ok(());
+    call.kind = Some(message.kind().to_owned());
+    if let Content::Template { name, .. } = &message.content {
+        call.template = Some(name.clone());
     }
-    let template = templates
-        .iter()
-        .find(|template| template.name == *name && template.language == *language)
-        .ok_or_else(|| {
-            GraphError::new(132_001, format!("template name ({name}) does not exist in {language}"))
-        })?;
-    if template.body_parameters != *body_parameters {
-        return Err(GraphError::new(
-            132_000,
-            format!(
-                "body: number of localizable_params ({body_parameters}) does not match the expected number of params ({})",
-                template.body_parameters
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// What Meta accepts and then reports as failed by webhook.
-fn later_failure(state: &crate::world::State, message: &Message) -> Option<GraphError> {
-    if !message.opens_conversation() && !state.window_open(message.party()) {
-        return Some(GraphError::new(
-            131_047,
-            "Message failed to send because more than 24 hours have passed since the customer last replied to this number.",
-        ));
-    }
-    let Content::Template { name, .. } = &message.content else { return None };
-    let marketing = state.templates.iter().any(|template| {
-        template.name == *name && template.category.as_deref() == Some("MARKETING")
-    });
-    (marketing && state.stopped.contains(message.party()))
-        .then(|| GraphError::new(131_050, "The recipient chose to stop marketing messages"))
 }

@@ -12,6 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod going_wrong;
+mod limits;
+mod management;
+mod media;
+mod phone;
+mod templates;
+
 /// A webhook receiver that checks signatures, and the simulator that posts to it.
 struct Rig {
     sim: String,
@@ -49,6 +56,11 @@ async fn challenge(Query(query): Query<std::collections::HashMap<String, String>
 }
 
 async fn rig() -> Rig {
+    rig_with(|_| {}).await
+}
+
+/// A rig whose simulator is started with other options.
+async fn rig_with(change: impl FnOnce(&mut Options)) -> Rig {
     let heard = Heard::default();
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let webhook_url = format!("http://{}/hook", receiver.local_addr().unwrap());
@@ -57,7 +69,7 @@ async fn rig() -> Rig {
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sim = format!("http://{}", listener.local_addr().unwrap());
-    let options = Options {
+    let mut options = Options {
         webhook_url: Some(webhook_url),
         app_secret: "secret".into(),
         access_token: "token".into(),
@@ -70,9 +82,14 @@ async fn rig() -> Rig {
             statuses: vec!["sent".into(), "delivered".into(), "read".into()],
             delay_ms: 5,
         },
-        rate_limits: RateLimits::default(),
+        app_id: "6708".into(),
+        limits: Limits::default(),
+        scenario: None,
+        seed: Some(1),
+        public_url: None,
         verify_on_start: false,
     };
+    change(&mut options);
     tokio::spawn(serve(listener, options));
     #[expect(clippy::disallowed_methods, reason = "a test's own client")]
     let client =
@@ -99,14 +116,52 @@ impl Rig {
     }
 
     async fn messages(&self) -> Value {
-        self.client
-            .get(format!("{}/_sim/messages", self.sim))
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        self.get("/_sim/messages").await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("{}{path}", self.sim)).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// A call of the Graph API, with the token.
+    async fn graph(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = method.parse::<reqwest::Method>().unwrap();
+        let mut call =
+            self.client.request(method, format!("{}/v26{path}", self.sim)).bearer_auth("token");
+        if let Some(body) = body {
+            call = call.json(&body);
+        }
+        let answer = call.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// How often each broken rule was broken.
+    async fn violations(&self) -> Value {
+        let violations = self.get("/_sim/violations").await;
+        let rules = violations["rules"].as_object().unwrap().iter();
+        rules
+            .filter(|(_, rule)| rule["count"] != 0)
+            .map(|(name, rule)| (name.clone(), rule["count"].clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    /// What the webhook heard of this field.
+    fn heard_of(&self, field: &str) -> Vec<Value> {
+        let heard = self.heard.0.lock().unwrap();
+        heard.bodies.iter().filter(|it| change(it)["field"] == field).cloned().collect()
+    }
+
+    /// Waits until something is so.
+    async fn until(&self, wanted: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if wanted() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never was so: {:?}", self.heard.0.lock().unwrap().bodies);
     }
 
     /// Waits until the webhook heard something that `wanted` accepts.
@@ -123,8 +178,12 @@ impl Rig {
     }
 }
 
+fn change(body: &Value) -> &Value {
+    &body["entry"][0]["changes"][0]
+}
+
 fn value(body: &Value) -> &Value {
-    &body["entry"][0]["changes"][0]["value"]
+    &change(body)["value"]
 }
 
 fn is_status(body: &Value, status: &str) -> bool {
@@ -316,24 +375,4 @@ async fn registered_templates_are_the_only_ones_and_marketing_ends_at_a_stop() {
 async fn the_handshake_wants_its_challenge_back() {
     let rig = rig().await;
     assert_eq!(rig.post("/_sim/verify", &json!({})).await.0, 204);
-}
-
-#[tokio::test]
-async fn the_phone_page_shows_messages_and_writes_as_the_person() {
-    let rig = rig().await;
-    rig.send(&template()).await.unwrap();
-    let answer = rig
-        .client
-        .post(format!("{}/_sim/phone", rig.sim))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body("party=%2B33612345678&text=STOP+%3Cb%3E")
-        .send()
-        .await
-        .unwrap();
-    let page = answer.text().await.unwrap();
-    assert!(page.contains("[news]") && page.contains("STOP &lt;b&gt;"), "{page}");
-    rig.hears(|body| value(body)["messages"][0]["text"]["body"] == "STOP <b>").await;
-
-    rig.post("/_sim/reset", &json!({})).await;
-    assert_eq!(rig.messages().await["messages"], json!([]));
 }

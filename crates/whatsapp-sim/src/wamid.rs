@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::clock;
+use crate::random::Random;
 
 /// Which way a message went; it is one byte of the id.
 #[derive(Debug, Clone, Copy)]
@@ -17,9 +17,9 @@ pub enum Direction {
 
 /// A new id around `party`, the digits of a number or a BSUID.
 #[must_use]
-pub fn new(party: &str, direction: Direction) -> String {
+pub fn new(party: &str, direction: Direction, random: &Random) -> String {
     let party = &party.as_bytes()[..party.len().min(255)];
-    let serial = clock::random().simple().to_string().to_uppercase();
+    let serial = random.hex().to_uppercase();
     let mut raw = vec![0x1c, 0x18, u8::try_from(party.len()).unwrap_or(u8::MAX)];
     raw.extend_from_slice(party);
     raw.extend_from_slice(&[0x15, 0x02, 0x00]);
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_wamid_carries_the_number_inside_its_base64() {
-        let id = new("16505551234", Direction::Outbound);
+        let id = new("16505551234", Direction::Outbound, &Random::new(Some(1)));
         let raw = STANDARD.decode(id.strip_prefix("wamid.").unwrap()).unwrap();
         assert!(id.starts_with("wamid.HBgL"), "Meta's ids of 11-digit numbers begin so: {id}");
         assert!(raw.windows(11).any(|part| part == b"16505551234"));

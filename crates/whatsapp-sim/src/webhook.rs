@@ -8,9 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::clock;
 use crate::graph_error::GraphError;
-use crate::world::World;
+use crate::world::{State, World};
 
 /// Between the tries of one webhook at first; doubled up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -30,16 +29,31 @@ pub fn signature(app_secret: &str, body: &[u8]) -> String {
     format!("sha256={hex}")
 }
 
-/// Posts `body` once; the status that came back, or none when nothing answered.
-pub async fn post(world: &World, body: &str) -> Option<u16> {
-    let url = world.options.webhook_url.as_deref()?;
+/// A webhook on its way: its body, and where it goes.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    body: String,
+    url: Option<String>,
+}
+
+impl Webhook {
+    /// A body as it is, to where `messages` go.
+    pub fn raw(world: &World, body: String) -> Self {
+        let url = world.state().callbacks.url("messages").map(str::to_owned);
+        Self { body, url }
+    }
+}
+
+/// Posts a webhook once; the status that came back, or none when nothing answered.
+pub async fn post(world: &World, webhook: &Webhook) -> Option<u16> {
+    let body = &webhook.body;
     let answer = world
         .http
-        .post(url)
+        .post(webhook.url.as_deref()?)
         .header("content-type", "application/json")
         .header("user-agent", "facebookexternalua")
         .header("x-hub-signature-256", signature(&world.options.app_secret, body.as_bytes()))
-        .body(body.to_owned())
+        .body(body.clone())
         .send()
         .await;
     match answer {
@@ -51,14 +65,14 @@ pub async fn post(world: &World, body: &str) -> Option<u16> {
     }
 }
 
-/// Posts `body`, and again until it is answered with 200.
-pub async fn deliver(world: &World, body: &str) {
-    if world.options.webhook_url.is_none() {
+/// Posts a webhook, and again until it is answered with 200.
+pub async fn deliver(world: &World, webhook: &Webhook) {
+    if webhook.url.is_none() {
         return;
     }
     let mut pause = RETRY_PAUSE;
     for _ in 0..TRIES_MAX {
-        if post(world, body).await == Some(200) {
+        if post(world, webhook).await == Some(200) {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -67,21 +81,34 @@ pub async fn deliver(world: &World, body: &str) {
     tracing::warn!(tries = TRIES_MAX, "webhook given up");
 }
 
-/// Posts `body` and, unless that was answered with 200, goes on trying in the background.
-pub async fn deliver_first(world: &Arc<World>, body: String) -> Option<u16> {
-    let status = post(world, &body).await;
-    if status != Some(200) && world.options.webhook_url.is_some() {
+/// Posts a webhook and, unless that was answered with 200, goes on trying in the background.
+pub async fn deliver_first(world: &Arc<World>, webhook: Webhook) -> Option<u16> {
+    let status = post(world, &webhook).await;
+    if status != Some(200) && webhook.url.is_some() {
         let world = Arc::clone(world);
         tokio::spawn(async move {
             tokio::time::sleep(RETRY_PAUSE).await;
-            deliver(&world, &body).await;
+            deliver(&world, &webhook).await;
         });
     }
     status
 }
 
-/// The envelope around one change.
-pub fn envelope(world: &World, field: &str, more: Value) -> String {
+/// Delivers in the background.
+pub fn deliver_later(world: &Arc<World>, webhooks: Vec<Webhook>) {
+    if webhooks.is_empty() {
+        return;
+    }
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        for webhook in &webhooks {
+            deliver(&world, webhook).await;
+        }
+    });
+}
+
+/// One change of a field that belongs to the business number.
+pub fn change(world: &World, state: &State, field: &str, more: Value) -> Webhook {
     let options = &world.options;
     let mut value = json!({
         "messaging_product": "whatsapp",
@@ -93,11 +120,24 @@ pub fn envelope(world: &World, field: &str, more: Value) -> String {
     if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
         value.extend(more);
     }
-    json!({
-        "object": "whatsapp_business_account",
-        "entry": [{"id": options.business_account_id, "changes": [{"field": field, "value": value}]}],
-    })
-    .to_string()
+    let entry =
+        json!({"id": options.business_account_id, "changes": [{"field": field, "value": value}]});
+    whole(state, field, entry)
+}
+
+/// One change of a field that belongs to the account: its entry has a time, its value no number.
+pub fn account_change(world: &World, state: &State, field: &str, value: Value) -> Webhook {
+    let entry = json!({
+        "id": world.options.business_account_id,
+        "time": world.now().as_second(),
+        "changes": [{"field": field, "value": value}],
+    });
+    whole(state, field, entry)
+}
+
+fn whole(state: &State, field: &str, entry: Value) -> Webhook {
+    let body = json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string();
+    Webhook { body, url: state.callbacks.url(field).map(str::to_owned) }
 }
 
 /// A status webhook of the message `wamid`; none if nobody knows that message.
@@ -106,14 +146,14 @@ pub fn status(
     wamid: &str,
     status: &str,
     error: Option<&GraphError>,
-) -> Option<String> {
+) -> Option<Webhook> {
     let mut state = world.state();
     let call = state.call_of(wamid)?;
     call.statuses.push(status.to_owned());
     let mut entry = json!({
         "id": wamid,
         "status": status,
-        "timestamp": clock::now().as_second().to_string(),
+        "timestamp": world.now().as_second().to_string(),
     });
     match (&call.user_id, &call.party) {
         (Some(user_id), _) => entry["recipient_user_id"] = json!(user_id),
@@ -125,38 +165,91 @@ pub fn status(
     if let Some(error) = error {
         entry["errors"] = json!([error.webhook_entry()]);
     } else if status == "sent" {
-        entry["pricing"] = json!({"billable": true, "pricing_model": "PMP", "type": "regular", "category": "marketing"});
+        entry["pricing"] = pricing(call.category.as_deref(), call.in_window);
     }
-    drop(state);
-    Some(envelope(world, "messages", json!({"statuses": [entry]})))
+    // Meta's own page has contacts for all statuses but `failed`; clients expect them there too.
+    let (party, hidden) = (call.party.clone().unwrap_or_default(), call.user_id.is_some());
+    let contact = state.people.person(&party).contact(hidden);
+    let value = json!({"contacts": [contact], "statuses": [entry]});
+    Some(change(world, &state, "messages", value))
+}
+
+/// Free-form messages cost nothing, nor do utility templates inside the window.
+fn pricing(category: Option<&str>, in_window: bool) -> Value {
+    let free = category.is_none_or(|category| category == "UTILITY" && in_window);
+    json!({
+        "billable": !free,
+        "pricing_model": "PMP",
+        "type": if free { "free_customer_service" } else { "regular" },
+        "category": category.map_or("service".to_owned(), str::to_lowercase),
+    })
+}
+
+/// How the statuses of one message go astray.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Astray {
+    /// Each comes so much later.
+    pub later: Duration,
+    /// Each comes twice.
+    pub twice: bool,
+    /// They come in another order.
+    pub disorder: bool,
+    /// None comes.
+    pub lost: bool,
 }
 
 /// Runs the statuses that follow an accepted message.
-pub async fn run_statuses(world: Arc<World>, wamid: String, failure: Option<GraphError>) {
-    let plan = world.state().plan.clone();
-    let pause = Duration::from_millis(plan.delay_ms);
-    if let Some(error) = failure {
-        tokio::time::sleep(pause).await;
-        if let Some(body) = status(&world, &wamid, "failed", Some(&error)) {
-            deliver(&world, &body).await;
-        }
-        return;
+pub async fn run_statuses(
+    world: Arc<World>,
+    wamid: String,
+    failure: Option<GraphError>,
+    astray: Astray,
+) {
+    let (plan, blocked) = {
+        let mut state = world.state();
+        let party = state.call_of(&wamid).and_then(|call| call.party.clone());
+        let blocked = party.and_then(|it| state.people.get(&it).map(|person| person.blocked));
+        (state.plan.clone(), blocked == Some(true))
+    };
+    let mut names = match failure {
+        Some(_) => vec!["failed".to_owned()],
+        None => plan.statuses,
+    };
+    // To somebody who blocked the business a message goes out and never arrives.
+    names.retain(|name| !blocked || matches!(name.as_str(), "sent" | "failed"));
+    if astray.lost {
+        names.clear();
     }
-    for name in plan.statuses {
-        tokio::time::sleep(pause).await;
-        let Some(body) = status(&world, &wamid, &name, None) else { return };
-        deliver(&world, &body).await;
+    if astray.disorder {
+        let straight = names.clone();
+        world.random.shuffle(&mut names);
+        if names == straight {
+            names.reverse();
+        }
+    }
+    for name in names {
+        tokio::time::sleep(Duration::from_millis(plan.delay_ms) + astray.later).await;
+        let Some(webhook) = status(&world, &wamid, &name, failure.as_ref()) else { return };
+        deliver(&world, &webhook).await;
+        if astray.twice {
+            deliver(&world, &webhook).await;
+        }
     }
 }
 
-/// Meta's handshake: the webhook proves that it knows the verify token by giving the challenge back.
+/// The handshake with the app's callback and the configured token.
 pub async fn verify(world: &World) -> Result<(), String> {
-    let url = world.options.webhook_url.as_deref().ok_or("no webhook URL is configured")?;
-    let challenge = clock::random().as_u128().to_string();
+    let url = world.state().callbacks.app.clone().ok_or("no webhook URL is configured")?;
+    handshake(world, &url, &world.options.verify_token).await
+}
+
+/// Meta's handshake: the webhook proves that it knows the verify token by giving the challenge back.
+pub async fn handshake(world: &World, url: &str, token: &str) -> Result<(), String> {
+    let challenge = world.random.object_id();
     let query = [
         ("hub.mode", "subscribe"),
         ("hub.challenge", challenge.as_str()),
-        ("hub.verify_token", world.options.verify_token.as_str()),
+        ("hub.verify_token", token),
     ];
     let mut url = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
     url.query_pairs_mut().extend_pairs(query);

@@ -1,7 +1,7 @@
 //! What the simulator remembers, in memory only: every call, every inbound message, the faults
 //! still to come. It keeps no files; a reset or a restart forgets everything.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,19 +9,36 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Options, clock};
+use crate::Options;
+use crate::blocks::Blocks;
+use crate::callbacks::Callbacks;
+use crate::clock::Clock;
+use crate::limits::{Limits, Used};
+use crate::media::Medium;
+use crate::numbers::Number;
+use crate::people::People;
+use crate::random::Random;
+use crate::review::Reviews;
+use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::template::{Template, plain_components};
+use crate::violations::Violations;
 
 /// The simulator's state and its way out to the webhook.
 pub struct World {
     /// How it was started.
     pub options: Options,
+    /// Where it is found, for the links that it gives.
+    pub url: String,
     /// The client for webhooks.
     pub http: reqwest::Client,
+    /// The time by which it goes.
+    pub clock: Clock,
+    /// Where chance comes from.
+    pub random: Random,
     state: Mutex<State>,
 }
 
 /// Everything that a reset forgets.
-#[derive(Default)]
 pub struct State {
     calls: Vec<Call>,
     /// Numbers are never used twice, also not after a reset: a late call can't touch a new one.
@@ -32,16 +49,28 @@ pub struct State {
     pub faults: VecDeque<Fault>,
     /// Messages from people.
     pub inbound: Vec<Inbound>,
-    /// When each party last wrote: free-form messages are allowed for 24 hours after.
-    pub last_inbound: HashMap<String, Timestamp>,
-    /// Parties who stopped marketing messages in WhatsApp itself.
-    pub stopped: HashSet<String>,
-    /// Registered templates; none registered: every name is known.
+    /// Everybody whom it knows.
+    pub people: People,
+    /// The account's templates.
     pub templates: Vec<Template>,
+    /// What becomes of new templates.
+    pub reviews: Reviews,
+    /// Uploaded media by id.
+    pub media: BTreeMap<String, Medium>,
+    /// The business number and its profile.
+    pub number: Number,
+    /// Whom the business blocked.
+    pub blocks: Blocks,
+    /// Where webhooks go.
+    pub callbacks: Callbacks,
     /// Which statuses follow an accepted message.
     pub plan: StatusPlan,
-    /// When each call of the last second came, and each call per party of the last minutes.
-    pub rates: crate::rates::Rates,
+    /// Which limits are enforced.
+    pub limits: Limits,
+    /// What was used of them.
+    pub used: Used,
+    /// Which rules were broken.
+    pub violations: Violations,
 }
 
 /// One call of `POST /{version}/{phone_number_id}/messages`.
@@ -57,11 +86,17 @@ pub struct Call {
     pub user_id: Option<String>,
     /// Digits or BSUID that it would really have been sent to.
     pub party: Option<String>,
-    /// `template`, `text` or `interactive`.
+    /// Its type, as the Cloud API calls it; `read` for a read mark.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// The template's name.
     pub template: Option<String>,
+    /// The template's category when it was sent.
+    pub category: Option<String>,
+    /// Whether it went out inside the window.
+    pub in_window: bool,
+    /// When it came, by the simulated clock.
+    pub at: Timestamp,
     /// `biz_opaque_callback_data`.
     pub callback_data: Option<String>,
     /// The message id, once it exists (also where the answer was withheld).
@@ -105,20 +140,27 @@ pub struct Inbound {
     pub text: String,
     /// When.
     pub at: Timestamp,
+    /// Whether the business marked it as read.
+    pub read: bool,
+    /// Until when the business shows that it is typing.
+    pub typing_until: Option<Timestamp>,
 }
 
-/// A template that exists at Meta.
+/// A template that exists at Meta, as a test or a scenario names it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Template {
+pub struct GivenTemplate {
     /// Its name.
     pub name: String,
     /// Its language code.
     pub language: String,
-    /// How many parameters its body takes.
+    /// How many parameters its body takes, where `components` aren't given.
     #[serde(default)]
     pub body_parameters: usize,
-    /// `MARKETING`, `UTILITY` or `AUTHENTICATION`.
+    /// Its components as Meta has them.
+    #[serde(default)]
+    pub components: Option<Vec<Value>>,
+    /// `MARKETING` (unless given), `UTILITY` or `AUTHENTICATION`.
     #[serde(default)]
     pub category: Option<String>,
 }
@@ -139,65 +181,9 @@ impl Default for StatusPlan {
     }
 }
 
-/// An injected fault: strikes the next `next` calls (for one party, where `for_to` is given).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Fault {
-    /// How many calls it strikes.
-    #[serde(default = "one")]
-    pub next: u64,
-    /// What happens.
-    #[serde(flatten)]
-    pub kind: FaultKind,
-    /// Only calls to this number (any spelling with its digits) or BSUID.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub for_to: Option<String>,
-}
-
-fn one() -> u64 {
-    1
-}
-
-/// What a fault does, once the body has arrived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum FaultKind {
-    /// Refuses with Meta's error of this code.
-    Error {
-        /// The code.
-        code: i64,
-    },
-    /// Accepts, then reports failure by a status webhook with this code.
-    FailedStatus {
-        /// The code.
-        code: i64,
-    },
-    /// Answers with this HTTP status and a body that isn't Meta's.
-    HttpStatus {
-        /// The status.
-        status: u16,
-    },
-    /// Answers later.
-    Delay {
-        /// How much later.
-        delay_ms: u64,
-    },
-    /// Accepts the message, then drops the connection without an answer.
-    DropConnection,
-    /// Accepts the message, then never answers.
-    NoAnswer,
-}
-
-impl Fault {
-    fn strikes(&self, party: &str) -> bool {
-        let Some(to) = &self.for_to else { return true };
-        let digits: String = to.chars().filter(char::is_ascii_digit).collect();
-        to == party || (!digits.is_empty() && digits == party)
-    }
-}
-
 impl World {
-    /// A world without a past.
-    pub fn new(options: Options) -> Arc<Self> {
+    /// A world without a past, found at `url`.
+    pub fn new(options: Options, url: String) -> Arc<Self> {
         #[expect(
             clippy::disallowed_methods,
             reason = "outside Assent: retries are off, time-outs set"
@@ -208,8 +194,19 @@ impl World {
             .no_proxy()
             .build()
             .expect("a client with these settings can be built");
-        let state = State { plan: options.plan.clone(), ..State::default() };
-        Arc::new(Self { options, http, state: Mutex::new(state) })
+        let (clock, random) = (Clock::default(), Random::new(options.seed));
+        let state = State::new(&options, &random, clock.now(), 0);
+        Arc::new(Self { options, url, http, clock, random, state: Mutex::new(state) })
+    }
+
+    /// The simulated time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The simulated time in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.now().as_millisecond()).unwrap_or(0)
     }
 
     /// The state. Nobody awaits while holding it.
@@ -217,22 +214,68 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything.
+    /// Forgets everything; the clock stays where it was driven.
     pub fn reset(&self) {
         let mut state = self.state();
-        let last_number = state.last_number;
-        *state = State { last_number, plan: self.options.plan.clone(), ..State::default() };
+        *state = State::new(&self.options, &self.random, self.now(), state.last_number);
     }
 }
 
 impl State {
+    fn new(options: &Options, random: &Random, now: Timestamp, last_number: u64) -> Self {
+        let mut state = Self {
+            calls: Vec::new(),
+            last_number,
+            calls_without_body: 0,
+            faults: VecDeque::new(),
+            inbound: Vec::new(),
+            people: People::default(),
+            templates: Vec::new(),
+            reviews: Reviews::default(),
+            media: BTreeMap::new(),
+            number: Number::default(),
+            blocks: Blocks::default(),
+            callbacks: Callbacks::new(options),
+            plan: options.plan.clone(),
+            limits: options.limits,
+            used: Used::default(),
+            violations: Violations::default(),
+        };
+        if let Some(scenario) = &options.scenario {
+            state.play(scenario.clone(), random, now);
+        }
+        state
+    }
+
+    /// From now on things go as the scenario says: its faults instead of others, and its statuses,
+    /// limits and templates where it has any.
+    pub fn play(&mut self, scenario: Scenario, random: &Random, now: Timestamp) {
+        self.faults = scenario.faults.into_iter().map(Fault::begun).collect();
+        self.plan = scenario.statuses.unwrap_or_else(|| self.plan.clone());
+        self.limits = scenario.limits.unwrap_or(self.limits);
+        if !scenario.templates.is_empty() {
+            self.put_templates(scenario.templates, random, now);
+        }
+    }
+
+    /// These templates exist, approved, and no others.
+    pub fn put_templates(&mut self, given: Vec<GivenTemplate>, random: &Random, now: Timestamp) {
+        let approved = |given: GivenTemplate| Template {
+            components: given.components.unwrap_or_else(|| plain_components(given.body_parameters)),
+            category: given.category.unwrap_or_else(|| "MARKETING".to_owned()),
+            adopted: false,
+            ..Template::adopted(random.object_id(), &given.name, &given.language, now)
+        };
+        self.templates = given.into_iter().map(approved).collect();
+    }
+
     /// Every call whose body began, in that order.
     pub fn calls(&self) -> &[Call] {
         &self.calls
     }
 
     /// Records a call's first byte and gives the call's number.
-    pub fn begin(&mut self, first_byte_boottime_ns: u64) -> u64 {
+    pub fn begin(&mut self, first_byte_boottime_ns: u64, at: Timestamp) -> u64 {
         self.last_number += 1;
         self.calls.push(Call {
             number: self.last_number,
@@ -242,6 +285,9 @@ impl State {
             party: None,
             kind: None,
             template: None,
+            category: None,
+            in_window: false,
+            at,
             callback_data: None,
             wamid: None,
             error_code: None,
@@ -265,22 +311,16 @@ impl State {
         self.calls.iter_mut().rev().find(|call| call.wamid.as_deref() == Some(wamid))
     }
 
-    /// The fault that strikes a call to `party`, counted down.
-    pub fn strike(&mut self, party: &str) -> Option<FaultKind> {
-        let at = self.faults.iter().position(|fault| fault.strikes(party))?;
-        let fault = &mut self.faults[at];
-        fault.next = fault.next.saturating_sub(1);
-        let kind = fault.kind.clone();
-        if fault.next == 0 {
-            self.faults.remove(at);
+    /// The fault that strikes a send to `party`. All of them count it; the oldest that strikes wins.
+    pub fn strike(&mut self, party: &str, random: &Random) -> Option<FaultKind> {
+        let mut kind = None;
+        for fault in &mut self.faults {
+            if fault.strikes(party, random) && kind.is_none() {
+                fault.struck();
+                kind = Some(fault.kind.clone());
+            }
         }
-        Some(kind)
-    }
-
-    /// Whether free-form messages to `party` are allowed now.
-    pub fn window_open(&self, party: &str) -> bool {
-        self.last_inbound
-            .get(party)
-            .is_some_and(|at| clock::now().duration_since(*at).as_secs() < 24 * 60 * 60)
+        self.faults.retain(|fault| !fault.spent());
+        kind
     }
 }

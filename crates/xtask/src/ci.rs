@@ -1,10 +1,11 @@
-//! `ci`: the suite, then what takes longer than a developer waits for: the documentation without a
-//! warning, the HTTP APIs against their descriptions, and the dependency tree's licences, sources,
-//! bans and known vulnerabilities.
+//! `ci`: the suite, then what takes longer than a developer waits for: a public client library
+//! against the simulator, the documentation without a warning, the HTTP APIs against their
+//! descriptions, and the dependency tree's licences, sources, bans and known vulnerabilities.
 
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::clients;
 use crate::compile::cargo;
 use crate::conform::conform;
 use crate::error::Result;
@@ -17,6 +18,8 @@ const CARGO_DENY: &str = "0.20.2";
 /// Runs everything.
 pub fn ci() -> Result<()> {
     suite::test(&[])?;
+    println!("pywa against the simulator");
+    clients::check()?;
     println!("documentation");
     show(
         cargo(&["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"])

@@ -224,7 +224,7 @@ fn print_addresses(cluster: &Cluster, home: &Home) {
             addresses.ops[*service]
         );
     }
-    println!("  {:<13} {}   a phone to play with", SIMULATOR, addresses.url(SIMULATOR));
+    println!("  {:<13} {}/phone   a person's phone", SIMULATOR, addresses.url(SIMULATOR));
     println!("  {:<13} 127.0.0.1:{}", "kafka", addresses.kafka);
     println!("  {:<13} 127.0.0.1:{}", "postgres", addresses.postgres);
     println!("\nTry next:");

@@ -6,6 +6,7 @@
 mod artifacts;
 mod bench;
 mod ci;
+mod clients;
 mod cluster;
 mod compile;
 mod conform;
@@ -67,7 +68,12 @@ enum Command {
         #[arg(last = true)]
         filter: Vec<String>,
     },
-    /// What must pass before a change lands: `test`, the documentation, all dependencies, `conform`.
+    /// Run pywa, a public client library of the Cloud API, against the WhatsApp simulator.
+    ///
+    /// Needs Python 3 with venv; the library is installed under target/tools.
+    Clients,
+    /// What must pass before a change lands: `test`, `clients`, the documentation, all dependencies,
+    /// `conform`.
     Ci,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
@@ -98,6 +104,7 @@ fn main() -> ExitCode {
         Command::Status => cluster::status(),
         Command::Logs { service, follow } => cluster::logs(&service, follow),
         Command::Test { filter } => suite::test(&filter),
+        Command::Clients => clients::check(),
         Command::Ci => ci::ci(),
         Command::Conform => conform::conform(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),

@@ -1,0 +1,207 @@
+//! What the simulator knows of each person: when she last wrote, what she stopped or blocked, what
+//! reached her lately. She has a number and a BSUID, or a BSUID alone where nobody knows her number.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::message::is_bsuid;
+
+/// How long free-form messages are allowed after a person's message.
+pub const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// A person, as far as the platform is concerned.
+#[derive(Debug, Clone, Default)]
+pub struct Person {
+    /// Her number's digits, where known.
+    pub digits: Option<String>,
+    /// Her BSUID.
+    pub user_id: String,
+    /// Her profile name.
+    pub name: Option<String>,
+    /// When she last wrote.
+    pub wrote_at: Option<Timestamp>,
+    /// Whether she stopped marketing messages in WhatsApp itself.
+    pub stopped: bool,
+    /// Whether the last thing she said about it in a message was a plain stop.
+    pub said_stop: bool,
+    /// Whether she blocked the business.
+    pub blocked: bool,
+    /// When each marketing message of the last day was delivered outside the window.
+    pub marketing: VecDeque<Timestamp>,
+    /// When marketing was last held back by the cap per person (131049).
+    pub capped_at: Option<Timestamp>,
+}
+
+impl Person {
+    /// Whether free-form messages are allowed at `now`.
+    pub fn window_open(&self, now: Timestamp) -> bool {
+        self.wrote_at.is_some_and(|at| now.duration_since(at) < WINDOW)
+    }
+}
+
+/// Everybody, by digits or else BSUID.
+#[derive(Debug, Default)]
+pub struct People {
+    people: BTreeMap<String, Person>,
+    digits_of: BTreeMap<String, String>,
+}
+
+impl People {
+    /// The person behind digits or a BSUID, known from now on.
+    pub fn person(&mut self, party: &str) -> &mut Person {
+        let key = self.key(party).to_owned();
+        let person = self.people.entry(key).or_default();
+        if person.user_id.is_empty() {
+            if is_bsuid(party) {
+                party.clone_into(&mut person.user_id);
+            } else {
+                person.digits = Some(party.to_owned());
+                person.user_id = user_id(party);
+                self.digits_of.insert(person.user_id.clone(), party.to_owned());
+            }
+        }
+        person
+    }
+
+    /// The person who wrote, with what Meta told of her: her number, her BSUID, or both.
+    pub fn writer(&mut self, digits: Option<&str>, user_id: Option<&str>) -> &mut Person {
+        let (Some(digits), Some(user_id)) = (digits, user_id) else {
+            return self.person(digits.or(user_id).unwrap_or_default());
+        };
+        self.digits_of.insert(user_id.to_owned(), digits.to_owned());
+        let person = self.person(digits);
+        user_id.clone_into(&mut person.user_id);
+        person
+    }
+
+    /// The person, where known.
+    pub fn get(&self, party: &str) -> Option<&Person> {
+        self.people.get(self.key(party))
+    }
+
+    /// What identifies a person, whichever of her names is given.
+    pub fn key<'a>(&'a self, party: &'a str) -> &'a str {
+        self.digits_of.get(party).map_or(party, String::as_str)
+    }
+
+    /// The digits or BSUIDs of everybody known.
+    pub fn parties(&self) -> impl Iterator<Item = &str> {
+        self.people.keys().map(String::as_str)
+    }
+
+    /// Whether free-form messages to `party` are allowed at `now`.
+    pub fn window_open(&self, party: &str, now: Timestamp) -> bool {
+        self.get(party).is_some_and(|person| person.window_open(now))
+    }
+
+    /// She has another number now, and another BSUID with it; what she chose goes with her.
+    pub fn moves(&mut self, from: &str, to: &str) {
+        let from = self.key(from).to_owned();
+        let mut person = self.people.remove(&from).unwrap_or_default();
+        self.digits_of.remove(&person.user_id);
+        person.digits = Some(to.to_owned());
+        person.user_id = user_id(to);
+        self.digits_of.insert(person.user_id.clone(), to.to_owned());
+        self.people.insert(to.to_owned(), person);
+    }
+}
+
+impl Person {
+    /// Her entry among a webhook's `contacts`, without her number where Meta hides it.
+    pub fn contact(&self, hidden: bool) -> Value {
+        let name = self.name.as_deref().unwrap_or("Simulated person");
+        let mut contact = json!({"profile": {"name": name}, "user_id": self.user_id});
+        if let Some(digits) = self.digits.as_ref().filter(|_| !hidden) {
+            contact["wa_id"] = json!(digits);
+        }
+        contact
+    }
+}
+
+/// The BSUID of an account with this number: its country and twenty digits.
+fn user_id(digits: &str) -> String {
+    const COUNTRIES: [(&str, &str); 16] = [
+        ("351", "PT"),
+        ("31", "NL"),
+        ("32", "BE"),
+        ("33", "FR"),
+        ("34", "ES"),
+        ("39", "IT"),
+        ("41", "CH"),
+        ("43", "AT"),
+        ("44", "GB"),
+        ("49", "DE"),
+        ("52", "MX"),
+        ("55", "BR"),
+        ("62", "ID"),
+        ("91", "IN"),
+        ("1", "US"),
+        ("7", "RU"),
+    ];
+    let country = COUNTRIES.iter().find(|(code, _)| digits.starts_with(code));
+    let country = country.map_or("ZZ", |(_, country)| country);
+    let hash = Sha256::digest(format!("bsuid {digits}"));
+    let serial: String = hash[..20].iter().map(|byte| char::from(b'0' + byte % 10)).collect();
+    format!("{country}.{serial}")
+}
+
+/// Whole messages that say stop, of those that Meta's own guidance and the field know; a longer
+/// sentence may mean anything, so it doesn't count.
+const STOP_WORDS: &[&str] = &[
+    "stop",
+    "unsubscribe",
+    "stopall",
+    "revoke",
+    "optout",
+    "opt-out",
+    "arret",
+    "arrêt",
+    "desabonner",
+    "désabonner",
+    "desinscrire",
+    "désinscrire",
+    "stopper",
+    "stopp",
+    "abmelden",
+    "abbestellen",
+    "parar",
+    "sair",
+    "descadastrar",
+    "detener",
+    "baja",
+    "стоп",
+    "отписаться",
+    "stop promotions",
+];
+/// Whole messages that take a stop back.
+const START_WORDS: &[&str] = &["start", "unstop", "subscribe", "оформить подписку"];
+
+/// What a message says about being messaged: true a stop, false a start, none neither.
+pub fn says_stop(text: &str) -> Option<bool> {
+    let said = text.trim().trim_end_matches(['.', '!']).to_lowercase();
+    if STOP_WORDS.contains(&said.as_str()) {
+        Some(true)
+    } else {
+        START_WORDS.contains(&said.as_str()).then_some(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_one_under_her_number_and_her_bsuid() {
+        let mut people = People::default();
+        people.writer(Some("33612345678"), Some("FR.abc")).stopped = true;
+        assert!(people.person("FR.abc").stopped && people.person("33612345678").stopped);
+        people.moves("33612345678", "33687654321");
+        assert!(people.get("33612345678").is_none() && people.get("FR.abc").is_none());
+        let moved = people.get("33687654321").unwrap();
+        assert!(moved.stopped && is_bsuid(&moved.user_id) && moved.user_id.starts_with("FR."));
+        assert_eq!(people.person("US.1").digits, None);
+    }
+}
