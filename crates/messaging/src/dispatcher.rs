@@ -650,9 +650,13 @@ fn judge(intent: &Claimed, permit: &Permit) -> Judged {
     }
 }
 
+/// Whether a reason goes by itself.
+fn passes(reason: &String) -> bool {
+    [ADDRESS_UNLINKED, QUIET_HOURS].contains(&reason.as_str())
+}
+
 /// What passes by itself is waited for.
 fn denied(verdict: &Verdict) -> Judged {
-    let passes = |reason: &String| [ADDRESS_UNLINKED, QUIET_HOURS].contains(&reason.as_str());
     match verdict.quiet_until {
         _ if !verdict.reasons.iter().all(passes) => {}
         _ if verdict.reasons.iter().any(|reason| reason == ADDRESS_UNLINKED) => {
@@ -699,7 +703,7 @@ fn with(mut permits: Vec<Permit>, more: Vec<Permit>) -> Vec<Permit> {
         if let Some(first) = first {
             first.verdict = second.verdict;
             // What is waited for stays as it is.
-            if ![[ADDRESS_UNLINKED], [QUIET_HOURS]].iter().any(|it| first.verdict.reasons == *it) {
+            if !first.verdict.reasons.iter().all(passes) {
                 first.verdict.reasons.push(TEMPLATE_IS_MARKETING.to_owned());
             }
         }
