@@ -67,7 +67,7 @@ fn postgres_home(dir: &std::path::Path) -> PathBuf {
     crate::postgres::reachable(dir.join("postgres"))
 }
 
-pub fn fingerprint(text: &str) -> String {
+fn fingerprint(text: &str) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(text.as_bytes())[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,15 +1,14 @@
 //! A public client library against the simulator: the simulator is one that a library which was made
 //! for Meta can't tell from Meta. The library, pinned, lives in an environment under `target`.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::artifacts::fingerprint;
 use crate::compile::linting_cargo;
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::ports::Ports;
-use crate::process::{Process, catch_interrupts, show, step, wait_until};
+use crate::process::{Process, catch_interrupts, show, wait_until};
+use crate::python::environment;
 use crate::services::SIMULATOR;
 use crate::workspace::{Home, root, target};
 
@@ -19,7 +18,7 @@ pub fn check() -> Result<()> {
     let home = Home::open("clients")?;
     show(&mut linting_cargo(&["build", "--workspace", "--bins"]), "`cargo build`")?;
     let folder = root().join("crates/whatsapp-sim/clients");
-    let python = environment(&home, &folder.join("requirements.txt"))?;
+    let python = environment(&home, "pywa", &folder.join("requirements.txt"))?;
     let address = format!("127.0.0.1:{}", Ports::default().any());
     let log = home.log(SIMULATOR);
     let _ = std::fs::remove_file(&log);
@@ -36,28 +35,4 @@ pub fn check() -> Result<()> {
     };
     simulator.stop(Duration::from_secs(5));
     checked
-}
-
-/// The Python of an environment with what `requirements` pins, made once per their text.
-fn environment(home: &Home, requirements: &Path) -> Result<PathBuf> {
-    let text = std::fs::read_to_string(requirements).at(requirements)?;
-    let dir = target().join("tools").join(format!("clients-{}", fingerprint(&text)));
-    let python = dir.join("bin/python");
-    let done = dir.join("complete");
-    if done.exists() {
-        return Ok(python);
-    }
-    let log = home.log("environment");
-    let mut probe = Command::new("python3");
-    if !probe.args(["-c", "import ensurepip, venv"]).output().is_ok_and(|it| it.status.success()) {
-        let what = "this machine lacks Python with venv: `apt-get install python3-venv`";
-        return Err(Error::Said(what.to_owned()));
-    }
-    let mut make = Command::new("python3");
-    step(make.args(["-m", "venv", "--clear"]).arg(&dir), "making a Python environment", &log)?;
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]);
-    step(install.arg("--requirement").arg(requirements), "installing pywa", &log)?;
-    std::fs::write(&done, "").at(&done)?;
-    Ok(python)
 }

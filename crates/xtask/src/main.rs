@@ -18,6 +18,7 @@ mod machine;
 mod ports;
 mod postgres;
 mod process;
+mod python;
 mod secrets;
 mod services;
 mod suite;
