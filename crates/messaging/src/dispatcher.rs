@@ -651,14 +651,14 @@ fn judge(intent: &Claimed, permit: &Permit) -> Judged {
 }
 
 /// Whether a reason goes by itself.
-fn passes(reason: &String) -> bool {
-    [ADDRESS_UNLINKED, QUIET_HOURS].contains(&reason.as_str())
+fn passes(reason: &str) -> bool {
+    [ADDRESS_UNLINKED, QUIET_HOURS].contains(&reason)
 }
 
 /// What passes by itself is waited for.
 fn denied(verdict: &Verdict) -> Judged {
     match verdict.quiet_until {
-        _ if !verdict.reasons.iter().all(passes) => {}
+        _ if !verdict.reasons.iter().all(|it| passes(it)) => {}
         _ if verdict.reasons.iter().any(|reason| reason == ADDRESS_UNLINKED) => {
             return Judged::NotLinkedYet;
         }
@@ -703,7 +703,7 @@ fn with(mut permits: Vec<Permit>, more: Vec<Permit>) -> Vec<Permit> {
         if let Some(first) = first {
             first.verdict = second.verdict;
             // What is waited for stays as it is.
-            if !first.verdict.reasons.iter().all(passes) {
+            if !first.verdict.reasons.iter().all(|it| passes(it)) {
                 first.verdict.reasons.push(TEMPLATE_IS_MARKETING.to_owned());
             }
         }
