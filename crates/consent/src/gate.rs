@@ -52,7 +52,7 @@ SELECT 'f', NULL, f.subject_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 
        NULL
 FROM subjects JOIN fences f USING (subject_id)
 UNION ALL
-SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, p.definition ->> 'dpv', p.definition ->> 'quiet', NULL, NULL, NULL, NULL,
+SELECT 'p', NULL, NULL, NULL, NULL, p.purpose, p.dpv, p.quiet, NULL, NULL, NULL, NULL,
        NULL, NULL, p.channels
 FROM purposes p WHERE p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions)
 UNION ALL

@@ -208,18 +208,23 @@ async fn hold_template(
 }
 
 async fn bar(conn: &mut PgConnection, it: &Consequence) -> Result<(), sqlx::Error> {
-    // A pair's delay is 4^n seconds, where n counts delays that follow each other within an hour.
+    // A pair's delay is 4^n seconds, where n counts delays that follow each other within an hour. What is
+    // heard during one is of the same burst.
     const BAR: &str = "
         INSERT INTO person_bars AS held (subject_id, bar, provider_code, since, until)
         VALUES ($1, $2, $3, $4, now() + CASE $2 WHEN 'pair' THEN interval '4 seconds'
                                                 WHEN 'cap' THEN make_interval(secs => $5) END)
         ON CONFLICT (subject_id, bar) DO UPDATE
             SET provider_code = EXCLUDED.provider_code, since = EXCLUDED.since,
-                times = CASE WHEN held.until > now() - interval '1 hour' THEN held.times + 1 ELSE 1 END,
-                until = CASE $2
-                    WHEN 'pair' THEN now() + make_interval(secs => least(3600, 4 ^ least(6,
+                times = CASE WHEN held.until > now() THEN held.times
+                             WHEN held.until > now() - interval '1 hour' THEN held.times + 1
+                             ELSE 1 END,
+                until = CASE
+                    WHEN $2 <> 'pair' THEN greatest(held.until, EXCLUDED.until)
+                    WHEN held.until > now() THEN held.until
+                    ELSE now() + make_interval(secs => least(3600, 4 ^ least(6,
                         CASE WHEN held.until > now() - interval '1 hour' THEN held.times + 1 ELSE 1 END)))
-                    ELSE greatest(held.until, EXCLUDED.until) END";
+                    END";
     let Some(bar) = Bar::of(it.reaction) else { return Ok(()) };
     sqlx::query(BAR)
         .bind(it.subject)

@@ -421,14 +421,15 @@ impl Batch {
         if asks.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = asks.len();
+        let asked: Vec<Uuid> = asks.iter().map(|ask| ask.message_id).collect();
         let request = PermitsRequest { asks };
         let answer: PermitsResponse =
             self.messaging.consent.post("/v1/permits", &request, None).await?;
-        if answer.permits.len() == asked {
+        // A denial of a second ask that fits no message would be lost.
+        if answer.permits.iter().map(|permit| permit.message_id).eq(asked) {
             Ok(answer.permits)
         } else {
-            Err(ClientError::Protocol("another number of permits than asked for".to_owned()))
+            Err(ClientError::Protocol("other permits than asked for".to_owned()))
         }
     }
 
@@ -544,8 +545,8 @@ impl Batch {
             return self.settlement(intent, Happening::Lost, reason);
         }
         // A person who has had enough is not tried for ever: once more, a day later.
-        let again =
-            reaction != Reaction::CapPerson || !intent.put_off.iter().any(|it| it == reason);
+        let capped = reaction::to(None, intent.provider_code).reaction == Reaction::CapPerson;
+        let again = reaction != Reaction::CapPerson || !capped;
         match reaction::pause(reaction, intent.attempts).filter(|_| again) {
             Some(pause) => self.provider_deferral(intent, reason, pause),
             None => self.settlement(intent, Happening::Rejected, reason),
@@ -558,7 +559,7 @@ impl Batch {
 
     /// Back to the queue because the gate can't say, or its visible end when that lasts.
     fn deferral(&self, intent: &Claimed, reason: &str) -> Settlement {
-        let given_up = intent.put_off_for > self.messaging.config.sending.gate_patience;
+        let given_up = intent.waited_for(reason) > self.messaging.config.sending.gate_patience;
         let happening = match (given_up, reason) {
             (false, _) => Happening::NotSent,
             // The gate did answer: it denies.
@@ -578,7 +579,7 @@ impl Batch {
     }
 
     fn provider_deferral(&self, intent: &Claimed, reason: &str, pause: Duration) -> Settlement {
-        let given_up = intent.put_off_for > self.messaging.config.sending.provider_patience;
+        let given_up = intent.waited_for(reason) > self.messaging.config.sending.provider_patience;
         let happening = if given_up { Happening::GivenUp } else { Happening::NotSent };
         let mut settlement = self.settlement(intent, happening, reason);
         settlement.pause = pause;

@@ -59,9 +59,17 @@ pub struct Claimed {
     pub put_off: Vec<String>,
     /// Its kind: `template`, or that of its content.
     pub kind: String,
+    /// What the provider said the last time that it refused it.
+    pub provider_code: Option<i64>,
 }
 
 impl Claimed {
+    /// For how long it has waited for this reason: patience with one says nothing of another.
+    #[must_use]
+    pub fn waited_for(&self, reason: &str) -> Duration {
+        if self.put_off == [reason] { self.put_off_for } else { Duration::ZERO }
+    }
+
     /// Whether it may go out only while the window is open. The confirmation of a stop answers what has
     /// just come in, whether that is processed or not.
     #[must_use]
@@ -91,7 +99,7 @@ pub async fn claim(
         FROM due WHERE intents.id = due.id
         RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
                   coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
-                  reply_code, reasons, kind";
+                  reply_code, reasons, kind, provider_code";
     let rows = sqlx::query(CLAIM)
         .bind(claim_id)
         .bind(limit)
@@ -116,6 +124,7 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         reply_code: row.try_get(10)?,
         put_off: row.try_get(11)?,
         kind: row.try_get(12)?,
+        provider_code: row.try_get(13)?,
     })
 }
 
@@ -385,9 +394,8 @@ async fn update(
         UPDATE intents SET state = $2, reasons = $3, provider_code = coalesce($4, provider_code),
                claim_id = NULL, claim_until = NULL, changed_at = $5,
                not_before = now() + make_interval(secs => $6),
-               -- Since when for this reason: patience with one says nothing of another, and an hour
-               -- at which people are left alone asks for none.
-               put_off_since = CASE WHEN $2 <> 'queued' OR $3 = '{quiet_hours}' THEN NULL
+               -- Since when for this reason.
+               put_off_since = CASE WHEN $2 <> 'queued' THEN NULL
                    WHEN reasons = $3 THEN coalesce(put_off_since, now()) ELSE now() END
         WHERE id = $1";
     sqlx::query(UPDATE)

@@ -45,17 +45,16 @@ pub async fn look(messaging: &Messaging, moved: &Moved) -> Result<Looked, Client
         channel: "whatsapp".to_owned(),
         template: "moved".to_owned(),
     };
+    // First here, then there: a stop that left the local list in between is held there by then.
+    let stopped_here = declarations::blocked(messaging.pool(), &tokens)
+        .await
+        .map_err(|error| ClientError::Protocol(error.to_string()))?;
     let answer: PermitsResponse =
         messaging.consent.post("/v1/permits", &PermitsRequest { asks: vec![ask] }, None).await?;
     let stopped_there = answer.permits.iter().any(|permit| {
         permit.verdict.reasons.iter().any(|reason| OF_THE_ADDRESS.contains(&reason.as_str()))
     });
-    let stopped_here = || declarations::blocked(messaging.pool(), &tokens);
-    let follows = stopped_there
-        || !stopped_here()
-            .await
-            .map_err(|error| ClientError::Protocol(error.to_string()))?
-            .is_empty();
+    let follows = stopped_there || !stopped_here.is_empty();
     let now = messaging.clock.now();
     let said_at = said_at(moved.at, now);
     let stop = follows.then(|| Declared {

@@ -503,7 +503,8 @@ async fn reconcile(
     keys: Option<&crate::person_keys::LeasedKeys>,
 ) -> Result<(), StoreError> {
     const LOOK: &str = "
-        SELECT state, status, template, language FROM intents WHERE id = $1 FOR UPDATE";
+        SELECT state, status, template, language, permit_id IS NOT NULL FROM intents
+        WHERE id = $1 FOR UPDATE";
     const MOVE: &str = "
         UPDATE intents SET status = $2, provider_code = coalesce($3, provider_code), changed_at = $4
         WHERE id = $1";
@@ -512,7 +513,10 @@ async fn reconcile(
     let state = State::parse(row.try_get(0)?);
     let current = row.try_get::<Option<&str>, _>(1)?.and_then(status_named);
     let template = row.try_get::<Option<String>, _>(2)?.zip(row.try_get(3)?);
-    if matches!(state, Some(State::Calling | State::Uncertain)) {
+    let waits = matches!(state, Some(State::Queued | State::Claimed));
+    // A try that the provider seemed to refuse, and took all the same.
+    let went_out = waits && row.try_get(4)? && it.status != Status::Failed;
+    if went_out || matches!(state, Some(State::Calling | State::Uncertain)) {
         // A status proves that the provider has it; `failed` says that it did, and gave up.
         let (happening, reason) = match it.status {
             Status::Failed => (Happening::Rejected, failure(it.code)),
@@ -522,7 +526,7 @@ async fn reconcile(
         settlement.provider_id = Some(it.provider_id.clone()).filter(|id| !id.is_empty());
         settlement.provider_code = it.code;
         intents::apply(messaging, session, &[settlement], keys).await?;
-    } else if matches!(state, Some(State::Queued | State::Claimed | State::Refused)) {
+    } else if waits || state == Some(State::Refused) {
         tracing::error!(message_id = %it.id, "a status for a message that was not sent");
         return Ok(());
     }

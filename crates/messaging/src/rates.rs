@@ -86,7 +86,8 @@ pub async fn hold_back(
         .map(|_| ())
 }
 
-/// Halves what a number uses of its rate, down to a sixty-fourth.
+/// Halves what a number uses of its rate, down to a sixty-fourth; once a second at most, for the messages of
+/// a batch hear it together.
 ///
 /// # Errors
 /// When the database fails.
@@ -97,7 +98,8 @@ pub async fn slow(conn: &mut PgConnection, phone_number_id: &str) -> Result<(), 
          ON CONFLICT (phone_number_id) DO UPDATE
              SET slowness = greatest(",
         share!(),
-        " / 2, 1.0 / 64), slowed_at = clock_timestamp()"
+        " / 2, 1.0 / 64), slowed_at = clock_timestamp()
+             WHERE rate.slowed_at IS NULL OR rate.slowed_at < clock_timestamp() - interval '1 second'"
     );
     sqlx::query(SLOW).bind(phone_number_id).execute(conn).await.map(|_| ())
 }

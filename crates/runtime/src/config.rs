@@ -250,15 +250,15 @@ impl Section {
         secret
     }
 
-    /// A secret that may be absent.
+    /// A secret that may be absent. An empty one is absent: anybody would know it.
     #[must_use]
     pub fn optional_secret(&self, key: &str) -> Option<SecretString> {
         let from_file = self.optional::<PathBuf>(&format!("{key}_file"));
-        if let Some(text) = self.text(key) {
-            return Some(SecretString::from(text));
-        }
-        self.content(&format!("{key}_file"), &from_file?)
-            .map(|text| SecretString::from(text.trim_end().to_owned()))
+        let text = match self.text(key) {
+            Some(text) => text,
+            None => self.content(&format!("{key}_file"), &from_file?)?.trim_end().to_owned(),
+        };
+        (!text.trim().is_empty()).then(|| SecretString::from(text))
     }
 
     /// The content of the file that must be named by this key.
@@ -402,5 +402,18 @@ mod tests {
 
         let broken = Settings::from_parts("[services]\ntoken = hush", []).unwrap_err();
         assert!(!broken.to_string().contains("hush"));
+    }
+
+    #[test]
+    fn an_empty_secret_is_none() {
+        let path = std::env::temp_dir().join(format!("assent-no-secret-{}", std::process::id()));
+        std::fs::write(&path, "\n").unwrap();
+        let text = format!("[services]\nfirst = \" \"\nsecond_file = {path:?}\n");
+        let settings = settings(&text, &[]);
+        let section = settings.section("services");
+        assert!(section.optional_secret("first").is_none());
+        assert!(section.optional_secret("second").is_none());
+        assert!(section.secret("first").is_none());
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! What the provider's refusals leave behind: each row of its table that reaches beyond one message.
 
+use assent_runtime::{Clock as _, SystemClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -271,5 +272,49 @@ async fn what_concerns_one_message_only_has_its_own_reason() {
     provider.manner(Manner::Accepts);
     let message = replica.send(subject).await;
     assert_eq!(replica.settled(message).await["state"], "accepted");
+    replica.stop().await;
+}
+
+/// What the provider seemed to refuse and took all the same is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_a_message_that_was_put_off_ends_its_tries() {
+    let Stage { neighbours, provider, replica, .. } = Stage::new().await;
+    provider.manner(Manner::Refuses(131_016));
+    let message = replica.send(neighbours.person(1)).await;
+    assert_eq!(replica.waits(message).await, ["provider_asks_to_wait"]);
+    replica
+        .webhook(json!({"statuses": [{"id": "wamid.after-all", "status": "delivered",
+            "recipient_id": "33612300001", "biz_opaque_callback_data": message}]}))
+        .await;
+    let view = replica.settled(message).await;
+    assert_eq!((&view["state"], &view["status"]), (&json!("accepted"), &json!("delivered")));
+    let tries = || {
+        let bodies = provider.bodies();
+        bodies.iter().filter(|it| it["biz_opaque_callback_data"] == json!(message)).count()
+    };
+    let tried = tries();
+    // Another one goes the whole way meanwhile, so the dispatcher has looked again.
+    provider.manner(Manner::Accepts);
+    let other = replica.send(neighbours.person(2)).await;
+    assert_eq!(replica.settled(other).await["state"], "accepted");
+    assert_eq!(tries(), tried);
+    replica.stop().await;
+}
+
+/// Three messages to one person that are refused at once are one burst: her delay is the least.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_heard_in_one_burst_counts_once() {
+    let Stage { neighbours, replica, .. } = Stage::new().await;
+    let her = neighbours.person(1);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let sent = replica.send(her).await;
+        assert_eq!(replica.settled(sent).await["state"], "accepted");
+        statuses.push(json!({"id": format!("wamid.{sent}"), "status": "failed",
+            "timestamp": SystemClock.now().as_second().to_string(), "errors": [{"code": 131_056}]}));
+    }
+    assert_eq!(replica.webhook(json!({"statuses": statuses})).await, 200);
+    replica.processed().await;
+    assert_eq!(replica.count("SELECT times::bigint FROM person_bars WHERE bar = 'pair'").await, 1);
     replica.stop().await;
 }

@@ -3,7 +3,7 @@
 //! back; the transactions that apply a move are left to the store.
 //!
 //! ```text
-//! queued ──▶ claimed ──▶ calling ──▶ accepted
+//! queued ──▶ claimed ──▶ calling ──▶ accepted (also from the queue: a webhook knows better)
 //!   ▲           │           │ ├────▶ failed ◀─────┐
 //!   └───────────┴───────────┘ └────▶ uncertain ───┴─▶ accepted
 //!    put off, claim expired,         (reconciled by webhooks only)
@@ -100,6 +100,8 @@ pub const fn after(state: State, happening: Happening) -> Option<State> {
         (S::Calling, H::Rejected) => Some(S::Failed),
         (S::Calling, H::Lost) => Some(S::Uncertain),
         (S::Calling, H::Accepted) => Some(S::Accepted),
+        // It was refused, or so it seemed, and put off: what went out after all isn't sent again.
+        (S::Queued | S::Claimed, H::Accepted) => Some(S::Accepted),
         // Its dispatcher was taken for dead and came back: what it knows for certain is believed,
         // but "certainly not sent" ends it. An uncertain intent never returns to the queue.
         (S::Uncertain, H::Accepted) => Some(S::Accepted),

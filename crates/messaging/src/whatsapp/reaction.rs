@@ -230,8 +230,9 @@ pub fn pause(reaction: Reaction, attempts: u32) -> Option<Duration> {
     }
 }
 
-/// How often something that only a person or the provider can end is looked at again.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often something that only a person or the provider can end is looked at again. Lifting a halt wakes
+/// what waits for it.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// How long a number rests after too many calls.
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// How long a person is left alone whom everybody has sent too much marketing.
