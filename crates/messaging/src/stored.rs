@@ -23,7 +23,7 @@ pub fn write(stored: &Stored) -> Vec<u8> {
     serde_json::to_vec(stored).expect("plain structs of strings serialise")
 }
 
-/// As [`write`] wrote it, or as earlier versions did: a bare list of the body's parameters.
+/// As [`write()`] wrote it, or as earlier versions did: a bare list of the body's parameters.
 #[must_use]
 pub fn read(text: &[u8]) -> Option<Stored> {
     if let Ok(stored) = serde_json::from_slice(text) {

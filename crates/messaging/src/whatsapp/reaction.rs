@@ -1,6 +1,6 @@
 //! What each of the provider's error codes asks for, as data. Codes come synchronously, by webhook,
 //! or both; the reaction is the same. Acting on it is left to the dispatcher and to
-//! [`crate::consequences`].
+//! `consequences`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
