@@ -4,7 +4,7 @@
 use assent_contracts::code::Code;
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, Wishes, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The address of her preference page.
 fn link(cluster: &Cluster, person: &Person) -> String {
@@ -294,7 +294,8 @@ async fn a_question_goes_out_in_her_window_and_its_button_answers() {
     becomes(&cluster, &person, &["consent_given"]).await;
     let path = format!("/v1/subjects/{subject}/history");
     let (_, history) = cluster.get("consent", &path).await;
-    let granted = history["items"].as_array().unwrap().last().unwrap();
+    let granted = |it: &&Value| it["type"] == "assent.consent.granted.v1";
+    let granted = history["items"].as_array().unwrap().iter().find(granted).expect("she agreed");
     assert_eq!(granted["data"]["method"], "whatsapp_message", "{history}");
     assert!(granted["data"]["confirms"]["request_id"].is_string(), "{history}");
 }

@@ -33,29 +33,24 @@ async fn granted(pool: &PgPool, subject: &str) -> Vec<String> {
     .unwrap()
 }
 
-/// Everything that a store holds stands in its topic, in order per key.
+/// Everything that a store holds stands in its topic, in order per key. A service may still write something of
+/// its own meanwhile, so both are looked at until they agree.
 pub(super) async fn whole_in_topic(cluster: &Cluster, database: &str, topic: Topic) {
     let pool = cluster.pool(database).await;
-    until("the outbox is empty", async || {
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM eventstore.outbox")
-            .fetch_one(&pool)
-            .await
-            .is_ok_and(|count| count == 0)
+    until("everything that is stored stands in the topic in the order of its stream", async || {
+        let stored: Vec<(uuid::Uuid, uuid::Uuid)> =
+            sqlx::query_as("SELECT stream, id FROM eventstore.events ORDER BY stream, version")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        let published = followed(&everything(cluster, topic).await);
+        let published: Vec<_> = published
+            .into_iter()
+            .flat_map(|(key, ids)| ids.into_iter().map(move |id| (key, id)))
+            .collect();
+        published == stored
     })
     .await;
-    let stored: Vec<(uuid::Uuid, uuid::Uuid)> =
-        sqlx::query_as("SELECT stream, id FROM eventstore.events ORDER BY stream, version")
-            .fetch_all(&pool)
-            .await
-            .unwrap();
-    let published = followed(&everything(cluster, topic).await);
-    let published: Vec<_> = published
-        .into_iter()
-        .flat_map(|(key, ids)| ids.into_iter().map(move |id| (key, id)))
-        .collect();
-    let missing: Vec<_> = stored.iter().filter(|event| !published.contains(event)).collect();
-    assert!(missing.is_empty(), "stored, sent and not in the topic: {missing:?}");
-    assert!(published == stored, "in the topic in the order of their streams");
 }
 
 #[tokio::test(flavor = "multi_thread")]
