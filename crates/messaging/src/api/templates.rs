@@ -29,7 +29,7 @@ pub struct NewTemplate {
     /// What it takes, as the provider writes it; without: values are not checked.
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
-    pub components: Option<Vec<serde_json::Value>>,
+    pub components: Option<Vec<serde_json::Map<String, serde_json::Value>>>,
 }
 
 /// A template in one language.
@@ -149,7 +149,9 @@ pub async fn put(
         .bind(&new.language)
         .bind(&new.category)
         .bind(messaging.clock.now().to_sqlx())
-        .bind(new.components.map(serde_json::Value::Array))
+        .bind(new.components.map(|all| {
+            all.into_iter().map(serde_json::Value::Object).collect::<serde_json::Value>()
+        }))
         .fetch_one(messaging.pool())
         .await;
     let template = row.and_then(|row| template(&row)).map_err(database)?;
