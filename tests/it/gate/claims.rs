@@ -6,6 +6,8 @@ use assent_contracts::api::claims::{
 };
 use assent_contracts::sealed::Sealed;
 use assent_http::ClientError;
+use assent_tests::cluster::until;
+use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::world::{World, code, world};
@@ -51,10 +53,22 @@ async fn a_claim_is_one_consent_although_it_is_carried_out_twice() {
     world.approve(batch).await.unwrap();
     assert_eq!(world.approve(batch).await.unwrap().state, BatchState::Approved, "again");
 
-    // Two replicas at once, and one that had died before it could say so.
+    // Two replicas at once: both have carried the claims out before either can say so.
+    let mut held = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE claims IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let let_go = async {
+        until("both replicas want to settle", async || {
+            let waiting = "SELECT count(*) FROM pg_locks
+                           WHERE relation = 'claims'::regclass AND NOT granted";
+            sqlx::query(waiting).fetch_one(&world.pool).await.unwrap().get::<i64, _>(0) == 2
+        })
+        .await;
+        held.rollback().await.unwrap();
+    };
     let carry_out = || round(&world.store, world.app.batcher());
-    let (first, second) = tokio::join!(carry_out(), carry_out());
+    let (first, second, ()) = tokio::join!(carry_out(), carry_out(), let_go);
     assert_eq!((first, second), (Ok(2), Ok(2)));
+    // One that had died before it could say so.
     sqlx::query("UPDATE claims SET outcome = NULL, evidence = 'c2VhbGVk'")
         .execute(&world.pool)
         .await

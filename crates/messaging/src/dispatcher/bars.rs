@@ -1,0 +1,95 @@
+//! What stands against a send without the gate being asked: earlier refusals of the provider, stops that
+//! were heard here, fences.
+
+use std::collections::HashSet;
+
+use assent_contracts::address::AddressToken;
+use uuid::Uuid;
+
+use super::opening::Ready;
+use super::{Batch, distinct};
+use crate::consequences::{self, Obstacle};
+use crate::declarations;
+use crate::domain::intent::Happening;
+use crate::intents::{Claimed, STOP_CONFIRMATION};
+use crate::state::fenced;
+
+impl Batch {
+    /// Without those that a refusal of the provider, of this message or of another, stands against. Tells
+    /// which of the others are marketing, as the provider sees it.
+    pub(super) async fn without_obstacles(
+        &self,
+        intents: Vec<Claimed>,
+    ) -> (Vec<Claimed>, HashSet<Uuid>) {
+        let now = self.messaging.clock.now();
+        let number = &self.messaging.config.whatsapp.phone_number_id;
+        let standing = match consequences::standing(self.messaging.pool(), number, &intents, now)
+            .await
+        {
+            Ok(standing) => standing,
+            Err(error) => {
+                tracing::warn!(%error, "what stands against sends can't be read: nothing is sent");
+                self.put_off(&intents, "obstacles_unreadable").await;
+                return (Vec::new(), HashSet::new());
+            }
+        };
+        let mut free = Vec::with_capacity(intents.len());
+        let mut settlements = Vec::new();
+        for intent in intents {
+            match standing.of(&intent) {
+                None => free.push(intent),
+                Some(Obstacle::Wait(reason, pause)) => {
+                    settlements.push(self.provider_deferral(&intent, reason, pause));
+                }
+                Some(Obstacle::Refuse(reason)) => {
+                    settlements.push(self.settlement(&intent, Happening::Denied, reason));
+                }
+            }
+        }
+        self.settle(settlements).await;
+        let marketing = free.iter().filter(|it| standing.is_marketing(it)).map(|it| it.id);
+        let marketing = marketing.collect();
+        (free, marketing)
+    }
+
+    /// Without those whom a stop that was heard here, or a fence, forbids.
+    pub(super) async fn without_local_bars(&self, ready: Vec<Ready>) -> Vec<Ready> {
+        if ready.is_empty() {
+            return ready;
+        }
+        let tokens: Vec<AddressToken> =
+            ready.iter().flat_map(|it| it.address.tokens.iter().copied()).collect();
+        let subjects = distinct(ready.iter().map(|it| it.intent.subject));
+        let bars = async {
+            let blocked = declarations::blocked(self.messaging.pool(), &tokens).await?;
+            let mut connection = self.messaging.pool().acquire().await?;
+            Ok::<_, sqlx::Error>((blocked, fenced(&mut connection, &subjects).await?))
+        };
+        let (blocked, fenced) = match bars.await {
+            Ok(bars) => bars,
+            Err(error) => {
+                tracing::warn!(%error, "local stops can't be read: nothing is sent");
+                self.put_off_ready(&ready, "stops_unreadable").await;
+                return Vec::new();
+            }
+        };
+        let blocked: HashSet<AddressToken> = blocked.into_iter().collect();
+        let mut free = Vec::with_capacity(ready.len());
+        let mut settlements = Vec::new();
+        for it in ready {
+            let stopped = it.address.tokens.iter().any(|token| blocked.contains(token));
+            if fenced.contains(&it.intent.subject) {
+                settlements.push(self.settlement(&it.intent, Happening::Denied, "erased"));
+            } else if stopped && it.intent.purpose == STOP_CONFIRMATION {
+                // It waits for the stop to be settled at the consent service.
+                settlements.push(self.deferral(&it.intent, "stop_settling"));
+            } else if stopped {
+                settlements.push(self.settlement(&it.intent, Happening::Denied, "stopped"));
+            } else {
+                free.push(it);
+            }
+        }
+        self.settle(settlements).await;
+        free
+    }
+}
