@@ -53,7 +53,7 @@ async fn measure(names: &[String]) -> Vec<Row> {
     for name in names {
         println!("\n{name}");
         match name.as_str() {
-            "append" => rows.push(append::run().await),
+            "append" => rows.extend(append::run().await),
             "relay" => rows.push(relay::run().await),
             "projection" => rows.extend(projection::run().await),
             "freshness" => rows.push(freshness::run().await),

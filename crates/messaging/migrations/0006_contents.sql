@@ -5,6 +5,7 @@ UPDATE intents SET kind = 'text' WHERE template IS NULL;
 -- By the provider's clock: the window counts from then.
 ALTER TABLE inbound_messages ADD COLUMN said_at timestamptz;
 UPDATE inbound_messages SET said_at = received_at;
-ALTER TABLE inbound_messages ALTER COLUMN said_at SET NOT NULL;
+-- A replica of the version before doesn't tell.
+ALTER TABLE inbound_messages ALTER COLUMN said_at SET DEFAULT now(), ALTER COLUMN said_at SET NOT NULL;
 DROP INDEX inbound_messages_subject;
 CREATE INDEX inbound_messages_subject ON inbound_messages (subject_id, said_at);

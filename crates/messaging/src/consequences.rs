@@ -250,16 +250,20 @@ pub async fn break_trust(
     bar(conn, &Consequence { reaction, code: None, subject, template: None, said_at }).await
 }
 
-/// She wrote: what waited for that is over.
+/// She wrote: what waited for that is over. Webhooks come late: what began after she wrote waits on. The
+/// provider says when in whole seconds.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn she_wrote(conn: &mut PgConnection, subject: SubjectId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'experiment'")
-        .bind(subject)
-        .execute(conn)
-        .await
-        .map(|_| ())
+pub async fn she_wrote(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    said_at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const LIFT: &str = "
+        DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'experiment'
+          AND date_trunc('second', since) <= $2";
+    sqlx::query(LIFT).bind(subject).bind(said_at.to_sqlx()).execute(conn).await.map(|_| ())
 }
 
 /// Somebody verified that her number is hers. Gives whether that was in doubt.

@@ -1,12 +1,14 @@
 //! People whose number or user id changed. It guarantees that a stop follows her to the new one, that her
 //! consent doesn't, and that nothing more goes to the old one: somebody else may have it by now. That
-//! the new one is hers is for her to show, by writing from it.
+//! the new one is hers is for her to show, by writing from it. News that comes again changes nothing: somebody
+//! may have looked into it since.
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{PermitAsk, PermitsRequest, PermitsResponse};
 use assent_contracts::api::vault::{LookupRequest, LookupResponse};
 use assent_http::ClientError;
 use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
 use crate::api::webhook::said_at;
@@ -14,7 +16,7 @@ use crate::consequences;
 use crate::declarations::{self, Declared};
 use crate::domain::stop::{Form, Will};
 use crate::state::Messaging;
-use crate::whatsapp::updates::Moved;
+use crate::whatsapp::updates::{Address, Moved};
 
 /// Reasons of the gate that stand against an address, whoever has it.
 const OF_THE_ADDRESS: [&str; 3] = ["stopped", "stop_unsettled", "suppressed"];
@@ -23,6 +25,8 @@ const OF_THE_ADDRESS: [&str; 3] = ["stopped", "stop_unsettled", "suppressed"];
 pub struct Looked {
     /// Who, if she is known.
     pub subject: Option<SubjectId>,
+    /// The news itself, as it is known again.
+    hash: Option<Vec<u8>>,
     /// The stop that follows her.
     stop: Option<Declared>,
     said_at: Timestamp,
@@ -57,19 +61,29 @@ pub async fn look(messaging: &Messaging, moved: &Moved) -> Result<Looked, Client
     let follows = stopped_there || !stopped_here.is_empty();
     let now = messaging.clock.now();
     let said_at = said_at(moved.at, now);
+    let hash = messaging.provider_hashes(&news(moved)).into_iter().next();
     let stop = follows.then(|| Declared {
         id: messaging.ids.v7(),
         will: Will::Stop,
         form: Form::Moved,
-        source: Some(&moved.id)
-            .filter(|id| !id.is_empty())
-            .and_then(|id| messaging.provider_hashes(id).into_iter().next()),
+        source: hash.clone(),
         tokens: messaging.tokens(&moved.after),
         phone: None,
         said_at,
         heard_at: now,
     });
-    Ok(Looked { subject: found.subject_id, stop, said_at })
+    Ok(Looked { subject: found.subject_id, hash, stop, said_at })
+}
+
+/// What stays the same when it comes again: its id, or all that it says.
+fn news(moved: &Moved) -> String {
+    if !moved.id.is_empty() {
+        return moved.id.clone();
+    }
+    let form = |address: &Address| {
+        format!("{:?} {:?}", address.phone.as_deref(), address.user_id.as_deref())
+    };
+    format!("{} {} {}", form(&moved.before), form(&moved.after), moved.at)
 }
 
 /// Writes what follows.
@@ -82,6 +96,15 @@ pub async fn apply(
     looked: &Looked,
     is_gone: bool,
 ) -> Result<(), sqlx::Error> {
+    const SEEN: &str =
+        "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    if let Some(hash) = &looked.hash {
+        let now = messaging.clock.now();
+        let is_new = sqlx::query(SEEN).bind(hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
+        if is_new.rows_affected() == 0 {
+            return Ok(());
+        }
+    }
     if let Some(subject) = looked.subject.filter(|_| !is_gone) {
         consequences::break_trust(conn, subject, looked.said_at).await?;
     }

@@ -304,8 +304,19 @@ async fn apply<'a>(
     let mut statuses = Vec::new();
     let mut moves = Vec::new();
     let mut news = Vec::new();
+    // An app may hear of more than this deployment's account and number. The stops among it were taken.
+    let whatsapp = &messaging.config.whatsapp;
+    let ours = whatsapp.business_account_id.as_ref();
+    let of_another =
+        |account: &Option<String>| account.as_ref().zip(ours).is_some_and(|(it, ours)| it != ours);
+    let to_another = |number: &Option<String>| {
+        number.as_ref().is_some_and(|number| *number != whatsapp.phone_number_id)
+    };
     for update in updates {
         match update {
+            Update::Message(message) if to_another(&message.number) => {}
+            Update::Template(update) if of_another(&update.account) => {}
+            Update::Account(update) if of_another(&update.account) => {}
             Update::Message(message) => messages.push(message),
             Update::Status(status) => statuses.extend(of_intent(messaging, status).await?),
             Update::Moved(moved) => moves.push(moves::look(messaging, moved).await?),
@@ -441,7 +452,7 @@ async fn receive(
     if is_new.rows_affected() == 0 {
         return Ok(None);
     }
-    consequences::she_wrote(&mut *conn, message.subject).await?;
+    consequences::she_wrote(&mut *conn, message.subject, said).await?;
     sqlx::query(INSERT)
         .bind(message.id)
         .bind(message.subject)

@@ -161,15 +161,16 @@ async fn read_if_due(messaging: &Messaging, account: &str) -> Result<(), Failure
     }
     // News that comes while it is being read is newer than the list.
     let asked_at = messaging.clock.now();
-    let mut listed = Vec::new();
+    let (mut listed, mut whole) = (Vec::new(), true);
     let mut after: Option<String> = None;
     for page in 0.. {
         if page == PAGES_MAX {
             return Err(Failure::TooLong);
         }
-        let (more, next) = messaging.provider.templates(account, after.as_deref()).await?.read();
-        listed.extend(more);
-        after = next;
+        let read = messaging.provider.templates(account, after.as_deref()).await?.read();
+        listed.extend(read.listed);
+        whole &= read.whole;
+        after = read.after;
         if after.is_none() {
             break;
         }
@@ -178,7 +179,9 @@ async fn read_if_due(messaging: &Messaging, account: &str) -> Result<(), Failure
     for it in &listed {
         learn(&mut transaction, it, asked_at).await?;
     }
-    lose(&mut transaction, asked_at).await?;
+    if whole {
+        lose(&mut transaction, asked_at).await?;
+    }
     sqlx::query(READ).bind(account).execute(&mut *transaction).await?;
     transaction.commit().await?;
     tracing::info!(templates = listed.len(), "the list of templates is read");

@@ -4,7 +4,7 @@ use assent_runtime::{Clock as _, SystemClock};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::stand_ins::{Home, Manner, Neighbours, Provider, Replica, Setup, until};
+use super::stand_ins::{Home, Manner, Neighbours, Provider, Replica, Setup, phone, until};
 
 struct Stage {
     home: Home,
@@ -188,6 +188,16 @@ async fn an_experiment_ends_marketing_until_she_writes() {
     let view = replica.settled(second).await;
     assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["experiment"])));
     assert_eq!(provider.bodies().len(), 1);
+    // What she wrote an hour before came late.
+    let late = SystemClock.now().as_second() - 3_600;
+    let message = |id: &str, at: i64| {
+        json!({"from": phone(1).trim_start_matches('+'), "id": id, "timestamp": at.to_string(),
+            "type": "text", "text": {"body": "when do you open?"}})
+    };
+    replica.webhook(json!({"messages": [message("wamid.late", late)]})).await;
+    replica.processed().await;
+    let again = replica.send(subject).await;
+    assert_eq!(replica.settled(again).await["reasons"], json!(["experiment"]));
     replica.hears(1, "when do you open?").await;
     replica.processed().await;
     let third = replica.send(subject).await;

@@ -196,6 +196,13 @@ async fn a_stop_follows_her_to_a_new_number_and_the_old_one_gets_nothing_more() 
     );
     // It is no message of hers: it opens no window.
     assert_eq!(replica.count(INBOUND).await, 0);
+    // Somebody looked into it; then the same news comes again.
+    let trusted = json!({"subject_id": free});
+    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
+    replica.webhook(moved(1, 11)).await;
+    replica.processed().await;
+    let message = replica.send(free).await;
+    assert_eq!(replica.settled(message).await["state"], "accepted");
 
     neighbours.deny(Some("stopped"));
     // Twice: webhooks come more than once.
@@ -207,11 +214,22 @@ async fn a_stop_follows_her_to_a_new_number_and_the_old_one_gets_nothing_more() 
     assert_eq!(neighbours.stops()[0]["addresses"], json!(home.index.tokens(&phone(12))));
     assert_eq!(replica.count("SELECT count(*) FROM declarations").await, 1);
 
+    // What is written to another number of the business is another deployment's; a stop is a stop.
+    let to_another = |id: &str, text: &str| {
+        json!({"metadata": {"phone_number_id": "999"}, "messages": [
+            {"from": phone(1).trim_start_matches('+'), "id": id, "type": "text", "text": {"body": text}}]})
+    };
+    replica.webhook(to_another("wamid.other", "hello")).await;
+    replica.webhook(to_another("wamid.stop", "STOP")).await;
+    replica.processed().await;
+    until("the stop arrives", async || neighbours.stops().len() == 2).await;
+    assert_eq!(replica.count(INBOUND).await, 0);
+
     // A new user id is a new identity too.
     let update = json!({"user_id_update": [{"wa_id": "", "user_id": {"previous": "FR.1", "current": "FR.2"}}]});
     let changes = json!([change("user_id_update", update)]);
     replica.raw_webhook(&body(changes), SECRET).await;
-    until("the stop arrives", async || neighbours.stops().len() == 2).await;
-    assert_eq!(neighbours.stops()[1]["addresses"], json!(home.index.tokens("FR.2")));
+    until("the stop arrives", async || neighbours.stops().len() == 3).await;
+    assert_eq!(neighbours.stops()[2]["addresses"], json!(home.index.tokens("FR.2")));
     replica.stop().await;
 }

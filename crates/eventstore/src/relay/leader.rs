@@ -14,8 +14,8 @@ use super::pump::Pump;
 use super::{Publisher, RelayConfig};
 use crate::EventStore;
 
-/// Advisory locks are per database, so one number serves all services.
-const LOCK: i64 = 0x0061_7373_656e_7431;
+/// The advisory lock of the leader. Advisory locks are per database, so one number serves all services.
+pub const LOCK: i64 = 0x0061_7373_656e_7431;
 const CHANNEL: &str = "assent_outbox";
 /// Hints of one process to the leader in another go out at most this often.
 const HINT_PAUSE: Duration = Duration::from_millis(2);

@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 use crate::EventStore;
 
+pub use self::leader::LOCK;
+
 /// A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRecord {

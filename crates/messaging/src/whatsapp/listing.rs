@@ -49,18 +49,28 @@ pub struct Listed {
     pub named: bool,
 }
 
+/// What a page says.
+pub struct Read {
+    /// Its templates.
+    pub listed: Vec<Listed>,
+    /// Whether there was nothing else on it: what is missing from it is missing at the provider.
+    pub whole: bool,
+    /// Where the next page begins.
+    pub after: Option<String>,
+}
+
 impl Page {
-    /// Its templates, and where the next page begins.
+    /// Reads it.
     #[must_use]
-    pub fn read(self) -> (Vec<Listed>, Option<String>) {
-        let listed = self.data.iter().filter_map(|item| {
-            let listed = listed(item);
-            if listed.is_none() {
-                tracing::warn!("a template of the provider's list can't be read");
-            }
-            listed
-        });
-        (listed.collect(), self.paging.next.and(self.paging.cursors.after))
+    pub fn read(self) -> Read {
+        let elements = self.data.len();
+        let listed: Vec<Listed> = self.data.iter().filter_map(listed).collect();
+        let whole = listed.len() == elements;
+        if !whole {
+            let unreadable = elements - listed.len();
+            tracing::warn!(unreadable, "templates of the provider's list can't be read");
+        }
+        Read { listed, whole, after: self.paging.next.and(self.paging.cursors.after) }
     }
 }
 
@@ -92,14 +102,15 @@ mod tests {
             "paging":{"cursors":{"before":"a","after":"b"},"next":"https://a.example"},"more":1}"#,
         )
         .unwrap();
-        let (listed, next) = page.read();
-        assert_eq!(listed.len(), 1);
+        let Read { listed, whole, after } = page.read();
+        assert_eq!((listed.len(), whole), (1, false));
         assert_eq!((&*listed[0].language, listed[0].named), ("en_US", true));
         assert_eq!(listed[0].quality.as_deref(), Some("RED"));
-        assert_eq!(next.as_deref(), Some("b"));
+        assert_eq!(after.as_deref(), Some("b"));
         // The last page has cursors too, but nothing behind them.
         let last: Page =
             serde_json::from_str(r#"{"data":[],"paging":{"cursors":{"after":"c"}}}"#).unwrap();
-        assert_eq!(last.read().1, None);
+        let last = last.read();
+        assert_eq!((last.after, last.whole), (None, true));
     }
 }

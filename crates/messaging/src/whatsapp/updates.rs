@@ -3,7 +3,7 @@
 //! verifying and storing bodies is left to the webhook.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One thing that a webhook told. No `Debug`: it holds numbers and messages.
 pub enum Update {
@@ -60,6 +60,8 @@ pub struct Moved {
 /// Something about a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateUpdate {
+    /// Of which business account, where that is said.
+    pub account: Option<String>,
     /// Its name.
     pub name: String,
     /// Its language code, with `_`.
@@ -96,6 +98,8 @@ pub enum TemplateNews {
 /// Something about the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountUpdate {
+    /// Which, where that is said.
+    pub account: Option<String>,
     /// Which field of the webhook told it.
     pub field: String,
     /// What happened, such as `DISABLED_UPDATE`.
@@ -136,6 +140,8 @@ impl Address {
 pub struct Inbound {
     /// From whom.
     pub from: Address,
+    /// To which number of the business, by the provider's id of it, where that is said.
+    pub number: Option<String>,
     /// The provider's id: personal data.
     pub id: String,
     /// When she sent it, seconds since 1970; 0 when the provider didn't say.
@@ -274,17 +280,21 @@ impl Webhook {
         let mut entries: Vec<(usize, Value)> = Vec::new();
         for place in places {
             let Some((of_entry, of_change)) = self.at(*place) else { continue };
-            let mut change = of_change.clone();
-            if let Some((key, index)) = place.item
-                && let Some(value) = change.get_mut("value").and_then(Value::as_object_mut)
-            {
-                let item = list(of_change.get("value").unwrap_or(&Value::Null), key).get(index);
-                value.retain(|name, _| !LISTS.contains(&name.as_str()));
-                value.insert(key.to_owned(), Value::from_iter(item.cloned()));
-            }
+            let change = match place.item {
+                // Whole lists are not copied: there may be a thousand places in one.
+                Some((key, index)) => with(of_change, "value", |value| {
+                    let beside = value.as_object().into_iter().flatten();
+                    let beside = beside.filter(|(name, _)| !LISTS.contains(&name.as_str()));
+                    let mut alone: Map<String, Value> =
+                        beside.map(|(name, value)| (name.clone(), value.clone())).collect();
+                    let item = list(value, key).get(index);
+                    alone.insert(key.to_owned(), Value::from_iter(item.cloned()));
+                    Value::Object(alone)
+                }),
+                None => of_change.clone(),
+            };
             if entries.last().is_none_or(|(entry, _)| *entry != place.entry) {
-                let mut entry = of_entry.clone();
-                entry["changes"] = Value::Array(Vec::new());
+                let entry = with(of_entry, "changes", |_| Value::Array(Vec::new()));
                 entries.push((place.entry, entry));
             }
             if let Some(Value::Array(changes)) =
@@ -293,8 +303,9 @@ impl Webhook {
                 changes.push(change);
             }
         }
-        let mut envelope = self.envelope.clone();
-        envelope["entry"] = entries.into_iter().map(|(_, entry)| entry).collect();
+        let envelope = with(&self.envelope, "entry", |_| {
+            entries.into_iter().map(|(_, entry)| entry).collect()
+        });
         envelope.to_string().into_bytes()
     }
 
@@ -302,6 +313,17 @@ impl Webhook {
         let entry = list(&self.envelope, "entry").get(place.entry)?;
         Some((entry, list(entry, "changes").get(place.change)?))
     }
+}
+
+/// An object with another value under one of its names.
+fn with(object: &Value, name: &str, other: impl FnOnce(&Value) -> Value) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    let mut copy: Map<String, Value> = fields
+        .filter(|(field, _)| *field != name)
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    copy.insert(name.to_owned(), other(object.get(name).unwrap_or(&Value::Null)));
+    Value::Object(copy)
 }
 
 /// What an element is follows from where it stands; `field` may be of a newer version.
@@ -314,12 +336,13 @@ fn read_change(
         return found(None, Update::Unreadable);
     };
     let contacts = list(value, "contacts");
+    let number = value.get("metadata").and_then(|it| text(it, "phone_number_id"));
     let mut listed = false;
     for key in LISTS {
         for (index, item) in list(value, key).iter().enumerate() {
             listed = true;
             let update = match key {
-                "messages" => message(item, contacts),
+                "messages" => message(item, contacts, number.as_deref()),
                 "statuses" => status(item),
                 "user_preferences" => preference(item),
                 _ => moved(item),
@@ -336,18 +359,20 @@ fn read_change(
 fn other(entry: &Value, change: &Value, value: &Value) -> Update {
     let field = change.get("field").and_then(Value::as_str).unwrap_or_default();
     let at = entry.get("time").and_then(number).unwrap_or_default();
+    let account = text(entry, "id");
     match field {
         "message_template_status_update"
         | "template_category_update"
         | "message_template_quality_update"
         | "message_template_components_update" => {
-            template(field, value, at).map_or(Update::Unreadable, Update::Template)
+            template(field, value, account, at).map_or(Update::Unreadable, Update::Template)
         }
         "account_update" | "phone_number_quality_update" | "account_review_update" => {
             let event = text(value, "event").or_else(|| text(value, "decision"));
             event.map_or(Update::Unreadable, |event| {
                 let ban = value.get("ban_info").and_then(|it| text(it, "waba_ban_state"));
-                Update::Account(AccountUpdate { field: field.to_owned(), event, ban, at })
+                let field = field.to_owned();
+                Update::Account(AccountUpdate { account, field, event, ban, at })
             })
         }
         "user_id_update" => moved(value),
@@ -365,7 +390,12 @@ fn other(entry: &Value, change: &Value, value: &Value) -> Update {
     }
 }
 
-fn template(field: &str, value: &Value, at: i64) -> Option<TemplateUpdate> {
+fn template(
+    field: &str,
+    value: &Value,
+    account: Option<String>,
+    at: i64,
+) -> Option<TemplateUpdate> {
     let news = match field {
         "message_template_status_update" => TemplateNews::Status {
             status: text(value, "event")?,
@@ -384,6 +414,7 @@ fn template(field: &str, value: &Value, at: i64) -> Option<TemplateUpdate> {
         _ => TemplateNews::Components,
     };
     Some(TemplateUpdate {
+        account,
         name: text(value, "message_template_name")?,
         // `en-US` in webhooks, `en_US` everywhere else.
         language: text(value, "message_template_language")?.replace('-', "_"),
@@ -439,7 +470,7 @@ fn seconds(value: &Value) -> i64 {
     value.get("timestamp").and_then(number).unwrap_or_default()
 }
 
-fn message(item: &Value, contacts: &[Value]) -> Update {
+fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
     let mut from = Address::new(text(item, "from"), text(item, "from_user_id"));
     // With one contact beside one or more messages it is their sender; it may know the other form.
     if let [contact] = contacts {
@@ -474,6 +505,7 @@ fn message(item: &Value, contacts: &[Value]) -> Update {
     };
     Update::Message(Inbound {
         from,
+        number: number.map(str::to_owned),
         id: text(item, "id").unwrap_or_default(),
         said_at: seconds(item),
         said: said.unwrap_or_else(|| {
