@@ -307,6 +307,7 @@ pub async fn apply(
         let sealed = settlement.provider_id.as_ref().map(|provider_id| {
             keys.and_then(|keys| {
                 keys.seal(settlement.subject, settlement.id, "provider_id", provider_id.as_bytes())
+                    .ok()
             })
         });
         if let Some(sealed) = &sealed {

@@ -26,6 +26,20 @@ pub struct PersonKeys {
     terms: LeaseTerms,
 }
 
+/// Why a value can't be sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// She has no key, or none any more: that lasts.
+    #[error("the person has no key")]
+    Gone,
+    /// The lease has run out: whoever asks again may get another one.
+    #[error("the lease of the keys has run out")]
+    LeaseOver,
+    /// The value was sealed for something else, or is none.
+    #[error("not a sealed value of this record")]
+    Foreign,
+}
+
 /// Keys under one lease. Dropped, they are wiped.
 pub struct LeasedKeys {
     keys: HashMap<SubjectId, DataKey>,
@@ -83,17 +97,19 @@ fn key(text: &str) -> Result<DataKey, ClientError> {
 }
 
 impl LeasedKeys {
-    /// Seals a field of a record of hers; none when she has no key or the lease has run out.
-    #[must_use]
+    /// Seals a field of a record of hers.
+    ///
+    /// # Errors
+    /// When she has no key, or the lease has run out.
     pub fn seal(
         &self,
         subject: SubjectId,
         record: Uuid,
         field: &str,
         plaintext: &[u8],
-    ) -> Option<Vec<u8>> {
-        let key = self.keys.get(&subject).filter(|_| self.lease.is_live())?;
-        Some(seal(key, &*self.ids, aad(subject, record, field), plaintext))
+    ) -> Result<Vec<u8>, KeyError> {
+        let key = self.key(subject)?;
+        Ok(seal(key, &*self.ids, aad(subject, record, field), plaintext))
     }
 
     /// Opens what [`Self::seal`] sealed.
@@ -106,15 +122,14 @@ impl LeasedKeys {
         record: Uuid,
         field: &str,
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let key = self.keys.get(&subject).filter(|_| self.lease.is_live()).ok_or(SealError)?;
-        open(key, aad(subject, record, field), sealed)
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        open(self.key(subject)?, aad(subject, record, field), sealed)
+            .map_err(|SealError| KeyError::Foreign)
     }
 
-    /// Whether she has a key.
-    #[must_use]
-    pub fn has(&self, subject: SubjectId) -> bool {
-        self.keys.contains_key(&subject)
+    fn key(&self, subject: SubjectId) -> Result<&DataKey, KeyError> {
+        let key = self.keys.get(&subject).ok_or(KeyError::Gone)?;
+        if self.lease.is_live() { Ok(key) } else { Err(KeyError::LeaseOver) }
     }
 }
 

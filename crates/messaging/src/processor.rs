@@ -26,6 +26,7 @@ use crate::consequences::{self, Consequence};
 use crate::domain::intent::{Happening, State, advance};
 use crate::hour_keys::HourKeyError;
 use crate::intents::{self, Settlement};
+use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction;
 use crate::whatsapp::updates::{
@@ -37,6 +38,8 @@ use crate::{metrics, moves, templates};
 const TAKE: i64 = 16;
 /// How long a processor holds what it took.
 const HOLD: Duration = Duration::from_secs(60);
+/// Messages that are sealed under one lease of keys.
+const SEAL_TOGETHER: usize = 100;
 /// How often bodies are looked for when nothing announces them.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -59,6 +62,8 @@ enum Failure {
     Vault(#[from] ClientError),
     #[error(transparent)]
     Keys(#[from] HourKeyError),
+    #[error(transparent)]
+    PersonKeys(KeyError),
     /// It will never be processed.
     #[error("not processable: {0}")]
     Unprocessable(&'static str),
@@ -80,7 +85,7 @@ impl Failure {
                 Some(Code::ValidationFailed | Code::MalformedBody | Code::BodyTooLarge)
             ),
             Self::Unprocessable(_) => true,
-            Self::Store(_) | Self::Keys(_) => false,
+            Self::Store(_) | Self::Keys(_) | Self::PersonKeys(_) => false,
         }
     }
 }
@@ -413,25 +418,39 @@ async fn from_people(
         };
         known.extend(subject.map(|subject| (subject, message)));
     }
-    if known.is_empty() {
-        return Ok(Vec::new());
+    let mut sealed = Vec::with_capacity(known.len());
+    // No more under one lease than are sealed in a small part of it.
+    for some in known.chunks(SEAL_TOGETHER) {
+        let mut subjects: Vec<SubjectId> = some.iter().map(|(subject, _)| *subject).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
+        for (subject, message) in some {
+            sealed.extend(from_person(messaging, &keys, *subject, message)?);
+        }
     }
-    let mut subjects: Vec<SubjectId> = known.iter().map(|(subject, _)| *subject).collect();
-    subjects.sort_unstable();
-    subjects.dedup();
-    let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
-    Ok(known
-        .into_iter()
-        .filter_map(|(subject, message)| {
-            let id = messaging.ids.v7();
-            let content = message.raw.to_string();
-            // Without a key she is gone.
-            let sealed = keys.seal(subject, id, "content", content.as_bytes())?;
-            let hash = messaging.provider_hashes(&message.id).into_iter().next()?;
-            let (kind, said_at) = (message.said.kind(), message.said_at);
-            Some(FromPerson { subject, id, hash, kind, sealed, said_at })
-        })
-        .collect())
+    Ok(sealed)
+}
+
+/// None when she is gone.
+fn from_person(
+    messaging: &Messaging,
+    keys: &LeasedKeys,
+    subject: SubjectId,
+    message: &Inbound,
+) -> Result<Option<FromPerson>, Failure> {
+    let id = messaging.ids.v7();
+    let content = message.raw.to_string();
+    let sealed = match keys.seal(subject, id, "content", content.as_bytes()) {
+        Ok(sealed) => sealed,
+        Err(KeyError::Gone) => return Ok(None),
+        Err(error) => return Err(Failure::PersonKeys(error)),
+    };
+    let Some(hash) = messaging.provider_hashes(&message.id).into_iter().next() else {
+        return Ok(None);
+    };
+    let (kind, said_at) = (message.said.kind(), message.said_at);
+    Ok(Some(FromPerson { subject, id, hash, kind, sealed, said_at }))
 }
 
 /// Records a message from a person, unless it was seen before.
@@ -511,7 +530,7 @@ async fn reconcile(
     messaging: &Messaging,
     session: &mut Session,
     it: &OfIntent,
-    keys: Option<&crate::person_keys::LeasedKeys>,
+    keys: Option<&LeasedKeys>,
 ) -> Result<(), StoreError> {
     const LOOK: &str = "
         SELECT state, status, template, language, permit_id IS NOT NULL FROM intents

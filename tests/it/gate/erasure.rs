@@ -16,6 +16,7 @@ use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_http::{Listing, ServiceClient};
 use assent_participant::{Commands, Participant};
 use assent_runtime::{Clock, Lifecycle, SystemClock};
+use assent_tests::cluster::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -112,7 +113,19 @@ impl<'a> Erasure<'a> {
         self.commands.apply(&mut transaction, &[message]).await.unwrap();
         transaction.commit().await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(20), self.answers.recv());
-        answer.await.expect("an answer within 20 s").unwrap()
+        let answer = answer.await.expect("an answer within 20 s").unwrap();
+        // It is known here a moment later: a repeat before that would be taken for answered.
+        until("the answer is noted", async || {
+            sqlx::query_scalar(
+                "SELECT answered_at IS NOT NULL FROM participant.commands WHERE command_id = $1",
+            )
+            .bind(command_id)
+            .fetch_one(&self.world.pool)
+            .await
+            .unwrap()
+        })
+        .await;
+        answer
     }
 
     async fn step(&mut self, step: Step) -> Ack {

@@ -163,6 +163,7 @@ async fn a_country_holds_from_when_it_was_known_whatever_else_is_brought_with_it
     world.grant(japanese).await.unwrap();
     let between = world.clock.now();
     assert_eq!(world.reasons(japanese, &[1]).await, ["quiet_hours"]);
+    until("the clock goes on", async || world.clock.now() > between).await;
     world.stop(&[1], StopKind::Stopped).await;
     world.stand(&[japanese]).await;
     assert_eq!(world.as_of(japanese, between).await.reasons, ["quiet_hours"]);

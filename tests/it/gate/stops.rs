@@ -1,9 +1,9 @@
 //! Stops at the gate: unknown addresses, repeats, the one confirmation, and who may lift what.
 
 use assent_contracts::api::consent::{Decision, Stop, StopKind, StopsRequest};
-use assent_runtime::{Clock, SystemClock};
+use assent_runtime::{Clock, ManualClock, SystemClock};
 
-use super::world::{LEASE, code, tokens, world};
+use super::world::{LEASE, code, tick, tokens, world, world_at};
 
 /// Trap 8: a number that said stop before anybody knew it stays out when a file brings it in.
 #[tokio::test]
@@ -72,7 +72,9 @@ async fn the_confirmation_is_permitted_once_however_many_ask() {
 
 #[tokio::test]
 async fn a_confirmation_waits_until_its_stop_has_settled() {
-    let world = std::sync::Arc::new(world().await);
+    // Nothing settles while it stands still.
+    let clock = std::sync::Arc::new(ManualClock::at("2026-11-26T12:00:00Z".parse().unwrap()));
+    let world = std::sync::Arc::new(world_at(clock.clone()).await);
     let subject = world.consenting(1).await;
     let stopping = tokio::spawn({
         let world = std::sync::Arc::clone(&world);
@@ -86,6 +88,7 @@ async fn a_confirmation_waits_until_its_stop_has_settled() {
     };
     assert!(!stopping.is_finished());
     assert_eq!((early.verdict, early.reasons), (Decision::Deny, vec!["stop_unsettled".to_owned()]));
+    tick(&clock);
     stopping.await.unwrap();
     assert_eq!(world.confirm(subject, &[1]).await.verdict, Decision::Allow);
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{Received, Subscriber};
+use assent_consent::gate;
 use assent_consent::http::{App, Papers, router};
 use assent_consent::links::Links;
 use assent_consent::policy::{Policies, in_force};
-use assent_consent::service::{migrate_pool, permit_pool};
+use assent_consent::service::{PERMIT_CONNECTIONS, migrate_pool};
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
@@ -30,6 +31,7 @@ use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, ManualClock, SystemClock
 use assent_sealing::{DataKey, LinkKey};
 use assent_signing::Issuer;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use assent_tests::harness;
@@ -56,14 +58,19 @@ pub async fn world() -> World {
 /// A clock that goes from `start` on.
 pub fn ticking(start: &str) -> Arc<ManualClock> {
     let clock = Arc::new(ManualClock::at(start.parse().unwrap()));
-    let ticking = Arc::clone(&clock);
+    tick(&clock);
+    clock
+}
+
+/// From now on it goes, never faster than time.
+pub fn tick(clock: &Arc<ManualClock>) {
+    let clock = Arc::clone(clock);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            ticking.advance(Duration::from_millis(10));
+            clock.advance(Duration::from_millis(10));
         }
     });
-    clock
 }
 
 /// A service that lives by `clock`.
@@ -77,7 +84,14 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         Policies { store: store.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
     policies.bootstrap("Acme", None).await.expect("the first policy");
     let terms = LeaseTerms { length: LEASE, drift: Duration::from_millis(20) };
-    let permits = permit_pool(&url).await.expect("the test database answers");
+    // As the service's own, with the patience of a busy machine.
+    let permits = PgPoolOptions::new()
+        .max_connections(PERMIT_CONNECTIONS)
+        .acquire_timeout(Duration::from_secs(30))
+        .test_before_acquire(false)
+        .connect_with(gate::options(&url).expect("an address of Postgres"))
+        .await
+        .expect("the test database answers");
     let app = App::new(
         store.clone(),
         permits,

@@ -71,10 +71,12 @@ async fn each_kind_of_content_goes_out_while_the_window_is_open_and_none_afterwa
     assert_eq!((status, problem["code"].as_str()), (404, Some("message_unknown")));
 
     // The window closes between the asking and the sending.
-    replica.sql("UPDATE send_rates SET next_at = now() + interval '2 seconds'").await;
+    replica.hold_number().await;
     let (_, queued) = asks(&replica, subject, text.clone()).await;
-    replica.sql("UPDATE inbound_messages SET said_at = now() - interval '25 hours'").await;
     let message = queued["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.waits(message).await, ["number_held_back"]);
+    replica.sql("UPDATE inbound_messages SET said_at = now() - interval '25 hours'").await;
+    replica.let_go().await;
     let view = replica.settled(message).await;
     assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["window_closed"])));
     assert_eq!(asks(&replica, subject, text).await.0, 409);

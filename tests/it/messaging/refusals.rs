@@ -116,8 +116,9 @@ async fn a_number_that_is_too_fast_is_slowed_and_recovers() {
     assert_eq!(replica.settled(message).await["state"], "accepted");
     // A long time later it starts from its whole rate again.
     replica.sql("UPDATE send_rates SET slowed_at = now() - interval '1 year'").await;
-    provider.manner(Manner::Refuses(130_429));
-    replica.send(neighbours.person(2)).await;
+    provider.manner(Manner::RefusesOnce(130_429));
+    let other = replica.send(neighbours.person(2)).await;
+    assert_eq!(replica.settled(other).await["state"], "accepted");
     let half = "SELECT count(*) FROM send_rates WHERE slowness = 0.5";
     until("halved once", async || replica.count(half).await == 1).await;
     replica.stop().await;
@@ -245,10 +246,15 @@ async fn a_template_that_the_provider_refuses_is_held_blocked_or_retired_for_eve
         assert_eq!(offer.unwrap()["status"], status);
         // Who had asked before that was known.
         replica.sql("UPDATE templates SET status = 'APPROVED' WHERE name = 'offer'").await;
-        replica.sql("UPDATE send_rates SET next_at = now() + interval '2 seconds'").await;
+        replica.hold_number().await;
         let second = replica.send_template(neighbours.person(2), "marketing", "offer").await;
+        assert_eq!(replica.waits(second).await, ["number_held_back"]);
         replica.sql("UPDATE templates SET status = 'PAUSED' WHERE name = 'offer'").await;
-        assert_eq!(replica.waits(second).await, ["template_paused"]);
+        replica.let_go().await;
+        until("held", async || {
+            replica.look(second, 0).await["reasons"] == json!(["template_paused"])
+        })
+        .await;
         assert_eq!(provider.bodies().len(), calls);
         // Another template is none of its business.
         let other = replica.send(neighbours.person(3)).await;

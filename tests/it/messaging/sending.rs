@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assent_runtime::{Clock as _, SystemClock};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::stand_ins::{Home, Manner, Neighbours, Provider, Setup, until};
 
@@ -44,9 +44,9 @@ async fn g9_with_consent_and_vault_down_nothing_is_sent() {
     let home = Home::new().await;
     let provider = Provider::serve().await;
     // Parameters are sealed at intake, so the vault is there for that, and then goes.
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = reserved.local_addr().unwrap();
-    drop(reserved);
     let mut setup = Setup::new(address, provider.address);
     setup.patience = Duration::from_millis(500);
     let replica = home.start(&setup).await;
@@ -87,6 +87,12 @@ async fn a_denial_is_final_but_an_address_that_is_not_linked_yet_is_waited_for()
     replica.stop().await;
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+/// A long night is over: longer than anybody's patience.
+const MORNING: &str = "
+    UPDATE intents SET not_before = now(), put_off_since = now() - interval '8 hours'
+    WHERE state = 'queued'";
+
 /// Longer than the gate's patience: the gate has answered, so nobody gives up.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
@@ -95,24 +101,26 @@ async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
     let mut setup = Setup::new(neighbours.address, provider.address);
     setup.patience = Duration::from_millis(100);
     let replica = home.start(&setup).await;
-    let morning = SystemClock.now() + Duration::from_millis(1_500);
-    neighbours.quiet_until(morning);
+    neighbours.quiet_until(SystemClock.now() + HOUR);
     let message = replica.send(neighbours.person(1)).await;
-    until("put off", async || replica.look(message, 0).await["reasons"] == json!(["quiet_hours"]))
-        .await;
-    let waiting = replica.look(message, 0).await;
-    assert_eq!(waiting["state"], "queued", "{waiting}");
+    assert_eq!(replica.waits(message).await, ["quiet_hours"]);
+    let left = "SELECT extract(epoch FROM not_before - now())::bigint FROM intents
+        WHERE state = 'queued'";
+    assert!((3_500..=3_600).contains(&replica.count(left).await));
     assert_eq!(neighbours.asks(), 1, "nobody asks again in between");
+    // An hour later.
+    neighbours.quiet_until(SystemClock.now());
+    replica.sql(MORNING).await;
     assert_eq!(replica.settled(message).await["state"], "accepted");
-    assert!(SystemClock.now() >= morning);
     assert_eq!(neighbours.asks(), 2, "the morning's permit is its own");
     assert_eq!(provider.bodies().len(), 1);
     // Whoever has said no in the meantime gets no message in the morning.
-    neighbours.quiet_until(SystemClock.now() + Duration::from_millis(1_500));
+    neighbours.quiet_until(SystemClock.now() + HOUR);
     let other = replica.send(neighbours.person(2)).await;
-    until("put off", async || replica.look(other, 0).await["reasons"] == json!(["quiet_hours"]))
-        .await;
+    assert_eq!(replica.waits(other).await, ["quiet_hours"]);
     neighbours.deny(Some("consent_withdrawn"));
+    neighbours.quiet_until(SystemClock.now());
+    replica.sql(MORNING).await;
     let view = replica.settled(other).await;
     assert_eq!(
         (&view["state"], &view["reasons"]),
@@ -127,14 +135,13 @@ async fn at_a_quiet_hour_a_message_waits_until_the_hour_is_over() {
 async fn a_message_that_waited_through_the_night_has_all_patience_in_the_morning() {
     let home = Home::new().await;
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
-    let mut setup = Setup::new(neighbours.address, provider.address);
-    setup.patience = Duration::from_millis(1_000);
-    let replica = home.start(&setup).await;
-    neighbours.quiet_until(SystemClock.now() + Duration::from_millis(1_500));
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.quiet_until(SystemClock.now() + HOUR);
     let message = replica.send(neighbours.person(1)).await;
-    until("put off", async || replica.look(message, 0).await["reasons"] == json!(["quiet_hours"]))
-        .await;
+    assert_eq!(replica.waits(message).await, ["quiet_hours"]);
+    neighbours.quiet_until(SystemClock.now());
     neighbours.deny(Some("address_unlinked"));
+    replica.sql(MORNING).await;
     until("hindered", async || {
         replica.look(message, 0).await["reasons"] == json!(["address_unlinked"])
     })
@@ -152,7 +159,7 @@ async fn g1_the_last_look_withholds_the_body_when_the_lease_ran_out_while_connec
     let mut setup = Setup::new(neighbours.address, listener.local_addr().unwrap());
     setup.lease = Duration::from_millis(500);
     let replica = home.start(&setup).await;
-    let message = replica.send(neighbours.person(1)).await;
+    let message = replica.send_template(neighbours.person(1), "marketing", "hello").await;
     // The permit is out and the call hangs in its connect.
     until("calling", async || replica.look(message, 0).await["state"] == "calling").await;
     // The SYN is repeated after a second at the earliest: the lease has run out by then.
@@ -252,4 +259,40 @@ async fn two_dispatchers_never_send_a_message_twice() {
     for replica in replicas {
         replica.stop().await;
     }
+}
+
+/// A vault that answers when the lease is over refuses nobody for good, and loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_come_too_late_are_asked_for_again() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.lease = Duration::from_secs(1);
+    let replica = home.start(&setup).await;
+    let subject = neighbours.person(1);
+    replica.hold_number().await;
+    let body = json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
+        "template": "hello", "parameters": ["Ada"]});
+    let mut queued = json!(null);
+    until("queued", async || {
+        let (status, answer) = replica.post("/v1/messages", body.clone()).await;
+        queued = answer["message_id"].clone();
+        status == 202
+    })
+    .await;
+    let message = queued.as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.waits(message).await, ["number_held_back"]);
+    let held = neighbours.hold_keys().await;
+    let asked = neighbours.key_asks();
+    replica.hears(1, "when do you open?").await;
+    replica.let_go().await;
+    until("both ask for keys", async || neighbours.key_asks() == asked + 2).await;
+    // Both leases began before they asked.
+    tokio::time::sleep(setup.lease).await;
+    drop(held);
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    until("received", async || replica.count("SELECT count(*) FROM inbound_messages").await == 1)
+        .await;
+    assert!(neighbours.key_asks() > asked + 3, "both ask again");
+    replica.stop().await;
 }

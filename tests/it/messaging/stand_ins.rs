@@ -57,6 +57,8 @@ struct NeighboursState {
     grants: Mutex<Vec<Value>>,
     acks: Mutex<Vec<Value>>,
     asks: Mutex<usize>,
+    key_asks: Mutex<usize>,
+    keys: tokio::sync::Mutex<()>,
     refuses_stops: AtomicBool,
     denies: Mutex<Option<String>>,
     quiet_until: Mutex<Option<Timestamp>>,
@@ -76,6 +78,8 @@ impl Neighbours {
             grants: Mutex::default(),
             acks: Mutex::default(),
             asks: Mutex::default(),
+            key_asks: Mutex::default(),
+            keys: tokio::sync::Mutex::default(),
             refuses_stops: AtomicBool::new(false),
             denies: Mutex::default(),
             quiet_until: Mutex::default(),
@@ -125,6 +129,16 @@ impl Neighbours {
     /// From now on permits for this purpose are denied for this reason.
     pub fn deny_purpose(&self, purpose: &str, reason: &str) {
         self.state.denied_purposes.lock().unwrap().insert(purpose.to_owned(), reason.to_owned());
+    }
+
+    /// The vault gives no keys, and no other answer to who asks, until this is dropped.
+    pub async fn hold_keys(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.state.keys.lock().await
+    }
+
+    /// How often keys were asked for.
+    pub fn key_asks(&self) -> usize {
+        *self.state.key_asks.lock().unwrap()
     }
 
     /// Makes somebody known by her user id only.
@@ -195,6 +209,8 @@ async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
 }
 
 async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    *state.key_asks.lock().unwrap() += 1;
+    drop(state.keys.lock().await);
     let people = state.people.lock().unwrap();
     let key = |subject: &Value| {
         let subject = id(subject);
@@ -297,6 +313,8 @@ pub enum Manner {
     HangsUp,
     /// Refuses it with this code.
     Refuses(i64),
+    /// Refuses one with this code, and accepts what comes after.
+    RefusesOnce(i64),
 }
 
 /// The provider, down to the bytes: one connection per call, as messaging makes them.
@@ -420,10 +438,20 @@ async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
     let is_mark = body["status"] == "read";
     let wamid = format!("wamid.{}", body["biz_opaque_callback_data"].as_str().unwrap_or("mark"));
     state.bodies.lock().unwrap().push(body);
-    let (status, answer) = match *state.manner.lock().unwrap() {
+    let manner = {
+        let mut manner = state.manner.lock().unwrap();
+        let now = *manner;
+        if matches!(now, Manner::RefusesOnce(_)) {
+            *manner = Manner::Accepts;
+        }
+        now
+    };
+    let (status, answer) = match manner {
         Manner::Accepts if is_mark => ("200 OK", json!({"success": true})),
         Manner::Accepts => ("200 OK", json!({"messages": [{"id": wamid}]})),
-        Manner::Refuses(code) => ("400 Bad Request", json!({"error": {"code": code}})),
+        Manner::Refuses(code) | Manner::RefusesOnce(code) => {
+            ("400 Bad Request", json!({"error": {"code": code}}))
+        }
         Manner::HangsUp => return,
     };
     respond(stream, status, &answer).await;
@@ -479,12 +507,12 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A second of lease, short patience.
+    /// A lease that outlives every pause of a busy machine, short patience.
     pub fn new(neighbours: SocketAddr, provider: SocketAddr) -> Self {
         Self {
             neighbours,
             provider,
-            lease: Duration::from_secs(1),
+            lease: Duration::from_secs(10),
             patience: Duration::from_secs(20),
             claim: Duration::from_secs(20),
             bus: None,
@@ -655,6 +683,21 @@ impl Replica {
         self.processed().await;
     }
 
+    /// No message goes out until [`Self::let_go`].
+    pub async fn hold_number(&self) {
+        self.sql(
+            "INSERT INTO send_rates VALUES ('106540352242922', now() + interval '1 hour')
+             ON CONFLICT (phone_number_id) DO UPDATE SET next_at = EXCLUDED.next_at",
+        )
+        .await;
+    }
+
+    /// What was held back, and was seen to be, is due at once.
+    pub async fn let_go(&self) {
+        self.sql("UPDATE send_rates SET next_at = now()").await;
+        self.sql("UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
+    }
+
     /// Waits until every webhook is processed or parked.
     pub async fn processed(&self) {
         let waiting = "SELECT count(*) FROM webhook_bodies WHERE parked IS NULL";
@@ -728,9 +771,9 @@ impl Replica {
     }
 }
 
-/// Waits until a condition holds, at most 20 seconds.
+/// Waits until a condition holds, at most a minute.
 pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
-    until_within(what, 20, holds).await;
+    until_within(what, 60, holds).await;
 }
 
 /// Waits until a condition holds, at most so many seconds.

@@ -44,10 +44,9 @@ async fn a_template_that_is_paused_or_rejected_refuses_at_once_and_older_news_ch
     let now = SystemClock.now().as_second();
     let status = "message_template_status_update";
     // Queued before, and not sent yet.
-    replica
-        .sql("INSERT INTO send_rates VALUES ('106540352242922', now() + interval '2 seconds')")
-        .await;
+    replica.hold_number().await;
     let queued = replica.send_template(subject, "service", "receipt").await;
+    assert_eq!(replica.waits(queued).await, ["number_held_back"]);
     for (at, event, reason) in [
         (now + 1, "PAUSED", Some("template_paused")),
         // It happened before the pause, and comes after it.
@@ -63,6 +62,7 @@ async fn a_template_that_is_paused_or_rejected_refuses_at_once_and_older_news_ch
         assert_eq!((code, problem["code"].as_str()), (409, Some("template_unavailable")));
         assert_eq!(problem["reason"].as_str(), reason, "{event}");
     }
+    replica.let_go().await;
     let view = replica.settled(queued).await;
     assert_eq!(
         (&view["state"], &view["reasons"]),

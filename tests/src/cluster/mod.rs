@@ -28,7 +28,7 @@ pub(crate) mod ports;
 pub mod process;
 
 /// How long a condition may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until the condition holds.
 ///

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::messages::database;
+use crate::person_keys::KeyError;
 use crate::rates::{self, Reserved};
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::answer::Answer;
@@ -89,7 +90,10 @@ pub async fn read(
         return Err(Code::SubjectErased.into());
     }
     drop(conn);
-    let raw = keys.open(subject, id, "content", &sealed).map_err(|_| Code::MessageUnknown)?;
+    let raw = keys.open(subject, id, "content", &sealed).map_err(|error| match error {
+        KeyError::LeaseOver => Problem::unavailable("vault", error),
+        KeyError::Gone | KeyError::Foreign => Code::MessageUnknown.into(),
+    })?;
     let raw: serde_json::Value = serde_json::from_slice(&raw).map_err(|_| Code::MessageUnknown)?;
     let provider_id = raw.get("id").and_then(serde_json::Value::as_str);
     let provider_id = provider_id.ok_or(Code::MessageUnknown)?;

@@ -22,6 +22,7 @@ use crate::consequences::{self, Obstacle};
 use crate::domain::content::{ButtonValue, Card, Content, Header, Parameter, Values};
 use crate::domain::intent;
 use crate::domain::template::{self, Shape};
+use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
 
@@ -295,9 +296,12 @@ async fn seal(
         return Ok(None);
     }
     let keys = messaging.person_keys.lease("queue_message", &[subject]).await?;
-    // No key: nobody, or nobody any more.
-    let sealed = keys.seal(subject, id, "parameters", &stored::write(said));
-    sealed.map(Some).ok_or_else(|| Code::SubjectUnknown.into())
+    match keys.seal(subject, id, "parameters", &stored::write(said)) {
+        Ok(sealed) => Ok(Some(sealed)),
+        Err(error @ KeyError::LeaseOver) => Err(Problem::unavailable("vault", error)),
+        // Nobody, or nobody any more.
+        Err(KeyError::Gone | KeyError::Foreign) => Err(Code::SubjectUnknown.into()),
+    }
 }
 
 /// What is sent.

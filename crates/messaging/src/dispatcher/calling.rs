@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::opening::{Ready, Said};
-use super::{Batch, pause};
+use super::{Batch, LEASE_EXPIRED, pause};
 use crate::domain::intent::Happening;
 use crate::intents::{self, Claimed, Settlement};
 use crate::metrics;
@@ -31,7 +31,7 @@ impl Batch {
         if !lease.is_live() {
             // The last look would withhold each of them.
             let ready: Vec<Ready> = permitted.into_iter().map(|(it, _)| it).collect();
-            self.put_off_ready(&ready, "lease_expired").await;
+            self.put_off_ready(&ready, LEASE_EXPIRED).await;
             return Vec::new();
         }
         let pairs: Vec<(Uuid, Uuid)> =
@@ -106,7 +106,7 @@ impl Batch {
         tokens: &[AddressToken],
     ) -> Settlement {
         match outcome {
-            Outcome::Withheld => self.deferral(intent, "lease_expired"),
+            Outcome::Withheld => self.deferral(intent, LEASE_EXPIRED),
             Outcome::Unreachable => {
                 self.provider_deferral(intent, "provider_unreachable", pause(intent.attempts))
             }

@@ -33,6 +33,8 @@ use crate::state::Messaging;
 
 /// How often the queue is looked at when nothing announces an intent.
 const POLL: Duration = Duration::from_millis(200);
+/// The reason of a message whose lease ran out before its call.
+const LEASE_EXPIRED: &str = "lease_expired";
 /// How often expired claims are looked for.
 const REAP: Duration = Duration::from_secs(1);
 /// Most permits in one ask.

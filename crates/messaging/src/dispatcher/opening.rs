@@ -9,11 +9,11 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Batch, distinct};
+use super::{Batch, LEASE_EXPIRED, distinct};
 use crate::domain::content::{Content, Values};
 use crate::domain::intent::Happening;
 use crate::intents::Claimed;
-use crate::person_keys::LeasedKeys;
+use crate::person_keys::{KeyError, LeasedKeys};
 use crate::stored::{self, Stored};
 
 /// The kind of a reaction.
@@ -93,8 +93,11 @@ impl Batch {
                 continue;
             };
             match said(&intent, keys.as_ref(), &reactions) {
-                Some(said) => ready.push(Ready { intent, address, said }),
-                None => refused.push(self.settlement(&intent, Happening::Denied, "key_destroyed")),
+                Ok(said) => ready.push(Ready { intent, address, said }),
+                Err(KeyError::LeaseOver) => refused.push(self.deferral(&intent, LEASE_EXPIRED)),
+                Err(KeyError::Gone | KeyError::Foreign) => {
+                    refused.push(self.settlement(&intent, Happening::Denied, "key_destroyed"));
+                }
             }
         }
         addresses.clear();
@@ -113,7 +116,7 @@ impl Batch {
             WHERE id = ANY($1) AND content IS NOT NULL AND said_at > $2";
         let reacting = intents.iter().filter(|it| it.kind == REACTION);
         let messages: Vec<Uuid> = reacting
-            .filter_map(|it| match opened(it, keys)? {
+            .filter_map(|it| match opened(it, keys).ok()? {
                 Stored::Content(Content::Reaction { message_id, .. }) => Some(message_id),
                 _ => None,
             })
@@ -134,35 +137,55 @@ impl Batch {
     }
 }
 
-/// What a message says; none when it can't be opened: its person has no key any more.
-fn said(intent: &Claimed, keys: Option<&LeasedKeys>, messages: &MessagesOfHers) -> Option<Said> {
+/// What a message says.
+fn said(
+    intent: &Claimed,
+    keys: Option<&LeasedKeys>,
+    messages: &MessagesOfHers,
+) -> Result<Said, KeyError> {
     if intent.parameters.is_none() {
-        return Some(match intent.template {
+        return Ok(match intent.template {
             Some(_) => Said::Values(Values::default()),
             None => Said::Confirmation,
         });
     }
     match opened(intent, keys)? {
-        Stored::Values(values) => Some(Said::Values(values)),
+        Stored::Values(values) => Ok(Said::Values(values)),
         Stored::Content(content) => {
             let reacts_to = match &content {
-                Content::Reaction { message_id, .. } => messages
-                    .get(&(intent.subject, *message_id))
-                    .and_then(|sealed| {
-                        keys?.open(intent.subject, *message_id, "content", sealed).ok()
-                    })
-                    .and_then(|raw| serde_json::from_slice::<serde_json::Value>(&raw).ok())
-                    .and_then(|raw| Some(raw.get("id")?.as_str()?.to_owned())),
+                Content::Reaction { message_id, .. } => {
+                    provider_id(intent.subject, *message_id, keys, messages)?
+                }
                 _ => None,
             };
-            Some(Said::Content(content, reacts_to))
+            Ok(Said::Content(content, reacts_to))
         }
     }
 }
 
-fn opened(intent: &Claimed, keys: Option<&LeasedKeys>) -> Option<Stored> {
-    let sealed = intent.parameters.as_ref()?;
-    stored::read(&keys?.open(intent.subject, intent.id, "parameters", sealed).ok()?)
+/// The provider's id of a message of hers.
+fn provider_id(
+    subject: SubjectId,
+    message_id: Uuid,
+    keys: Option<&LeasedKeys>,
+    messages: &MessagesOfHers,
+) -> Result<Option<String>, KeyError> {
+    let Some((sealed, keys)) = messages.get(&(subject, message_id)).zip(keys) else {
+        return Ok(None);
+    };
+    let raw = match keys.open(subject, message_id, "content", sealed) {
+        Err(KeyError::LeaseOver) => return Err(KeyError::LeaseOver),
+        raw => raw.ok(),
+    };
+    let raw: Option<serde_json::Value> = raw.and_then(|raw| serde_json::from_slice(&raw).ok());
+    Ok(raw.and_then(|raw| Some(raw.get("id")?.as_str()?.to_owned())))
+}
+
+fn opened(intent: &Claimed, keys: Option<&LeasedKeys>) -> Result<Stored, KeyError> {
+    let sealed = intent.parameters.as_ref().ok_or(KeyError::Foreign)?;
+    let keys = keys.ok_or(KeyError::Gone)?;
+    let raw = keys.open(intent.subject, intent.id, "parameters", sealed)?;
+    stored::read(&raw).ok_or(KeyError::Foreign)
 }
 
 /// Messages of people, by whose and which, sealed.
