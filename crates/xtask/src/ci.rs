@@ -1,5 +1,5 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
-//! against the simulator, the documentation without a warning, the HTTP APIs against their
+//! against the simulator, damaged webhooks, the documentation without a warning, the HTTP APIs against their
 //! descriptions, and the dependency tree's licences, sources, bans and known vulnerabilities.
 
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use crate::clients;
 use crate::compile::cargo;
 use crate::conform::conform;
 use crate::error::Result;
+use crate::fuzz;
 use crate::process::show;
 use crate::suite;
 use crate::workspace::{root, target};
@@ -20,6 +21,8 @@ pub fn ci() -> Result<()> {
     suite::test(&[])?;
     println!("pywa against the simulator");
     clients::check()?;
+    println!("damaged webhooks");
+    fuzz::fuzz(1_000_000, 1)?;
     println!("documentation");
     show(
         cargo(&["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"])

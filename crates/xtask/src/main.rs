@@ -12,6 +12,7 @@ mod compile;
 mod conform;
 mod error;
 mod example;
+mod fuzz;
 mod kafka;
 mod lend;
 mod machine;
@@ -73,13 +74,23 @@ enum Command {
     ///
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
-    /// What must pass before a change lands: `test`, `clients`, the documentation, all dependencies,
-    /// `conform`.
+    /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
+    /// dependencies, `conform`.
     Ci,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
     /// On a cluster of its own under target/conform; takes some minutes and needs Python.
     Conform,
+    /// Damaged webhook bodies and signatures by the million: none may panic, and none may hide a stop.
+    #[command(after_help = "Example:\n  cargo xtask fuzz --inputs 100000000 --seed 7")]
+    Fuzz {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        inputs: u32,
+        /// What they are made from; the same number makes the same inputs.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, verdict, import, screen.
     ///
@@ -108,6 +119,7 @@ fn main() -> ExitCode {
         Command::Clients => clients::check(),
         Command::Ci => ci::ci(),
         Command::Conform => conform::conform(),
+        Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };
