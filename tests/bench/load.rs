@@ -7,6 +7,7 @@ use assent_runtime::{Clock as _, SystemClock};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -89,14 +90,21 @@ impl Client {
     /// # Panics
     /// When there is no answer.
     pub async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> (StatusCode, Bytes) {
-        let request = Request::builder()
+        let request = self.request(method, path);
+        self.answer(request, body).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Builder {
+        Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.host)
             .header("authorization", &self.authorization)
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .expect("a well-formed request");
+    }
+
+    async fn answer(&mut self, request: Builder, body: Vec<u8>) -> (StatusCode, Bytes) {
+        let request = request.body(Full::new(Bytes::from(body))).expect("a well-formed request");
         self.sender.ready().await.expect("the connection stands");
         let answer = self.sender.send_request(request).await.expect("the service answers");
         let status = answer.status();
@@ -112,5 +120,15 @@ impl Client {
         let (status, body) = self.ask(Method::POST, path, body).await;
         assert!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
         body
+    }
+
+    /// `POST` of a webhook with its signature, which must succeed.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub async fn post_signed(&mut self, path: &str, body: Vec<u8>, signature: &str) {
+        let request = self.request(Method::POST, path).header("x-hub-signature-256", signature);
+        let (status, _) = self.answer(request, body).await;
+        assert!(status.is_success(), "{path}: {status}");
     }
 }

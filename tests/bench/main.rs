@@ -4,10 +4,12 @@
 #![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
 
 mod append;
+mod dispatch;
 mod freshness;
 mod growth;
 mod import;
 mod load;
+mod messages;
 mod people;
 mod permit;
 mod projection;
@@ -16,14 +18,25 @@ mod report;
 mod screen;
 mod servers;
 mod verdict;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::report::Row;
 
-const NAMES: [&str; 8] =
-    ["append", "relay", "projection", "freshness", "permit", "verdict", "import", "screen"];
+const NAMES: [&str; 10] = [
+    "append",
+    "relay",
+    "projection",
+    "freshness",
+    "permit",
+    "verdict",
+    "import",
+    "screen",
+    "dispatch",
+    "webhook",
+];
 /// Runs only when it is named.
 const LONG: &str = "growth";
 
@@ -58,6 +71,8 @@ async fn measure(names: &[String]) -> Vec<Row> {
             "projection" => rows.extend(projection::run().await),
             "freshness" => rows.push(freshness::run().await),
             "permit" => rows.push(permit::run().await),
+            "dispatch" => rows.extend(dispatch::run().await),
+            "webhook" => rows.extend(webhook::run().await),
             "verdict" => rows.push(verdict::run().await),
             "import" => rows.push(import::run().await),
             LONG => rows.extend(growth::run().await),

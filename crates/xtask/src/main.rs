@@ -92,7 +92,7 @@ enum Command {
         seed: u64,
     },
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
-    /// permit, verdict, import, screen.
+    /// permit, verdict, import, screen, dispatch, webhook.
     ///
     /// In release, on a Postgres and a Kafka of its own under target/bench. Fails when a goal of
     /// docs/performance.md is missed.
