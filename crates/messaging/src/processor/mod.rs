@@ -1,16 +1,17 @@
-//! Processes stored webhook bodies. It guarantees that each update is applied once, that an update
-//! that can't be read or applied is parked alone and never stands in the way of others, and that a body
-//! is deleted in the transaction that applies it; the stops in it were taken at the door already.
+//! Processes stored webhook bodies, many at a time. It guarantees that each update is applied once, that an
+//! update that can't be read or applied is parked alone and never stands in the way of others, and that a
+//! body is deleted in the transaction that applies it; the stops in it were taken at the door already.
+
+mod parts;
+mod statuses;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{LookupRequest, LookupResponse};
-use assent_contracts::messaging::{
-    MESSAGE_RECEIVED, MessageReceived, STATUS_CHANGED, Status, StatusChanged,
-};
-use assent_eventstore::{Append, Session, StoreError, to_the_end};
+use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
+use assent_eventstore::{Append, StoreError, to_the_end};
 use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
 use assent_sealing::to_text;
@@ -19,23 +20,21 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
+use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
-use crate::consequences::{self, Consequence};
-use crate::domain::intent::{Happening, State, advance};
+use crate::consequences;
 use crate::hour_keys::HourKeyError;
-use crate::intents::{self, Settlement};
+use crate::intents;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
-use crate::whatsapp::reaction;
-use crate::whatsapp::updates::{
-    AccountUpdate, Inbound, Place, StatusUpdate, TemplateUpdate, Update, Webhook,
-};
+use crate::whatsapp::updates::{AccountUpdate, Inbound, Place, TemplateUpdate, Update, Webhook};
 use crate::{metrics, moves, templates};
 
 /// Bodies taken at once.
-const TAKE: i64 = 16;
+const TAKE: i64 = 64;
+/// Updates that are applied in one transaction, unless a single body has more.
+const TOGETHER: usize = 200;
 /// How long a processor holds what it took.
 const HOLD: Duration = Duration::from_secs(60);
 /// Messages that are sealed under one lease of keys.
@@ -109,15 +108,18 @@ pub async fn run(
             }
         };
         let idle = taken.is_empty();
+        let mut opened = Vec::with_capacity(taken.len());
         for body in taken {
-            watchdog.progress();
             let id = body.id;
-            if let Err(error) = process(&messaging, body).await {
-                tracing::warn!(%error, body = %id, "a webhook body is not processed yet");
-                if let Err(error) = put_back(&messaging, id, &error).await {
-                    tracing::warn!(%error, body = %id, "a webhook body can't be put back");
-                }
+            match open(&messaging, body).await {
+                Ok(body) => opened.push(body),
+                Err(failure) => put_back(&messaging, id, &failure).await,
             }
+        }
+        while !opened.is_empty() {
+            watchdog.progress();
+            let rest = opened.split_off(together(&opened));
+            process(&messaging, std::mem::replace(&mut opened, rest), &watchdog).await;
         }
         if idle {
             tokio::select! {
@@ -153,17 +155,21 @@ async fn take(messaging: &Messaging) -> Result<Vec<Stored>, sqlx::Error> {
     Ok(taken)
 }
 
-async fn put_back(messaging: &Messaging, id: Uuid, why: &Failure) -> Result<(), sqlx::Error> {
+/// It is tried again, later each time, or parked.
+async fn put_back(messaging: &Messaging, id: Uuid, why: &Failure) {
     const SQL: &str = "
         UPDATE webhook_bodies SET parked = $2,
                not_before = now() + make_interval(secs => least(0.1 * 2 ^ least(attempts, 8), 20))
         WHERE id = $1";
+    tracing::warn!(error = %why, body = %id, "a webhook body is not processed yet");
     let parked = match why {
         Failure::Unprocessable(reason) => Some(*reason),
         Failure::Keys(HourKeyError::Ended) => Some("key_ended"),
         _ => None,
     };
-    sqlx::query(SQL).bind(id).bind(parked).execute(messaging.pool()).await.map(|_| ())
+    if let Err(error) = sqlx::query(SQL).bind(id).bind(parked).execute(messaging.pool()).await {
+        tracing::warn!(%error, body = %id, "a webhook body can't be put back");
+    }
 }
 
 /// An inbound message of a person we know.
@@ -176,135 +182,107 @@ struct FromPerson {
     said_at: i64,
 }
 
-/// A status and the intent that it is about.
-struct OfIntent {
-    subject: SubjectId,
-    id: Uuid,
-    status: Status,
-    provider_id: String,
-    code: Option<i64>,
-    /// When, seconds since 1970.
-    at: i64,
-}
-
-async fn process(messaging: &Messaging, body: Stored) -> Result<(), Failure> {
-    let raw = messaging.hour_keys.open(body.id, BODY, body.hour_key, &body.sealed).await?;
-    let webhook = Webhook::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
-    drop(raw);
-    let (bad, good): (Vec<_>, Vec<_>) = webhook
-        .updates()
-        .iter()
-        .partition(|(_, it)| matches!(it, Update::Unknown | Update::Unreadable));
-    let parts: Vec<(Vec<Place>, Option<&'static str>)> =
-        bad.iter().map(|(place, it)| (vec![*place], Some(it.kind()))).collect();
-    let parked = resealed(messaging, &body, &webhook, parts).await?;
-    let places: Vec<Place> = good.iter().map(|(place, _)| *place).collect();
-    let kinds: Vec<&'static str> = webhook.updates().iter().map(|(_, it)| it.kind()).collect();
-    match apply(messaging, &body, good.into_iter().map(|(_, update)| update), parked).await {
-        Err(failure) if failure.is_of_the_body() => {
-            // Halves are tried on their own, until what is to blame stands alone.
-            let parts = match places.len() {
-                0 => return Err(failure),
-                1 => vec![(places, Some("not_applicable"))],
-                many => {
-                    let (first, second) = places.split_at(many / 2);
-                    vec![(first.to_vec(), None), (second.to_vec(), None)]
-                }
-            };
-            tracing::warn!(error = %failure, body = %body.id, "an update can't be applied");
-            let parts = parts
-                .into_iter()
-                .chain(bad.iter().map(|(place, it)| (vec![*place], Some(it.kind()))))
-                .collect();
-            let parts = resealed(messaging, &body, &webhook, parts).await?;
-            replace(messaging, &body, &parts).await
-        }
-        Ok(true) => {
-            kinds.into_iter().for_each(metrics::update);
-            messaging.moved.notify_waiters();
-            Ok(())
-        }
-        Ok(false) => Ok(()),
-        Err(failure) => Err(failure),
-    }
-}
-
-/// A part of a body that is stored on its own.
-struct Part {
-    id: Uuid,
-    sealed: Vec<u8>,
-    parked: Option<&'static str>,
-}
-
-/// Parts of a body, sealed under its key: they live no longer than it.
-async fn resealed(
-    messaging: &Messaging,
-    body: &Stored,
-    webhook: &Webhook,
-    parts: Vec<(Vec<Place>, Option<&'static str>)>,
-) -> Result<Vec<Part>, Failure> {
-    let mut resealed = Vec::with_capacity(parts.len());
-    for (places, parked) in parts {
-        let id = messaging.ids.v7();
-        let alone = Zeroizing::new(webhook.only(&places));
-        let sealed = messaging.hour_keys.seal_again(id, BODY, body.hour_key, &alone).await?;
-        resealed.push(Part { id, sealed, parked });
-    }
-    Ok(resealed)
-}
-
-/// Deletes a body and stores parts of it. Gives false when another processor was faster.
-async fn divide(
-    conn: &mut PgConnection,
-    body: &Stored,
-    parts: &[Part],
-) -> Result<bool, sqlx::Error> {
-    // Parts come before what was received later.
-    const STORE: &str = "
-        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, not_before, parked)
-        VALUES ($1, $2, $3, $4, $4, $5)";
-    let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = $1")
-        .bind(body.id)
-        .execute(&mut *conn)
-        .await?;
-    if deleted.rows_affected() == 0 {
-        return Ok(false);
-    }
-    for part in parts {
-        sqlx::query(STORE)
-            .bind(part.id)
-            .bind(body.hour_key)
-            .bind(&part.sealed)
-            .bind(body.received_at.to_sqlx())
-            .bind(part.parked)
-            .execute(&mut *conn)
-            .await?;
-        if let Some(reason) = part.parked {
-            tracing::warn!(body = %part.id, reason, "an update of a webhook is parked");
-        }
-    }
-    Ok(true)
-}
-
-async fn replace(messaging: &Messaging, body: &Stored, parts: &[Part]) -> Result<(), Failure> {
-    let mut transaction = messaging.pool().begin().await?;
-    let divided = divide(&mut transaction, body, parts).await?;
-    transaction.commit().await?;
-    if divided {
-        parts.iter().filter_map(|part| part.parked).for_each(metrics::update);
-    }
-    messaging.received.notify_one();
-    Ok(())
-}
-
-/// Applies updates, and parks what was not to be read, in one transaction. Gives false when another
-/// processor was faster.
-async fn apply<'a>(
-    messaging: &Messaging,
-    body: &Stored,
-    updates: impl Iterator<Item = &'a Update>,
+/// A body that was read.
+struct Opened {
+    stored: Stored,
+    webhook: Webhook,
+    /// What of it is not to be read, each alone.
     parked: Vec<Part>,
-) -> Result<bool, Failure> {
+}
+
+impl Opened {
+    fn good(&self) -> impl Iterator<Item = &(Place, Update)> {
+        self.webhook.updates().iter().filter(|(_, it)| !is_bad(it))
+    }
+
+    fn bad(&self) -> Vec<(Vec<Place>, Option<&'static str>)> {
+        let bad = self.webhook.updates().iter().filter(|(_, it)| is_bad(it));
+        bad.map(|(place, it)| (vec![*place], Some(it.kind()))).collect()
+    }
+}
+
+const fn is_bad(update: &Update) -> bool {
+    matches!(update, Update::Unknown | Update::Unreadable)
+}
+
+async fn open(messaging: &Messaging, stored: Stored) -> Result<Opened, Failure> {
+    let raw = messaging.hour_keys.open(stored.id, BODY, stored.hour_key, &stored.sealed).await?;
+    let webhook = Webhook::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
+    let mut opened = Opened { stored, webhook, parked: Vec::new() };
+    opened.parked = resealed(messaging, &opened, opened.bad()).await?;
+    Ok(opened)
+}
+
+/// How many of these bodies are processed in one transaction: calls are small, and each costs one.
+fn together(bodies: &[Opened]) -> usize {
+    let mut updates = 0;
+    let fit = bodies.iter().take_while(|body| {
+        updates += body.webhook.updates().len();
+        updates <= TOGETHER
+    });
+    fit.count().max(1)
+}
+
+/// Processes these bodies, each by itself where they can't be together.
+async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog) {
+    match apply(messaging, &bodies).await {
+        Ok(true) => {
+            let updates = bodies.iter().flat_map(|body| body.webhook.updates());
+            updates.for_each(|(_, update)| metrics::update(update.kind()));
+            messaging.moved.notify_waiters();
+        }
+        Ok(false) if bodies.len() == 1 => {}
+        Err(failure) if bodies.len() == 1 => {
+            let body = &bodies[0];
+            let kept = if failure.is_of_the_body() {
+                halve(messaging, body, failure).await
+            } else {
+                Err(failure)
+            };
+            if let Err(failure) = kept {
+                put_back(messaging, body.stored.id, &failure).await;
+            }
+        }
+        // One of them is to blame, or is another processor's by now.
+        Ok(false) => one_by_one(messaging, bodies, watchdog).await,
+        Err(failure) if failure.is_of_the_body() => {
+            one_by_one(messaging, bodies, watchdog).await;
+        }
+        Err(failure) => {
+            for body in &bodies {
+                put_back(messaging, body.stored.id, &failure).await;
+            }
+        }
+    }
+}
+
+async fn one_by_one(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog) {
+    for body in bodies {
+        watchdog.progress();
+        Box::pin(process(messaging, vec![body], watchdog)).await;
+    }
+}
+
+/// Halves of a body are tried on their own, until what is to blame stands alone.
+async fn halve(messaging: &Messaging, body: &Opened, failure: Failure) -> Result<(), Failure> {
+    let places: Vec<Place> = body.good().map(|(place, _)| *place).collect();
+    let mut parts = match places.len() {
+        0 => return Err(failure),
+        1 => vec![(places, Some("not_applicable"))],
+        many => {
+            let (first, second) = places.split_at(many / 2);
+            vec![(first.to_vec(), None), (second.to_vec(), None)]
+        }
+    };
+    tracing::warn!(error = %failure, body = %body.stored.id, "an update can't be applied");
+    parts.extend(body.bad());
+    let parts = resealed(messaging, body, parts).await?;
+    replace(messaging, Divided::new(&body.stored, parts)).await
+}
+
+/// Applies what these bodies tell, and parks what was not to be read, in one transaction. Gives false when
+/// another processor was faster.
+async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure> {
     let mut messages = Vec::new();
     let mut statuses = Vec::new();
     let mut moves = Vec::new();
@@ -317,34 +295,39 @@ async fn apply<'a>(
     let to_another = |number: &Option<String>| {
         number.as_ref().is_some_and(|number| *number != whatsapp.phone_number_id)
     };
-    for update in updates {
+    for (_, update) in bodies.iter().flat_map(Opened::good) {
         match update {
             Update::Message(message) if to_another(&message.number) => {}
             Update::Template(update) if of_another(&update.account) => {}
             Update::Account(update) if of_another(&update.account) => {}
             Update::Message(message) => messages.push(message),
-            Update::Status(status) => statuses.extend(of_intent(messaging, status).await?),
+            Update::Status(status) => statuses.push(status),
             Update::Moved(moved) => moves.push(moves::look(messaging, moved).await?),
             Update::Template(template) => news.push(News::Template(template.clone())),
             Update::Account(account) => news.push(News::Account(account.clone())),
             Update::Preference(_) | Update::Notice(_) | Update::Unknown | Update::Unreadable => {}
         }
     }
+    let statuses = statuses::of_intents(messaging, &statuses).await?;
     let messages = from_people(messaging, messages).await?;
-    let reconciled: Vec<SubjectId> = statuses.iter().map(|it| it.subject).collect();
-    let keys = intents::lease_keys(messaging, &reconciled).await;
+    let mut unsettled: Vec<SubjectId> =
+        statuses.iter().filter(|it| !it.settled).map(|it| it.subject).collect();
+    unsettled.sort_unstable();
+    unsettled.dedup();
+    let keys = intents::lease_keys(messaging, &unsettled).await;
     let service = messaging.clone();
-    let stored = Stored { sealed: Vec::new(), ..*body };
+    let divided: Vec<Divided> =
+        bodies.iter().map(|body| Divided::new(&body.stored, body.parked.clone())).collect();
     to_the_end(async move {
         let mut session = service.store.begin().await?;
         let mut subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
-        subjects.extend(&reconciled);
+        subjects.extend(statuses.iter().map(|it| it.subject));
         subjects.extend(moves.iter().filter_map(|it| it.subject));
         subjects.sort_unstable();
         subjects.dedup();
         session.lock_versions(&subjects).await?;
         let gone = fenced(session.conn(), &subjects).await?;
-        if !divide(session.conn(), &stored, &parked).await? {
+        if !divide(session.conn(), &divided).await? {
             session.rollback().await?;
             return Ok(false);
         }
@@ -356,9 +339,8 @@ async fn apply<'a>(
             appends.extend(receive(&service, session.conn(), message).await?);
         }
         session.append(appends).await?;
-        for status in statuses.iter().filter(|it| !gone.contains(&it.subject)) {
-            reconcile(&service, &mut session, status, keys.as_ref()).await?;
-        }
+        let statuses: Vec<_> = statuses.iter().filter(|it| !gone.contains(&it.subject)).collect();
+        statuses::reconcile(&service, &mut session, &statuses, keys.as_ref()).await?;
         for moved in &moves {
             let is_gone = moved.subject.is_some_and(|subject| gone.contains(&subject));
             moves::apply(&service, session.conn(), moved, is_gone).await?;
@@ -489,128 +471,4 @@ async fn receive(
         said_at: Some(said),
     };
     messaging.event(message.subject, messaging.ids.v7(), MESSAGE_RECEIVED, &event, now).map(Some)
-}
-
-/// The intent that a status is about: by our own id, which comes back, or by the provider's.
-async fn of_intent(
-    messaging: &Messaging,
-    status: &StatusUpdate,
-) -> Result<Option<OfIntent>, sqlx::Error> {
-    const FIND: &str = "
-        SELECT id, subject_id FROM intents WHERE id = $1
-        UNION ALL
-        SELECT id, subject_id FROM intents WHERE provider_hash = ANY($2)
-        LIMIT 1";
-    let reported = match status.status.as_str() {
-        "sent" => Status::Sent,
-        "delivered" => Status::Delivered,
-        "read" | "played" => Status::Read,
-        "failed" => Status::Failed,
-        _ => return Ok(None),
-    };
-    let ours: Option<Uuid> = status.callback_data.as_deref().and_then(|it| it.parse().ok());
-    let row = sqlx::query(FIND)
-        .bind(ours)
-        .bind(messaging.provider_hashes(&status.id))
-        .fetch_optional(messaging.pool())
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(OfIntent {
-        id: row.try_get(0)?,
-        subject: row.try_get(1)?,
-        status: reported,
-        provider_id: status.id.clone(),
-        code: status.codes.first().copied(),
-        at: status.at,
-    }))
-}
-
-/// Settles an intent whose answer was lost or is not here yet, and moves its status forward.
-async fn reconcile(
-    messaging: &Messaging,
-    session: &mut Session,
-    it: &OfIntent,
-    keys: Option<&LeasedKeys>,
-) -> Result<(), StoreError> {
-    const LOOK: &str = "
-        SELECT state, status, template, language, permit_id IS NOT NULL FROM intents
-        WHERE id = $1 FOR UPDATE";
-    const MOVE: &str = "
-        UPDATE intents SET status = $2, provider_code = coalesce($3, provider_code), changed_at = $4
-        WHERE id = $1";
-    let row = sqlx::query(LOOK).bind(it.id).fetch_optional(session.conn()).await?;
-    let Some(row) = row else { return Ok(()) };
-    let state = State::parse(row.try_get(0)?);
-    let current = row.try_get::<Option<&str>, _>(1)?.and_then(status_named);
-    let template = row.try_get::<Option<String>, _>(2)?.zip(row.try_get(3)?);
-    let waits = matches!(state, Some(State::Queued | State::Claimed));
-    // A try that the provider seemed to refuse, and took all the same.
-    let went_out = waits && row.try_get(4)? && it.status != Status::Failed;
-    if went_out || matches!(state, Some(State::Calling | State::Uncertain)) {
-        // A status proves that the provider has it; `failed` says that it did, and gave up.
-        let (happening, reason) = match it.status {
-            Status::Failed => (Happening::Rejected, failure(it.code)),
-            _ => (Happening::Accepted, ""),
-        };
-        let mut settlement = Settlement::new(it.id, it.subject, None, happening, reason);
-        settlement.provider_id = Some(it.provider_id.clone()).filter(|id| !id.is_empty());
-        settlement.provider_code = it.code;
-        intents::apply(messaging, session, &[settlement], keys).await?;
-    } else if waits || state == Some(State::Refused) {
-        tracing::error!(message_id = %it.id, "a status for a message that was not sent");
-        return Ok(());
-    }
-    let Some(next) = advance(current, it.status) else { return Ok(()) };
-    let now = messaging.clock.now();
-    sqlx::query(MOVE)
-        .bind(it.id)
-        .bind(status_name(next))
-        .bind(it.code)
-        .bind(now.to_sqlx())
-        .execute(session.conn())
-        .await?;
-    if next == Status::Failed {
-        let meaning = reaction::to(None, it.code);
-        metrics::provider_error(it.code, meaning);
-        let consequence = Consequence {
-            reaction: meaning.reaction,
-            code: it.code,
-            subject: it.subject,
-            template,
-            said_at: said_at(it.at, now),
-        };
-        let whatsapp = &messaging.config.whatsapp;
-        consequences::record(session.conn(), whatsapp, &[consequence], |_| false).await?;
-    }
-    let event = StatusChanged {
-        message_id: it.id,
-        status: next,
-        provider_code: it.code.filter(|_| next == Status::Failed),
-        at: now,
-    };
-    let id = messaging.ids.v7();
-    let append = messaging.event(it.subject, id, STATUS_CHANGED, &event, now)?;
-    session.append(vec![append]).await?;
-    Ok(())
-}
-
-/// Why it failed, a stable code. By webhook nothing is tried again, whatever the code asks for.
-fn failure(code: Option<i64>) -> &'static str {
-    let meaning = reaction::to(None, code);
-    if meaning.known { meaning.reason } else { "provider_failed" }
-}
-
-const fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Sent => "sent",
-        Status::Delivered => "delivered",
-        Status::Read => "read",
-        Status::Failed => "failed",
-    }
-}
-
-fn status_named(name: &str) -> Option<Status> {
-    [Status::Sent, Status::Delivered, Status::Read, Status::Failed]
-        .into_iter()
-        .find(|status| status_name(*status) == name)
 }

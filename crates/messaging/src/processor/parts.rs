@@ -1,0 +1,97 @@
+//! Parts of bodies: what can't be read or applied is stored on its own. It guarantees that a part lives no
+//! longer than the body it comes from, and that a body ends in the transaction that stores its parts.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Failure, Opened, Stored};
+use crate::api::webhook::BODY;
+use crate::metrics;
+use crate::state::Messaging;
+use crate::whatsapp::updates::Place;
+
+/// A part of a body that is stored on its own.
+#[derive(Clone)]
+pub struct Part {
+    id: Uuid,
+    sealed: Vec<u8>,
+    parked: Option<&'static str>,
+}
+
+/// A body that ends, and what is left of it.
+pub struct Divided {
+    id: Uuid,
+    hour_key: Uuid,
+    received_at: Timestamp,
+    parts: Vec<Part>,
+}
+
+impl Divided {
+    /// This body, and these parts of it.
+    pub const fn new(body: &Stored, parts: Vec<Part>) -> Self {
+        Self { id: body.id, hour_key: body.hour_key, received_at: body.received_at, parts }
+    }
+}
+
+/// Parts of a body, sealed under its key: they live no longer than it.
+pub async fn resealed(
+    messaging: &Messaging,
+    body: &Opened,
+    parts: Vec<(Vec<Place>, Option<&'static str>)>,
+) -> Result<Vec<Part>, Failure> {
+    let mut resealed = Vec::with_capacity(parts.len());
+    for (places, parked) in parts {
+        let id = messaging.ids.v7();
+        let alone = Zeroizing::new(body.webhook.only(&places));
+        let hour_key = body.stored.hour_key;
+        let sealed = messaging.hour_keys.seal_again(id, BODY, hour_key, &alone).await?;
+        resealed.push(Part { id, sealed, parked });
+    }
+    Ok(resealed)
+}
+
+/// Deletes bodies and stores parts of them. Gives false when another processor was faster with one.
+pub async fn divide(conn: &mut PgConnection, divided: &[Divided]) -> Result<bool, sqlx::Error> {
+    // Parts come before what was received later.
+    const STORE: &str = "
+        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, not_before, parked)
+        VALUES ($1, $2, $3, $4, $4, $5)";
+    let ids: Vec<Uuid> = divided.iter().map(|body| body.id).collect();
+    let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = ANY($1)")
+        .bind(&ids)
+        .execute(&mut *conn)
+        .await?;
+    if deleted.rows_affected() != ids.len() as u64 {
+        return Ok(false);
+    }
+    for body in divided {
+        for part in &body.parts {
+            sqlx::query(STORE)
+                .bind(part.id)
+                .bind(body.hour_key)
+                .bind(&part.sealed)
+                .bind(body.received_at.to_sqlx())
+                .bind(part.parked)
+                .execute(&mut *conn)
+                .await?;
+            if let Some(reason) = part.parked {
+                tracing::warn!(body = %part.id, reason, "an update of a webhook is parked");
+            }
+        }
+    }
+    Ok(true)
+}
+
+pub async fn replace(messaging: &Messaging, divided: Divided) -> Result<(), Failure> {
+    let mut transaction = messaging.pool().begin().await?;
+    let done = divide(&mut transaction, std::slice::from_ref(&divided)).await?;
+    if done {
+        transaction.commit().await?;
+        divided.parts.iter().filter_map(|part| part.parked).for_each(metrics::update);
+    }
+    messaging.received.notify_one();
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! Statuses of messages that we sent. It guarantees that an intent whose answer was lost is settled by them,
+//! that a status never steps back, and that many cost a handful of statements.
+
+use std::collections::HashMap;
+
+use assent_contracts::SubjectId;
+use assent_contracts::messaging::{STATUS_CHANGED, Status, StatusChanged};
+use assent_eventstore::{Session, StoreError};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use crate::api::webhook::said_at;
+use crate::consequences::{self, Consequence};
+use crate::domain::intent::{Happening, State, advance, after};
+use crate::intents::{self, Settlement};
+use crate::metrics;
+use crate::person_keys::LeasedKeys;
+use crate::state::Messaging;
+use crate::whatsapp::reaction;
+use crate::whatsapp::updates::StatusUpdate;
+
+/// A status and the intent that it is about.
+pub struct OfIntent {
+    /// Whose.
+    pub subject: SubjectId,
+    /// Whether its intent's outcome is known already, and stays.
+    pub settled: bool,
+    id: Uuid,
+    status: Status,
+    provider_id: String,
+    code: Option<i64>,
+    /// When, seconds since 1970.
+    at: i64,
+}
+
+/// An intent, its person, and whether it is settled.
+type Found = (Uuid, SubjectId, bool);
+
+/// The statuses that are about intents of ours: by our own id, which comes back, or by the provider's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_intents(
+    messaging: &Messaging,
+    updates: &[&StatusUpdate],
+) -> Result<Vec<OfIntent>, sqlx::Error> {
+    const FIND: &str = "
+        SELECT id, subject_id, state = 'accepted', NULL FROM intents WHERE id = ANY($1)
+        UNION ALL
+        SELECT id, subject_id, state = 'accepted', provider_hash FROM intents
+        WHERE provider_hash = ANY($2)";
+    let reported: Vec<(&StatusUpdate, Status, Option<Uuid>, Vec<Vec<u8>>)> = updates
+        .iter()
+        .filter_map(|update| {
+            let status = reported(&update.status)?;
+            let ours = update.callback_data.as_deref().and_then(|it| it.parse().ok());
+            Some((*update, status, ours, messaging.provider_hashes(&update.id)))
+        })
+        .collect();
+    if reported.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = reported.iter().filter_map(|(_, _, ours, _)| *ours).collect();
+    let hashes: Vec<&[u8]> =
+        reported.iter().flat_map(|(.., hashes)| hashes).map(Vec::as_slice).collect();
+    let rows = sqlx::query(FIND).bind(ids).bind(hashes).fetch_all(messaging.pool()).await?;
+    let mut by_id: HashMap<Uuid, Found> = HashMap::new();
+    let mut by_hash: HashMap<Vec<u8>, Found> = HashMap::new();
+    for row in rows {
+        let found = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        match row.try_get::<Option<Vec<u8>>, _>(3)? {
+            None => drop(by_id.insert(found.0, found)),
+            Some(hash) => drop(by_hash.insert(hash, found)),
+        }
+    }
+    let of_intent = |(update, status, ours, hashes): (&StatusUpdate, _, Option<Uuid>, Vec<_>)| {
+        let ours = ours.and_then(|id| by_id.get(&id));
+        let found = ours.or_else(|| hashes.iter().find_map(|hash| by_hash.get(hash)));
+        let (id, subject, settled) = *found?;
+        Some(OfIntent {
+            id,
+            subject,
+            settled,
+            status,
+            provider_id: update.id.clone(),
+            code: update.codes.first().copied(),
+            at: update.at,
+        })
+    };
+    Ok(reported.into_iter().filter_map(of_intent).collect())
+}
+
+/// An intent under its lock.
+struct Row {
+    state: State,
+    status: Option<Status>,
+    template: Option<(String, String)>,
+    has_permit: bool,
+}
+
+/// What follows from statuses.
+#[derive(Default)]
+struct Follows {
+    settlements: Vec<Settlement>,
+    consequences: Vec<Consequence>,
+    changes: Vec<(SubjectId, StatusChanged)>,
+}
+
+/// Settles intents whose answer was lost or is not here yet, and moves statuses forward.
+///
+/// # Errors
+/// When the database fails.
+pub async fn reconcile(
+    messaging: &Messaging,
+    session: &mut Session,
+    statuses: &[&OfIntent],
+    keys: Option<&LeasedKeys>,
+) -> Result<(), StoreError> {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    let now = messaging.clock.now();
+    let mut rows = lock(session, statuses).await?;
+    let mut follows = Follows::default();
+    for it in statuses {
+        if let Some(row) = rows.get_mut(&it.id) {
+            follow(it, row, now, &mut follows);
+        }
+    }
+    let Follows { settlements, consequences, changes } = follows;
+    if !settlements.is_empty() {
+        intents::apply(messaging, session, &settlements, keys).await?;
+    }
+    advance_all(session, &changes, now).await?;
+    let whatsapp = &messaging.config.whatsapp;
+    consequences::record(session.conn(), whatsapp, &consequences, |_| false).await?;
+    let mut appends = Vec::with_capacity(changes.len());
+    for (subject, event) in &changes {
+        let id = messaging.ids.v7();
+        appends.push(messaging.event(*subject, id, STATUS_CHANGED, event, now)?);
+    }
+    session.append(appends).await?;
+    Ok(())
+}
+
+async fn lock(
+    session: &mut Session,
+    statuses: &[&OfIntent],
+) -> Result<HashMap<Uuid, Row>, StoreError> {
+    const LOCK: &str = "
+        SELECT id, state, status, template, language, permit_id IS NOT NULL FROM intents
+        WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let ids: Vec<Uuid> = statuses.iter().map(|it| it.id).collect();
+    let mut rows = HashMap::with_capacity(ids.len());
+    for row in sqlx::query(LOCK).bind(ids).fetch_all(session.conn()).await? {
+        let Some(state) = State::parse(row.try_get(1)?) else { continue };
+        let status = row.try_get::<Option<&str>, _>(2)?.and_then(reported);
+        let template = row.try_get::<Option<String>, _>(3)?.zip(row.try_get(4)?);
+        rows.insert(row.try_get(0)?, Row { state, status, template, has_permit: row.try_get(5)? });
+    }
+    Ok(rows)
+}
+
+/// What one status means for its intent as it stands.
+fn follow(it: &OfIntent, row: &mut Row, now: Timestamp, follows: &mut Follows) {
+    let waits = matches!(row.state, State::Queued | State::Claimed);
+    // A try that the provider seemed to refuse, and took all the same.
+    let went_out = waits && row.has_permit && it.status != Status::Failed;
+    if went_out || matches!(row.state, State::Calling | State::Uncertain) {
+        // A status proves that the provider has it; `failed` says that it did, and gave up.
+        let (happening, reason) = match it.status {
+            Status::Failed => (Happening::Rejected, failure(it.code)),
+            _ => (Happening::Accepted, ""),
+        };
+        let mut settlement = Settlement::new(it.id, it.subject, None, happening, reason);
+        settlement.provider_id = Some(it.provider_id.clone()).filter(|id| !id.is_empty());
+        settlement.provider_code = it.code;
+        follows.settlements.push(settlement);
+        row.state = after(row.state, happening).unwrap_or(row.state);
+    } else if waits || row.state == State::Refused {
+        tracing::error!(message_id = %it.id, "a status for a message that was not sent");
+        return;
+    }
+    let Some(next) = advance(row.status, it.status) else { return };
+    row.status = Some(next);
+    if next == Status::Failed {
+        let meaning = reaction::to(None, it.code);
+        metrics::provider_error(it.code, meaning);
+        follows.consequences.push(Consequence {
+            reaction: meaning.reaction,
+            code: it.code,
+            subject: it.subject,
+            template: row.template.clone(),
+            said_at: said_at(it.at, now),
+        });
+    }
+    let provider_code = it.code.filter(|_| next == Status::Failed);
+    let changed = StatusChanged { message_id: it.id, status: next, provider_code, at: now };
+    follows.changes.push((it.subject, changed));
+}
+
+async fn advance_all(
+    session: &mut Session,
+    changes: &[(SubjectId, StatusChanged)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const MOVE: &str = "
+        UPDATE intents SET status = t.status, provider_code = coalesce(t.code, provider_code),
+                           changed_at = $4
+        FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS t (id, status, code)
+        WHERE intents.id = t.id";
+    // The last one of each is where it stands.
+    let mut last: HashMap<Uuid, (Status, Option<i64>)> = HashMap::new();
+    for (_, change) in changes {
+        last.insert(change.message_id, (change.status, change.provider_code));
+    }
+    if last.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = last.keys().copied().collect();
+    let (statuses, codes): (Vec<&str>, Vec<Option<i64>>) =
+        last.values().map(|(status, code)| (name(*status), *code)).unzip();
+    sqlx::query(MOVE)
+        .bind(ids)
+        .bind(statuses)
+        .bind(codes)
+        .bind(now.to_sqlx())
+        .execute(session.conn())
+        .await?;
+    Ok(())
+}
+
+/// Why it failed, a stable code. By webhook nothing is tried again, whatever the code asks for.
+fn failure(code: Option<i64>) -> &'static str {
+    let meaning = reaction::to(None, code);
+    if meaning.known { meaning.reason } else { "provider_failed" }
+}
+
+const fn name(status: Status) -> &'static str {
+    match status {
+        Status::Sent => "sent",
+        Status::Delivered => "delivered",
+        Status::Read => "read",
+        Status::Failed => "failed",
+    }
+}
+
+/// A status by the provider's name of it, or ours.
+fn reported(name: &str) -> Option<Status> {
+    match name {
+        "sent" => Some(Status::Sent),
+        "delivered" => Some(Status::Delivered),
+        "read" | "played" => Some(Status::Read),
+        "failed" => Some(Status::Failed),
+        _ => None,
+    }
+}
