@@ -120,6 +120,32 @@ async fn one_bad_update_in_a_thousand_is_parked_alone() {
     replica.stop().await;
 }
 
+/// Bodies that are processed together share a transaction and not a fate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_applied_stands_in_nobodys_way() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    // While the first one waits for its keys, the others come.
+    let held = neighbours.hold_keys().await;
+    replica.webhook(json!({"messages": [text(1, "wamid.first", "hello")]})).await;
+    until("the first one asks for keys", async || neighbours.key_asks() == 1).await;
+    let poison = json!({"message_template_name": "a\u{0}b", "message_template_language": "en",
+        "event": "PAUSED"});
+    let changes = json!([change("message_template_status_update", poison)]);
+    replica.webhook(json!({"messages": [text(1, "wamid.before", "hello")]})).await;
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    replica.webhook(json!({"messages": [text(1, "wamid.after", "hello")]})).await;
+    drop(held);
+    replica.processed().await;
+    assert_eq!(replica.count(INBOUND).await, 3);
+    assert_eq!(replica.count(PARKED).await, 1);
+    // With the first, together, and each by itself.
+    assert_eq!(neighbours.key_asks(), 4);
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_nobody_knows_is_kept_and_a_stop_beside_it_is_heard() {
     let home = Home::new().await;
