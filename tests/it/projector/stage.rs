@@ -166,20 +166,28 @@ impl Stage {
     /// Does a step of an erasure.
     pub async fn erase(&self, subject: Uuid, step: Step) -> assent_contracts::erasure::Evidence {
         let command = command(subject, step);
+        self.hear(&command).await;
+        self.participant("http://127.0.0.1:1").carry_out(&command).await.unwrap()
+    }
+
+    /// Hears a command of the saga.
+    pub async fn hear(&self, command: &Command) {
         let mut connection = self.pool.acquire().await.unwrap();
-        hear(&mut connection, &SystemClock, &command).await.unwrap();
-        drop(connection);
-        let participant = Participant {
+        hear(&mut connection, &SystemClock, command).await.unwrap();
+    }
+
+    /// The projector's part in erasures, with a saga at this address.
+    pub fn participant(&self, saga: &str) -> Participant<Eraser> {
+        Participant {
             steps: Eraser { clock: Arc::new(SystemClock) },
             store: EventStore::new(self.pool.clone(), b""),
             clock: Arc::new(SystemClock),
             terms: TERMS,
-            saga: ServiceClient::new("http://127.0.0.1:1", &"t".into()).unwrap(),
+            saga: ServiceClient::new(saga, &"t".into()).unwrap(),
             bus: self.config.clone(),
             follows: Vec::new(),
             heard: Arc::default(),
-        };
-        participant.carry_out(&command).await.unwrap()
+        }
     }
 }
 
