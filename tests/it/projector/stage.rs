@@ -15,7 +15,7 @@ use assent_projector::erasure::Eraser;
 use assent_projector::rebuild::{self, Progress, Rebuilder};
 use assent_projector::{Follower, Projection};
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -157,6 +157,18 @@ impl Stage {
             .fetch_all(&self.pool)
             .await
             .unwrap()
+    }
+
+    /// Locks a table until the transaction ends, so that whoever writes to it waits. Reading goes
+    /// on, and no transaction id is drawn: a key's destruction elsewhere doesn't wait for this one.
+    pub async fn lock(&self, table: &str, mode: &str) -> Transaction<'static, Postgres> {
+        let mut held = self.pool.begin().await.unwrap();
+        // As long as the test wants, also where the machine stands still.
+        let statements = format!(
+            "SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE {table} IN {mode} MODE"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *held).await.unwrap();
+        held
     }
 
     pub async fn number(&self, query: &str) -> i64 {
