@@ -82,9 +82,10 @@ struct Relay {
     task: tokio::task::JoinHandle<Result<(), relay::RelayError>>,
 }
 
+/// With a lease that outlasts a pause of the machine: a term that ends early sends rows again.
 fn config() -> RelayConfig {
     RelayConfig {
-        lease: Duration::from_secs(1),
+        lease: Duration::from_secs(30),
         candidacy: Duration::from_millis(50),
         retry: Duration::from_millis(50),
         ..RelayConfig::default()
@@ -436,7 +437,9 @@ async fn as_a_process_of_its_own() {
     let (Ok(url), Ok(file)) = (std::env::var(CHILD_URL), std::env::var(CHILD_FILE)) else { return };
     let store = store_at(&url, 2).await;
     let broker = FileBroker::open(Path::new(&file));
-    relay::run(store, broker, config(), CancellationToken::new()).await.unwrap();
+    // A short lease: the one that is frozen must lose it.
+    let config = RelayConfig { lease: Duration::from_secs(1), ..config() };
+    relay::run(store, broker, config, CancellationToken::new()).await.unwrap();
 }
 
 /// What a consumer keeps that drops every sequence it has seen: it must not find a hole.

@@ -177,13 +177,15 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
             let events = "SELECT count(*) FROM eventstore.events";
             sqlx::query_scalar(events).fetch_one(&cluster.pool("consent").await).await.unwrap()
         };
-        until("much has been said before", async || backlog(&cluster).await > 100).await;
+        until("much has been said before", async || backlog(&cluster).await > 60).await;
         let mut follower = Follower::start(&cluster);
-        let before = backlog(&cluster).await;
-        until("much has been said meanwhile", async || {
-            tokio::task::block_in_place(|| follower.read());
-            backlog(&cluster).await > before + 100
-        })
+        until(
+            "both topics were of use, and something was told later than it happened",
+            async || {
+                tokio::task::block_in_place(|| follower.read());
+                follower.states > 30 && follower.events > 0 && follower.told_later > 0
+            },
+        )
         .await;
         let erased = cluster.assent(&["erase", &gone.phone, "--wait"]);
         assert_eq!(erased.json["status"], "completed", "{}", erased.text);
@@ -238,6 +240,4 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
     assert!(!truth.contains_key(&gone_id));
     let waiting: Vec<_> = follower.held.keys().filter(|(key, _)| truth.contains_key(key)).collect();
     assert!(waiting.is_empty(), "no gap is left: {waiting:?}");
-    assert!(follower.states > 30 && follower.events > 0, "both topics were of use");
-    assert!(follower.told_later > 0, "something was told later than it happened");
 }

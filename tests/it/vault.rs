@@ -32,6 +32,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
+use assent_tests::cluster::until;
 use assent_tests::harness;
 
 const TERMS: LeaseTerms =
@@ -659,9 +660,9 @@ async fn a_key_is_destroyed_only_when_no_older_transaction_keeps_its_bytes() {
 
         let keys = vault.app.keys.clone();
         let mut destroying = tokio::spawn(async move { keys.destroy(&[gone]).await });
+        until("the key is destroyed", async || vault.wrapped(gone).await.is_none()).await;
         let early = tokio::time::timeout(Duration::from_millis(500), &mut destroying).await;
         assert!(early.is_err(), "{older}: it was not waited for");
-        assert_eq!(vault.wrapped(gone).await, None, "{older}");
         open.commit().await.unwrap();
         destroying.await.unwrap().unwrap();
         assert!(!contains(&table_files(&vault.keys).await, &bytes), "{older}");
@@ -731,7 +732,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
     assent_vault::migrate(&config).await.unwrap();
     let (health, lifecycle) = (Health::new(), Lifecycle::new());
     assent_vault::serve(config, listener, health.clone(), lifecycle.clone()).await.unwrap();
-    assert_eq!(health.unready().await, []);
+    until("the vault is ready", async || health.unready().await.is_empty()).await;
 
     let client =
         ServiceClient::new(&format!("http://{address}"), &"all".to_owned().into()).unwrap();
@@ -764,11 +765,10 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
         for sent in producer.send(&[record]).await {
             sent.unwrap();
         }
-        let patience = SystemClock.boottime() + Duration::from_secs(30);
-        while acks.lock().unwrap().len() == before {
-            assert!(SystemClock.boottime() < patience, "no answer to {:?}", command.step);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(&format!("{:?} is answered", command.step), async || {
+            acks.lock().unwrap().len() > before
+        })
+        .await;
     }
     let acks = acks.lock().unwrap().clone();
     let steps: Vec<Step> = acks.iter().map(|ack| ack.step).collect();

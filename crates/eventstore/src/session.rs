@@ -8,6 +8,7 @@ use std::time::Duration;
 use assent_runtime::failpoint;
 use sqlx::postgres::{PgRow, Postgres};
 use sqlx::{Executor as _, PgConnection, Row as _, Transaction};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::idempotency::{FirstAnswer, Idempotency};
@@ -15,7 +16,8 @@ use crate::rows::{AppendRows, QueueRows, Witness, stored_event};
 use crate::store::EventStore;
 use crate::{Append, Appended, Expected, Message, StoreError, Stream};
 
-/// How long the outcome of a cut COMMIT is asked for, while Postgres restarts.
+/// How long the outcome of a cut COMMIT is asked for, while Postgres restarts. The look under way
+/// then is waited for: where nothing answers it takes seconds.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(15);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
 
@@ -294,7 +296,7 @@ impl Session {
                 return Err(error.into());
             }
             let landed = match witness {
-                Some(witness) => outcome(&store, witness).await,
+                Some(witness) => outcome(|| landed(&store, witness)).await,
                 None => None,
             };
             match landed {
@@ -349,23 +351,27 @@ fn outcome_is_open(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the transaction of `witness` committed; `None` when Postgres can't be asked in time.
-async fn outcome(store: &EventStore, witness: Witness) -> Option<bool> {
-    let mut waited = Duration::ZERO;
+/// Looks until it is known whether a transaction committed; `None` when Postgres can't be asked in
+/// time.
+async fn outcome<L>(look: impl Fn() -> L) -> Option<bool>
+where
+    L: Future<Output = Result<bool, StoreError>>,
+{
+    let give_up = Instant::now() + OUTCOME_PATIENCE;
     loop {
-        match landed(store, witness).await {
+        match look().await {
             Ok(landed) => return Some(landed),
-            Err(error) if waited >= OUTCOME_PATIENCE => {
+            Err(error) if Instant::now() >= give_up => {
                 tracing::error!(%error, "the outcome of a commit stays unknown");
                 return None;
             }
             Err(error) => tracing::warn!(%error, "asking for the outcome of a commit"),
         }
         tokio::time::sleep(OUTCOME_PAUSE).await;
-        waited += OUTCOME_PAUSE;
     }
 }
 
+/// Whether the transaction of `witness` committed.
 async fn landed(store: &EventStore, witness: Witness) -> Result<bool, StoreError> {
     let mut session = Session::begin(store).await?;
     // The lock waits until the server has ended the transaction, should it still be at it.
@@ -374,4 +380,23 @@ async fn landed(store: &EventStore, witness: Witness) -> Result<bool, StoreError
     let landed = !session.checked_rows(query).await?.is_empty();
     session.rollback().await?;
     Ok(landed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where Postgres is away, most of the time goes by in the looks: each waits for a connection.
+    #[tokio::test(start_paused = true)]
+    async fn the_outcome_is_given_up_by_the_clock_however_long_a_look_takes() {
+        const LOOK: Duration = Duration::from_secs(3);
+        let began = Instant::now();
+        let outcome = outcome(|| async {
+            tokio::time::sleep(LOOK).await;
+            Err(sqlx::Error::PoolTimedOut.into())
+        });
+        assert_eq!(outcome.await, None);
+        let took = began.elapsed();
+        assert!(took >= OUTCOME_PATIENCE && took <= OUTCOME_PATIENCE + LOOK + OUTCOME_PAUSE);
+    }
 }

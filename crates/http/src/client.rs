@@ -268,11 +268,12 @@ mod tests {
 
     use super::*;
 
-    async fn serve(router: Router) -> ServiceClient {
+    /// Serves the routes; its address.
+    async fn serve(router: Router) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(axum::serve(listener, router).into_future());
-        ServiceClient::with_timeout(&base, &"t".into(), Duration::from_millis(300)).unwrap()
+        base
     }
 
     #[tokio::test]
@@ -288,11 +289,14 @@ mod tests {
                 }),
             )
             .route("/hangs", get(std::future::pending::<()>));
-        let client = serve(router).await;
+        let base = serve(router).await;
+        let client = ServiceClient::new(&base, &"t".into()).unwrap();
         let error = client.post::<_, ()>("/refuses", &1, Some("k")).await.unwrap_err();
         assert_eq!(error.code(), Some(Code::Overloaded));
         assert!(error.is_transient());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
+        let hasty = Duration::from_millis(300);
+        let client = ServiceClient::with_timeout(&base, &"t".into(), hasty).unwrap();
         let error = client.get::<()>("/hangs").await.unwrap_err();
         assert!(matches!(error, ClientError::Timeout), "{error}");
     }

@@ -61,7 +61,8 @@ pub async fn hear(
 ) -> Result<(), sqlx::Error> {
     const HEAR: &str = "
         INSERT INTO participant.commands (command_id, command, heard_at) VALUES ($1, $2, $3)
-        ON CONFLICT (command_id) DO UPDATE SET answered_at = NULL";
+        ON CONFLICT (command_id) DO UPDATE
+            SET answered_at = NULL, times_heard = commands.times_heard + 1";
     sqlx::query(HEAR)
         .bind(command.command_id)
         .bind(Json(command))

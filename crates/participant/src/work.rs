@@ -1,7 +1,7 @@
 //! Works off the commands that were heard, and answers them. It guarantees that work and evidence
 //! commit together, so that a command is done once however often it is tried, and that it stays
-//! open until the saga has heard the answer. Replicas need no claims: the row's lock keeps them from
-//! doing a step twice, and an answer may be given twice.
+//! open until the saga has heard an answer that is younger than its last repeat. Replicas need no
+//! claims: the row's lock keeps them from doing a step twice, and an answer may be given twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +47,13 @@ pub struct Participant<S> {
     pub follows: Vec<Follows>,
     /// Rings when a command was heard.
     pub heard: Arc<Notify>,
+}
+
+/// A command that waits for an answer.
+struct Waiting {
+    command: Command,
+    /// How often it had been heard when its work was begun.
+    times_heard: i32,
 }
 
 /// Why a command is still open.
@@ -110,9 +117,9 @@ impl<S: Steps> Participant<S> {
             }
             match this.open(under_way.values().copied().collect()).await {
                 Ok(commands) => {
-                    for command in commands {
-                        let (this, command_id) = (Arc::clone(&this), command.command_id);
-                        let task = working.spawn(async move { this.work(&command).await });
+                    for waiting in commands {
+                        let (this, command_id) = (Arc::clone(&this), waiting.command.command_id);
+                        let task = working.spawn(async move { this.work(&waiting).await });
                         under_way.insert(task.id(), command_id);
                     }
                 }
@@ -130,23 +137,25 @@ impl<S: Steps> Participant<S> {
 
     /// Open commands, in any order, so that those that can't be done don't stand before those that
     /// can.
-    async fn open(&self, under_way: Vec<Uuid>) -> Result<Vec<Command>, StoreError> {
+    async fn open(&self, under_way: Vec<Uuid>) -> Result<Vec<Waiting>, StoreError> {
         const OPEN: &str = "
-            SELECT command FROM participant.commands
+            SELECT command, times_heard FROM participant.commands
             WHERE answered_at IS NULL AND command_id <> ALL ($1) ORDER BY random() LIMIT $2";
         let room = TOGETHER.saturating_sub(under_way.len());
-        let commands: Vec<Json<Command>> = sqlx::query_scalar(OPEN)
+        let commands: Vec<(Json<Command>, i32)> = sqlx::query_as(OPEN)
             .bind(under_way)
             .bind(room as i64)
             .fetch_all(self.store.pool())
             .await?;
-        Ok(commands.into_iter().map(|command| command.0).collect())
+        let waiting = |(Json(command), times_heard)| Waiting { command, times_heard };
+        Ok(commands.into_iter().map(waiting).collect())
     }
 
-    async fn work(&self, command: &Command) {
+    async fn work(&self, waiting: &Waiting) {
+        let command = &waiting.command;
         let done = async {
             let evidence = self.carry_out(command).await?;
-            self.answer(command, evidence).await
+            self.answer(waiting, evidence).await
         };
         let (request_id, step) = (command.request_id, command.step.name());
         match done.await {
@@ -221,9 +230,12 @@ impl<S: Steps> Participant<S> {
         Ok(evidence)
     }
 
-    async fn answer(&self, command: &Command, evidence: Evidence) -> Result<(), Open<S::Error>> {
-        const ANSWERED: &str =
-            "UPDATE participant.commands SET answered_at = $2 WHERE command_id = $1";
+    async fn answer(&self, waiting: &Waiting, evidence: Evidence) -> Result<(), Open<S::Error>> {
+        // Heard again meanwhile: then another answer is waited for.
+        const ANSWERED: &str = "
+            UPDATE participant.commands SET answered_at = $3
+            WHERE command_id = $1 AND times_heard = $2";
+        let Waiting { command, times_heard } = waiting;
         let ack = Ack {
             command_id: command.command_id,
             step: command.step,
@@ -243,6 +255,7 @@ impl<S: Steps> Participant<S> {
         pass(command, "after_answer").await;
         sqlx::query(ANSWERED)
             .bind(command.command_id)
+            .bind(times_heard)
             .bind(self.clock.now().to_sqlx())
             .execute(self.store.pool())
             .await?;

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use assent_bus::envelope::Delivery;
 use assent_bus::{Sequencing, replay};
-use assent_runtime::{Clock, SystemClock};
 use sqlx::Row as _;
 use tokio::sync::Notify;
 
-use super::recorder::{Recorder, Stage, TOPIC, Trouble, eventually, keys, made};
+use super::recorder::{BOUND, Recorder, Stage, TOPIC, Trouble, eventually, keys, made};
 
 const TRACKED: Sequencing = Sequencing::Tracked;
 
@@ -215,21 +213,18 @@ async fn a_redelivery_is_applied_once_however_late_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_is_prompt_and_another_member_goes_on_where_it_stopped() {
-    let stage = Stage::new().await;
+async fn who_stops_gives_its_partitions_back_and_another_member_goes_on_there() {
+    let mut stage = Stage::new().await;
+    // Nobody waits as long as this for the session of who left without a word.
+    stage.config.session_timeout = BOUND * 4;
     let key = keys(1)[0];
     let first = stage.start(&Recorder::new(TRACKED));
     stage.publish(&[made(key, 1)]).await;
     stage.until_applied(1).await;
-    let asked = SystemClock.boottime();
     assert!(first.stop().await);
-    let took = SystemClock.boottime() - asked;
-    assert!(took < Duration::from_secs(2), "stopping took {took:?}");
     let second = stage.start(&Recorder::new(TRACKED));
     stage.publish(&[made(key, 2)]).await;
     stage.until_applied(2).await;
-    let took = SystemClock.boottime() - asked;
-    assert!(took < Duration::from_secs(8), "the takeover took {took:?}");
     assert_eq!(stage.applied(key).await, [1, 2]);
     assert!(second.stop().await);
 }

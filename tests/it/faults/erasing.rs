@@ -73,7 +73,8 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
         let body = json!({"subject_id": subject, "actor": "operator"});
         let asked = cluster.try_post("erasure", "/v1/requests", &body, Some(&subject)).await;
         cluster.process("erasure").died_of_sigkill().await;
-        assert_eq!(failpoints.struck(point).len(), 1, "{point}");
+        // More than once where two answers came at the same moment.
+        assert!(!failpoints.struck(point).is_empty(), "{point}");
         failpoints.clear();
         cluster.restart("erasure").await;
         let request = request(&cluster, &subject).await;
@@ -106,6 +107,16 @@ async fn g4_g6_participants_killed_after_each_of_their_steps_forget_her_all_the_
     for participant in STEPS[0].1 {
         cluster.failpoints(participant).set(&kills_from(0));
     }
+    // One for each time that her message was asked for.
+    let permits: u64 = sqlx::query_scalar::<_, i64>(
+        "SELECT count(*) FROM permits WHERE subject_id = $1::text::uuid",
+    )
+    .bind(&subject)
+    .fetch_one(&cluster.pool("consent").await)
+    .await
+    .unwrap()
+    .unsigned_abs();
+    assert!(permits > 0);
     let request = request(&cluster, &subject).await;
     for (n, (step, participants)) in STEPS.into_iter().enumerate() {
         for participant in participants {
@@ -123,13 +134,13 @@ async fn g4_g6_participants_killed_after_each_of_their_steps_forget_her_all_the_
     completed(&cluster, &request).await;
     // What was done is told as it was done: who came back didn't do it again and find nothing.
     let deleted = certified(&cluster, &request, Step::Delete).await;
-    for (participant, kind) in [
-        ("consent", "permits"),
-        ("messaging", "intents"),
-        ("projector", "messages"),
-        ("vault", "people"),
+    for (participant, kind, count) in [
+        ("consent", "permits", permits),
+        ("messaging", "intents", 1),
+        ("projector", "messages", 1),
+        ("vault", "people", 1),
     ] {
-        assert_eq!(deleted[participant].evidence.counts[kind], 1, "{participant}: {kind}");
+        assert_eq!(deleted[participant].evidence.counts[kind], count, "{participant}: {kind}");
     }
     assert_eq!(cluster.subject(&person).await, None);
     let again = cluster.import_file(&format!("phone\n{}\n", person.phone));

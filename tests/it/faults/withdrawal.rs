@@ -150,15 +150,14 @@ async fn g1_a_withdrawal_races_the_batches_of_two_dispatchers() {
         }
     }
     // The second process freezes between the permits of its next batch and their calls: a body that
-    // had left before would be uncertain, and rightly so. The first sends something, then it holds a
-    // batch.
+    // had left before would be uncertain, and rightly so. The first lets go what it holds, sends two
+    // batches more and holds the next: the sixty are never all sent before.
     frozen.set(&format!("{MARKED}=stop"));
     let struck = frozen.strikes(MARKED).await;
     assert_eq!(struck.pid, cluster.process("messaging-2").pid());
-    running.clear();
-    until("some are sent", async || !cluster.delivered_to(&person).await.is_empty()).await;
     let held_before = running.struck(HELD).len();
-    running.set(&format!("{HELD}=hold"));
+    running.set(&format!("{HELD}=hold*3"));
+    until("some are sent", async || !cluster.delivered_to(&person).await.is_empty()).await;
     until("a batch is held", async || running.struck(HELD).len() > held_before).await;
 
     let ledger = cluster.pool("consent").await;

@@ -58,10 +58,13 @@ async fn an_erasure_reaches_the_tables_of_a_rebuild() {
     stage.drained().await;
     assert!(stage.ask_for_rebuild(false).await);
     let rebuilder = stage.rebuilder();
+    // It can't end: its last look takes the positions of the live consumer.
+    let held = stage.lock("eventstore.consumer_offsets", "EXCLUSIVE").await;
     let interrupted = tokio::spawn(async move { rebuilder.work().await });
     eventually("a part is built", async || stage.progress().await.events > 0).await;
     interrupted.abort();
     let _ = interrupted.await;
+    held.rollback().await.unwrap();
     let her = sqlx::query_scalar("SELECT subject_id FROM next.consents LIMIT 1")
         .fetch_one(&stage.pool)
         .await
@@ -88,9 +91,7 @@ async fn a_command_is_answered_after_its_barrier() {
             }
         }),
     );
-    let saga_at = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let erasure_url = format!("http://{}", saga_at.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(saga_at, saga).await });
+    let erasure_url = serve(saga).await;
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = listener.local_addr().unwrap();
@@ -151,6 +152,49 @@ async fn a_command_is_answered_after_its_barrier() {
     let gone: Value = client.get(&format!("/v1/consents?subject_id={her}")).await.unwrap();
     assert_eq!(gone["items"].as_array().unwrap().len(), 0);
     assert!(life.stop_and_wait(Duration::from_secs(10)).await);
+}
+
+/// The saga repeats a command before the participant knows that its answer was heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_heard_again_while_its_answer_is_on_its_way_is_answered_again() {
+    let stage = Arc::new(Stage::new().await);
+    let fence = command(keys(1)[0], Step::Fence);
+    let acks: Arc<Mutex<Vec<Ack>>> = Arc::default();
+    let saga = Router::new().route(
+        "/v1/requests/{id}/acks",
+        post({
+            let (stage, fence, acks) = (Arc::clone(&stage), fence.clone(), Arc::clone(&acks));
+            async move |Json(ack): Json<Ack>| {
+                let before = acks.lock().unwrap().len();
+                if before == 0 {
+                    stage.hear(&fence).await;
+                }
+                acks.lock().unwrap().push(ack);
+                Json(Value::Null)
+            }
+        }),
+    );
+    let participant = stage.participant(&serve(saga).await);
+    stage.hear(&fence).await;
+    let life = Lifecycle::new();
+    life.spawn("participant", participant.run(life.stopping()));
+    eventually("the repeat is answered", async || acks.lock().unwrap().len() >= 2).await;
+    eventually("nothing is open", async || {
+        let open = "SELECT count(*) FROM participant.commands WHERE answered_at IS NULL";
+        stage.number(open).await == 0
+    })
+    .await;
+    let acks = acks.lock().unwrap().clone();
+    assert_eq!(acks[1].evidence.digest, acks[0].evidence.digest, "a repeat is answered alike");
+    assert!(life.stop_and_wait(Duration::from_secs(10)).await);
+}
+
+/// Serves a stand-in for the saga; its address.
+async fn serve(saga: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, saga).await });
+    url
 }
 
 async fn send(stage: &Stage, command: &Command) {

@@ -15,7 +15,7 @@ use assent_projector::erasure::Eraser;
 use assent_projector::rebuild::{self, Progress, Rebuilder};
 use assent_projector::{Follower, Projection};
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, SystemClock, SystemIds};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -159,6 +159,18 @@ impl Stage {
             .unwrap()
     }
 
+    /// Locks a table until the transaction ends, so that whoever writes to it waits. Reading goes
+    /// on, and no transaction id is drawn: a key's destruction elsewhere doesn't wait for this one.
+    pub async fn lock(&self, table: &str, mode: &str) -> Transaction<'static, Postgres> {
+        let mut held = self.pool.begin().await.unwrap();
+        // As long as the test wants, also where the machine stands still.
+        let statements = format!(
+            "SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE {table} IN {mode} MODE"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *held).await.unwrap();
+        held
+    }
+
     pub async fn number(&self, query: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&self.pool).await.unwrap()
     }
@@ -166,20 +178,28 @@ impl Stage {
     /// Does a step of an erasure.
     pub async fn erase(&self, subject: Uuid, step: Step) -> assent_contracts::erasure::Evidence {
         let command = command(subject, step);
+        self.hear(&command).await;
+        self.participant("http://127.0.0.1:1").carry_out(&command).await.unwrap()
+    }
+
+    /// Hears a command of the saga.
+    pub async fn hear(&self, command: &Command) {
         let mut connection = self.pool.acquire().await.unwrap();
-        hear(&mut connection, &SystemClock, &command).await.unwrap();
-        drop(connection);
-        let participant = Participant {
+        hear(&mut connection, &SystemClock, command).await.unwrap();
+    }
+
+    /// The projector's part in erasures, with a saga at this address.
+    pub fn participant(&self, saga: &str) -> Participant<Eraser> {
+        Participant {
             steps: Eraser { clock: Arc::new(SystemClock) },
             store: EventStore::new(self.pool.clone(), b""),
             clock: Arc::new(SystemClock),
             terms: TERMS,
-            saga: ServiceClient::new("http://127.0.0.1:1", &"t".into()).unwrap(),
+            saga: ServiceClient::new(saga, &"t".into()).unwrap(),
             bus: self.config.clone(),
             follows: Vec::new(),
             heard: Arc::default(),
-        };
-        participant.carry_out(&command).await.unwrap()
+        }
     }
 }
 

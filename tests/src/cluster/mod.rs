@@ -452,9 +452,14 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
 
     /// `GET` from a process with the test's token.
     pub async fn get(&self, name: &str, path: &str) -> (u16, Value) {
+        self.try_get(name, path).await.expect("the service answers")
+    }
+
+    /// As [`Cluster::get`]; an error when there is no answer.
+    pub async fn try_get(&self, name: &str, path: &str) -> reqwest::Result<(u16, Value)> {
         let request = self.http.get(format!("{}{path}", self.url(name))).bearer_auth(&self.token);
-        let answer = request.send().await.expect("the service answers");
-        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
     }
 }
 

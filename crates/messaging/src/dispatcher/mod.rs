@@ -167,8 +167,6 @@ impl Batch {
         self.call(calling, &lease).await;
     }
 
-    /// Without those that a refusal of the provider, of this message or of another, stands against. Tells
-
     fn settlement(&self, intent: &Claimed, happening: Happening, reason: &str) -> Settlement {
         Settlement::new(intent.id, intent.subject, Some(self.claim_id), happening, reason)
     }
