@@ -35,6 +35,9 @@ pub struct OfIntent {
     at: i64,
 }
 
+/// An update, what it reports, our id of the message, and the provider's as it is stored.
+type Reported<'a> = (&'a StatusUpdate, Status, Option<Uuid>, Vec<Vec<u8>>);
+
 /// An intent, its person, and whether it is settled.
 type Found = (Uuid, SubjectId, bool);
 
@@ -51,7 +54,7 @@ pub async fn of_intents(
         UNION ALL
         SELECT id, subject_id, state = 'accepted', provider_hash FROM intents
         WHERE provider_hash = ANY($2)";
-    let reported: Vec<(&StatusUpdate, Status, Option<Uuid>, Vec<Vec<u8>>)> = updates
+    let reported: Vec<Reported<'_>> = updates
         .iter()
         .filter_map(|update| {
             let status = reported(&update.status)?;
@@ -75,7 +78,7 @@ pub async fn of_intents(
             Some(hash) => drop(by_hash.insert(hash, found)),
         }
     }
-    let of_intent = |(update, status, ours, hashes): (&StatusUpdate, _, Option<Uuid>, Vec<_>)| {
+    let of_intent = |(update, status, ours, hashes): Reported<'_>| {
         let ours = ours.and_then(|id| by_id.get(&id));
         let found = ours.or_else(|| hashes.iter().find_map(|hash| by_hash.get(hash)));
         let (id, subject, settled) = *found?;
