@@ -277,3 +277,6 @@ async fn live(plans: Vec<Plan>, telemetry: &Telemetry) -> Result<ExitCode, Failu
     }
     Ok(lifecycle.run_until_stopped(GRACE).await)
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,17 @@ impl Settings {
         })
     }
 
+    /// The environment variables of everything that was asked for so far.
+    #[must_use]
+    pub fn variables(&self) -> BTreeSet<String> {
+        self.with(|state| {
+            let asked = state.asked.iter();
+            asked
+                .flat_map(|(section, keys)| keys.iter().map(|key| variable(section, key)))
+                .collect()
+        })
+    }
+
     fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -327,8 +338,12 @@ impl Section {
     }
 
     fn variable(&self, key: &str) -> String {
-        format!("ASSENT_{}_{}", self.name.to_uppercase(), key.to_uppercase())
+        variable(self.name, key)
     }
+}
+
+fn variable(section: &str, key: &str) -> String {
+    format!("ASSENT_{}_{}", section.to_uppercase(), key.to_uppercase())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
 //! against the simulator, damaged webhooks, the documentation without a warning, the HTTP APIs against their
-//! descriptions, and the dependency tree's licences, sources, bans and known vulnerabilities.
+//! descriptions, the Kubernetes manifests, and the dependency tree's licences, sources, bans and known
+//! vulnerabilities.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,6 +11,7 @@ use crate::compile::cargo;
 use crate::conform::conform;
 use crate::error::Result;
 use crate::fuzz;
+use crate::manifests::manifests;
 use crate::process::show;
 use crate::suite;
 use crate::workspace::{root, target};
@@ -30,6 +32,7 @@ pub fn ci() -> Result<()> {
         "`cargo doc`",
     )?;
     conform()?;
+    manifests()?;
     println!("dependencies");
     let deny = cargo_deny()?;
     let check = |what: &[&str]| {

@@ -16,6 +16,7 @@ mod fuzz;
 mod kafka;
 mod lend;
 mod machine;
+mod manifests;
 mod ports;
 mod postgres;
 mod process;
@@ -75,7 +76,7 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
-    /// dependencies, `conform`.
+    /// dependencies, `conform`, `manifests`.
     Ci,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
@@ -91,6 +92,10 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Check the Kubernetes manifests without a cluster: schemas, settings, network flows, alerts.
+    ///
+    /// Needs Go and Python; the tools are kept under target/tools.
+    Manifests,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, verdict, import, screen, dispatch, webhook.
     ///
@@ -120,6 +125,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(),
         Command::Conform => conform::conform(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
+        Command::Manifests => manifests::manifests(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };

@@ -1,0 +1,42 @@
+"""Checks the rendered manifests of k8s/ without a cluster.
+
+    check.py ROOT RENDERED BINARIES ALERTS
+
+ROOT is the workspace, RENDERED a folder with one file for each overlay, BINARIES that of `assent` and
+`whatsapp-sim`. Prints what is wrong and ends with status 1, or says what was checked. The groups of alerts are
+written to ALERTS as promtool reads them.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+import flows
+import names
+import pods
+import resources
+import settings
+
+
+def main(root, rendered, binaries, alerts):
+    overlays = {}
+    for file in sorted(rendered.glob("*.yaml")):
+        overlays[file.stem] = [document for document in yaml.safe_load_all(file.read_text()) if document]
+    faults = []
+    for overlay, documents in overlays.items():
+        for check in (resources.faults, pods.faults, flows.faults):
+            faults += [f"{overlay}: {fault}" for fault in check(documents)]
+        faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents)]
+        print(f"  {overlay}: {len(documents)} resources")
+    groups = names.alert_groups(overlays["production"])
+    alerts.write_text(yaml.safe_dump({"groups": groups}))
+    faults += names.alert_faults(root, groups)
+    faults += settings.faults({name: overlays[name] for name in ("laptop", "production")}, binaries)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))

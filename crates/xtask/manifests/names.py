@@ -1,0 +1,112 @@
+"""Whether the names that manifests share with the code are the code's: topics, consumers, metrics. And whether every
+alert has a runbook and a test."""
+
+import json
+import re
+
+import yaml
+
+from resources import name
+
+MONITORING = "k8s/components/monitoring"
+
+
+def faults(root, resources):
+    source = "\n".join(file.read_text() for file in sorted((root / "crates").glob("*/src/**/*.rs")))
+    topics, consumers, metrics = topics_of(root), consumers_of(source), metrics_of(source)
+    declared = {}
+    for resource in resources:
+        spec = resource.get("spec", {})
+        if resource["kind"] == "KafkaTopic":
+            declared[resource["metadata"]["name"]] = (spec["partitions"], spec["config"]["cleanup.policy"])
+        elif resource["kind"] == "KafkaUser":
+            yield from user_faults(resource, topics, consumers)
+        elif resource["kind"] == "ScaledObject":
+            yield from scaling_faults(resource, topics, consumers)
+        elif resource["kind"] == "PrometheusRule":
+            for rule in (rule for group in spec["groups"] for rule in group["rules"]):
+                yield from metric_faults(rule["alert"], rule["expr"], metrics)
+        elif resource["metadata"]["name"] == "assent-dashboard":
+            for panel in json.loads(resource["data"]["assent.json"])["panels"]:
+                for target in panel["targets"]:
+                    yield from metric_faults(f"panel {panel['title']!r}", target["expr"], metrics)
+    if declared and declared != topics:
+        yield f"the topics are {declared}, those of the code {topics}"
+
+
+def topics_of(root):
+    """Partitions and cleanup of every topic that crates/contracts declares."""
+    text = (root / "crates/contracts/src/topics.rs").read_text()
+    kept = int(re.search(r"fn keep.*?partitions: (\d+)", text, re.S)[1])
+    topics = {f"assent.{suffix}": (kept, "delete") for suffix in re.findall(r'= keep\("([^"]+)"\)', text)}
+    compact = r'suffix: "([^"]+)", partitions: (\d+), cleanup: Cleanup::Compact'
+    return topics | {f"assent.{suffix}": (int(count), "compact") for suffix, count in re.findall(compact, text)}
+
+
+def consumers_of(source):
+    services = "consent|erasure|messaging|projector|vault"
+    return {f"assent.{consumer}" for consumer in re.findall(rf'"((?:{services})\.[a-z-]+)"', source)}
+
+
+def metrics_of(source):
+    """What /metrics calls the instruments of the code, and what Prometheus adds."""
+    found = {"up"}
+    for kind, dotted, rest in re.findall(
+        r'_(counter|gauge|histogram)\(\s*"([a-z_.]+)"\s*\)((?:[^;]|;(?! *\n))*?)\.build\(\)', source
+    ):
+        series = dotted.replace(".", "_") + ("_seconds" if 'with_unit("s")' in rest else "")
+        ends = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}[kind]
+        found |= {series + end for end in ends}
+    return found
+
+
+def user_faults(user, topics, consumers):
+    for acl in user["spec"]["authorization"]["acls"]:
+        kind, resource = acl["resource"]["type"], acl["resource"]["name"]
+        if kind == "topic" and resource not in topics:
+            yield f"{name(user)}: there is no topic {resource}"
+        if kind == "group" and not any(consumer.startswith(resource) for consumer in consumers):
+            yield f"{name(user)}: no consumer is called {resource}…"
+
+
+def scaling_faults(scaled, topics, consumers):
+    spec = scaled["spec"]
+    if not 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]:
+        yield f"{name(scaled)}: a service must not be scaled to nothing"
+    for trigger in spec["triggers"]:
+        if trigger["type"] != "kafka":
+            continue
+        group, topic = trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"]
+        if group not in consumers:
+            yield f"{name(scaled)}: no consumer is called {group}"
+        if spec["maxReplicaCount"] > topics.get(topic, (0, ""))[0]:
+            yield f"{name(scaled)}: more replicas than {topic} has partitions"
+
+
+def metric_faults(place, expression, metrics):
+    for series in set(re.findall(r"\b(?:assent|http)_[a-z_]+(?=\{)|\bup(?=\{)", expression)) - metrics:
+        yield f"{place}: the code has no metric {series}"
+
+
+def alert_groups(resources):
+    return [group for resource in resources if resource["kind"] == "PrometheusRule" for group in resource["spec"]["groups"]]
+
+
+def alert_faults(root, groups):
+    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"]}
+    pages = {str(page.relative_to(root)) for page in (root / "docs/runbooks").glob("*.md")} - {"docs/runbooks/README.md"}
+    for alert, rule in alerts.items():
+        page = rule["annotations"]["runbook"]
+        if page not in pages:
+            yield f"{alert}: there is no {page}"
+        elif alert not in (root / page).read_text():
+            yield f"{page} doesn't speak of {alert}"
+        pages.discard(page)
+    yield from (f"{page} belongs to no alert" for page in sorted(pages))
+    tests = yaml.safe_load((root / MONITORING / "prometheusrule.test.yaml").read_text())["tests"]
+    tested = [case for test in tests for case in test["alert_rule_test"]]
+    for alert in alerts:
+        if not any(case["alertname"] == alert and case["exp_alerts"] for case in tested):
+            yield f"{alert}: no test sees it alert"
+        if not any(case["alertname"] == alert and not case["exp_alerts"] for case in tested):
+            yield f"{alert}: no test sees it silent"
