@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::metrics::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::time::MissedTickBehavior;
@@ -106,10 +107,11 @@ async fn lead<P: Publisher>(
     listener.listen(CHANNEL).await?;
     let wake = Arc::new(tokio::sync::Notify::new());
     let pump = Pump::start(options, publisher, config, Arc::clone(&wake)).await?;
+    let backlog = Backlog::new();
     tokio::select! {
         ended = pump.run(stopping) => ended,
         failed = hear(store, &mut listener, &wake) => Err(failed),
-        () = report_backlog(store) => Ok(()),
+        () = report_backlog(store, &backlog) => Ok(()),
     }
 }
 
@@ -128,20 +130,35 @@ async fn hear(
     }
 }
 
-async fn report_backlog(store: &EventStore) {
-    let gauge = opentelemetry::global::meter("assent")
-        .i64_gauge("assent.outbox.backlog")
-        .with_description(
-            "Outbox rows that Kafka has not acknowledged yet; counted up to a million",
-        )
-        .with_unit("{row}")
-        .build();
+/// What is still in the outbox, as the leader tells it. Whoever leads no longer has nothing to tell.
+struct Backlog(Gauge<i64>);
+
+impl Backlog {
+    fn new() -> Self {
+        let gauge = opentelemetry::global::meter("assent")
+            .i64_gauge("assent.outbox.backlog")
+            .with_description(
+                "Outbox rows that Kafka has not acknowledged yet; counted up to a million",
+            )
+            .with_unit("{row}")
+            .build();
+        Self(gauge)
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        self.0.record(0, &[]);
+    }
+}
+
+async fn report_backlog(store: &EventStore, backlog: &Backlog) {
     let mut tick = tokio::time::interval(BACKLOG_PAUSE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         match store.backlog(BACKLOG_MAX).await {
-            Ok(rows) => gauge.record(rows, &[]),
+            Ok(rows) => backlog.0.record(rows, &[]),
             Err(error) => tracing::warn!(%error, "the backlog of the outbox is not known"),
         }
     }
