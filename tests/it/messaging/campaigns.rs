@@ -185,6 +185,8 @@ async fn what_is_paused_stays_so_over_a_restart_and_nobody_is_written_to_twice()
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let mut setup = Setup::new(neighbours.address, provider.address);
     setup.limits.ceilings.daily = Some(4);
+    // A pause is answered after one.
+    setup.lease = Duration::from_secs(2);
     let replica = home.start(&setup).await;
     people(&neighbours, 9);
     let path = started(&replica, "spring").await;
@@ -226,6 +228,8 @@ async fn what_is_cancelled_is_refused_where_it_was_queued_and_stays_so() {
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let mut setup = Setup::new(neighbours.address, provider.address);
     setup.limits.ceilings.daily = Some(2);
+    // A pause is answered after one.
+    setup.lease = Duration::from_secs(2);
     let replica = home.start(&setup).await;
     people(&neighbours, 5);
     let path = started(&replica, "spring").await;
@@ -368,7 +372,7 @@ const WATCHFUL: Pausing =
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_pauses_when_messages_fail() {
     let home = Home::new().await;
-    let (_neighbours, provider, replica, path) = pausing(&home, WATCHFUL).await;
+    let (neighbours, provider, replica, path) = pausing(&home, WATCHFUL).await;
     provider.manner(Manner::Refuses(131_026));
     acted(&replica, &path, "start").await;
     stands(&replica, &path, "paused").await;
@@ -377,7 +381,7 @@ async fn a_campaign_pauses_when_messages_fail() {
     // Somebody has looked: what failed before that counts no more.
     provider.manner(Manner::Accepts);
     acted(&replica, &path, "resume").await;
-    barrier(&replica, &_neighbours).await;
+    barrier(&replica, &neighbours).await;
     assert_eq!(replica.get(&path).await["state"], "running");
     replica.stop().await;
 }
@@ -401,8 +405,7 @@ async fn a_campaign_pauses_when_people_say_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_pauses_when_quality_drops_and_goes_on_by_a_persons_word() {
     let home = Home::new().await;
-    let (_neighbours, _provider, replica, path) =
-        pausing(&home, Campaigns::default().pausing).await;
+    let (neighbours, _provider, replica, path) = pausing(&home, Campaigns::default().pausing).await;
     acted(&replica, &path, "start").await;
     let flagged = json!({"display_phone_number": "33900000001", "event": "FLAGGED",
         "current_limit": "TIER_2K"});
@@ -410,7 +413,7 @@ async fn a_campaign_pauses_when_quality_drops_and_goes_on_by_a_persons_word() {
     stands(&replica, &path, "paused").await;
     assert_eq!(replica.get(&path).await["pause_reason"], "quality");
     acted(&replica, &path, "resume").await;
-    barrier(&replica, &_neighbours).await;
+    barrier(&replica, &neighbours).await;
     assert_eq!(replica.get(&path).await["state"], "running", "the same news pauses it once");
     template_tells(
         &replica,

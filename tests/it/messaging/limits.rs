@@ -1,5 +1,7 @@
 //! Caps per person, the day's ceiling, the provider's tier: counted at the claim, and by nobody's race exceeded.
 
+use std::time::Duration;
+
 use assent_messaging::config::Limits;
 use assent_messaging::domain::limits::{Caps, Ceilings};
 use serde_json::json;
@@ -52,8 +54,9 @@ async fn claims_that_race_never_exceed_a_cap() {
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let mut setup = Setup::new(neighbours.address, provider.address);
     setup.limits = once_a_day();
-    // Two messages to a claim.
+    // Two messages to a claim: half a lease at this rate.
     setup.per_second = 4;
+    setup.lease = Duration::from_secs(1);
     let (one, two) = (home.start(&setup).await, home.start(&setup).await);
     let mut conn = home.connect().await;
     let mut held = conn.begin().await.unwrap();
