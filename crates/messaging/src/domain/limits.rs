@@ -131,7 +131,7 @@ impl LimitedBy {
     }
 }
 
-/// Days after which nobody counts further.
+/// Days after which nobody counts further: it never ends.
 const DAYS_MAX: u64 = 3_650;
 
 /// How long `messages` to as many people take at least, when nothing else goes out: `used` messages went
@@ -154,15 +154,16 @@ pub fn duration(
             [(ceiling, LimitedBy::DailyCeiling), (ceilings.people, LimitedBy::RecipientTier)];
         let narrowest =
             rooms.into_iter().filter_map(|(room, by)| Some((room?, by))).min_by_key(|it| it.0);
-        let Some((room, by)) = narrowest else { break };
+        let days = DAY * u32::try_from(later).unwrap_or(u32::MAX);
+        let Some((room, by)) = narrowest else { return (days + at_rate(left), limited_by) };
         let room = if later == 0 { room.saturating_sub(used) } else { room };
         if left <= room {
-            return (DAY * u32::try_from(later).unwrap_or(u32::MAX) + at_rate(left), limited_by);
+            return (days + at_rate(left), limited_by);
         }
         left -= room;
         limited_by = by;
     }
-    (at_rate(messages), limited_by)
+    (DAY * u32::try_from(DAYS_MAX).unwrap_or(u32::MAX), limited_by)
 }
 
 /// Prices by category, in millionths of a currency.
@@ -283,7 +284,7 @@ mod tests {
         let tier = Ceilings { people: Some(250), ..daily };
         assert_eq!(duration(500, 80, &tier, 0, 0).1, LimitedBy::RecipientTier);
         let never = Ceilings { daily: Some(0), ..Ceilings::default() };
-        assert_eq!(duration(5, 80, &never, 0, 0).1, LimitedBy::DailyCeiling);
+        assert_eq!(duration(5, 80, &never, 0, 0), (DAY * 3_650, LimitedBy::DailyCeiling));
     }
 
     #[test]
