@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::Connection;
+use crate::commands::campaign::Campaign;
 use crate::commands::consent::Consent;
 use crate::commands::erase::Erase;
 use crate::commands::evidence::Evidence;
@@ -83,6 +84,9 @@ enum Command {
     Rules(Rules),
     /// Send one message through the gate and wait for the outcome.
     Send(Send),
+    /// Write to many: draft, dry run, approval, start, report.
+    #[command(subcommand)]
+    Campaign(Campaign),
     /// Ask that a person be forgotten.
     Erase(Erase),
     /// Check an erasure certificate, a receipt or the folder of a dispute, offline.
@@ -152,6 +156,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Preferences(preferences) => preferences.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
+        Command::Campaign(campaign) => campaign.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,

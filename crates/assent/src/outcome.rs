@@ -65,7 +65,8 @@ impl From<ClientError> for Failure {
                         Code::ConsentNotAllowed
                         | Code::SubjectErased
                         | Code::SubjectUnknown
-                        | Code::RequestStateConflict,
+                        | Code::RequestStateConflict
+                        | Code::CampaignStateConflict,
                     ) => Status::Refused,
                     _ if transient => Status::Unreachable,
                     _ => Status::WrongUse,

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod api;
+pub mod campaigns;
 pub mod code;
 pub mod consent;
 pub mod envelope;

@@ -40,6 +40,9 @@ pub struct MessageRequested {
     pub channel: String,
     /// The template's name; the kind of content where there is none, such as `text`.
     pub template: String,
+    /// The campaign that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign_id: Option<Uuid>,
     /// When it was recorded.
     pub at: Timestamp,
 }

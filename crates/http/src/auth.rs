@@ -23,7 +23,8 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 21] = [
+pub const SCOPES: [&str; 22] = [
+    "campaigns:approve",
     "claims:review",
     "consent:read",
     "consent:write",

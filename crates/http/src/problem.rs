@@ -105,6 +105,10 @@ codes! {
     WindowClosed = "window_closed", CONFLICT, "She has not written within a day";
     /// The message is not known.
     MessageUnknown = "message_unknown", NOT_FOUND, "The message is not known";
+    /// No such campaign.
+    CampaignUnknown = "campaign_unknown", NOT_FOUND, "The campaign is not known";
+    /// The campaign is in a state in which this is not possible.
+    CampaignStateConflict = "campaign_state_conflict", CONFLICT, "The campaign is not in a state for this";
     /// The erasure request is not known.
     RequestUnknown = "request_unknown", NOT_FOUND, "The request is not known";
     /// The request is in a state in which this is not possible.

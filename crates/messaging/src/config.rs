@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use assent_bus::BusConfig;
 use assent_http::Keys;
-use assent_runtime::{LeaseTerms, ServiceConfig, Settings};
+use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
 use secrecy::SecretString;
 
+use crate::domain::limits::{Caps, Ceilings, Prices};
 use crate::domain::stop::Words;
 
 /// The settings of the messaging service.
@@ -38,10 +39,16 @@ pub struct Config {
     pub vault_url: String,
     /// The erasure service.
     pub erasure_url: String,
+    /// The read models.
+    pub projector_url: String,
     /// The WhatsApp number and how to reach the provider.
     pub whatsapp: WhatsApp,
     /// How messages go out.
     pub sending: Sending,
+    /// How many may.
+    pub limits: Limits,
+    /// How campaigns run.
+    pub campaigns: Campaigns,
     /// The words that count as a stop or a start.
     pub words: Words,
     /// The purpose that a start agrees to.
@@ -105,6 +112,89 @@ impl Default for Sending {
     }
 }
 
+/// How many messages may go out.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// To one person for one purpose.
+    pub caps: Caps,
+    /// From the number.
+    pub ceilings: Ceilings,
+}
+
+impl Limits {
+    fn read(own: &Section) -> Self {
+        let read = |key: &str, error: String| own.invalid(key, error);
+        let caps = Caps::parse(&own.default("caps", String::new()));
+        let ramp_up = Ceilings::parse_ramp_up(&own.default("ramp_up", String::new()));
+        Self {
+            caps: caps.map_err(|error| read("caps", error)).unwrap_or_default(),
+            ceilings: Ceilings {
+                daily: own.optional("daily_ceiling"),
+                ramp_up: ramp_up.map_err(|error| read("ramp_up", error)).unwrap_or_default(),
+                people: own.optional("people_per_day"),
+            },
+        }
+    }
+}
+
+/// How campaigns run.
+#[derive(Debug, Clone)]
+pub struct Campaigns {
+    /// Above so many people a campaign wants somebody else's approval.
+    pub approval_above: u64,
+    /// When one pauses by itself.
+    pub pausing: Pausing,
+    /// What messages cost.
+    pub prices: Prices,
+}
+
+/// When a campaign pauses by itself: a share of its last messages since somebody let it run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pausing {
+    /// How many of its last messages are looked at.
+    pub sample: i64,
+    /// Fewer say nothing.
+    pub least: i64,
+    /// More than this share of them failed.
+    pub failures_percent: u8,
+    /// To more than this share of them people said stop.
+    pub stops_percent: u8,
+}
+
+impl Default for Campaigns {
+    fn default() -> Self {
+        Self {
+            approval_above: 100,
+            pausing: Pausing { sample: 200, least: 20, failures_percent: 20, stops_percent: 5 },
+            prices: Prices::default(),
+        }
+    }
+}
+
+impl Campaigns {
+    fn read(own: &Section) -> Self {
+        let Self { approval_above, pausing, .. } = Self::default();
+        let prices = Prices::parse(
+            &own.default("prices", String::new()),
+            own.default("currency", "EUR".to_owned()),
+        );
+        let pausing = Pausing {
+            sample: own.default("pause_sample", pausing.sample),
+            least: own.default("pause_least", pausing.least),
+            failures_percent: own.default("pause_failures_percent", pausing.failures_percent),
+            stops_percent: own.default("pause_stops_percent", pausing.stops_percent),
+        };
+        if pausing.least < 1 || pausing.sample < pausing.least {
+            own.invalid("pause_sample", "must be at least pause_least, which must be at least 1");
+        }
+        Self {
+            approval_above: own.default("approval_above", approval_above),
+            pausing,
+            prices: prices.map_err(|error| own.invalid("prices", error)).unwrap_or_default(),
+        }
+    }
+}
+
 impl Config {
     /// Reads `[messaging]` and what it shares with others; what is wrong is recorded in the settings,
     /// and then the answer is `None`.
@@ -124,6 +214,8 @@ impl Config {
         let consent_url = services.required("consent_url");
         let vault_url = services.required("vault_url");
         let erasure_url = services.required("erasure_url");
+        let projector_url = services.required("projector_url");
+        let (limits, campaigns) = (Limits::read(&own), Campaigns::read(&own));
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
@@ -186,6 +278,7 @@ impl Config {
             consent_url: consent_url?,
             vault_url: vault_url?,
             erasure_url: erasure_url?,
+            projector_url: projector_url?,
             service,
             whatsapp: WhatsApp {
                 base_url: base_url?,
@@ -199,6 +292,8 @@ impl Config {
                 timeout,
             },
             sending,
+            limits,
+            campaigns,
             words,
             start_purpose,
             marketing_purposes,

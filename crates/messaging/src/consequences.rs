@@ -10,13 +10,14 @@ use assent_contracts::SubjectId;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgPool, Row as _};
+use uuid::Uuid;
 
 use crate::config::WhatsApp;
 use crate::domain::template::{self, Standing as TemplateStanding};
 use crate::intents::Claimed;
 use crate::whatsapp::reaction::{DAY, HOUR, LOOK_AGAIN, Reach, Reaction, TemplateFault};
 use crate::whatsapp::updates::AccountUpdate;
-use crate::{metrics, rates, templates};
+use crate::{campaigns, limits, metrics, rates, templates};
 
 /// A refusal, as far as others are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +131,10 @@ pub async fn account(
     update: &AccountUpdate,
     said_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let AccountUpdate { field, event, ban, .. } = update;
+    let AccountUpdate { field, event, ban, tier, .. } = update;
+    if field == "phone_number_quality_update" {
+        return limits::hear(conn, phone_number_id, event, tier.as_deref(), said_at).await;
+    }
     let reach = match (event.as_str(), ban.as_deref()) {
         ("DISABLED_UPDATE", Some("REINSTATE")) => None,
         // Announced; nothing is taken away yet.
@@ -330,6 +334,7 @@ pub struct Standing {
     bars: HashMap<SubjectId, Vec<(Bar, Duration)>>,
     templates: HashMap<(String, String), TemplateStanding>,
     windows: HashSet<SubjectId>,
+    campaigns: HashSet<Uuid>,
 }
 
 /// What stands in the way of these messages. Ask it within their lease.
@@ -369,6 +374,10 @@ pub async fn standing(
         let known = TemplateStanding::new(row.try_get(2)?, row.try_get(3)?);
         standing.templates.insert((row.try_get(0)?, row.try_get(1)?), known);
     }
+    if intents.iter().any(|it| it.campaign.is_some()) {
+        let sending = campaigns::sending(&mut conn, phone_number_id).await?;
+        standing.campaigns = sending.into_iter().collect();
+    }
     let free: Vec<SubjectId> =
         intents.iter().filter(|it| it.is_free_form()).map(|it| it.subject).collect();
     if !free.is_empty() {
@@ -407,6 +416,12 @@ impl Standing {
     #[must_use]
     pub fn is_marketing(&self, intent: &Claimed) -> bool {
         self.template(intent).is_some_and(|it| it.marketing)
+    }
+
+    /// Whether its campaign may send; a message of none may.
+    #[must_use]
+    pub fn may_go_on(&self, intent: &Claimed) -> bool {
+        intent.campaign.is_none_or(|campaign| self.campaigns.contains(&campaign))
     }
 
     /// What stands in the way of a message.

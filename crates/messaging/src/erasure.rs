@@ -35,8 +35,9 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 6] = [
+static HELD: [Held; 7] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
+    Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
     Held::new("declarations", "declarations WHERE subjects @> ARRAY[$1]", "id::text"),
     Held::new("person_bars", "person_bars WHERE subject_id = $1", "bar"),

@@ -331,6 +331,7 @@ async fn confirm(
         purpose: STOP_CONFIRMATION.to_owned(),
         channel: "whatsapp".to_owned(),
         template: "text".to_owned(),
+        campaign_id: None,
         at: now,
     };
     messaging.event(subject, id, MESSAGE_REQUESTED, &event, now).map(Some)

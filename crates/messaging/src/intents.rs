@@ -16,16 +16,19 @@ use assent_eventstore::{Append, Session, StoreError, to_the_end};
 use assent_sealing::to_text;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::consequences::{self, Consequence};
+use crate::consequences::{self, Consequence, Obstacle};
 use crate::declarations::{self, Declared};
+use crate::domain::content::Values;
 use crate::domain::intent::{Happening, State, after};
 use crate::domain::stop::{Form, Will};
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
+use crate::{campaigns, limits};
 
 /// The purpose of the one confirmation after a stop.
 pub const STOP_CONFIRMATION: &str = "stop_confirmation";
@@ -61,6 +64,12 @@ pub struct Claimed {
     pub kind: String,
     /// What the provider said the last time that it refused it.
     pub provider_code: Option<i64>,
+    /// Of which campaign.
+    pub campaign: Option<Uuid>,
+    /// The template's values that a campaign has for everybody.
+    pub values: Option<Values>,
+    /// The limit that stands in its way: it is not to be tried.
+    pub limit: Option<Obstacle>,
 }
 
 impl Claimed {
@@ -78,20 +87,21 @@ impl Claimed {
     }
 }
 
-/// Claims up to `limit` intents that are due, for `claim`, under `claim_id`. Rows that another
-/// dispatcher is claiming at this moment are skipped.
+/// Claims up to `limit` intents that are due, under `claim_id`, and counts them against the limits in the
+/// same transaction. Rows that another dispatcher is claiming at this moment are skipped, and so are
+/// those of campaigns that may not send.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn claim(
-    pool: &PgPool,
+    messaging: &Messaging,
     claim_id: Uuid,
     limit: i64,
-    claim: Duration,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     const CLAIM: &str = "
         WITH due AS (
             SELECT id FROM intents WHERE state = 'queued' AND not_before <= now()
+              AND (campaign_id IS NULL OR campaign_id = ANY($4))
             ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1,
@@ -99,14 +109,23 @@ pub async fn claim(
         FROM due WHERE intents.id = due.id
         RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
                   coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
-                  reply_code, reasons, kind, provider_code";
+                  reply_code, reasons, kind, provider_code, campaign_id,
+                  (SELECT c.template_values FROM campaigns c
+                   WHERE c.campaign_id = intents.campaign_id)";
+    let number = &messaging.config.whatsapp.phone_number_id;
+    let mut transaction = messaging.pool().begin().await?;
+    let sending = campaigns::sending(&mut transaction, number).await?;
     let rows = sqlx::query(CLAIM)
         .bind(claim_id)
         .bind(limit)
-        .bind(claim.as_secs_f64())
-        .fetch_all(pool)
+        .bind(messaging.config.sending.claim.as_secs_f64())
+        .bind(sending)
+        .fetch_all(&mut *transaction)
         .await?;
-    rows.iter().map(claimed).collect()
+    let mut claimed = rows.iter().map(self::claimed).collect::<Result<Vec<_>, _>>()?;
+    limits::apply(&mut transaction, messaging, &mut claimed).await?;
+    transaction.commit().await?;
+    Ok(claimed)
 }
 
 fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
@@ -125,6 +144,9 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         put_off: row.try_get(11)?,
         kind: row.try_get(12)?,
         provider_code: row.try_get(13)?,
+        campaign: row.try_get(14)?,
+        values: row.try_get::<Option<Json<Values>>, _>(15)?.map(|Json(values)| values),
+        limit: None,
     })
 }
 
@@ -395,6 +417,8 @@ async fn update(
         UPDATE intents SET state = $2, reasons = $3, provider_code = coalesce($4, provider_code),
                claim_id = NULL, claim_until = NULL, changed_at = $5,
                not_before = now() + make_interval(secs => $6),
+               -- What certainly did not go out counts no more.
+               started_at = CASE WHEN $2 IN ('accepted', 'uncertain') THEN coalesce(started_at, now()) END,
                -- Since when for this reason.
                put_off_since = CASE WHEN $2 <> 'queued' THEN NULL
                    WHEN reasons = $3 THEN coalesce(put_off_since, now()) ELSE now() END
@@ -458,7 +482,7 @@ fn event(
 /// When the database fails.
 pub async fn reap(messaging: &Messaging) -> Result<(u64, u64), StoreError> {
     const REQUEUE: &str = "
-        UPDATE intents SET state = 'queued', claim_id = NULL, claim_until = NULL
+        UPDATE intents SET state = 'queued', claim_id = NULL, claim_until = NULL, started_at = NULL
         WHERE id IN (SELECT id FROM intents WHERE state = 'claimed' AND claim_until < now()
                      ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)";
     const LOST: &str = "

@@ -4,6 +4,7 @@
 //! who agreed to what is the consent service's, who has which number the vault's.
 
 pub mod api;
+mod campaigns;
 pub mod config;
 mod consequences;
 mod declarations;
@@ -14,6 +15,7 @@ mod forwarder;
 mod hour_keys;
 mod housekeeping;
 mod intents;
+mod limits;
 mod metrics;
 mod moves;
 mod opt_ins;

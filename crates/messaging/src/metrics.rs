@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use assent_contracts::campaigns::PauseReason;
 use opentelemetry::metrics::Counter;
 use opentelemetry::{KeyValue, global};
 
@@ -47,6 +48,18 @@ pub fn provider_error(code: Option<i64>, meaning: Meaning) {
         }
     };
     REFUSALS.add(1, &[KeyValue::new("code", label), KeyValue::new("reason", meaning.reason)]);
+}
+
+static CAMPAIGN_PAUSES: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.messaging.campaign_pauses")
+        .with_description("Campaigns that paused by themselves, by reason. Someone must look.")
+        .build()
+});
+
+/// A campaign paused by itself.
+pub fn campaign_paused(reason: PauseReason) {
+    CAMPAIGN_PAUSES.add(1, &[KeyValue::new("reason", reason.as_str())]);
 }
 
 /// The sender was halted.

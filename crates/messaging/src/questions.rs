@@ -85,6 +85,7 @@ impl Questions {
                 purpose: CONSENT_REQUEST.to_owned(),
                 channel: question.channel.clone(),
                 template: question.template.clone(),
+                campaign_id: None,
                 at: now,
             };
             let id = messaging.ids.v7();

@@ -27,7 +27,7 @@ use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
-use crate::{dispatcher, forwarder, housekeeping, processor, templates};
+use crate::{campaigns, dispatcher, forwarder, housekeeping, processor, templates};
 
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -115,6 +115,7 @@ pub async fn build(
         consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
         vault,
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
+        projector: ServiceClient::new(&config.projector_url, &config.service.token)?,
         provider,
         clock,
         ids,
@@ -122,6 +123,7 @@ pub async fn build(
         moved: Notify::new(),
         received: Notify::new(),
         declared: Notify::new(),
+        campaigns: Notify::new(),
         config,
     }))
 }
@@ -190,6 +192,7 @@ pub fn run(
         "messaging.processor",
         processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
     );
+    campaigns::run::spawn(messaging, health, lifecycle);
     lifecycle.spawn("messaging.templates", templates::follow(messaging.clone(), stopping.clone()));
     lifecycle
         .spawn("messaging.housekeeping", housekeeping::run(messaging.clone(), stopping.clone()));

@@ -48,6 +48,8 @@ pub struct Parts {
     pub vault: ServiceClient,
     /// The erasure service.
     pub erasure: ServiceClient,
+    /// The read models.
+    pub projector: ServiceClient,
     /// The provider.
     pub provider: Provider,
     /// Rings when an intent was queued.
@@ -58,6 +60,8 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
+    /// Rings (for all who wait) when a campaign has work.
+    pub campaigns: Notify,
 }
 
 impl Deref for Messaging {
@@ -110,9 +114,15 @@ impl Parts {
     ) -> Result<Append, StoreError> {
         let event = NewEvent::new(id, event_type, data)
             .map_err(|error| StoreError::Database(sqlx::Error::Encode(error.into())))?;
+        Ok(self.append(stream, event, at))
+    }
+
+    /// An event as it is appended to its stream.
+    #[must_use]
+    pub fn append(&self, stream: Uuid, event: NewEvent, at: Timestamp) -> Append {
         let mut append = Append::new(stream, Expected::Any, MESSAGING_EVENTS, vec![event], at);
         append.traceparent = telemetry::traceparent();
-        Ok(append)
+        append
     }
 }
 

@@ -43,7 +43,9 @@ pub async fn hear(
             SET category = EXCLUDED.category, category_since = EXCLUDED.category_since,
                 next_category = EXCLUDED.next_category, next_category_at = EXCLUDED.next_category_at
             WHERE date_trunc('second', known.category_since) <= EXCLUDED.category_since";
-    const QUALITY: &str = "UPDATE templates SET quality = $3 WHERE name = $1 AND language = $2";
+    const QUALITY: &str = "
+        UPDATE templates SET quality = $3, quality_since = clock_timestamp()
+        WHERE name = $1 AND language = $2 AND quality IS DISTINCT FROM $3";
     let TemplateUpdate { name, language, news, .. } = update;
     match news {
         TemplateNews::Status { status, reason } => {
@@ -198,7 +200,9 @@ async fn learn(
                                         components, named, listed_at, status_since, category_since)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
         ON CONFLICT (name, language) DO UPDATE
-            SET quality = EXCLUDED.quality, components = EXCLUDED.components, named = EXCLUDED.named,
+            SET quality_since = CASE WHEN known.quality IS DISTINCT FROM EXCLUDED.quality
+                                     THEN clock_timestamp() ELSE known.quality_since END,
+                quality = EXCLUDED.quality, components = EXCLUDED.components, named = EXCLUDED.named,
                 listed_at = $9,
                 category = CASE WHEN known.category_since <= $9 THEN $3 ELSE known.category END,
                 -- Announced stays announced until it has happened.

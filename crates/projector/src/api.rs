@@ -1,6 +1,7 @@
 //! The query API and its OpenAPI document, from one list of routes. Everything is behind a key,
 //! and everything is as old as the projection's lag.
 
+mod audience;
 mod consents;
 mod contacts;
 mod messages;
@@ -61,6 +62,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(contacts::list))
         .routes(routes!(contacts::show))
+        .routes(routes!(audience::list))
         .routes(routes!(consents::list))
         .routes(routes!(messages::list))
         .routes(routes!(messages::show))

@@ -62,6 +62,23 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     replica.hears(1, "when do you open?").await;
     let inbound = "SELECT count(*) FROM inbound_messages";
     until("received", async || replica.count(inbound).await == 1).await;
+    // She is one of a campaign's people, and somebody else is too.
+    replica
+        .sql(
+            "INSERT INTO campaigns (campaign_id, name, purpose, channel, template, language, audience,
+                                    state, drafted_by, drafted_at, changed_at)
+             VALUES ('00000000-0000-0000-0000-000000000001', 'spring', 'marketing', 'whatsapp', 'hello',
+                     'en', '{}', 'paused', 'crm', now(), now())",
+        )
+        .await;
+    replica
+        .sql(
+            "INSERT INTO campaign_members (campaign_id, subject_id)
+             SELECT '00000000-0000-0000-0000-000000000001', subject_id
+             FROM (SELECT DISTINCT subject_id FROM intents
+                   UNION SELECT '00000000-0000-0000-0000-000000000002') AS people",
+        )
+        .await;
     neighbours.deny(Some("address_unlinked"));
     let waiting = replica.send(subject).await;
     // A body that nobody can read: it may name her.
@@ -91,6 +108,8 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
         .await;
     let counts = neighbours.acks("delete")[0]["evidence"]["counts"].clone();
     assert_eq!((&counts["intents"], &counts["inbound_messages"]), (&json!(2), &json!(1)));
+    assert_eq!(counts["campaign_members"], 1);
+    assert_eq!(replica.count("SELECT count(*) FROM campaign_members").await, 1, "the other stays");
 
     command(&bus, subject, request, Step::Sweep).await;
     until_within("the sweep is answered", 60, async || neighbours.acks("sweep").len() == 1).await;

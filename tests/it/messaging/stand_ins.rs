@@ -11,7 +11,8 @@ use std::time::Duration;
 use assent_bus::BusConfig;
 use assent_contracts::SubjectId;
 use assent_http::Keys;
-use assent_messaging::config::{Config, Sending, WhatsApp};
+use assent_http::auth::key_entry;
+use assent_messaging::config::{Campaigns, Config, Limits, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
 use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
 use assent_runtime::{
@@ -21,13 +22,14 @@ use assent_sealing::{AddressIndex, FileKek, IndexKeys};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use sqlx::Connection as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use uuid::Uuid;
@@ -35,6 +37,7 @@ use uuid::Uuid;
 use assent_tests::harness;
 
 const TOKEN: &str = "messaging-test-token";
+const SECOND_TOKEN: &str = "messaging-test-token-of-somebody-else";
 const SECRET: &str = "app secret";
 
 /// The phone number of the `n`th person.
@@ -66,6 +69,7 @@ struct NeighboursState {
     unusual: Mutex<HashMap<SubjectId, Value>>,
     codes: Mutex<Vec<Value>>,
     meaning: Mutex<Value>,
+    excluded: Mutex<HashMap<SubjectId, String>>,
 }
 
 impl Neighbours {
@@ -87,6 +91,7 @@ impl Neighbours {
             unusual: Mutex::default(),
             codes: Mutex::default(),
             meaning: Mutex::new(json!({"meaning": "nothing"})),
+            excluded: Mutex::default(),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
@@ -94,6 +99,8 @@ impl Neighbours {
             .route("/v1/subjects/lookup", post(lookup))
             .route("/v1/subjects/import", post(import))
             .route("/v1/permits", post(permits))
+            .route("/v1/verdicts", post(verdicts))
+            .route("/v1/audience", get(audience))
             .route("/v1/gate/stops", post(stops))
             .route("/v1/gate/codes", post(codes))
             .route("/v1/consents/grant", post(grant))
@@ -149,6 +156,11 @@ impl Neighbours {
         self.state.people.lock().unwrap().insert(subject, user_id.to_owned());
         self.state.unusual.lock().unwrap().insert(subject, address);
         subject
+    }
+
+    /// From now on a dry run hears this reason about her, and a permit for her is denied for it.
+    pub fn exclude(&self, subject: SubjectId, reason: &str) {
+        self.state.excluded.lock().unwrap().insert(subject, reason.to_owned());
     }
 
     /// The stops that arrived.
@@ -252,9 +264,11 @@ async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     let now = SystemClock.now();
     let quiet_until = state.quiet_until.lock().unwrap().filter(|until| *until > now);
     let purposes = state.denied_purposes.lock().unwrap().clone();
+    let excluded = state.excluded.lock().unwrap().clone();
     let permit = |ask: &Value| {
+        let of_hers = excluded.get(&id(&ask["subject_id"]));
         let of_purpose = purposes.get(ask["purpose"].as_str().unwrap());
-        let (verdict, reasons) = match denies.as_ref().or(of_purpose) {
+        let (verdict, reasons) = match denies.as_ref().or(of_purpose).or(of_hers) {
             None if quiet_until.is_some() => ("deny", vec!["quiet_hours"]),
             None => ("allow", vec!["consent_given"]),
             Some(reason) => ("deny", vec![reason.as_str()]),
@@ -266,6 +280,34 @@ async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     *state.asks.lock().unwrap() += list(&body, "asks").len();
     let permits: Vec<_> = list(&body, "asks").iter().map(permit).collect();
     axum::Json(json!({"permits": permits}))
+}
+
+async fn verdicts(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let excluded = state.excluded.lock().unwrap();
+    let verdict = |ask: &Value| {
+        let (verdict, reason) = match excluded.get(&id(&ask["subject_id"])) {
+            None => ("allow", "consent_given"),
+            Some(reason) => ("deny", reason.as_str()),
+        };
+        json!({"verdict": verdict, "reasons": [reason], "evidence": [], "rules": "test-1",
+            "as_of": SystemClock.now()})
+    };
+    let verdicts: Vec<_> = list(&body, "asks").iter().map(verdict).collect();
+    axum::Json(json!({"verdicts": verdicts}))
+}
+
+/// Everybody who is known, two on a page.
+async fn audience(
+    State(state): Shared,
+    axum::extract::Query(query): axum::extract::Query<HashMap<String, String>>,
+) -> axum::Json<Value> {
+    let mut people: Vec<SubjectId> = state.people.lock().unwrap().keys().copied().collect();
+    people.sort_unstable();
+    let from: usize = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let page: Vec<Value> =
+        people.iter().skip(from).take(2).map(|it| json!({"subject_id": it})).collect();
+    let next = (people.len() > from + 2).then(|| (from + 2).to_string());
+    axum::Json(json!({"items": page, "next": next}))
 }
 
 async fn stops(
@@ -504,6 +546,12 @@ pub struct Setup {
     pub version: &'static str,
     /// The account whose templates are listed.
     pub business_account_id: Option<&'static str>,
+    /// How many messages may go out.
+    pub limits: Limits,
+    /// How campaigns run.
+    pub campaigns: Campaigns,
+    /// Messages per second.
+    pub per_second: u32,
 }
 
 impl Setup {
@@ -519,6 +567,9 @@ impl Setup {
             previous_app_secret: None,
             version: "v26.0",
             business_account_id: None,
+            limits: Limits::default(),
+            campaigns: Campaigns::default(),
+            per_second: 2_000,
         }
     }
 }
@@ -552,6 +603,10 @@ impl Home {
     fn config(&self, setup: &Setup) -> Config {
         let neighbours = format!("http://{}", setup.neighbours);
         let scopes = ["messages:read", "messages:write"];
+        let callers = [
+            key_entry("test", TOKEN, &scopes),
+            key_entry("second", SECOND_TOKEN, &["messages:read", "campaigns:approve"]),
+        ];
         Config {
             service: ServiceConfig {
                 listen: "127.0.0.1:0".parse().unwrap(),
@@ -565,14 +620,13 @@ impl Home {
             index_keys_file: self.folder.join("index.toml"),
             idempotency_secret: "secret".into(),
             bus: setup.bus.clone().unwrap_or_else(|| BusConfig::new("127.0.0.1:1", "none.")),
-            keys: Arc::new(
-                Keys::parse(&assent_http::auth::key_entry("test", TOKEN, &scopes)).unwrap(),
-            ),
+            keys: Arc::new(Keys::parse(&callers.concat()).unwrap()),
             terms: LeaseTerms { length: setup.lease, ..LeaseTerms::default() },
             controller: "Boulangerie Exemple SARL".to_owned(),
             consent_url: neighbours.clone(),
             vault_url: neighbours.clone(),
-            erasure_url: neighbours,
+            erasure_url: neighbours.clone(),
+            projector_url: neighbours,
             whatsapp: WhatsApp {
                 base_url: format!("http://{}", setup.provider),
                 version: setup.version.to_owned(),
@@ -585,16 +639,29 @@ impl Home {
                 timeout: Duration::from_secs(5),
             },
             sending: Sending {
-                per_second: 2_000,
+                per_second: setup.per_second,
                 gate_patience: setup.patience,
                 claim: setup.claim,
                 ..Sending::default()
             },
+            limits: setup.limits.clone(),
+            campaigns: setup.campaigns.clone(),
             words: Words::standard(),
             start_purpose: "marketing".to_owned(),
             marketing_purposes: vec!["marketing".to_owned()],
             stop_confirmation: "You will get no more messages.".to_owned(),
         }
+    }
+
+    /// Changes rows while no replica runs.
+    pub async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&mut self.connect().await).await.unwrap();
+    }
+
+    /// A connection of the test's own, without the limits of a service's: it may hold a lock for as long as
+    /// the test takes.
+    pub async fn connect(&self) -> sqlx::PgConnection {
+        sqlx::PgConnection::connect(&self.database_url).await.unwrap()
     }
 
     /// A running replica.
@@ -657,6 +724,13 @@ impl Replica {
     /// Calls the API and gives status and body.
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Calls the API in the name of a second person.
+    pub async fn post_second(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(SECOND_TOKEN);
         let response = request.json(&body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }

@@ -37,6 +37,9 @@ pub const CALLERS: [Caller; 7] = [
             "subjects:resolve",
             "keys:lease",
             "erasure:ack",
+            // A campaign: its people from the read models, and what the gate would say of them.
+            "query:read",
+            "consent:read",
         ],
     },
     // A request for erasure withdraws everything first.

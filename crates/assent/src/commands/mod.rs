@@ -2,6 +2,7 @@
 
 mod asked;
 mod callers;
+pub mod campaign;
 pub mod consent;
 pub mod erase;
 pub mod evidence;

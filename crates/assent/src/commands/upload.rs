@@ -388,7 +388,8 @@ impl Read for Counted {
     }
 }
 
-fn progress(output: Output, size: Option<u64>) -> ProgressBar {
+/// A bar for whoever watches, up to `size`; none: a sign of life.
+pub fn progress(output: Output, size: Option<u64>) -> ProgressBar {
     if !output.is_watched() {
         return ProgressBar::hidden();
     }

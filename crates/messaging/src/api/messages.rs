@@ -163,7 +163,8 @@ pub async fn request(
     let what = match &said {
         Stored::Values(values) => {
             let name = request.template.clone().unwrap_or_default();
-            let language = language(messaging.pool(), &name, &request, values).await?;
+            let wanted = request.language.as_deref();
+            let language = template_language(messaging.pool(), &name, wanted, values).await?;
             What { kind: "template", template: Some((name, language)) }
         }
         Stored::Content(content) => {
@@ -210,10 +211,13 @@ fn check(request: &MessageRequest) -> Result<Stored, Problem> {
 }
 
 /// The language to send in, if the template is known in it, may be sent, and takes these values.
-async fn language(
+///
+/// # Errors
+/// `template_unknown`, `template_unavailable`, `template_mismatch`.
+pub(crate) async fn template_language(
     pool: &PgPool,
     name: &str,
-    request: &MessageRequest,
+    wanted: Option<&str>,
     values: &Values,
 ) -> Result<String, Problem> {
     const KNOWN: &str = "
@@ -221,7 +225,7 @@ async fn language(
     let rows = sqlx::query(KNOWN).bind(name).fetch_all(pool).await.map_err(database)?;
     let known: Vec<Known> =
         rows.iter().map(Known::read).collect::<Result<_, _>>().map_err(database)?;
-    let wanted = match (request.language.as_deref(), known.as_slice()) {
+    let wanted = match (wanted, known.as_slice()) {
         (Some(language), _) => language,
         (None, [only]) => &only.language,
         (None, _) => "en",
@@ -362,6 +366,7 @@ async fn queue(
         purpose: request.purpose.clone(),
         channel: request.channel.clone(),
         template: template.clone().unwrap_or_else(|| new.what.kind.to_owned()),
+        campaign_id: None,
         at: now,
     };
     let mut append =
@@ -451,7 +456,7 @@ pub(crate) fn database(error: sqlx::Error) -> Problem {
     Problem::unavailable("database", error)
 }
 
-fn store(error: StoreError) -> Problem {
+pub(crate) fn store(error: StoreError) -> Problem {
     match error {
         StoreError::KeyReused => Code::IdempotencyKeyReused.into(),
         StoreError::Overloaded => Code::Overloaded.into(),

@@ -1,6 +1,7 @@
 //! The HTTP API: messages, templates, the webhook. It guarantees the shapes; what they do is left to
 //! the modules around it.
 
+pub mod campaigns;
 pub mod inbound;
 pub mod messages;
 pub mod sender;
@@ -32,6 +33,16 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/sender", get(sender::show))
         .route("/v1/sender/lift", post(sender::lift))
         .route("/v1/sender/trust", post(sender::trust))
+        .route("/v1/campaigns", get(campaigns::list).post(campaigns::draft))
+        .route("/v1/campaigns/{campaign_id}", get(campaigns::show))
+        .route("/v1/campaigns/{campaign_id}/dry-run", post(campaigns::try_dry))
+        .route("/v1/campaigns/{campaign_id}/approve", post(campaigns::approve))
+        .route("/v1/campaigns/{campaign_id}/start", post(campaigns::start))
+        .route("/v1/campaigns/{campaign_id}/pause", post(campaigns::pause))
+        .route("/v1/campaigns/{campaign_id}/resume", post(campaigns::resume))
+        .route("/v1/campaigns/{campaign_id}/cancel", post(campaigns::cancel))
+        .route("/v1/campaigns/{campaign_id}/members", get(campaigns::members))
+        .route("/v1/campaigns/{campaign_id}/report", get(campaigns::report))
         .route("/v1/templates", get(templates::list).post(templates::put));
     let webhook = Router::new()
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
@@ -47,6 +58,17 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         description = "Messages through the gate; the WhatsApp webhook."
     ),
     paths(
+        campaigns::list,
+        campaigns::draft,
+        campaigns::show,
+        campaigns::try_dry,
+        campaigns::approve,
+        campaigns::start,
+        campaigns::pause,
+        campaigns::resume,
+        campaigns::cancel,
+        campaigns::members,
+        campaigns::report,
         inbound::read,
         messages::request,
         messages::show,

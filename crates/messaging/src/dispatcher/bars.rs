@@ -1,5 +1,5 @@
-//! What stands against a send without the gate being asked: earlier refusals of the provider, stops that
-//! were heard here, fences.
+//! What stands against a send without the gate being asked: limits, campaigns that don't run, earlier
+//! refusals of the provider, stops that were heard here, fences.
 
 use std::collections::HashSet;
 
@@ -9,12 +9,25 @@ use uuid::Uuid;
 use super::opening::Ready;
 use super::{Batch, distinct};
 use crate::consequences::{self, Obstacle};
-use crate::declarations;
 use crate::domain::intent::Happening;
 use crate::intents::{Claimed, STOP_CONFIRMATION};
 use crate::state::fenced;
+use crate::whatsapp::reaction::LOOK_AGAIN;
+use crate::{campaigns, declarations};
 
 impl Batch {
+    /// Without those that a limit stands against, as the claim has counted.
+    pub(super) async fn within_limits(&self, intents: Vec<Claimed>) -> Vec<Claimed> {
+        let (held, free): (Vec<_>, Vec<_>) =
+            intents.into_iter().partition(|intent| intent.limit.is_some());
+        let settlement = |intent: &Claimed| match intent.limit? {
+            Obstacle::Refuse(reason) => Some(self.settlement(intent, Happening::Denied, reason)),
+            Obstacle::Wait(reason, pause) => Some(self.waiting(intent, reason, pause)),
+        };
+        self.settle(held.iter().filter_map(settlement).collect()).await;
+        free
+    }
+
     /// Without those that a refusal of the provider, of this message or of another, stands against. Tells
     /// which of the others are marketing, as the provider sees it.
     pub(super) async fn without_obstacles(
@@ -36,6 +49,10 @@ impl Batch {
         let mut free = Vec::with_capacity(intents.len());
         let mut settlements = Vec::new();
         for intent in intents {
+            if !standing.may_go_on(&intent) {
+                settlements.push(self.waiting(&intent, campaigns::NOT_RUNNING, LOOK_AGAIN));
+                continue;
+            }
             match standing.of(&intent) {
                 None => free.push(intent),
                 Some(Obstacle::Wait(reason, pause)) => {

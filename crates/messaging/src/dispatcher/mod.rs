@@ -2,7 +2,7 @@
 //! was asked for within the lease it is made under, that an intent is called at most once unless
 //! it was certainly not sent, and that with the consent service or the vault down nothing is sent.
 //!
-//! The order is the point: claim the intents, take rate-limit tokens, start the lease, then look for
+//! The order is the point: claim the intents and count them against the limits, take rate-limit tokens, start the lease, then look for
 //! what earlier refusals of the provider stand against, resolve addresses, look for local stops and fences, ask for permits, mark as calling, and last look at
 //! the lease inside the request's body. Everything that may forbid a send is read after the lease
 //! has started: what is committed before is seen, and what is committed after waits the lease out
@@ -62,8 +62,7 @@ pub async fn run(
         };
         let claim_id = messaging.ids.v4();
         let limit = batch_limit(&messaging);
-        let claim = messaging.config.sending.claim;
-        match intents::claim(messaging.pool(), claim_id, limit, claim).await {
+        match intents::claim(&messaging, claim_id, limit).await {
             Ok(batch) if !batch.is_empty() => {
                 let messaging = messaging.clone();
                 lifecycle.track(async move {
@@ -135,6 +134,10 @@ impl Batch {
     }
 
     async fn dispatch(&self, intents: Vec<Claimed>) {
+        let intents = self.within_limits(intents).await;
+        if intents.is_empty() {
+            return;
+        }
         let config = &self.messaging.config;
         let number = &config.whatsapp.phone_number_id;
         let rate = config.sending.per_second;
@@ -201,13 +204,16 @@ impl Batch {
         self.settle(ready.iter().map(|it| self.deferral(&it.intent, reason)).collect()).await;
     }
 
+    /// Back to the queue, however long it lasts.
+    fn waiting(&self, intent: &Claimed, reason: &str, pause: Duration) -> Settlement {
+        let mut settlement = self.settlement(intent, Happening::NotSent, reason);
+        settlement.pause = pause;
+        settlement
+    }
+
     /// Back to the queue as if they had not been claimed.
     async fn release(&self, intents: &[Claimed], reason: &str, pause: Duration) {
-        let release = |intent: &Claimed| {
-            let mut settlement = self.settlement(intent, Happening::NotSent, reason);
-            settlement.pause = pause;
-            settlement
-        };
+        let release = |intent: &Claimed| self.waiting(intent, reason, pause);
         self.settle(intents.iter().map(release).collect()).await;
     }
 

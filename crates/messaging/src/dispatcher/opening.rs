@@ -145,7 +145,7 @@ fn said(
 ) -> Result<Said, KeyError> {
     if intent.parameters.is_none() {
         return Ok(match intent.template {
-            Some(_) => Said::Values(Values::default()),
+            Some(_) => Said::Values(intent.values.clone().unwrap_or_default()),
             None => Said::Confirmation,
         });
     }

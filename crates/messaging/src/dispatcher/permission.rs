@@ -93,9 +93,7 @@ impl Batch {
 
     /// Back to the queue until she may be written to again: nothing stands against it but the hour.
     fn quiet(&self, intent: &Claimed, left: Duration) -> Settlement {
-        let mut settlement = self.settlement(intent, Happening::NotSent, QUIET_HOURS);
-        settlement.pause = left.clamp(QUIET_PAUSE.0, QUIET_PAUSE.1);
-        settlement
+        self.waiting(intent, QUIET_HOURS, left.clamp(QUIET_PAUSE.0, QUIET_PAUSE.1))
     }
 }
 

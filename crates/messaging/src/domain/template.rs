@@ -11,6 +11,10 @@ pub const MISSING: &str = "MISSING";
 /// The category under which a template is marketing.
 pub const MARKETING: &str = "MARKETING";
 
+/// The statuses under which a template may be sent. Flagged: its quality is low, and it may be paused next;
+/// until then it may.
+pub const SENDABLE: [&str; 5] = ["APPROVED", "ACTIVE", "REINSTATED", "UNPAUSED", "FLAGGED"];
+
 /// What is known of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -33,8 +37,7 @@ impl Standing {
 #[must_use]
 pub fn obstacle(status: &str) -> Option<Obstacle> {
     match status {
-        // Flagged: its quality is low, and it may be paused next. Until then it may be sent.
-        "APPROVED" | "ACTIVE" | "REINSTATED" | "UNPAUSED" | "FLAGGED" => None,
+        sendable if SENDABLE.contains(&sendable) => None,
         "PAUSED" => Some(Obstacle::Wait("template_paused", LOOK_AGAIN)),
         "DISABLED" => Some(Obstacle::Refuse("template_disabled")),
         "REJECTED" => Some(Obstacle::Refuse("template_rejected")),

@@ -106,6 +106,8 @@ pub struct AccountUpdate {
     pub event: String,
     /// The state of a ban, such as `DISABLE` or `REINSTATE`.
     pub ban: Option<String>,
+    /// To how many people in a day the business may speak first, such as `TIER_2K`.
+    pub tier: Option<String>,
     /// When, seconds since 1970; 0 when the provider didn't say.
     pub at: i64,
 }
@@ -371,8 +373,10 @@ fn other(entry: &Value, change: &Value, value: &Value) -> Update {
             let event = text(value, "event").or_else(|| text(value, "decision"));
             event.map_or(Update::Unreadable, |event| {
                 let ban = value.get("ban_info").and_then(|it| text(it, "waba_ban_state"));
+                let tier = text(value, "max_daily_conversations_per_business")
+                    .or_else(|| text(value, "current_limit"));
                 let field = field.to_owned();
-                Update::Account(AccountUpdate { account, field, event, ban, at })
+                Update::Account(AccountUpdate { account, field, event, ban, tier, at })
             })
         }
         "user_id_update" => moved(value),

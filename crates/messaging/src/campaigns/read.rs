@@ -1,0 +1,211 @@
+//! Campaigns as the API shows them: what they are, what a dry run found, their people, the report. All of it is
+//! counted from rows.
+
+use std::collections::BTreeMap;
+
+use assent_contracts::api::campaigns::{
+    Audience, CampaignState, CampaignView, Cost, DryRun, Duration, Member, Report,
+};
+use assent_contracts::campaigns::PauseReason;
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::dry_run::counted;
+use super::feeder::message_id;
+use crate::domain::limits::duration;
+use crate::limits;
+use crate::state::Messaging;
+
+/// Up to `limit` campaigns before one, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    messaging: &Messaging,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<CampaignView>, sqlx::Error> {
+    let mut conn = messaging.pool().acquire().await?;
+    let rows = rows(&mut conn, None, before, limit).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for row in &rows {
+        views.push(view(messaging, &mut conn, row).await?);
+    }
+    Ok(views)
+}
+
+/// One campaign.
+///
+/// # Errors
+/// When the database fails.
+pub async fn one(messaging: &Messaging, id: Uuid) -> Result<Option<CampaignView>, sqlx::Error> {
+    let mut conn = messaging.pool().acquire().await?;
+    let rows = rows(&mut conn, Some(id), None, 1).await?;
+    match rows.first() {
+        Some(row) => view(messaging, &mut conn, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn rows(
+    conn: &mut PgConnection,
+    id: Option<Uuid>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    const CAMPAIGNS: &str = "
+        SELECT campaign_id, c.name, purpose, channel, c.template, c.language, audience, state, pause_reason,
+               drafted_by, drafted_at, approved_by, members, dry_run, dry_run_asked,
+               coalesce(c.category, CASE WHEN t.next_category_at <= now() THEN t.next_category
+                                         ELSE t.category END) AS billed
+        FROM campaigns c LEFT JOIN templates t ON t.name = c.template AND t.language = c.language
+        WHERE ($1::uuid IS NULL OR campaign_id = $1) AND ($2::uuid IS NULL OR campaign_id < $2)
+        ORDER BY campaign_id DESC LIMIT $3";
+    sqlx::query(CAMPAIGNS).bind(id).bind(before).bind(limit).fetch_all(conn).await
+}
+
+async fn view(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    row: &PgRow,
+) -> Result<CampaignView, sqlx::Error> {
+    let id: Uuid = row.try_get("campaign_id")?;
+    let dry_run = match row.try_get::<Option<String>, _>("dry_run")? {
+        None => None,
+        Some(state) => Some(dry_run(messaging, conn, row, id, state == "done").await?),
+    };
+    let Json(audience): Json<Audience> = row.try_get("audience")?;
+    let pause_reason: Option<String> = row.try_get("pause_reason")?;
+    let approval_above = messaging.config.campaigns.approval_above;
+    Ok(CampaignView {
+        campaign_id: id,
+        name: row.try_get("name")?,
+        purpose: row.try_get("purpose")?,
+        channel: row.try_get("channel")?,
+        template: row.try_get("template")?,
+        language: row.try_get("language")?,
+        audience,
+        state: state(row.try_get("state")?)?,
+        pause_reason: pause_reason.as_deref().and_then(PauseReason::parse),
+        drafted_by: row.try_get("drafted_by")?,
+        drafted_at: row.try_get::<SqlTimestamp, _>("drafted_at")?.to_jiff(),
+        approved_by: row.try_get("approved_by")?,
+        members: row.try_get("members")?,
+        approval_above: i64::try_from(approval_above).unwrap_or(i64::MAX),
+        dry_run,
+    })
+}
+
+fn state(name: &str) -> Result<CampaignState, sqlx::Error> {
+    CampaignState::parse(name)
+        .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {name}").into()))
+}
+
+async fn dry_run(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    row: &PgRow,
+    id: Uuid,
+    done: bool,
+) -> Result<DryRun, sqlx::Error> {
+    let (found, excluded) = counted(conn, id).await?;
+    let asked: i64 = row.try_get("dry_run_asked")?;
+    // Who was not asked yet is not excluded yet.
+    let allowed = if done { found } else { (asked - excluded.values().sum::<i64>()).max(0) };
+    let messages = u64::try_from(allowed).unwrap_or_default();
+    let day = limits::day(conn, messaging).await?;
+    let per_second = messaging.config.sending.per_second;
+    let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, day.used);
+    let category: Option<String> = row.try_get("billed")?;
+    let prices = &messaging.config.campaigns.prices;
+    let cost = category.and_then(|category| {
+        let (price, total) = prices.of(&category, messages)?;
+        let currency = prices.currency.clone();
+        Some(Cost { category, messages: allowed, price, total, currency })
+    });
+    let duration = Duration { seconds: takes.as_secs(), limited_by: by.as_str().to_owned() };
+    Ok(DryRun { done, asked, allowed, excluded, duration, cost })
+}
+
+/// Up to `limit` of a campaign's people after one, all or those in one state.
+///
+/// # Errors
+/// When the database fails.
+pub async fn members(
+    messaging: &Messaging,
+    id: Uuid,
+    in_state: Option<&str>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Member>, sqlx::Error> {
+    const MEMBERS: &str = "
+        SELECT subject_id, state, reasons FROM campaign_members
+        WHERE campaign_id = $1 AND ($2::text IS NULL OR state = $2)
+          AND ($3::uuid IS NULL OR subject_id > $3)
+        ORDER BY subject_id LIMIT $4";
+    let rows = sqlx::query(MEMBERS)
+        .bind(id)
+        .bind(in_state)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(messaging.pool())
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let subject_id: Uuid = row.try_get(0)?;
+            let state: String = row.try_get(1)?;
+            let message_id = (state == "started").then(|| message_id(id, subject_id));
+            Ok(Member { subject_id, state, reasons: row.try_get(2)?, message_id })
+        })
+        .collect()
+}
+
+/// What became of a campaign.
+///
+/// # Errors
+/// When the database fails.
+pub async fn report(messaging: &Messaging, id: Uuid) -> Result<Option<Report>, sqlx::Error> {
+    const MEMBERS: &str = "
+        SELECT count(*), count(*) FILTER (WHERE state = 'waiting'),
+               count(*) FILTER (WHERE stopped_at IS NOT NULL)
+        FROM campaign_members WHERE campaign_id = $1";
+    const STATES: &str = "SELECT state, count(*) FROM intents WHERE campaign_id = $1 GROUP BY 1";
+    const STATUSES: &str = "
+        SELECT status, count(*) FROM intents
+        WHERE campaign_id = $1 AND status IS NOT NULL GROUP BY 1";
+    const REASONS: &str = "
+        SELECT reasons[1], count(*) FROM intents
+        WHERE campaign_id = $1 AND reasons <> '{}' GROUP BY 1";
+    let mut conn = messaging.pool().acquire().await?;
+    let found: Option<String> =
+        sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = $1")
+            .bind(id)
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some(found) = found else { return Ok(None) };
+    let row = sqlx::query(MEMBERS).bind(id).fetch_one(&mut *conn).await?;
+    let (_, excluded) = counted(&mut conn, id).await?;
+    Ok(Some(Report {
+        campaign_id: id,
+        state: state(&found)?,
+        members: row.try_get(0)?,
+        waiting: row.try_get(1)?,
+        excluded,
+        messages: counts(&mut conn, STATES, id).await?,
+        statuses: counts(&mut conn, STATUSES, id).await?,
+        reasons: counts(&mut conn, REASONS, id).await?,
+        stops: row.try_get(2)?,
+    }))
+}
+
+async fn counts(
+    conn: &mut PgConnection,
+    query: &'static str,
+    id: Uuid,
+) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(query).bind(id).fetch_all(conn).await?;
+    Ok(rows.into_iter().collect())
+}

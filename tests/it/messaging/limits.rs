@@ -1,0 +1,150 @@
+//! Caps per person, the day's ceiling, the provider's tier: counted at the claim, and by nobody's race exceeded.
+
+use std::time::Duration;
+
+use assent_messaging::config::Limits;
+use assent_messaging::domain::limits::{Caps, Ceilings};
+use serde_json::json;
+use sqlx::Connection as _;
+
+use super::campaigns::{neighbours, people, report, stands, started};
+use super::stand_ins::{Home, Manner, Provider, Setup, until};
+
+fn once_a_day() -> Limits {
+    Limits { caps: Caps::parse("marketing 1/24h").unwrap(), ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_holds_over_all_campaigns_and_single_messages_of_its_purpose() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits = once_a_day();
+    let replica = home.start(&setup).await;
+    let people = people(&neighbours, 3);
+    // What WhatsApp refused didn't reach her: it counts for nothing.
+    provider.manner(Manner::Refuses(131_026));
+    let failed = replica.send(people[0]).await;
+    assert_eq!(replica.settled(failed).await["state"], "failed");
+    provider.manner(Manner::Accepts);
+    let first = started(&replica, "spring").await;
+    stands(&replica, &first, "completed").await;
+    assert_eq!(report(&replica, &first).await["messages"], json!({"accepted": 3}));
+
+    let second = started(&replica, "summer").await;
+    stands(&replica, &second, "completed").await;
+    let of_second = report(&replica, &second).await;
+    assert_eq!(of_second["messages"], json!({"refused": 3}));
+    assert_eq!(of_second["reasons"], json!({"frequency_capped": 3}));
+    let single = replica.send(people[0]).await;
+    assert_eq!(replica.settled(single).await["reasons"], json!(["frequency_capped"]));
+    let other = replica.send_template(people[0], "service", "hello").await;
+    assert_eq!(replica.settled(other).await["state"], "accepted", "another purpose has its own");
+    // The window rolls.
+    replica.sql("UPDATE intents SET started_at = started_at - interval '24 hours'").await;
+    let later = replica.send(people[0]).await;
+    assert_eq!(replica.settled(later).await["state"], "accepted");
+    replica.stop().await;
+}
+
+/// The test holds the lock of the counts until both replicas have claimed messages and wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_race_never_exceed_a_cap() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits = once_a_day();
+    // Two messages to a claim: half a lease at this rate.
+    setup.per_second = 4;
+    setup.lease = Duration::from_secs(1);
+    let (one, two) = (home.start(&setup).await, home.start(&setup).await);
+    let mut conn = home.connect().await;
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(1, hashtext('106540352242922'))")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    sqlx::query(
+        "INSERT INTO intents (id, subject_id, purpose, channel, template, language, state, requested_at, changed_at)
+         SELECT gen_random_uuid(), $1, 'marketing', 'whatsapp', 'hello', 'en', 'queued', now(), now()
+         FROM generate_series(1, 4)",
+    )
+    .bind(neighbours.person(1))
+    .execute(two.messaging.store.pool())
+    .await
+    .unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1 AND objsubid = 2
+        AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until("both wait", async || two.count(waiting).await == 2).await;
+    held.rollback().await.unwrap();
+    let open = "SELECT count(*) FROM intents WHERE state IN ('queued', 'claimed', 'calling')";
+    until("all are settled", async || two.count(open).await == 0).await;
+    assert_eq!(provider.bodies().len(), 1);
+    let capped = "SELECT count(*) FROM intents WHERE reasons = '{frequency_capped}'";
+    assert_eq!(two.count(capped).await, 3);
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_number_rises_by_steps_and_single_messages_of_other_purposes_pass() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits.ceilings = Ceilings { ramp_up: vec![1, 3], daily: Some(100), people: None };
+    let replica = home.start(&setup).await;
+    let people = people(&neighbours, 5);
+    let path = started(&replica, "spring").await;
+    let stand = async |accepted: u64, queued: u64| {
+        let expected = json!({"accepted": accepted, "queued": queued});
+        until("the day's share is out", async || {
+            let report = report(&replica, &path).await;
+            report["messages"] == expected && report["reasons"] == json!({"daily_ceiling": queued})
+        })
+        .await;
+    };
+    stand(1, 4).await;
+    let order = replica.send_template(people[0], "service", "hello").await;
+    assert_eq!(replica.settled(order).await["state"], "accepted", "an order is no campaign");
+    // The second day.
+    let day = "UPDATE sending_numbers SET first_at = first_at - interval '24 hours'";
+    let due =
+        "UPDATE intents SET started_at = started_at - interval '24 hours', not_before = now()";
+    replica.sql(day).await;
+    replica.sql(due).await;
+    stand(4, 1).await;
+    // And the third, when the ramp is over.
+    replica.sql(day).await;
+    replica.sql(due).await;
+    stands(&replica, &path, "completed").await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_providers_tier_counts_people_and_not_messages_nor_who_wrote_first() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits.ceilings.people = Some(2);
+    let replica = home.start(&setup).await;
+    let people = people(&neighbours, 4);
+    for subject in [people[0], people[1], people[0]] {
+        let message = replica.send(subject).await;
+        assert_eq!(replica.settled(message).await["state"], "accepted");
+    }
+    assert_eq!(replica.hears(3, "when do you open?").await, 200);
+    let written = "SELECT count(*) FROM inbound_messages";
+    until("she wrote", async || replica.count(written).await == 1).await;
+    let answer = replica.send(people[2]).await;
+    assert_eq!(replica.settled(answer).await["state"], "accepted", "she wrote first");
+    let third = replica.send(people[3]).await;
+    assert_eq!(replica.waits(third).await, ["recipient_tier"]);
+    // The provider says otherwise.
+    let value = json!({"display_phone_number": "33900000001", "event": "UPGRADE",
+        "max_daily_conversations_per_business": "TIER_2K"});
+    let body = json!({"entry": [{"id": "1", "time": 0,
+        "changes": [{"field": "phone_number_quality_update", "value": value}]}]});
+    assert_eq!(replica.raw_webhook(&body.to_string(), "app secret").await, 200);
+    assert_eq!(replica.settled(third).await["state"], "accepted");
+    replica.stop().await;
+}
