@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::Connection;
+use crate::commands::bot::Bot;
 use crate::commands::consent::Consent;
+use crate::commands::conversation::Conversation;
 use crate::commands::erase::Erase;
 use crate::commands::evidence::Evidence;
 use crate::commands::explain::Explain;
@@ -83,6 +85,12 @@ enum Command {
     Rules(Rules),
     /// Send one message through the gate and wait for the outcome.
     Send(Send),
+    /// Answer people: who waits, what was written, notes, handing over.
+    #[command(subcommand)]
+    Conversation(Conversation),
+    /// Look at the files of the bot.
+    #[command(subcommand)]
+    Bot(Bot),
     /// Ask that a person be forgotten.
     Erase(Erase),
     /// Check an erasure certificate, a receipt or the folder of a dispute, offline.
@@ -119,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify.run(output),
         Command::Keys(keys) => keys.run(output),
         Command::Rules(rules) => rules.run(output),
+        Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -152,11 +161,13 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Preferences(preferences) => preferences.run(api, output).await,
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
+        Command::Conversation(conversation) => conversation.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,
         Command::Verify(_)
         | Command::Rules(_)
+        | Command::Bot(_)
         | Command::Keys(_)
         | Command::Migrate(_)
         | Command::Serve(_)

@@ -65,7 +65,9 @@ impl From<ClientError> for Failure {
                         Code::ConsentNotAllowed
                         | Code::SubjectErased
                         | Code::SubjectUnknown
-                        | Code::RequestStateConflict,
+                        | Code::RequestStateConflict
+                        | Code::ConversationStateConflict
+                        | Code::WindowClosed,
                     ) => Status::Refused,
                     _ if transient => Status::Unreachable,
                     _ => Status::WrongUse,

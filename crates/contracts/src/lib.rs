@@ -9,6 +9,7 @@ pub mod address;
 pub mod api;
 pub mod code;
 pub mod consent;
+pub mod conversation;
 pub mod envelope;
 pub mod erasure;
 pub mod messaging;

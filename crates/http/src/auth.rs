@@ -23,10 +23,13 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 21] = [
+pub const SCOPES: [&str; 24] = [
     "claims:review",
     "consent:read",
     "consent:write",
+    "conversations:open",
+    "conversations:read",
+    "conversations:write",
     "erasure:ack",
     "erasure:read",
     "erasure:write",

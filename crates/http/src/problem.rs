@@ -105,6 +105,10 @@ codes! {
     WindowClosed = "window_closed", CONFLICT, "She has not written within a day";
     /// The message is not known.
     MessageUnknown = "message_unknown", NOT_FOUND, "The message is not known";
+    /// The conversation is not known.
+    ConversationUnknown = "conversation_unknown", NOT_FOUND, "The conversation is not known";
+    /// Somebody else has the conversation, or it is in a state in which this is not possible.
+    ConversationStateConflict = "conversation_state_conflict", CONFLICT, "The conversation is not in a state for this";
     /// The erasure request is not known.
     RequestUnknown = "request_unknown", NOT_FOUND, "The request is not known";
     /// The request is in a state in which this is not possible.

@@ -21,13 +21,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::api::{WEBHOOK_BYTES_MAX, router};
+use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
-use crate::{dispatcher, forwarder, housekeeping, processor, templates};
+use crate::{bot, dispatcher, forwarder, housekeeping, processor, templates};
 
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -122,6 +123,8 @@ pub async fn build(
         moved: Notify::new(),
         received: Notify::new(),
         declared: Notify::new(),
+        turns: Notify::new(),
+        engine: config.conversations.engine.as_ref().map(Engine::new).transpose()?,
         config,
     }))
 }
@@ -189,6 +192,10 @@ pub fn run(
     lifecycle.spawn(
         "messaging.processor",
         processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
+    );
+    lifecycle.spawn(
+        "messaging.bot",
+        bot::run(messaging.clone(), stopping.clone(), health.watchdog("bot", PATIENCE)),
     );
     lifecycle.spawn("messaging.templates", templates::follow(messaging.clone(), stopping.clone()));
     lifecycle

@@ -16,6 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
@@ -58,6 +59,10 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
+    /// Rings when the bot may have something to answer.
+    pub turns: Notify,
+    /// The team's own engine behind the bot.
+    pub engine: Option<Engine>,
 }
 
 impl Deref for Messaging {

@@ -1,7 +1,9 @@
 //! The messaging service against real Postgres, with stand-ins for its neighbours: what it guarantees
 //! on its own, with each fault injected and shown to have happened.
 
+mod bot;
 mod contents;
+mod conversations;
 mod forgetting;
 mod refusals;
 mod sending;

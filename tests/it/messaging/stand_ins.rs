@@ -11,7 +11,7 @@ use std::time::Duration;
 use assent_bus::BusConfig;
 use assent_contracts::SubjectId;
 use assent_http::Keys;
-use assent_messaging::config::{Config, Sending, WhatsApp};
+use assent_messaging::config::{Config, Conversations, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
 use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
 use assent_runtime::{
@@ -36,6 +36,8 @@ use assent_tests::harness;
 
 const TOKEN: &str = "messaging-test-token";
 const SECRET: &str = "app secret";
+/// The token of a colleague, who may not open what was written.
+const COLLEAGUE: &str = "messaging-colleague-token";
 
 /// The phone number of the `n`th person.
 pub fn phone(n: usize) -> String {
@@ -66,6 +68,8 @@ struct NeighboursState {
     unusual: Mutex<HashMap<SubjectId, Value>>,
     codes: Mutex<Vec<Value>>,
     meaning: Mutex<Value>,
+    leases: Mutex<Vec<Value>>,
+    gives_keys: AtomicBool,
 }
 
 impl Neighbours {
@@ -87,6 +91,8 @@ impl Neighbours {
             unusual: Mutex::default(),
             codes: Mutex::default(),
             meaning: Mutex::new(json!({"meaning": "nothing"})),
+            leases: Mutex::default(),
+            gives_keys: AtomicBool::new(true),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
@@ -94,6 +100,7 @@ impl Neighbours {
             .route("/v1/subjects/lookup", post(lookup))
             .route("/v1/subjects/import", post(import))
             .route("/v1/permits", post(permits))
+            .route("/v1/verdict", post(verdict))
             .route("/v1/gate/stops", post(stops))
             .route("/v1/gate/codes", post(codes))
             .route("/v1/consents/grant", post(grant))
@@ -171,6 +178,18 @@ impl Neighbours {
         self.state.grants.lock().unwrap().clone()
     }
 
+    /// The reasons for which keys of this person were asked for.
+    pub fn lease_reasons(&self, subject: SubjectId) -> Vec<String> {
+        let leases = self.state.leases.lock().unwrap();
+        let hers = leases.iter().filter(|it| list(it, "subjects").contains(&json!(subject)));
+        hers.map(|it| it["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// From now on the vault answers asks for keys, or doesn't.
+    pub fn give_keys(&self, gives: bool) {
+        self.state.gives_keys.store(gives, Ordering::SeqCst);
+    }
+
     /// The saga's acknowledgements that arrived for this step.
     pub fn acks(&self, step: &str) -> Vec<Value> {
         let acks = self.state.acks.lock().unwrap();
@@ -208,7 +227,14 @@ async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     axum::Json(json!({"addresses": addresses}))
 }
 
-async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+async fn lease(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if !state.gives_keys.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    state.leases.lock().unwrap().push(body.0.clone());
     *state.key_asks.lock().unwrap() += 1;
     drop(state.keys.lock().await);
     let people = state.people.lock().unwrap();
@@ -219,7 +245,7 @@ async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Valu
         people.contains_key(&subject).then(|| STANDARD_NO_PAD.encode(bytes))
     };
     let keys: Vec<_> = list(&body, "subjects").iter().map(key).collect();
-    axum::Json(json!({"keys": keys}))
+    Ok(axum::Json(json!({"keys": keys})))
 }
 
 async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
@@ -266,6 +292,16 @@ async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     *state.asks.lock().unwrap() += list(&body, "asks").len();
     let permits: Vec<_> = list(&body, "asks").iter().map(permit).collect();
     axum::Json(json!({"permits": permits}))
+}
+
+async fn verdict(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let denied = state.denied_purposes.lock().unwrap();
+    let (verdict, reasons) = match denied.get(body["purpose"].as_str().unwrap()) {
+        Some(reason) => ("deny", vec![reason.as_str()]),
+        None => ("allow", vec!["consent_given"]),
+    };
+    axum::Json(json!({"verdict": verdict, "reasons": reasons, "evidence": [], "rules": "test-1",
+        "as_of": SystemClock.now()}))
 }
 
 async fn stops(
@@ -504,6 +540,8 @@ pub struct Setup {
     pub version: &'static str,
     /// The account whose templates are listed.
     pub business_account_id: Option<&'static str>,
+    /// The bot, and how long texts are kept.
+    pub conversations: Conversations,
 }
 
 impl Setup {
@@ -519,6 +557,7 @@ impl Setup {
             previous_app_secret: None,
             version: "v26.0",
             business_account_id: None,
+            conversations: Conversations::default(),
         }
     }
 }
@@ -549,9 +588,25 @@ impl Home {
         }
     }
 
+    /// Its database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     fn config(&self, setup: &Setup) -> Config {
         let neighbours = format!("http://{}", setup.neighbours);
-        let scopes = ["messages:read", "messages:write"];
+        let scopes = [
+            "messages:read",
+            "messages:write",
+            "conversations:read",
+            "conversations:write",
+            "conversations:open",
+        ];
+        let few = ["conversations:read", "conversations:write"];
+        let keys = [
+            assent_http::auth::key_entry("test", TOKEN, &scopes),
+            assent_http::auth::key_entry("colleague", COLLEAGUE, &few),
+        ];
         Config {
             service: ServiceConfig {
                 listen: "127.0.0.1:0".parse().unwrap(),
@@ -565,9 +620,7 @@ impl Home {
             index_keys_file: self.folder.join("index.toml"),
             idempotency_secret: "secret".into(),
             bus: setup.bus.clone().unwrap_or_else(|| BusConfig::new("127.0.0.1:1", "none.")),
-            keys: Arc::new(
-                Keys::parse(&assent_http::auth::key_entry("test", TOKEN, &scopes)).unwrap(),
-            ),
+            keys: Arc::new(Keys::parse(&keys.concat()).unwrap()),
             terms: LeaseTerms { length: setup.lease, ..LeaseTerms::default() },
             controller: "Boulangerie Exemple SARL".to_owned(),
             consent_url: neighbours.clone(),
@@ -594,6 +647,7 @@ impl Home {
             start_purpose: "marketing".to_owned(),
             marketing_purposes: vec!["marketing".to_owned()],
             stop_confirmation: "You will get no more messages.".to_owned(),
+            conversations: setup.conversations.clone(),
         }
     }
 
@@ -666,6 +720,13 @@ impl Replica {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
         let request = request.header("idempotency-key", key).json(body);
         let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Calls the API as a colleague, who may not open what was written.
+    pub async fn post_as_colleague(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(COLLEAGUE);
+        let response = request.json(&body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 

@@ -1,7 +1,9 @@
 //! The pure part of messaging: what a person's words mean and how an intent may move.
 //! It does no input or output; storing and sending are left to the modules around it.
 
+pub mod bot;
 pub mod content;
+pub mod conversation;
 pub mod intent;
 pub mod stop;
 pub mod template;
