@@ -21,5 +21,6 @@ mod road;
 mod screening;
 mod servers;
 mod state_topic;
+mod support;
 mod traces;
 mod vault;

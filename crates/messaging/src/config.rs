@@ -12,6 +12,8 @@ use secrecy::SecretString;
 use crate::bot::files;
 use crate::domain::bot::flows::{Around, Bot};
 use crate::domain::stop::Words;
+use crate::intents::STOP_CONFIRMATION;
+use crate::questions::CONSENT_REQUEST;
 
 /// Longest that the engine may take: a person waits.
 const ENGINE_TIMEOUT_MAX: Duration = Duration::from_secs(20);
@@ -120,6 +122,9 @@ impl Conversations {
             own.invalid("bot_engine_url", "needs bot_flows: the disclosure stands there");
         }
         let purpose = own.default("conversation_purpose", default.purpose);
+        if ["", STOP_CONFIRMATION, CONSENT_REQUEST].contains(&purpose.as_str()) {
+            own.invalid("conversation_purpose", "must be a purpose of the policy");
+        }
         Some(Self { purpose, retention_days, bot, engine })
     }
 }

@@ -54,8 +54,8 @@ pub struct Bot {
 pub struct Step {
     /// Its name, which its button carries.
     pub name: String,
-    /// What she says to get here: folded, with its language.
-    pub(super) triggers: HashMap<String, String>,
+    /// What she says to get here: folded, with its language; none where it is the same word in several.
+    pub(super) triggers: HashMap<String, Option<String>>,
     /// Its triggers count only right after that step.
     pub(super) after: Option<String>,
     /// What answers whatever isn't understood at the beginning.
@@ -174,13 +174,15 @@ impl Bot {
 
 impl From<StepFile> for Step {
     fn from(file: StepFile) -> Self {
-        let triggers = file
-            .triggers
-            .into_iter()
-            .flat_map(|(language, words)| {
-                words.into_iter().map(move |word| (fold(&word), language.clone()))
-            })
-            .collect();
+        let mut triggers = HashMap::new();
+        for (language, words) in file.triggers {
+            for word in words {
+                let known = triggers.entry(fold(&word)).or_insert_with(|| Some(language.clone()));
+                if known.as_ref() != Some(&language) {
+                    *known = None;
+                }
+            }
+        }
         Self {
             name: file.name,
             triggers,
@@ -320,9 +322,12 @@ fn together(steps: &[(String, StepFile)], faults: &mut Faults) {
         for missing in leads.filter(|it| !known.contains(it.as_str())) {
             faults.add(file, format!("{of}: there is no step {missing:?}"));
         }
-        for trigger in step.triggers.values().flatten() {
-            if !triggers.insert((step.after.as_deref(), fold(trigger))) {
-                faults.add(file, format!("{of}: another trigger is {trigger:?} too"));
+        // The same word in two languages of one step is one trigger.
+        let own: BTreeMap<String, &String> =
+            step.triggers.values().flatten().map(|trigger| (fold(trigger), trigger)).collect();
+        for (folded, trigger) in own {
+            if !triggers.insert((step.after.as_deref(), folded)) {
+                faults.add(file, format!("{of}: another step's trigger is {trigger:?} too"));
             }
         }
     }
@@ -377,7 +382,7 @@ mod tests {
                 "shop.toml: step \"hours\": reply.de: de is none of the languages",
                 "shop.toml: step \"hours\": there is no step \"nowhere\"",
                 "shop.toml: step \"hours\": there is another of this name",
-                "shop.toml: step \"hours\": another trigger is \"HOURS!\" too",
+                "shop.toml: step \"hours\": another step's trigger is \"HOURS!\" too",
             ]
         );
     }

@@ -249,7 +249,7 @@ impl Bot {
         let of = |after: Option<&String>| {
             self.steps.iter().filter(move |it| it.after.as_ref() == after).find_map(|step| {
                 let language = step.triggers.get(&folded)?;
-                Some((step, Some(language.as_str())))
+                Some((step, language.as_deref()))
             })
         };
         standing.step.as_ref().and_then(|last| of(Some(last))).or_else(|| of(None))

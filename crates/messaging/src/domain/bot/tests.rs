@@ -15,7 +15,7 @@ const STEPS: &str = r#"
     [[step]]
     name = "menu"
     start = true
-    triggers = { en = ["hello"], fr = ["bonjour"], ru = ["привет"] }
+    triggers = { en = ["hello", "menu"], fr = ["bonjour", "menu"], ru = ["привет"] }
     reply = { en = "Hello!", fr = "Bonjour !", ru = "Привет!" }
     [[step.buttons]]
     to = "hours"
@@ -133,6 +133,9 @@ fn after_the_disclosure_a_trigger_a_button_and_a_step_after_another_are_answered
     assert_eq!(said(&bot.respond(&told(Some("ru")), pressed, open())), "По понедельникам.");
     let after = Standing { step: Some("hours".to_owned()), ..told(Some("en")) };
     assert_eq!(said(&bot.respond(&after, Heard::Text("why"), open())), "Because.");
+    // A word of two languages tells neither.
+    let turn = bot.respond(&told(Some("fr")), Heard::Text("menu"), open());
+    assert_eq!(said(&turn), "Bonjour !");
     // Not after anything else.
     assert_ne!(said(&bot.respond(&told(Some("en")), Heard::Text("why"), open())), "Because.");
 }
