@@ -130,7 +130,7 @@ async fn discloses_first(language: &str, automated: &str, greeting: &str, reply:
         world.provider.bodies().last().unwrap()["interactive"]["action"]["buttons"].clone();
     let ids: Vec<&Value> =
         buttons.as_array().unwrap().iter().map(|it| &it["reply"]["id"]).collect();
-    assert_eq!(ids.last().unwrap(), &"assent-human");
+    assert_eq!(ids.last().unwrap(), &"assent-call");
     assert_eq!(conversation(&replica).await["language"], language);
     assert_eq!(replica.count(intents).await, 2);
     assert_eq!(
@@ -210,7 +210,7 @@ async fn after_a_human_hands_it_back_the_bot_says_again_that_it_is_one() {
             "type": "interactive", "interactive": {"type": "button_reply",
                 "button_reply": {"id": id, "title": "Talk to a person"}}}]})
     };
-    replica.webhook(button("assent-human")).await;
+    replica.webhook(button("assent-call")).await;
     reaches(&replica, "waiting", "human_asked").await;
     world.tells(3).await;
     let id = conversation(&replica).await["conversation_id"].as_str().unwrap().to_owned();

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::domain::stop::fold;
 
 /// What the button carries that reaches a human.
-pub const HUMAN_BUTTON: &str = "assent-human";
+pub const HUMAN_BUTTON: &str = "assent-call";
 
 /// Within a message of at most so many words one of them is enough.
 const SENTENCE_WORDS_MAX: usize = 8;
