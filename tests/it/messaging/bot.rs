@@ -99,6 +99,13 @@ async fn reaches(replica: &Replica, state: &str, reason: &str) {
     until("nothing waits for the bot", async || replica.count(TURNS).await == 0).await;
 }
 
+/// Her message that waits was taken again, twice: the bot had its chance to go on too early.
+async fn looked_at_again(replica: &Replica) {
+    let attempts = "SELECT coalesce(max(attempts), 0)::bigint FROM bot_turns";
+    let before = replica.count(attempts).await;
+    until("the turn is taken again", async || replica.count(attempts).await >= before + 2).await;
+}
+
 /// Trap 22, in one language: nothing of the bot's is kept, and nothing answered, before the provider took
 /// what says that it is one.
 async fn discloses_first(language: &str, automated: &str, greeting: &str, reply: &str) {
@@ -113,6 +120,7 @@ async fn discloses_first(language: &str, automated: &str, greeting: &str, reply:
     for part in [automated, "Boulangerie Exemple SARL", NOTICE] {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
     }
+    looked_at_again(&replica).await;
     let kept = "SELECT count(*) FROM conversations WHERE step IS NOT NULL OR misses > 0 OR language IS NOT NULL";
     assert_eq!(replica.count(kept).await, 0);
     assert_eq!(replica.count(TURNS).await, 1, "her message waits");
@@ -154,6 +162,29 @@ async fn trap_22_the_bot_never_collects_before_disclosing_in_french() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_22_the_bot_never_collects_before_disclosing_in_russian() {
     discloses_first("ru", "автоматический помощник", "привет", "Чем помочь?").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disclosure_that_may_have_been_sent_is_waited_for() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    world.provider.manner(Manner::HangsUp);
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    replica.hears(1, "hello").await;
+    let uncertain = "SELECT count(*) FROM intents WHERE author = 'bot' AND state = 'uncertain'";
+    until("its fate is unknown", async || replica.count(uncertain).await == 1).await;
+    looked_at_again(&replica).await;
+    assert_eq!(replica.count("SELECT count(*) FROM intents WHERE author = 'bot'").await, 1);
+    // The provider tells that it had taken it.
+    world.provider.manner(Manner::Accepts);
+    let body = world.provider.bodies().remove(0);
+    let id = body["biz_opaque_callback_data"].as_str().unwrap().to_owned();
+    let status = json!({"id": format!("wamid.{id}"), "status": "sent", "timestamp": "1",
+        "biz_opaque_callback_data": id});
+    replica.webhook(json!({"statuses": [status]})).await;
+    assert_eq!(world.tells(2).await[1], "How can I help?");
+    replica.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
