@@ -43,8 +43,15 @@ struct Facts {
     language: Option<String>,
 }
 
-/// Carries out a turn.
+/// Carries out a turn. That of somebody who is gone is over.
 pub(super) async fn carry_out(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure> {
+    match attempt(messaging, turn).await {
+        Err(Failure::PersonKeys(KeyError::Gone)) => drop_turn(messaging, turn).await,
+        outcome => outcome,
+    }
+}
+
+async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure> {
     let facts = facts(messaging, turn).await?;
     let (Some(bot), Some(facts)) = (messaging.config.conversations.bot.clone(), facts) else {
         // There is no bot, or it is not the bot's any more.
@@ -52,14 +59,11 @@ pub(super) async fn carry_out(messaging: &Messaging, turn: &Taken) -> Result<Out
     };
     let subject = turn.subject;
     let keys = messaging.person_keys.lease("bot_turn", &[subject]).await?;
-    if !keys.has(subject) {
-        return drop_turn(messaging, turn).await;
-    }
     let raw = match &facts.content {
         None => None,
         Some(sealed) => match keys.open(subject, turn.message, "content", sealed) {
-            Err(error @ KeyError::LeaseOver) => return Err(error.into()),
-            raw => raw.ok(),
+            Err(KeyError::Foreign) => None,
+            raw => Some(raw?),
         },
     };
     // What the retention took can't be answered any more: it counts as something that isn't text.

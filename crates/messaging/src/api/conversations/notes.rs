@@ -80,8 +80,11 @@ pub async fn note(
     let subject = find(&messaging, id).await?.subject;
     let note_id = messaging.ids.v7();
     let keys = messaging.person_keys.lease("conversation_note", &[subject]).await?;
-    let sealed =
-        keys.seal(subject, note_id, NOTE, request.text.as_bytes()).ok_or(Code::SubjectUnknown)?;
+    let sealed = match keys.seal(subject, note_id, NOTE, request.text.as_bytes()) {
+        Ok(sealed) => sealed,
+        Err(error @ KeyError::LeaseOver) => return Err(Problem::unavailable("vault", error)),
+        Err(KeyError::Gone | KeyError::Foreign) => return Err(Code::SubjectUnknown.into()),
+    };
     let (service, author) = (messaging.clone(), caller.name().to_owned());
     let note_id = to_the_end(async move {
         let mut session = service.store.begin().await.map_err(store)?;

@@ -99,12 +99,11 @@ pub async fn read(
         (messaging.clone(), caller.name().to_owned(), request.reason.clone());
     to_the_end(async move { on_record(&service, id, subject, reader, reason).await }).await?;
     let keys = messaging.person_keys.lease(&request.reason, &[subject]).await?;
-    if !keys.has(subject) {
-        return Err(Code::SubjectErased.into());
-    }
     let entries = rows.into_iter().map(|row| row.opened(subject, &keys));
-    let entries =
-        entries.collect::<Result<_, _>>().map_err(|it| Problem::unavailable("vault", it))?;
+    let entries = entries.collect::<Result<_, _>>().map_err(|error| match error {
+        KeyError::Gone => Code::SubjectErased.into(),
+        error => Problem::unavailable("vault", error),
+    })?;
     Ok(Json(Listing::cut(entries, page.limit(), |last| (last.at, last.id))))
 }
 
@@ -203,7 +202,7 @@ impl Sealed {
         })
     }
 
-    /// Opened; an error where that may be tried again.
+    /// Opened; an error where it can't be now, or she is gone.
     fn opened(self, subject: Uuid, keys: &LeasedKeys) -> Result<Entry, KeyError> {
         let Self { mut entry, sealed } = self;
         let field = match entry.by.as_str() {
@@ -218,11 +217,11 @@ impl Sealed {
         };
         let bytes = match keys.open(subject, entry.id, field, &sealed) {
             Ok(bytes) => bytes,
-            Err(error @ KeyError::LeaseOver) => return Err(error),
-            Err(KeyError::Gone | KeyError::Foreign) => {
+            Err(KeyError::Foreign) => {
                 entry.gone = true;
                 return Ok(entry);
             }
+            Err(error) => return Err(error),
         };
         entry.text = match field {
             NOTE => str::from_utf8(&bytes).ok().map(str::to_owned),
