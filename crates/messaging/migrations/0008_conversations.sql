@@ -23,7 +23,7 @@ CREATE TABLE conversations (
 -- One is open at a time.
 CREATE UNIQUE INDEX conversations_open ON conversations (subject_id) WHERE state <> 'closed';
 CREATE INDEX conversations_subject ON conversations (subject_id);
-CREATE INDEX conversations_state ON conversations (state, id);
+CREATE INDEX conversations_state ON conversations (state, opened_at, id);
 
 CREATE TABLE conversation_notes (
     id              uuid PRIMARY KEY,
@@ -54,3 +54,9 @@ ALTER TABLE intents ADD COLUMN conversation_id uuid;
 -- Who wrote it: `bot`, or `human:` and the name of the key. None: no part of answering her.
 ALTER TABLE intents ADD COLUMN author text;
 CREATE INDEX intents_conversation ON intents (conversation_id, id) WHERE conversation_id IS NOT NULL;
+
+-- What was written, by its age: it ends with its retention.
+CREATE INDEX inbound_messages_texts ON inbound_messages (said_at) WHERE content IS NOT NULL;
+CREATE INDEX intents_texts ON intents (requested_at)
+    WHERE conversation_id IS NOT NULL AND parameters IS NOT NULL;
+CREATE INDEX conversation_notes_age ON conversation_notes (written_at);
