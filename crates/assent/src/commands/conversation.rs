@@ -311,7 +311,8 @@ fn line(view: &View) -> String {
     if let Some(assignee) = assignee {
         line.push_str(&format!(" ({assignee})"));
     }
-    if let Some(reason) = reason {
+    // Why a human was needed says nothing once one has it.
+    if let Some(reason) = reason.as_ref().filter(|_| assignee.is_none()) {
         line.push_str(&format!(": {reason}"));
     }
     format!("{line}\n  she wrote {heard_at}, answers reach her until {window_until}")
