@@ -300,6 +300,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
 
     // She writes, is refused nothing and stops; then she is deleted.
     assert_eq!(cluster.hears(&person, &format!("my secret is {said}")).await, 200);
+    answer_with_canaries(cluster, &subject, &said).await;
     assert_eq!(cluster.hears(&person, "STOP").await, 200);
     assert_eq!(cluster.send(&person).json["state"], "refused");
     let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
@@ -314,4 +315,24 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     canaries.push(wamid.trim_start_matches("wamid.").trim_end_matches('=').to_owned());
     canaries.extend(spellings(person.digits()));
     canaries
+}
+
+/// A colleague reads what she wrote, notes it and repeats it.
+async fn answer_with_canaries(cluster: &Cluster, subject: &str, said: &str) {
+    let mut id = String::new();
+    until("she has a conversation", async || {
+        let path = format!("/v1/conversations?subject_id={subject}");
+        let (_, listed) = cluster.get("messaging", &path).await;
+        id = listed["items"][0]["conversation_id"].as_str().unwrap_or_default().to_owned();
+        !id.is_empty()
+    })
+    .await;
+    let path = |act: &str| format!("/v1/conversations/{id}/{act}");
+    let (_, read) =
+        cluster.post("messaging", &path("read"), &json!({"reason": "answering"}), None).await;
+    assert!(read.to_string().contains(said), "{read}");
+    let note = json!({"text": format!("her secret is {said}")});
+    assert_eq!(cluster.post("messaging", &path("notes"), &note, Some("note")).await.0, 201);
+    let reply = json!({"content": {"type": "text", "body": format!("really, {said}?")}});
+    assert_eq!(cluster.post("messaging", &path("reply"), &reply, Some("reply")).await.0, 202);
 }

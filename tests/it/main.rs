@@ -22,5 +22,6 @@ mod road;
 mod screening;
 mod servers;
 mod state_topic;
+mod support;
 mod traces;
 mod vault;

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::Connection;
+use crate::commands::bot::Bot;
 use crate::commands::campaign::Campaign;
 use crate::commands::consent::Consent;
+use crate::commands::conversation::Conversation;
 use crate::commands::erase::Erase;
 use crate::commands::evidence::Evidence;
 use crate::commands::explain::Explain;
@@ -87,6 +89,12 @@ enum Command {
     /// Write to many: draft, dry run, approval, start, report.
     #[command(subcommand)]
     Campaign(Campaign),
+    /// Answer people: who waits, what was written, notes, handing over.
+    #[command(subcommand)]
+    Conversation(Conversation),
+    /// Look at the files of the bot.
+    #[command(subcommand)]
+    Bot(Bot),
     /// Ask that a person be forgotten.
     Erase(Erase),
     /// Check an erasure certificate, a receipt or the folder of a dispute, offline.
@@ -123,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify.run(output),
         Command::Keys(keys) => keys.run(output),
         Command::Rules(rules) => rules.run(output),
+        Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -157,11 +166,13 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
         Command::Campaign(campaign) => campaign.run(api, output).await,
+        Command::Conversation(conversation) => conversation.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,
         Command::Verify(_)
         | Command::Rules(_)
+        | Command::Bot(_)
         | Command::Keys(_)
         | Command::Migrate(_)
         | Command::Serve(_)

@@ -66,7 +66,9 @@ impl From<ClientError> for Failure {
                         | Code::SubjectErased
                         | Code::SubjectUnknown
                         | Code::RequestStateConflict
-                        | Code::CampaignStateConflict,
+                        | Code::CampaignStateConflict
+                        | Code::ConversationStateConflict
+                        | Code::WindowClosed,
                     ) => Status::Refused,
                     _ if transient => Status::Unreachable,
                     _ => Status::WrongUse,

@@ -10,6 +10,7 @@ pub mod api;
 pub mod campaigns;
 pub mod code;
 pub mod consent;
+pub mod conversation;
 pub mod envelope;
 pub mod erasure;
 pub mod messaging;

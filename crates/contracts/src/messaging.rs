@@ -131,7 +131,8 @@ pub struct MessageReceived {
     pub message_id: Uuid,
     /// Kind: `text`, `button`, the provider's name of another kind (`image`, `location`, …), or `other`.
     pub kind: String,
-    /// Its content, sealed under the person's key.
+    /// Its content, sealed under the person's key: in events of earlier versions only. Today it is kept by
+    /// messaging alone, and ends with the retention of conversations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Sealed>,
     /// When it was recorded.

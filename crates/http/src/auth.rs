@@ -23,11 +23,14 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 22] = [
+pub const SCOPES: [&str; 25] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
     "consent:write",
+    "conversations:open",
+    "conversations:read",
+    "conversations:write",
     "erasure:ack",
     "erasure:read",
     "erasure:write",

@@ -109,6 +109,10 @@ codes! {
     CampaignUnknown = "campaign_unknown", NOT_FOUND, "The campaign is not known";
     /// The campaign is in a state in which this is not possible.
     CampaignStateConflict = "campaign_state_conflict", CONFLICT, "The campaign is not in a state for this";
+    /// The conversation is not known.
+    ConversationUnknown = "conversation_unknown", NOT_FOUND, "The conversation is not known";
+    /// Somebody else has the conversation, or it is in a state in which this is not possible.
+    ConversationStateConflict = "conversation_state_conflict", CONFLICT, "The conversation is not in a state for this";
     /// The erasure request is not known.
     RequestUnknown = "request_unknown", NOT_FOUND, "The request is not known";
     /// The request is in a state in which this is not possible.

@@ -9,8 +9,15 @@ use assent_http::Keys;
 use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
 use secrecy::SecretString;
 
+use crate::bot::files;
+use crate::domain::bot::flows::{Around, Bot};
 use crate::domain::limits::{Caps, Ceilings, Prices};
 use crate::domain::stop::Words;
+use crate::intents::STOP_CONFIRMATION;
+use crate::questions::CONSENT_REQUEST;
+
+/// Longest that the engine may take: a person waits.
+const ENGINE_TIMEOUT_MAX: Duration = Duration::from_secs(20);
 
 /// The settings of the messaging service.
 #[derive(Debug, Clone)]
@@ -58,6 +65,75 @@ pub struct Config {
     pub marketing_purposes: Vec<String>,
     /// The text of the one confirmation after a stop.
     pub stop_confirmation: String,
+    /// Conversations and the bot.
+    pub conversations: Conversations,
+}
+
+/// How people are answered.
+#[derive(Debug, Clone)]
+pub struct Conversations {
+    /// The purpose of answers, which each person must have agreed to.
+    pub purpose: String,
+    /// For how many days what was written is kept.
+    pub retention_days: u16,
+    /// The bot; none: humans answer.
+    pub bot: Option<Arc<Bot>>,
+    /// The team's own engine, which answers what the bot's flows don't.
+    pub engine: Option<EngineConfig>,
+}
+
+impl Default for Conversations {
+    fn default() -> Self {
+        Self { purpose: "service".to_owned(), retention_days: 365, bot: None, engine: None }
+    }
+}
+
+/// The team's own engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where it is asked.
+    pub url: String,
+    /// Signs what it is asked.
+    pub secret: SecretString,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Conversations {
+    fn read(own: &Section, controller: Option<&str>, words: &Words) -> Option<Self> {
+        let default = Self::default();
+        let retention_days = own.default("conversation_retention_days", default.retention_days);
+        if retention_days == 0 {
+            own.invalid("conversation_retention_days", "must be at least 1");
+        }
+        let engine = own.optional::<String>("bot_engine_url").and_then(|url| {
+            let secret = own.secret("bot_engine_secret")?;
+            let timeout = own.millis("bot_engine_timeout_ms", Duration::from_secs(5));
+            if timeout > ENGINE_TIMEOUT_MAX {
+                own.invalid("bot_engine_timeout_ms", "must be at most 20000");
+            }
+            Some(EngineConfig { url, secret, timeout })
+        });
+        let bot = match own.optional::<PathBuf>("bot_flows") {
+            None => None,
+            Some(dir) => {
+                let around = Around { controller: controller?, words, engine: engine.is_some() };
+                let built = files::load(&dir, around).map_err(|faults| {
+                    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                    own.invalid("bot_flows", faults.join("; "));
+                });
+                Some(Arc::new(built.ok()?))
+            }
+        };
+        if bot.is_none() && engine.is_some() {
+            own.invalid("bot_engine_url", "needs bot_flows: the disclosure stands there");
+        }
+        let purpose = own.default("conversation_purpose", default.purpose);
+        if ["", STOP_CONFIRMATION, CONSENT_REQUEST].contains(&purpose.as_str()) {
+            own.invalid("conversation_purpose", "must be a purpose of the policy");
+        }
+        Some(Self { purpose, retention_days, bot, engine })
+    }
 }
 
 /// The provider as configured.
@@ -259,6 +335,7 @@ impl Config {
             own.invalid("marketing_purposes", "must name at least one purpose");
         }
         let stop_confirmation = own.optional("stop_confirmation_text");
+        let conversations = Conversations::read(&own, controller.as_deref(), &words);
         let (controller, service) = (controller?, service?);
         Some(Self {
             keys_database_url: keys_database_url?,
@@ -297,6 +374,7 @@ impl Config {
             words,
             start_purpose,
             marketing_purposes,
+            conversations: conversations?,
         })
     }
 }

@@ -35,11 +35,14 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 7] = [
+static HELD: [Held; 10] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
     Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
     Held::new("declarations", "declarations WHERE subjects @> ARRAY[$1]", "id::text"),
+    Held::new("conversations", "conversations WHERE subject_id = $1", "id::text"),
+    Held::new("conversation_notes", "conversation_notes WHERE subject_id = $1", "id::text"),
+    Held::new("bot_turns", "bot_turns WHERE subject_id = $1", "message_id::text"),
     Held::new("person_bars", "person_bars WHERE subject_id = $1", "bar"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,

@@ -1,8 +1,10 @@
-//! What ends by age: hourly keys, parked bodies, and the hashes that tell redelivered webhooks. It
-//! guarantees that a body and its hour's key go together; what is kept for people is left to erasure.
+//! What ends by age: hourly keys, parked bodies, the hashes that tell redelivered webhooks, and what people
+//! and those who answer them wrote. It guarantees that a body and its hour's key go together; what goes for
+//! one person at once is left to erasure.
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff_sqlx::ToSqlx as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,6 +50,7 @@ async fn once(messaging: &Messaging) -> Result<(), Failure> {
     messaging.hour_keys.prepare().await?;
     end_keys(messaging).await?;
     forget(messaging).await?;
+    forget_texts(messaging).await?;
     Ok(())
 }
 
@@ -91,6 +94,24 @@ async fn forget(messaging: &Messaging) -> Result<(), Failure> {
         "DELETE FROM declarations WHERE settled_at < $1",
     ] {
         sqlx::query(statement).bind(moment).execute(messaging.pool()).await?;
+    }
+    Ok(())
+}
+
+/// What was written, in both directions, and notes end with their retention. That there was a message, and
+/// what became of it, stays.
+async fn forget_texts(messaging: &Messaging) -> Result<(), sqlx::Error> {
+    let days = messaging.config.conversations.retention_days;
+    let now = messaging.clock.now();
+    let moment = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(now);
+    for statement in [
+        "UPDATE inbound_messages SET content = NULL WHERE content IS NOT NULL AND said_at < $1",
+        "UPDATE intents SET parameters = NULL
+         WHERE conversation_id IS NOT NULL AND parameters IS NOT NULL AND requested_at < $1
+           AND state IN ('accepted', 'refused', 'failed', 'uncertain')",
+        "DELETE FROM conversation_notes WHERE written_at < $1",
+    ] {
+        sqlx::query(statement).bind(moment.to_sqlx()).execute(messaging.pool()).await?;
     }
     Ok(())
 }

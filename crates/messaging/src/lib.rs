@@ -4,9 +4,11 @@
 //! who agreed to what is the consent service's, who has which number the vault's.
 
 pub mod api;
+pub mod bot;
 mod campaigns;
 pub mod config;
 mod consequences;
+mod conversations;
 mod declarations;
 mod dispatcher;
 pub mod domain;

@@ -21,13 +21,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::api::{WEBHOOK_BYTES_MAX, router};
+use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
-use crate::{campaigns, dispatcher, forwarder, housekeeping, processor, templates};
+use crate::{bot, campaigns, dispatcher, forwarder, housekeeping, processor, templates};
 
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -124,6 +125,8 @@ pub async fn build(
         received: Notify::new(),
         declared: Notify::new(),
         campaigns: Notify::new(),
+        turns: Notify::new(),
+        engine: config.conversations.engine.as_ref().map(Engine::new).transpose()?,
         config,
     }))
 }
@@ -193,6 +196,10 @@ pub fn run(
         processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
     );
     campaigns::run::spawn(messaging, health, lifecycle);
+    lifecycle.spawn(
+        "messaging.bot",
+        bot::run(messaging.clone(), stopping.clone(), health.watchdog("bot", PATIENCE)),
+    );
     lifecycle.spawn("messaging.templates", templates::follow(messaging.clone(), stopping.clone()));
     lifecycle
         .spawn("messaging.housekeeping", housekeeping::run(messaging.clone(), stopping.clone()));

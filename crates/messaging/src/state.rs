@@ -16,6 +16,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::person_keys::PersonKeys;
@@ -62,6 +63,10 @@ pub struct Parts {
     pub declared: Notify,
     /// Rings (for all who wait) when a campaign has work.
     pub campaigns: Notify,
+    /// Rings when the bot may have something to answer.
+    pub turns: Notify,
+    /// The team's own engine behind the bot.
+    pub engine: Option<Engine>,
 }
 
 impl Deref for Messaging {

@@ -1,6 +1,7 @@
 //! Faults in a running Assent: processes frozen, killed and cut off at named places, and what must
 //! hold all the same. Each test proves that its fault happened.
 
+mod answering;
 mod closed;
 mod durability;
 mod erasing;

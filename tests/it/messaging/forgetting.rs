@@ -79,6 +79,20 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
                    UNION SELECT '00000000-0000-0000-0000-000000000002') AS people",
         )
         .await;
+    // A conversation with a note, and a message that a bot was about to answer.
+    let listed = replica.get("/v1/conversations").await;
+    let conversation = listed["items"][0]["conversation_id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/conversations/{conversation}");
+    assert_eq!(replica.post(&format!("{path}/notes"), json!({"text": "calm her"})).await.0, 201);
+    sqlx::query(
+        "INSERT INTO bot_turns (message_id, conversation_id, subject_id, not_before)
+         VALUES ($1, $1, $2, now() + interval '1 hour')",
+    )
+    .bind(Uuid::from_u128(7))
+    .bind(subject)
+    .execute(replica.messaging.store.pool())
+    .await
+    .unwrap();
     neighbours.deny(Some("address_unlinked"));
     let waiting = replica.send(subject).await;
     // A body that nobody can read: it may name her.
@@ -110,6 +124,9 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     assert_eq!((&counts["intents"], &counts["inbound_messages"]), (&json!(2), &json!(1)));
     assert_eq!(counts["campaign_members"], 1);
     assert_eq!(replica.count("SELECT count(*) FROM campaign_members").await, 1, "the other stays");
+    for kind in ["conversations", "conversation_notes", "bot_turns"] {
+        assert_eq!(counts[kind], json!(1), "{kind}: {counts}");
+    }
 
     command(&bus, subject, request, Step::Sweep).await;
     until_within("the sweep is answered", 60, async || neighbours.acks("sweep").len() == 1).await;

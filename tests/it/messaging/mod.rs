@@ -1,8 +1,10 @@
 //! The messaging service against real Postgres, with stand-ins for its neighbours: what it guarantees
 //! on its own, with each fault injected and shown to have happened.
 
+mod bot;
 mod campaigns;
 mod contents;
+mod conversations;
 mod forgetting;
 mod limits;
 mod refusals;

@@ -12,7 +12,7 @@ use assent_bus::BusConfig;
 use assent_contracts::SubjectId;
 use assent_http::Keys;
 use assent_http::auth::key_entry;
-use assent_messaging::config::{Campaigns, Config, Limits, Sending, WhatsApp};
+use assent_messaging::config::{Campaigns, Config, Conversations, Limits, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
 use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
 use assent_runtime::{
@@ -39,6 +39,8 @@ use assent_tests::harness;
 const TOKEN: &str = "messaging-test-token";
 const SECOND_TOKEN: &str = "messaging-test-token-of-somebody-else";
 const SECRET: &str = "app secret";
+/// The token of a colleague, who may not open what was written.
+const COLLEAGUE: &str = "messaging-colleague-token";
 
 /// The phone number of the `n`th person.
 pub fn phone(n: usize) -> String {
@@ -70,6 +72,8 @@ struct NeighboursState {
     codes: Mutex<Vec<Value>>,
     meaning: Mutex<Value>,
     excluded: Mutex<HashMap<SubjectId, String>>,
+    leases: Mutex<Vec<Value>>,
+    gives_keys: AtomicBool,
 }
 
 impl Neighbours {
@@ -92,6 +96,8 @@ impl Neighbours {
             codes: Mutex::default(),
             meaning: Mutex::new(json!({"meaning": "nothing"})),
             excluded: Mutex::default(),
+            leases: Mutex::default(),
+            gives_keys: AtomicBool::new(true),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
@@ -101,6 +107,7 @@ impl Neighbours {
             .route("/v1/permits", post(permits))
             .route("/v1/verdicts", post(verdicts))
             .route("/v1/audience", get(audience))
+            .route("/v1/verdict", post(verdict))
             .route("/v1/gate/stops", post(stops))
             .route("/v1/gate/codes", post(codes))
             .route("/v1/consents/grant", post(grant))
@@ -183,6 +190,18 @@ impl Neighbours {
         self.state.grants.lock().unwrap().clone()
     }
 
+    /// The reasons for which keys of this person were asked for.
+    pub fn lease_reasons(&self, subject: SubjectId) -> Vec<String> {
+        let leases = self.state.leases.lock().unwrap();
+        let hers = leases.iter().filter(|it| list(it, "subjects").contains(&json!(subject)));
+        hers.map(|it| it["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// From now on the vault answers asks for keys, or doesn't.
+    pub fn give_keys(&self, gives: bool) {
+        self.state.gives_keys.store(gives, Ordering::SeqCst);
+    }
+
     /// The saga's acknowledgements that arrived for this step.
     pub fn acks(&self, step: &str) -> Vec<Value> {
         let acks = self.state.acks.lock().unwrap();
@@ -220,7 +239,14 @@ async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Va
     axum::Json(json!({"addresses": addresses}))
 }
 
-async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+async fn lease(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if !state.gives_keys.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    state.leases.lock().unwrap().push(body.0.clone());
     *state.key_asks.lock().unwrap() += 1;
     drop(state.keys.lock().await);
     let people = state.people.lock().unwrap();
@@ -231,7 +257,7 @@ async fn lease(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Valu
         people.contains_key(&subject).then(|| STANDARD_NO_PAD.encode(bytes))
     };
     let keys: Vec<_> = list(&body, "subjects").iter().map(key).collect();
-    axum::Json(json!({"keys": keys}))
+    Ok(axum::Json(json!({"keys": keys})))
 }
 
 async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
@@ -308,6 +334,16 @@ async fn audience(
         people.iter().skip(from).take(2).map(|it| json!({"subject_id": it})).collect();
     let next = (people.len() > from + 2).then(|| (from + 2).to_string());
     axum::Json(json!({"items": page, "next": next}))
+}
+
+async fn verdict(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let denied = state.denied_purposes.lock().unwrap();
+    let (verdict, reasons) = match denied.get(body["purpose"].as_str().unwrap()) {
+        Some(reason) => ("deny", vec![reason.as_str()]),
+        None => ("allow", vec!["consent_given"]),
+    };
+    axum::Json(json!({"verdict": verdict, "reasons": reasons, "evidence": [], "rules": "test-1",
+        "as_of": SystemClock.now()}))
 }
 
 async fn stops(
@@ -552,6 +588,8 @@ pub struct Setup {
     pub campaigns: Campaigns,
     /// Messages per second.
     pub per_second: u32,
+    /// The bot, and how long texts are kept.
+    pub conversations: Conversations,
 }
 
 impl Setup {
@@ -570,6 +608,7 @@ impl Setup {
             limits: Limits::default(),
             campaigns: Campaigns::default(),
             per_second: 2_000,
+            conversations: Conversations::default(),
         }
     }
 }
@@ -600,12 +639,24 @@ impl Home {
         }
     }
 
+    /// Its database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     fn config(&self, setup: &Setup) -> Config {
         let neighbours = format!("http://{}", setup.neighbours);
-        let scopes = ["messages:read", "messages:write"];
+        let scopes = [
+            "messages:read",
+            "messages:write",
+            "conversations:read",
+            "conversations:write",
+            "conversations:open",
+        ];
         let callers = [
             key_entry("test", TOKEN, &scopes),
             key_entry("second", SECOND_TOKEN, &["messages:read", "campaigns:approve"]),
+            key_entry("colleague", COLLEAGUE, &["conversations:read", "conversations:write"]),
         ];
         Config {
             service: ServiceConfig {
@@ -650,6 +701,7 @@ impl Home {
             start_purpose: "marketing".to_owned(),
             marketing_purposes: vec!["marketing".to_owned()],
             stop_confirmation: "You will get no more messages.".to_owned(),
+            conversations: setup.conversations.clone(),
         }
     }
 
@@ -740,6 +792,13 @@ impl Replica {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
         let request = request.header("idempotency-key", key).json(body);
         let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Calls the API as a colleague, who may not open what was written.
+    pub async fn post_as_colleague(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(COLLEAGUE);
+        let response = request.json(&body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 

@@ -30,6 +30,8 @@ pub const CALLERS: [Caller; 7] = [
             "subjects:read",
             "subjects:write",
             "consent:write",
+            // Which templates her consent covers, once the window is closed.
+            "consent:read",
             // Her STOP.
             "gate:write",
             // A message: the permit, then the address; what she writes is sealed under her key.

@@ -1,9 +1,11 @@
 //! The operator commands, one file each, with their arguments, their output and their tests.
 
 mod asked;
+pub mod bot;
 mod callers;
 pub mod campaign;
 pub mod consent;
+pub mod conversation;
 pub mod erase;
 pub mod evidence;
 pub mod explain;

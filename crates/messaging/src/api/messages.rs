@@ -176,7 +176,7 @@ pub async fn request(
     let sealed = seal(&messaging, id, request.subject_id, &said).await?;
     let service = messaging.clone();
     let queued = to_the_end(async move {
-        let new = New { id, what, sealed, idempotency };
+        let new = New { id, what, sealed, idempotency, author: None };
         queue(&service, &request, new).await
     })
     .await?;
@@ -320,10 +320,40 @@ struct New {
     what: What,
     sealed: Option<Vec<u8>>,
     idempotency: Option<Idempotency>,
+    /// Who wrote it, where that is part of answering her.
+    author: Option<String>,
+}
+
+/// Queues an answer of a human to a person who wrote within a day. A repeated key gives the first answer.
+///
+/// # Errors
+/// As [`request`]; `window_closed`.
+pub(super) async fn answer(
+    messaging: &Messaging,
+    request: MessageRequest,
+    author: String,
+    idempotency: Option<Idempotency>,
+) -> Result<MessageQueued, Problem> {
+    let said = check(&request)?;
+    let Stored::Content(content) = &said else {
+        return Err(Problem::new(Code::ValidationFailed).detail("an answer has content"));
+    };
+    may_answer(messaging, request.subject_id, content).await?;
+    let what = What { kind: content.kind(), template: None };
+    let id = messaging.ids.v7();
+    let sealed = seal(messaging, id, request.subject_id, &said).await?;
+    let service = messaging.clone();
+    let queued = to_the_end(async move {
+        let new = New { id, what, sealed, idempotency, author: Some(author) };
+        queue(&service, &request, new).await
+    })
+    .await?;
+    messaging.queued.notify_one();
+    Ok(queued)
 }
 
 /// What the same request was answered before, with the state of now.
-async fn first_answer(
+pub(super) async fn first_answer(
     messaging: &Messaging,
     session: &mut Session,
     idempotency: Option<Idempotency>,
@@ -347,8 +377,9 @@ async fn queue(
 ) -> Result<MessageQueued, Problem> {
     const INSERT: &str = "
         INSERT INTO intents (id, subject_id, purpose, channel, template, language, parameters, state,
-                             requested_at, changed_at, traceparent, kind)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9, $10)";
+                             requested_at, changed_at, traceparent, kind, author, conversation_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9, $10, $11,
+                (SELECT id FROM conversations WHERE subject_id = $2 AND state <> 'closed'))";
     let subject = request.subject_id;
     let mut session = messaging.store.begin().await.map_err(store)?;
     session.lock_versions(&[subject]).await.map_err(store)?;
@@ -384,6 +415,7 @@ async fn queue(
         .bind(now.to_sqlx())
         .bind(telemetry::traceparent())
         .bind(new.what.kind)
+        .bind(new.author)
         .execute(session.conn())
         .await
         .map_err(database)?;

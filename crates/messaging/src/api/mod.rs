@@ -1,7 +1,8 @@
-//! The HTTP API: messages, templates, the webhook. It guarantees the shapes; what they do is left to
+//! The HTTP API: messages, conversations, templates, the webhook. It guarantees the shapes; what they do is left to
 //! the modules around it.
 
 pub mod campaigns;
+pub mod conversations;
 pub mod inbound;
 pub mod messages;
 pub mod sender;
@@ -30,6 +31,14 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/stops", post(stops::take))
         .route("/v1/messages/{message_id}", get(messages::show))
         .route("/v1/inbound/{message_id}/read", post(inbound::read))
+        .route("/v1/conversations", get(conversations::list::list))
+        .route("/v1/conversations/{conversation_id}", get(conversations::list::show))
+        .route("/v1/conversations/{conversation_id}/read", post(conversations::read::read))
+        .route("/v1/conversations/{conversation_id}/assign", post(conversations::acts::assign))
+        .route("/v1/conversations/{conversation_id}/handover", post(conversations::acts::hand_over))
+        .route("/v1/conversations/{conversation_id}/close", post(conversations::acts::close))
+        .route("/v1/conversations/{conversation_id}/notes", post(conversations::notes::note))
+        .route("/v1/conversations/{conversation_id}/reply", post(conversations::reply::reply))
         .route("/v1/sender", get(sender::show))
         .route("/v1/sender/lift", post(sender::lift))
         .route("/v1/sender/trust", post(sender::trust))
@@ -55,7 +64,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
 #[openapi(
     info(
         title = "Assent messaging",
-        description = "Messages through the gate; the WhatsApp webhook."
+        description = "Messages through the gate; conversations; the WhatsApp webhook."
     ),
     paths(
         campaigns::list,
@@ -69,6 +78,14 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         campaigns::cancel,
         campaigns::members,
         campaigns::report,
+        conversations::list::list,
+        conversations::list::show,
+        conversations::read::read,
+        conversations::acts::assign,
+        conversations::acts::hand_over,
+        conversations::acts::close,
+        conversations::notes::note,
+        conversations::reply::reply,
         inbound::read,
         messages::request,
         messages::show,

@@ -1,8 +1,10 @@
 //! The pure part of messaging: what a person's words mean and how an intent may move.
 //! It does no input or output; storing and sending are left to the modules around it.
 
+pub mod bot;
 pub mod campaign;
 pub mod content;
+pub mod conversation;
 pub mod intent;
 pub mod limits;
 pub mod stop;

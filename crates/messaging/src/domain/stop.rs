@@ -192,7 +192,7 @@ fn code(text: &str) -> Option<Will> {
 
 /// Lower case, without accents, letters of other alphabets as those they look like, blanks and underscores as one space, without anything but letters
 /// and digits at both ends.
-fn fold(text: &str) -> String {
+pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for character in text.chars().flat_map(char::to_lowercase) {
         match character {

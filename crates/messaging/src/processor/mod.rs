@@ -14,7 +14,6 @@ use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
 use assent_eventstore::{Append, StoreError, to_the_end};
 use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
-use assent_sealing::to_text;
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::{PgConnection, Row as _};
@@ -24,12 +23,13 @@ use uuid::Uuid;
 use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
 use crate::consequences;
+use crate::domain::conversation::Declares;
 use crate::hour_keys::HourKeyError;
 use crate::intents;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::updates::{AccountUpdate, Inbound, Place, TemplateUpdate, Update, Webhook};
-use crate::{metrics, moves, templates};
+use crate::{conversations, metrics, moves, templates};
 
 /// Bodies taken at once.
 const TAKE: i64 = 64;
@@ -175,6 +175,7 @@ async fn put_back(messaging: &Messaging, id: Uuid, why: &Failure) {
 /// An inbound message of a person we know.
 struct FromPerson {
     subject: SubjectId,
+    declares: Declares,
     id: Uuid,
     hash: Vec<u8>,
     kind: &'static str,
@@ -230,6 +231,7 @@ async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog
             let updates = bodies.iter().flat_map(|body| body.webhook.updates());
             updates.for_each(|(_, update)| metrics::update(update.kind()));
             messaging.moved.notify_waiters();
+            messaging.turns.notify_one();
         }
         Ok(false) if bodies.len() == 1 => {}
         Err(failure) if bodies.len() == 1 => {
@@ -432,28 +434,39 @@ fn from_person(
         return Ok(None);
     };
     let (kind, said_at) = (message.said.kind(), message.said_at);
-    Ok(Some(FromPerson { subject, id, hash, kind, sealed, said_at }))
+    let declares = conversations::declares(&messaging.config.words, &message.said);
+    Ok(Some(FromPerson { subject, declares, id, hash, kind, sealed, said_at }))
 }
 
-/// Records a message from a person, unless it was seen before.
+/// Records a message from a person, unless it was seen before. What she wrote is kept in its row only,
+/// which ends with the retention: a topic keeps everything.
 async fn receive(
     messaging: &Messaging,
     conn: &mut PgConnection,
     message: &FromPerson,
-) -> Result<Option<Append>, StoreError> {
+) -> Result<Vec<Append>, StoreError> {
     const SEEN: &str =
         "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     const INSERT: &str = "
-        INSERT INTO inbound_messages (id, subject_id, kind, content, received_at, said_at)
-        VALUES ($1, $2, $3, $4, $5, $6)";
+        INSERT INTO inbound_messages
+            (id, subject_id, kind, content, received_at, said_at, conversation_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
     let now = messaging.clock.now();
     let said = said_at(message.said_at, now);
     let is_new =
         sqlx::query(SEEN).bind(&message.hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
     if is_new.rows_affected() == 0 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     consequences::she_wrote(&mut *conn, message.subject, said).await?;
+    let heard = conversations::Heard {
+        message: message.id,
+        subject: message.subject,
+        at: said,
+        declares: message.declares,
+    };
+    let (conversation, mut appends) =
+        conversations::hear(messaging, &mut *conn, &heard, now).await?;
     sqlx::query(INSERT)
         .bind(message.id)
         .bind(message.subject)
@@ -461,14 +474,17 @@ async fn receive(
         .bind(&message.sealed)
         .bind(now.to_sqlx())
         .bind(said.to_sqlx())
+        .bind(conversation)
         .execute(&mut *conn)
         .await?;
     let event = MessageReceived {
         message_id: message.id,
         kind: message.kind.to_owned(),
-        content: Some(to_text(&message.sealed)),
+        content: None,
         at: now,
         said_at: Some(said),
     };
-    messaging.event(message.subject, messaging.ids.v7(), MESSAGE_RECEIVED, &event, now).map(Some)
+    let id = messaging.ids.v7();
+    appends.push(messaging.event(message.subject, id, MESSAGE_RECEIVED, &event, now)?);
+    Ok(appends)
 }

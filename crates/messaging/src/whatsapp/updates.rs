@@ -490,10 +490,23 @@ fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
     if from.is_empty() {
         return Update::Unreadable;
     }
-    let kind = item.get("type").and_then(Value::as_str).unwrap_or_default();
-    if kind == "system" {
+    if item.get("type").and_then(Value::as_str) == Some("system") {
         return system(item, from);
     }
+    Update::Message(Inbound {
+        from,
+        number: number.map(str::to_owned),
+        id: text(item, "id").unwrap_or_default(),
+        said_at: seconds(item),
+        said: said(item),
+        raw: item.clone(),
+    })
+}
+
+/// What a message says: the element as it came.
+#[must_use]
+pub fn said(item: &Value) -> Said {
+    let kind = item.get("type").and_then(Value::as_str).unwrap_or_default();
     let button = |value: &Value, payload, label| Said::Button {
         payload: text(value, payload),
         text: text(value, label),
@@ -507,15 +520,8 @@ fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
             .map(|it| button(it, "id", "title")),
         _ => None,
     };
-    Update::Message(Inbound {
-        from,
-        number: number.map(str::to_owned),
-        id: text(item, "id").unwrap_or_default(),
-        said_at: seconds(item),
-        said: said.unwrap_or_else(|| {
-            Said::Other(KINDS.into_iter().find(|known| *known == kind).unwrap_or("other"))
-        }),
-        raw: item.clone(),
+    said.unwrap_or_else(|| {
+        Said::Other(KINDS.into_iter().find(|known| *known == kind).unwrap_or("other"))
     })
 }
 

@@ -1,0 +1,126 @@
+//! Conversations over HTTP: who waits, what was written, who answers. It guarantees that what was written is
+//! opened for nobody without the right, and for nobody before that is on record with its reason.
+
+pub mod acts;
+pub mod list;
+pub mod notes;
+pub mod read;
+pub mod reply;
+
+use assent_eventstore::to_the_end;
+use assent_http::{Code, Problem};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::api::messages::{database, store};
+use crate::conversations::{self, Row};
+use crate::domain::conversation::{Command, Refusal, State, decide};
+use crate::state::{Messaging, fenced};
+
+/// For so long after her last message free-form messages can reach her.
+const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// A conversation, without what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ConversationView {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// With whom.
+    pub subject_id: Uuid,
+    /// On which channel.
+    pub channel: String,
+    /// Who answers: `bot`, `waiting` (a human is needed), `human` or `closed`.
+    pub state: String,
+    /// The human who answers, by the name of the key.
+    pub assignee: Option<String>,
+    /// Why it changed hands or ended: `human_asked`, `flow`, `not_understood`, `not_text`, `not_disclosed`,
+    /// `engine_failed`, `late`, `no_bot`, `operator`, `idle` or `stopped`.
+    pub reason: Option<String>,
+    /// Her language, where something tells it.
+    pub language: Option<String>,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub opened_at: Timestamp,
+    /// When she last wrote.
+    #[schema(value_type = String, format = DateTime)]
+    pub heard_at: Timestamp,
+    /// Until when free-form messages can reach her.
+    #[schema(value_type = String, format = DateTime)]
+    pub window_until: Timestamp,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub changed_at: Timestamp,
+}
+
+impl From<Row> for ConversationView {
+    fn from(row: Row) -> Self {
+        let heard_at = row.conversation.heard_at;
+        Self {
+            conversation_id: row.conversation.id,
+            subject_id: row.subject,
+            channel: row.channel,
+            state: row.conversation.state.as_str().to_owned(),
+            assignee: row.conversation.state.assignee().map(str::to_owned),
+            reason: row.reason,
+            language: row.language,
+            opened_at: row.opened_at,
+            heard_at,
+            window_until: heard_at.checked_add(WINDOW).unwrap_or(heard_at),
+            changed_at: row.changed_at,
+        }
+    }
+}
+
+/// The conversation of this id.
+async fn find(messaging: &Messaging, id: Uuid) -> Result<Row, Problem> {
+    let mut conn = messaging.pool().acquire().await.map_err(database)?;
+    let row = conversations::find(&mut conn, id).await.map_err(database)?;
+    row.ok_or_else(|| Code::ConversationUnknown.into())
+}
+
+/// Does what a human wants, with its events, in one transaction.
+async fn act(messaging: &Messaging, id: Uuid, command: Command) -> Result<Row, Problem> {
+    let subject = find(messaging, id).await?.subject;
+    let service = messaging.clone();
+    to_the_end(async move {
+        let mut session = service.store.begin().await.map_err(store)?;
+        session.lock_versions(&[subject]).await.map_err(store)?;
+        if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
+            return Err(Code::SubjectErased.into());
+        }
+        let row = conversations::find(session.conn(), id).await.map_err(database)?;
+        let row = row.ok_or(Code::ConversationUnknown)?;
+        let current = Some(row.conversation);
+        let events = decide(current.as_ref(), &command).map_err(refused)?;
+        let now = service.clock.now();
+        let recorded =
+            conversations::record(&service, session.conn(), subject, current, &events, now);
+        let (_, appends) = recorded.await.map_err(store)?;
+        session.append(appends).await.map_err(store)?;
+        let after = conversations::find(session.conn(), id).await.map_err(database)?;
+        session.commit().await.map_err(store)?;
+        after.ok_or_else(|| Code::ConversationUnknown.into())
+    })
+    .await
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let problem = Problem::new(Code::ConversationStateConflict).detail(refusal.to_string());
+    match refusal {
+        Refusal::Closed => problem.with("state", State::Closed.as_str()),
+        Refusal::Taken(assignee) => problem.with("state", "human").with("assignee", assignee),
+        Refusal::NoBot => problem,
+    }
+}
+
+/// The name of a colleague's key.
+fn check_name(name: &str) -> Result<(), Problem> {
+    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits {
+        return Ok(());
+    }
+    Err(Problem::new(Code::ValidationFailed)
+        .detail("a name of a key has 1 to 64 visible ASCII characters"))
+}

@@ -1,0 +1,273 @@
+//! Conversations in the database. It guarantees that each row is the fold of its events, which commit with it
+//! under the lock of the person's stream; what is to happen is decided by [`crate::domain::conversation`].
+
+use assent_contracts::SubjectId;
+use assent_contracts::conversation::{
+    Answering, CONVERSATION_ASSIGNED, CONVERSATION_CLOSED, CONVERSATION_HANDED_OVER,
+    CONVERSATION_OPENED, ConversationAssigned, ConversationClosed, ConversationHandedOver,
+    ConversationOpened,
+};
+use assent_eventstore::{Append, StoreError};
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use crate::domain::conversation::{
+    Command, Conversation, Declares, Event, Reason, State, decide, evolve,
+};
+use crate::domain::stop::{Will, Words};
+use crate::state::Messaging;
+use crate::whatsapp::updates::Said;
+
+/// Selects conversations as [`Row::read`] reads them.
+macro_rules! select_conversations {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, subject_id, channel, state, assignee, reason, opened_at, heard_at, ",
+            "changed_at, language, step, misses, disclosure FROM conversations ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_conversations;
+
+/// A conversation as its row has it.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// With whom.
+    pub subject: SubjectId,
+    /// On which channel.
+    pub channel: String,
+    /// Why it is not the bot who answers, or why it is over.
+    pub reason: Option<String>,
+    /// Since when.
+    pub opened_at: Timestamp,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+    /// Her language, where something tells it.
+    pub language: Option<String>,
+    /// The bot's step that was answered last.
+    pub step: Option<String>,
+    /// How often in a row the bot didn't understand her.
+    pub misses: u32,
+    /// The message by which the bot said that it is one.
+    pub disclosure: Option<Uuid>,
+}
+
+impl Row {
+    /// Reads what [`select_conversations`] selects.
+    ///
+    /// # Errors
+    /// When the row is none.
+    pub fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let moment = |index| Ok::<_, sqlx::Error>(row.try_get::<SqlTimestamp, _>(index)?.to_jiff());
+        let state = State::parse(row.try_get(3)?, row.try_get(4)?)
+            .ok_or_else(|| sqlx::Error::Decode("no state of a conversation".into()))?;
+        Ok(Self {
+            conversation: Conversation { id: row.try_get(0)?, state, heard_at: moment(7)? },
+            subject: row.try_get(1)?,
+            channel: row.try_get(2)?,
+            reason: row.try_get(5)?,
+            opened_at: moment(6)?,
+            changed_at: moment(8)?,
+            language: row.try_get(9)?,
+            step: row.try_get(10)?,
+            misses: row.try_get::<i32, _>(11)?.unsigned_abs(),
+            disclosure: row.try_get(12)?,
+        })
+    }
+}
+
+/// The conversation of this id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
+    const FIND: &str = select_conversations!("WHERE id = $1");
+    let row = sqlx::query(FIND).bind(id).fetch_optional(conn).await?;
+    row.as_ref().map(Row::read).transpose()
+}
+
+/// What a message declares: that was taken at the door, and no bot answers it.
+#[must_use]
+pub fn declares(words: &Words, said: &Said) -> Declares {
+    let will = match said {
+        Said::Text(text) => words.in_text(text),
+        Said::Button { payload, text } => words.in_button(payload.as_deref(), text.as_deref()),
+        Said::Other(_) => None,
+    };
+    match will {
+        None => Declares::Nothing,
+        Some(Will::Stop) => Declares::Stop,
+        Some(Will::Start | Will::Code(..)) => Declares::OptIn,
+    }
+}
+
+/// A message of hers that is being recorded.
+pub struct Heard {
+    /// The message.
+    pub message: Uuid,
+    /// From whom.
+    pub subject: SubjectId,
+    /// When she wrote.
+    pub at: Timestamp,
+    /// What it declares.
+    pub declares: Declares,
+}
+
+/// Which conversation a message belongs to, with the events of that. What the bot is to answer is put into
+/// its queue. Call it under the lock of her stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hear(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    heard: &Heard,
+    now: Timestamp,
+) -> Result<(Option<Uuid>, Vec<Append>), StoreError> {
+    const OPEN: &str = select_conversations!("WHERE subject_id = $1 AND state <> 'closed'");
+    const TURN: &str = "
+        INSERT INTO bot_turns (message_id, conversation_id, subject_id) VALUES ($1, $2, $3)";
+    const UNSAID: &str = "DELETE FROM bot_turns WHERE subject_id = $1";
+    let row = sqlx::query(OPEN).bind(heard.subject).fetch_optional(&mut *conn).await?;
+    let current = row.as_ref().map(Row::read).transpose()?.map(|row| row.conversation);
+    let command = Command::Hear {
+        at: heard.at,
+        declares: heard.declares,
+        bot: messaging.config.conversations.bot.is_some(),
+        new: messaging.ids.v4(),
+    };
+    // Hearing is never refused.
+    let events = decide(current.as_ref(), &command).unwrap_or_default();
+    let (after, appends) =
+        record(messaging, &mut *conn, heard.subject, current, &events, now).await?;
+    if let Some(it) = after.as_ref().filter(|it| it.state == State::Bot)
+        && heard.declares == Declares::Nothing
+    {
+        sqlx::query(TURN)
+            .bind(heard.message)
+            .bind(it.id)
+            .bind(heard.subject)
+            .execute(&mut *conn)
+            .await?;
+    }
+    if heard.declares == Declares::Stop {
+        sqlx::query(UNSAID).bind(heard.subject).execute(&mut *conn).await?;
+    }
+    Ok((after.map(|it| it.id), appends))
+}
+
+/// Writes events of one conversation into its row, and gives them as they are published. Call it under the
+/// lock of her stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    mut current: Option<Conversation>,
+    events: &[Event],
+    now: Timestamp,
+) -> Result<(Option<Conversation>, Vec<Append>), StoreError> {
+    let mut appends = Vec::new();
+    for event in events {
+        current = evolve(current, event);
+        let Some(it) = &current else { continue };
+        write(&mut *conn, subject, it, event, now).await?;
+        appends.extend(published(messaging, subject, it.id, event, now)?);
+    }
+    Ok((current, appends))
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    it: &Conversation,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const OPEN: &str = "
+        INSERT INTO conversations (id, subject_id, state, reason, opened_at, heard_at, changed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $5)";
+    const MOVE: &str = "
+        UPDATE conversations SET state = $2, assignee = $3, reason = coalesce($4, reason),
+               heard_at = $5, changed_at = $6
+        WHERE id = $1";
+    // It begins anew: it says again that it is a bot.
+    const BEGIN_ANEW: &str = "
+        UPDATE conversations SET disclosure = NULL, step = NULL, misses = 0 WHERE id = $1";
+    let reason = match event {
+        Event::Opened { bot: false, .. } => Some(Reason::NoBot),
+        Event::Opened { .. } | Event::Heard { .. } | Event::Assigned(_) => None,
+        Event::HumanCalled(reason) | Event::BotCalled(reason) | Event::Closed(reason) => {
+            Some(*reason)
+        }
+    };
+    let reason = reason.map(Reason::code);
+    if matches!(event, Event::Opened { .. }) {
+        sqlx::query(OPEN)
+            .bind(it.id)
+            .bind(subject)
+            .bind(it.state.as_str())
+            .bind(reason)
+            .bind(now.to_sqlx())
+            .bind(it.heard_at.to_sqlx())
+            .execute(&mut *conn)
+            .await?;
+        return Ok(());
+    }
+    sqlx::query(MOVE)
+        .bind(it.id)
+        .bind(it.state.as_str())
+        .bind(it.state.assignee())
+        .bind(reason)
+        .bind(it.heard_at.to_sqlx())
+        .bind(now.to_sqlx())
+        .execute(&mut *conn)
+        .await?;
+    if matches!(event, Event::BotCalled(_)) {
+        sqlx::query(BEGIN_ANEW).bind(it.id).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// An event as it is published; that she wrote again is published as her message.
+fn published(
+    messaging: &Messaging,
+    subject: SubjectId,
+    conversation_id: Uuid,
+    event: &Event,
+    at: Timestamp,
+) -> Result<Option<Append>, StoreError> {
+    let id = messaging.ids.v7();
+    let handed_over = |to, reason: &str| {
+        let reason = reason.to_owned();
+        let event = ConversationHandedOver { conversation_id, to, reason, at };
+        messaging.event(subject, id, CONVERSATION_HANDED_OVER, &event, at).map(Some)
+    };
+    match event {
+        Event::Heard { .. } => Ok(None),
+        Event::Opened { bot, .. } => {
+            let answering = if *bot { Answering::Bot } else { Answering::Human };
+            let event = ConversationOpened { conversation_id, answering, at };
+            messaging.event(subject, id, CONVERSATION_OPENED, &event, at).map(Some)
+        }
+        Event::HumanCalled(reason) => handed_over(Answering::Human, reason.code()),
+        Event::BotCalled(reason) => handed_over(Answering::Bot, reason.code()),
+        Event::Assigned(to) => {
+            let event = ConversationAssigned { conversation_id, assignee: to.clone(), at };
+            messaging.event(subject, id, CONVERSATION_ASSIGNED, &event, at).map(Some)
+        }
+        Event::Closed(reason) => {
+            let reason = reason.code().to_owned();
+            let event = ConversationClosed { conversation_id, reason, at };
+            messaging.event(subject, id, CONVERSATION_CLOSED, &event, at).map(Some)
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Conversations: opened by what she writes, read on record only, answered by one human at a time, forgotten
+//! with their retention.
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, until};
+
+async fn neighbours(home: &Home) -> Neighbours {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Neighbours::serve(listener, home.index.clone())
+}
+
+/// She writes; the conversation that it belongs to.
+async fn writes(replica: &Replica, n: usize, text: &str) -> String {
+    replica.hears(n, text).await;
+    replica.processed().await;
+    let listed = replica.get("/v1/conversations").await;
+    let last = listed["items"].as_array().unwrap().last().unwrap();
+    last["conversation_id"].as_str().unwrap().to_owned()
+}
+
+async fn read(replica: &Replica, conversation: &str, reason: &str) -> (u16, Value) {
+    let path = format!("/v1/conversations/{conversation}/read");
+    replica.post(&path, json!({"reason": reason})).await
+}
+
+async fn published(replica: &Replica, kind: &str) -> Vec<Value> {
+    let name = format!("assent.messaging.{kind}.v1");
+    let rows = sqlx::query(
+        "SELECT data::jsonb FROM eventstore.events WHERE event_type = $1 ORDER BY position",
+    )
+    .bind(name)
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    rows.iter().map(|row| row.try_get(0).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_what_she_wrote_is_opened_for_whoever_may_and_only_once_that_is_on_record() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    let id = writes(&replica, 1, "where is my parcel?").await;
+    let view = replica.get(&format!("/v1/conversations/{id}")).await;
+    assert_eq!((&view["state"], &view["reason"]), (&json!("waiting"), &json!("no_bot")));
+    assert_eq!(view["subject_id"], json!(subject));
+    assert!(!view.to_string().contains("parcel"));
+
+    // Without the right, without a reason, without a vault: nothing.
+    let path = format!("/v1/conversations/{id}/read");
+    let (status, problem) = replica.post_as_colleague(&path, json!({"reason": "answering"})).await;
+    assert_eq!((status, problem["code"].as_str()), (403, Some("forbidden")));
+    for body in [json!({"reason": ""}), json!({"reason": "She asked!"})] {
+        assert_eq!(replica.post(&path, body).await.0, 422);
+    }
+    assert_eq!(replica.post(&path, json!({})).await.0, 400);
+    assert_eq!(published(&replica, "conversation_read").await.len(), 0);
+    neighbours.give_keys(false);
+    let (status, problem) = read(&replica, &id, "answering").await;
+    assert_eq!((status, problem["code"].as_str()), (503, Some("dependency_unavailable")));
+    // It was on record before the vault was asked.
+    assert_eq!(published(&replica, "conversation_read").await.len(), 1);
+    neighbours.give_keys(true);
+
+    let (status, page) = read(&replica, &id, "answering").await;
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(page["items"][0]["text"], "where is my parcel?");
+    assert_eq!(page["items"][0]["by"], "person");
+    let on_record = published(&replica, "conversation_read").await.pop().unwrap();
+    assert_eq!(
+        (&on_record["reader"], &on_record["reason"], &on_record["conversation_id"]),
+        (&json!("test"), &json!("answering"), &json!(id))
+    );
+    assert!(neighbours.lease_reasons(subject).contains(&"answering".to_owned()));
+    // Nothing of it stands in an event.
+    let received = published(&replica, "message_received").await;
+    assert_eq!(received[0].get("content"), None);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_human_answers_at_a_time_and_each_answer_goes_through_the_gate() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    let id = writes(&replica, 1, "where is my parcel?").await;
+    let path = |act: &str| format!("/v1/conversations/{id}/{act}");
+    let text = |body: &str| json!({"content": {"type": "text", "body": body}});
+
+    let (status, queued) = replica.post_once(&path("reply"), &text("On its way."), "first").await;
+    assert_eq!(status, 202, "{queued}");
+    let message: Uuid = queued["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(message).await["purpose"], "service");
+    let again = replica.post_once(&path("reply"), &text("On its way."), "first").await;
+    assert_eq!((again.0, &again.1["message_id"]), (202, &queued["message_id"]));
+    assert_eq!(provider.bodies().len(), 1);
+    assert_eq!(provider.bodies()[0]["text"]["body"], "On its way.");
+    let view = replica.get(&format!("/v1/conversations/{id}")).await;
+    assert_eq!((&view["state"], &view["assignee"]), (&json!("human"), &json!("test")));
+
+    // A colleague takes it only from who has it.
+    let (status, problem) = replica.post_as_colleague(&path("reply"), text("Me too.")).await;
+    assert_eq!((status, &problem["assignee"]), (409, &json!("test")), "{problem}");
+    assert_eq!(problem["code"], "conversation_state_conflict");
+    assert_eq!(replica.post_as_colleague(&path("assign"), json!({})).await.0, 409);
+    let (status, view) = replica.post_as_colleague(&path("assign"), json!({"from": "test"})).await;
+    assert_eq!((status, &view["assignee"]), (200, &json!("colleague")));
+    let (status, noted) =
+        replica.post_as_colleague(&path("notes"), json!({"text": "calm her"})).await;
+    assert_eq!(status, 201, "{noted}");
+
+    // The gate says no: it is shown, and nothing went out.
+    neighbours.deny_purpose("service", "consent_withdrawn");
+    let (status, queued) = replica.post_as_colleague(&path("reply"), text("Sorry.")).await;
+    assert_eq!(status, 202);
+    let message: Uuid = queued["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(message).await["reasons"], json!(["consent_withdrawn"]));
+    assert_eq!(provider.bodies().len(), 1);
+
+    let (_, page) = read(&replica, &id, "answering").await;
+    let told: Vec<(&str, &str)> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["by"].as_str().unwrap(), it["text"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("person", "where is my parcel?"),
+            ("human", "On its way."),
+            ("note", "calm her"),
+            ("human", "Sorry.")
+        ]
+    );
+    assert_eq!(page["items"][3]["author"], "colleague");
+    // Page by page it is the same.
+    let mut cursor = Value::Null;
+    let mut paged = Vec::new();
+    loop {
+        let mut body = json!({"reason": "answering", "limit": 1});
+        if !cursor.is_null() {
+            body["cursor"] = cursor;
+        }
+        let (_, page) = replica.post(&path("read"), body).await;
+        paged.extend(page["items"].as_array().unwrap().clone());
+        cursor = page["next"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(json!(paged), page["items"]);
+
+    let (status, _) = replica.post(&path("handover"), json!({"to": "bot"})).await;
+    assert_eq!(status, 409, "there is no bot");
+    let (_, view) = replica.post(&path("handover"), json!({"to": "human"})).await;
+    assert_eq!((&view["state"], &view["assignee"]), (&json!("waiting"), &Value::Null));
+    assert_eq!(replica.post(&path("close"), json!({})).await.0, 200);
+    assert_eq!(replica.post(&path("reply"), text("Late.")).await.0, 409);
+    let next = writes(&replica, 1, "hello again").await;
+    assert_ne!(next, id);
+    let events: Vec<String> = sqlx::query_scalar(
+        "SELECT event_type FROM eventstore.events WHERE stream = $1 AND event_type LIKE '%.conversation\\_%'
+         AND event_type NOT LIKE '%_read.v1' ORDER BY version",
+    )
+    .bind(subject)
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    let kinds: Vec<&str> = events.iter().map(|it| it.split('.').nth(2).unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "conversation_opened",
+            "conversation_assigned",
+            "conversation_assigned",
+            "conversation_noted",
+            "conversation_handed_over",
+            "conversation_closed",
+            "conversation_opened"
+        ]
+    );
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_the_window_the_refusal_names_the_templates_that_her_consent_covers() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let id = writes(&replica, 1, "where is my parcel?").await;
+    replica
+        .sql("INSERT INTO templates (name, language, category) VALUES ('parcel', 'en', 'UTILITY')")
+        .await;
+    replica
+        .sql("INSERT INTO templates (name, language, category, status) VALUES ('old', 'en', 'UTILITY', 'PAUSED')")
+        .await;
+    replica.sql("UPDATE inbound_messages SET said_at = now() - interval '25 hours'").await;
+    neighbours.deny_purpose("marketing", "no_consent");
+    let body = json!({"content": {"type": "text", "body": "On its way."}});
+    let (status, problem) = replica.post(&format!("/v1/conversations/{id}/reply"), body).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("window_closed")));
+    let covered = json!([{"name": "parcel", "language": "en", "purpose": "service"}]);
+    assert_eq!(problem["templates"], covered);
+    assert_eq!(provider.bodies().len(), 0);
+    // Nobody took it by trying.
+    assert_eq!(replica.get(&format!("/v1/conversations/{id}")).await["state"], "waiting");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_opens_no_conversation_and_lists_are_filtered_and_paged() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    for n in 1..=3 {
+        neighbours.person(n);
+    }
+    for n in 1..=3 {
+        writes(&replica, n, "hello").await;
+    }
+    neighbours.person(4);
+    replica.hears(4, "STOP").await;
+    replica.processed().await;
+    assert_eq!(replica.count("SELECT count(*) FROM conversations").await, 3);
+    let first = replica.get("/v1/conversations?limit=2").await;
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    let next = first["next"].as_str().unwrap();
+    let second = replica.get(&format!("/v1/conversations?limit=2&cursor={next}")).await;
+    assert_eq!(second["items"].as_array().unwrap().len(), 1);
+    assert_eq!(second.get("next"), None);
+    let id = second["items"][0]["conversation_id"].as_str().unwrap();
+    replica.post(&format!("/v1/conversations/{id}/assign"), json!({"assignee": "lea"})).await;
+    let hers = replica.get("/v1/conversations?assignee=lea").await;
+    assert_eq!(hers["items"][0]["conversation_id"], json!(id));
+    let waiting = replica.get("/v1/conversations?state=waiting").await;
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 2);
+    let unknown = format!("/v1/conversations/{}/close", Uuid::from_u128(7));
+    let (status, problem) = replica.post(&unknown, json!({})).await;
+    assert_eq!((status, problem["code"].as_str()), (404, Some("conversation_unknown")));
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_ends_with_its_retention_and_that_it_was_stays() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.conversations.retention_days = 30;
+    let replica = home.start(&setup).await;
+    neighbours.person(1);
+    let id = writes(&replica, 1, "where is my parcel?").await;
+    let path = |act: &str| format!("/v1/conversations/{id}/{act}");
+    replica.post(&path("notes"), json!({"text": "calm her"})).await;
+    let body = json!({"content": {"type": "text", "body": "On its way."}});
+    let (_, queued) = replica.post(&path("reply"), body).await;
+    let message: Uuid = queued["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    writes(&replica, 1, "thank you").await;
+    replica.stop().await;
+
+    let pool = sqlx::PgPool::connect(home.database_url()).await.unwrap();
+    for statement in [
+        "UPDATE inbound_messages SET said_at = now() - interval '31 days' WHERE id = (SELECT min(id::text)::uuid FROM inbound_messages)",
+        "UPDATE intents SET requested_at = now() - interval '31 days'",
+        "UPDATE conversation_notes SET written_at = now() - interval '31 days'",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    // Housekeeping begins with the service.
+    let replica = home.start(&setup).await;
+    until("the texts are gone", async || {
+        replica
+            .count(
+                "SELECT (SELECT count(*) FROM inbound_messages WHERE content IS NOT NULL)
+                     + (SELECT count(*) FROM intents WHERE parameters IS NOT NULL)
+                     + (SELECT count(*) FROM conversation_notes)",
+            )
+            .await
+            == 1
+    })
+    .await;
+    let (_, page) = read(&replica, &id, "answering").await;
+    let told: Vec<(&str, bool, &Value)> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["by"].as_str().unwrap(), it["gone"].as_bool().unwrap(), &it["text"]))
+        .collect();
+    assert_eq!(told.iter().filter(|(_, gone, text)| *gone && text.is_null()).count(), 2);
+    assert!(told.contains(&("person", false, &json!("thank you"))), "{told:?}");
+    replica.stop().await;
+}
