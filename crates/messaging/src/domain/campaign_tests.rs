@@ -99,6 +99,11 @@ fn a_second_person_is_needed_above_the_set_size_and_not_below() {
 fn a_new_dry_run_takes_the_approval_back() {
     let given = [drafted(), taken(101), tried(), approved(), tried()];
     assert_eq!(when(&given, start()), Err(Refusal::NotApproved));
+    let again = when(&given, approve("dpo"));
+    assert!(
+        matches!(again, Ok(Some(Event::Approved(_)))),
+        "what was said before was of another one"
+    );
 }
 
 #[test]
