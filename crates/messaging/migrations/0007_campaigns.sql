@@ -44,16 +44,22 @@ CREATE TABLE campaign_members (
 CREATE INDEX campaign_members_waiting ON campaign_members (campaign_id, subject_id)
     WHERE state = 'waiting';
 CREATE INDEX campaign_members_subject ON campaign_members (subject_id);
+CREATE INDEX campaign_members_stopped ON campaign_members (campaign_id) WHERE stopped_at IS NOT NULL;
 
 ALTER TABLE intents ADD COLUMN campaign_id uuid REFERENCES campaigns;
-CREATE INDEX intents_campaign ON intents (campaign_id, state) WHERE campaign_id IS NOT NULL;
 
--- When its try began, by the database's clock, as long as it may have gone out: what caps and ceilings
--- count.
+-- When its try began, then when it was called, by the database's clock, as long as it may have gone out:
+-- what caps and ceilings count.
 ALTER TABLE intents ADD COLUMN started_at timestamptz;
+CREATE INDEX intents_campaign ON intents (campaign_id, state, started_at) WHERE campaign_id IS NOT NULL;
+CREATE INDEX intents_outcomes ON intents (campaign_id, changed_at)
+    WHERE campaign_id IS NOT NULL AND state IN ('accepted', 'failed');
 -- She had not written within a day: she counts for the provider's tier.
 ALTER TABLE intents ADD COLUMN speaks_first boolean NOT NULL DEFAULT false;
-CREATE INDEX intents_started ON intents (started_at) WHERE started_at IS NOT NULL;
+CREATE INDEX intents_started ON intents (started_at) INCLUDE (campaign_id, purpose)
+    WHERE started_at IS NOT NULL;
+CREATE INDEX intents_speaking ON intents (started_at) INCLUDE (subject_id)
+    WHERE started_at IS NOT NULL AND speaks_first;
 CREATE INDEX intents_capped ON intents (subject_id, purpose, started_at) WHERE started_at IS NOT NULL;
 
 -- What is known of a number's standing.

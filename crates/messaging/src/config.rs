@@ -224,16 +224,16 @@ pub struct Campaigns {
     pub prices: Prices,
 }
 
-/// When a campaign pauses by itself: a share of its last messages since somebody let it run.
+/// When a campaign pauses by itself: a share of its messages since somebody let it run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pausing {
-    /// How many of its last messages are looked at.
+    /// How many of its last messages are looked at for failures.
     pub sample: i64,
     /// Fewer say nothing.
     pub least: i64,
     /// More than this share of them failed.
     pub failures_percent: u8,
-    /// To more than this share of them people said stop.
+    /// To more than this share of all its messages people said stop.
     pub stops_percent: u8,
 }
 

@@ -133,7 +133,7 @@ pub async fn account(
 ) -> Result<(), sqlx::Error> {
     let AccountUpdate { field, event, ban, tier, .. } = update;
     if field == "phone_number_quality_update" {
-        return limits::hear(conn, phone_number_id, event, tier.as_deref(), said_at).await;
+        return limits::number::hear(conn, phone_number_id, event, tier.as_deref(), said_at).await;
     }
     let reach = match (event.as_str(), ban.as_deref()) {
         ("DISABLED_UPDATE", Some("REINSTATE")) => None,

@@ -163,6 +163,8 @@ pub async fn mark_calling(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     const MARK: &str = "
         UPDATE intents SET state = 'calling', permit_id = permits.permit_id,
+               -- Windows count from the call.
+               started_at = clock_timestamp(),
                claim_until = now() + make_interval(secs => $4)
         FROM unnest($2::uuid[], $3::uuid[]) AS permits (id, permit_id)
         WHERE intents.id = permits.id AND claim_id = $1 AND state = 'claimed'

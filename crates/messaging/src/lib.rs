@@ -5,7 +5,7 @@
 
 pub mod api;
 pub mod bot;
-mod campaigns;
+pub mod campaigns;
 pub mod config;
 mod consequences;
 mod conversations;

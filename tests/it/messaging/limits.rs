@@ -86,6 +86,87 @@ async fn claims_that_race_never_exceed_a_cap() {
     two.stop().await;
 }
 
+/// The message before hers may still come back: only what went out for good uses her cap up for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_at_her_cap_by_a_message_on_its_way_waits_for_what_becomes_of_it() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits = once_a_day();
+    let replica = home.start(&setup).await;
+    let ada = neighbours.person(1);
+    sqlx::query(
+        "INSERT INTO intents (id, subject_id, purpose, channel, template, language, state, requested_at, changed_at,
+                              claim_id, claim_until, started_at)
+         VALUES (gen_random_uuid(), $1, 'marketing', 'whatsapp', 'hello', 'en', 'claimed', now(), now(),
+                 gen_random_uuid(), now() + interval '1 hour', now())",
+    )
+    .bind(ada)
+    .execute(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    let second = replica.send(ada).await;
+    assert_eq!(replica.waits(second).await, ["cap_undecided"]);
+    assert!(provider.bodies().is_empty());
+    // The gate refused the first one.
+    replica
+        .sql(
+            "UPDATE intents SET state = 'refused', claim_id = NULL, claim_until = NULL, started_at = NULL
+             WHERE state = 'claimed' AND claim_until > now() + interval '50 minutes'",
+        )
+        .await;
+    assert_eq!(replica.settled(second).await["state"], "accepted");
+    let third = replica.send(ada).await;
+    assert_eq!(replica.settled(third).await["reasons"], json!(["frequency_capped"]));
+    replica.stop().await;
+}
+
+/// The test holds the lock of the counts: what no limit binds passes it by.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_limit_binds_queues_behind_nobodys_count() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits = once_a_day();
+    setup.limits.ceilings.daily = Some(9);
+    let replica = home.start(&setup).await;
+    let mut conn = home.connect().await;
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(1, hashtext('106540352242922'))")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let order = replica.send_template(neighbours.person(1), "service", "hello").await;
+    assert_eq!(replica.settled(order).await["state"], "accepted");
+    held.rollback().await.unwrap();
+    replica.stop().await;
+}
+
+/// The test holds the message up between its claim and its call.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_count_from_the_call_and_not_from_the_claim() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let mut conn = home.connect().await;
+    let mut held = conn.begin().await.unwrap();
+    sqlx::query("LOCK TABLE halts IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let message = replica.send(neighbours.person(1)).await;
+    let looking =
+        "SELECT count(*) FROM pg_locks WHERE relation = 'halts'::regclass AND NOT granted";
+    until("its look is held up", async || replica.count(looking).await > 0).await;
+    sqlx::query("CREATE TABLE claims_seen AS SELECT id, started_at FROM intents")
+        .execute(replica.messaging.store.pool())
+        .await
+        .unwrap();
+    held.rollback().await.unwrap();
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    let later = "SELECT count(*) FROM intents i JOIN claims_seen s USING (id)
+        WHERE i.started_at > s.started_at";
+    assert_eq!(replica.count(later).await, 1);
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_number_rises_by_steps_and_single_messages_of_other_purposes_pass() {
     let home = Home::new().await;

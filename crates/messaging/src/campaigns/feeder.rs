@@ -18,8 +18,13 @@ use crate::domain::intent::Happening;
 use crate::intents::{self, Settlement};
 use crate::state::{Messaging, fenced};
 
-/// Messages of one campaign that wait or are on their way at the same time.
+/// Messages of one campaign that wait or are on their way at the same time, those of quiet hours apart; or
+/// as many as go out in [`QUEUE_SECONDS`], where these are more.
 const QUEUE_MAX: i64 = 200;
+/// Longer than the feeder ever rests.
+const QUEUE_SECONDS: i64 = 2;
+/// The same with those of quiet hours: whoever claims or counts passes by no more of them.
+const OPEN_MAX: i64 = 5_000;
 /// People of one transaction.
 const CHUNK: i64 = 100;
 
@@ -90,12 +95,18 @@ async fn feed(messaging: &Messaging, id: Uuid) -> Result<usize, CampaignError> {
             Err(error) => Err(error),
         };
     }
-    if waiting.is_empty() || queued >= QUEUE_MAX {
+    if waiting.is_empty() || !has_room(open, queued, messaging.config.sending.per_second) {
         return Ok(0);
     }
     let queued = queue(messaging, id, &waiting).await?;
     messaging.queued.notify_one();
     Ok(queued)
+}
+
+/// Whether the queue is short, where so many messages have no outcome and so many of them wait for no quiet
+/// hour to end.
+fn has_room(open: i64, queued: i64, per_second: u32) -> bool {
+    open < OPEN_MAX && queued < QUEUE_MAX.max(QUEUE_SECONDS * i64::from(per_second))
 }
 
 /// Queues the messages of these people, unless the campaign has stopped or another replica was faster.
@@ -157,6 +168,16 @@ async fn queue(messaging: &Messaging, id: Uuid, people: &[SubjectId]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_queue_is_short_at_night_too_and_never_empty_where_the_number_is_fast() {
+        assert!(has_room(199, 199, 80));
+        assert!(!has_room(200, 200, 80));
+        assert!(has_room(4_999, 0, 80), "where it is day nobody waits for another country");
+        assert!(!has_room(5_000, 0, 80), "a night of a million people is no queue of a million");
+        assert!(has_room(1_999, 1_999, 1_000));
+        assert!(!has_room(2_000, 2_000, 1_000));
+    }
 
     #[test]
     fn a_person_has_one_message_in_a_campaign_and_another_in_the_next() {

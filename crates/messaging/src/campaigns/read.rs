@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::dry_run::counted;
 use super::feeder::message_id;
 use crate::domain::limits::duration;
-use crate::limits;
+use crate::limits::number;
 use crate::state::Messaging;
 
 /// Up to `limit` campaigns before one, newest first.
@@ -116,9 +116,14 @@ async fn dry_run(
     // Who was not asked yet is not excluded yet.
     let allowed = if done { found } else { (asked - excluded.values().sum::<i64>()).max(0) };
     let messages = u64::try_from(allowed).unwrap_or_default();
-    let day = limits::day(conn, messaging).await?;
+    let day = number::day(&mut *conn, messaging).await?;
+    let most = day.ceilings.on(day.number).max(day.ceilings.people);
+    let used = match most {
+        Some(most) => number::used(conn, messaging, most).await?.messages,
+        None => 0,
+    };
     let per_second = messaging.config.sending.per_second;
-    let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, day.used);
+    let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, used);
     let category: Option<String> = row.try_get("billed")?;
     let prices = &messaging.config.campaigns.prices;
     let cost = category.and_then(|category| {

@@ -86,35 +86,48 @@ async fn news(conn: &mut PgConnection, id: Uuid) -> Result<PauseReason, sqlx::Er
     })
 }
 
-/// What its last messages say, those that were settled since somebody let it run.
+/// What came back since somebody let it run.
 async fn heard(
     conn: &mut PgConnection,
     id: Uuid,
     pausing: &Pausing,
 ) -> Result<Option<PauseReason>, sqlx::Error> {
-    const LAST: &str = "
-        SELECT count(*), count(*) FILTER (WHERE last.state = 'failed' OR last.status = 'failed'),
-               count(*) FILTER (WHERE last.stopped)
-        FROM (SELECT i.state, i.status, coalesce(m.stopped_at > c.changed_at, false) AS stopped
-              FROM intents i
-              JOIN campaigns c ON c.campaign_id = i.campaign_id
-              LEFT JOIN campaign_members m ON (m.campaign_id, m.subject_id) = (i.campaign_id, i.subject_id)
-              WHERE i.campaign_id = $1 AND i.state IN ('accepted', 'failed') AND i.changed_at > c.changed_at
-              ORDER BY i.changed_at DESC LIMIT $2) AS last";
-    let row = sqlx::query(LAST).bind(id).bind(pausing.sample).fetch_one(conn).await?;
-    let (sent, failed): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let stopped: i64 = row.try_get(2)?;
-    Ok(judge(pausing, sent, failed, stopped))
+    // Of the last ones that were settled: failures come at once.
+    const FAILED: &str = "
+        SELECT count(*), count(*) FILTER (WHERE last.failed)
+        FROM (SELECT state = 'failed' OR coalesce(status = 'failed', false) AS failed FROM intents
+              WHERE campaign_id = $1 AND state IN ('accepted', 'failed')
+                AND changed_at > (SELECT changed_at FROM campaigns WHERE campaign_id = $1)
+              ORDER BY changed_at DESC LIMIT $2) AS last";
+    // Of all that went out: people take their time.
+    const STOPPED: &str = "
+        SELECT count(*) FROM campaign_members m
+        JOIN intents i ON i.subject_id = m.subject_id AND i.campaign_id = m.campaign_id
+        WHERE m.campaign_id = $1 AND m.stopped_at IS NOT NULL AND i.state = 'accepted'
+          AND i.started_at > (SELECT running_since FROM campaigns WHERE campaign_id = $1)";
+    const ACCEPTED: &str = "
+        SELECT count(*) FROM (
+            SELECT FROM intents WHERE campaign_id = $1 AND state = 'accepted'
+              AND started_at > (SELECT running_since FROM campaigns WHERE campaign_id = $1)
+            LIMIT $2) AS accepted";
+    let row = sqlx::query(FAILED).bind(id).bind(pausing.sample).fetch_one(&mut *conn).await?;
+    if is_above(pausing, row.try_get(1)?, row.try_get(0)?, pausing.failures_percent) {
+        return Ok(Some(PauseReason::Failures));
+    }
+    let stopped: i64 = sqlx::query_scalar(STOPPED).bind(id).fetch_one(&mut *conn).await?;
+    if stopped == 0 {
+        return Ok(None);
+    }
+    // One more than the share allows is enough to know.
+    let enough = (stopped * 100).checked_div(i64::from(pausing.stops_percent)).unwrap_or(0) + 1;
+    let enough = enough.max(pausing.least);
+    let accepted: i64 = sqlx::query_scalar(ACCEPTED).bind(id).bind(enough).fetch_one(conn).await?;
+    let is_above = is_above(pausing, stopped, accepted, pausing.stops_percent);
+    Ok(is_above.then_some(PauseReason::Blocks))
 }
 
-fn judge(pausing: &Pausing, sent: i64, failed: i64, stopped: i64) -> Option<PauseReason> {
-    let above = |count: i64, percent: u8| count * 100 > sent * i64::from(percent);
-    match () {
-        () if sent < pausing.least => None,
-        () if above(failed, pausing.failures_percent) => Some(PauseReason::Failures),
-        () if above(stopped, pausing.stops_percent) => Some(PauseReason::Blocks),
-        () => None,
-    }
+fn is_above(pausing: &Pausing, count: i64, of: i64, percent: u8) -> bool {
+    of >= pausing.least && count * 100 > of * i64::from(percent)
 }
 
 #[cfg(test)]
@@ -124,10 +137,10 @@ mod tests {
     #[test]
     fn a_campaign_pauses_above_the_share_and_not_on_a_handful() {
         let pausing = Pausing { sample: 100, least: 20, failures_percent: 20, stops_percent: 5 };
-        assert_eq!(judge(&pausing, 19, 19, 19), None, "too few to tell");
-        assert_eq!(judge(&pausing, 20, 4, 1), None, "at the share");
-        assert_eq!(judge(&pausing, 20, 5, 0), Some(PauseReason::Failures));
-        assert_eq!(judge(&pausing, 100, 20, 6), Some(PauseReason::Blocks));
-        assert_eq!(judge(&pausing, 0, 0, 0), None);
+        assert!(!is_above(&pausing, 19, 19, 20), "too few to tell");
+        assert!(!is_above(&pausing, 4, 20, 20), "at the share");
+        assert!(is_above(&pausing, 5, 20, 20));
+        assert!(is_above(&pausing, 6, 100, 5));
+        assert!(!is_above(&pausing, 0, 20, 0));
     }
 }

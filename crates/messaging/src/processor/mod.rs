@@ -29,7 +29,7 @@ use crate::intents;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::updates::{AccountUpdate, Inbound, Place, TemplateUpdate, Update, Webhook};
-use crate::{conversations, metrics, moves, templates};
+use crate::{conversations, limits, metrics, moves, templates};
 
 /// Bodies taken at once.
 const TAKE: i64 = 64;
@@ -348,6 +348,12 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
             moves::apply(&service, session.conn(), moved, is_gone).await?;
         }
         session.commit().await?;
+        // After the commit: these are messages of anybody, locked in no order of this transaction's.
+        if news.iter().any(News::is_of_the_number)
+            && let Err(error) = limits::number::wake(service.pool()).await
+        {
+            tracing::warn!(%error, "what waits for the tier is looked at later");
+        }
         Ok(true)
     })
     .await
@@ -360,6 +366,11 @@ enum News {
 }
 
 impl News {
+    /// Whether it tells of the number's quality or tier.
+    fn is_of_the_number(&self) -> bool {
+        matches!(self, Self::Account(update) if update.field == "phone_number_quality_update")
+    }
+
     async fn apply(
         &self,
         messaging: &Messaging,

@@ -1,0 +1,244 @@
+//! Counts, in the transaction that claims messages, what may go out: caps per person and purpose, the day's
+//! ceiling of the number, the provider's tier. It guarantees that claimers of all replicas count one
+//! after the other where a limit may bind, so that no race exceeds it, and that what certainly did not
+//! go out counts no more; what the limits are is [`crate::domain::limits`]'s to say.
+
+pub mod number;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use assent_contracts::SubjectId;
+use sqlx::{PgConnection, Row as _};
+
+use crate::consequences::{Obstacle, windows};
+use crate::domain::limits::DAY;
+use crate::intents::Claimed;
+use crate::state::Messaging;
+use number::{Day, PAUSE, TIER, Used, day, first, left, rows, used};
+
+/// Our cap for this person and purpose: the message ends, for later it would be another one.
+const CAPPED: &str = "frequency_capped";
+/// As many messages as our cap allows are on their way to her: whether they count is not known yet.
+const UNDECIDED: &str = "cap_undecided";
+/// The number has sent enough for a day.
+const CEILING: &str = "daily_ceiling";
+/// Writes down which of the claimed messages begin their try, and tells the others what stands in their way.
+///
+/// # Errors
+/// When the database fails; then nothing may be claimed.
+pub async fn apply(
+    conn: &mut PgConnection,
+    messaging: &Messaging,
+    claimed: &mut [Claimed],
+) -> Result<(), sqlx::Error> {
+    const BEGIN: &str = "
+        UPDATE intents SET started_at = clock_timestamp(), speaks_first = t.speaks_first
+        FROM unnest($1::uuid[], $2::boolean[]) AS t (id, speaks_first) WHERE intents.id = t.id";
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    let mut counted = Counted::read(conn, messaging, claimed).await?;
+    let (mut begun, mut speaking) = (Vec::new(), Vec::new());
+    let mut is_bulk = false;
+    for intent in claimed.iter_mut() {
+        let bulk = bulk(messaging, intent);
+        match counted.take(messaging, intent, bulk) {
+            Ok(speaks_first) => {
+                is_bulk |= bulk;
+                begun.push(intent.id);
+                speaking.push(speaks_first);
+            }
+            Err(obstacle) => intent.limit = Some(obstacle),
+        }
+    }
+    sqlx::query(BEGIN).bind(begun).bind(speaking).execute(&mut *conn).await?;
+    if is_bulk && !counted.day.has_begun {
+        first(conn, &messaging.config.whatsapp.phone_number_id).await?;
+    }
+    Ok(())
+}
+
+/// Whether a message is one of many: of a campaign, or marketing.
+fn bulk(messaging: &Messaging, intent: &Claimed) -> bool {
+    intent.campaign.is_some() || messaging.config.marketing_purposes.contains(&intent.purpose)
+}
+
+/// What went out before this claim.
+struct Counted {
+    /// By person and purpose.
+    sent: HashMap<(SubjectId, String), Sent>,
+    day: Day,
+    used: Used,
+    /// People to whom the business spoke first in the last day: how many, and those of this claim.
+    people: u64,
+    known: HashSet<SubjectId>,
+    /// When the first of them leaves the window.
+    people_room: Duration,
+    /// Who wrote within a day.
+    windows: HashSet<SubjectId>,
+}
+
+/// How long ago messages of a purpose to one person went out.
+#[derive(Default)]
+struct Sent {
+    /// Those that did, as far as anybody knows.
+    certain: Vec<Duration>,
+    /// With those that are on their way, and may still come back.
+    all: Vec<Duration>,
+}
+
+impl Counted {
+    /// Counts what a limit asks for, and no more: under the number's lock where one may bind, without it
+    /// where none does.
+    async fn read(
+        conn: &mut PgConnection,
+        messaging: &Messaging,
+        claimed: &[Claimed],
+    ) -> Result<Self, sqlx::Error> {
+        // Another claimer's counts are in what the statements after this one see, or it counts ours.
+        const LOCK: &str = "SELECT pg_advisory_xact_lock(1, hashtext($1))";
+        let subjects: Vec<SubjectId> = claimed.iter().map(|it| it.subject).collect();
+        let mut counted = Self {
+            sent: HashMap::new(),
+            day: day(&mut *conn, messaging).await?,
+            used: Used::default(),
+            people: 0,
+            known: HashSet::new(),
+            people_room: DAY,
+            windows: windows(&mut *conn, &subjects, messaging.clock.now()).await?,
+        };
+        let purposes = messaging.config.limits.caps.purposes();
+        let capped: Vec<SubjectId> = claimed
+            .iter()
+            .filter(|it| purposes.contains(&it.purpose.as_str()))
+            .map(|it| it.subject)
+            .collect();
+        let most = counted.day.ceilings.on(counted.day.number);
+        let most = most.filter(|_| claimed.iter().any(|it| bulk(messaging, it)));
+        let spoken: Vec<SubjectId> =
+            claimed.iter().filter(|it| counted.speaks_first(it)).map(|it| it.subject).collect();
+        let people = counted.day.ceilings.people.filter(|_| !spoken.is_empty());
+        if capped.is_empty() && most.is_none() && people.is_none() {
+            return Ok(counted);
+        }
+        let number = &messaging.config.whatsapp.phone_number_id;
+        sqlx::query(LOCK).bind(number).execute(&mut *conn).await?;
+        if !capped.is_empty() {
+            counted.sent = sent(&mut *conn, messaging, &capped).await?;
+        }
+        if let Some(most) = most {
+            counted.used = used(&mut *conn, messaging, most).await?;
+        }
+        if let Some(most) = people {
+            counted.read_people(conn, &spoken, most).await?;
+        }
+        Ok(counted)
+    }
+
+    /// Whether the business speaks first: she has not written within a day.
+    fn speaks_first(&self, intent: &Claimed) -> bool {
+        intent.template.is_some() && !self.windows.contains(&intent.subject)
+    }
+
+    /// Counts people as far as `most` asks for it: far below it, each message as somebody.
+    async fn read_people(
+        &mut self,
+        conn: &mut PgConnection,
+        spoken: &[SubjectId],
+        most: u64,
+    ) -> Result<(), sqlx::Error> {
+        const KNOWN: &str = "
+            SELECT DISTINCT subject_id FROM intents
+            WHERE subject_id = ANY($1) AND started_at > now() - interval '24 hours' AND speaks_first";
+        const MESSAGES: &str = "
+            SELECT count(*) FROM (
+                SELECT FROM intents WHERE started_at > now() - interval '24 hours' AND speaks_first
+                LIMIT $1) AS spoken";
+        const PEOPLE: &str = "
+            SELECT count(*), coalesce(extract(epoch FROM now() - min(last)), 0)::float8
+            FROM (SELECT max(started_at) AS last FROM intents
+                  WHERE started_at > now() - interval '24 hours' AND speaks_first
+                  GROUP BY subject_id) AS people";
+        let known: Vec<SubjectId> =
+            sqlx::query_scalar(KNOWN).bind(spoken).fetch_all(&mut *conn).await?;
+        self.known = known.into_iter().collect();
+        if spoken.iter().all(|subject| self.known.contains(subject)) {
+            return Ok(());
+        }
+        let messages: i64 =
+            sqlx::query_scalar(MESSAGES).bind(rows(most)).fetch_one(&mut *conn).await?;
+        self.people = u64::try_from(messages).unwrap_or_default();
+        if self.people + spoken.len() as u64 <= most {
+            return Ok(());
+        }
+        let row = sqlx::query(PEOPLE).fetch_one(conn).await?;
+        self.people = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
+        self.people_room = left(row.try_get(1)?);
+        Ok(())
+    }
+
+    /// Counts one more message, if nothing stands in its way; gives whether the business speaks first.
+    fn take(
+        &mut self,
+        messaging: &Messaging,
+        intent: &Claimed,
+        bulk: bool,
+    ) -> Result<bool, Obstacle> {
+        let speaks_first = self.speaks_first(intent);
+        let Day { ceilings, number, .. } = &self.day;
+        let caps = &messaging.config.limits.caps;
+        let sent = self.sent.entry((intent.subject, intent.purpose.clone())).or_default();
+        if caps.is_full(&intent.purpose, &sent.certain) {
+            return Err(Obstacle::Refuse(CAPPED));
+        }
+        if caps.is_full(&intent.purpose, &sent.all) {
+            return Err(Obstacle::Wait(UNDECIDED, PAUSE.0));
+        }
+        if bulk && ceilings.on(*number).is_some_and(|most| self.used.messages >= most) {
+            return Err(Obstacle::Wait(CEILING, self.used.room));
+        }
+        let is_new = speaks_first && !self.known.contains(&intent.subject);
+        if is_new && ceilings.people.is_some_and(|most| self.people >= most) {
+            return Err(Obstacle::Wait(TIER, self.people_room));
+        }
+        sent.all.push(Duration::ZERO);
+        self.used.messages += u64::from(bulk);
+        if is_new {
+            self.people += 1;
+            self.known.insert(intent.subject);
+        }
+        Ok(speaks_first)
+    }
+}
+
+/// How long ago messages of capped purposes went out to these people.
+async fn sent(
+    conn: &mut PgConnection,
+    messaging: &Messaging,
+    people: &[SubjectId],
+) -> Result<HashMap<(SubjectId, String), Sent>, sqlx::Error> {
+    const SENT: &str = "
+        SELECT subject_id, purpose, extract(epoch FROM now() - started_at)::float8,
+               state IN ('accepted', 'uncertain')
+        FROM intents
+        WHERE subject_id = ANY($1) AND purpose = ANY($2)
+          AND started_at > now() - make_interval(secs => $3)";
+    let caps = &messaging.config.limits.caps;
+    let mut sent: HashMap<(SubjectId, String), Sent> = HashMap::new();
+    let rows = sqlx::query(SENT)
+        .bind(people)
+        .bind(caps.purposes())
+        .bind(caps.longest().as_secs_f64())
+        .fetch_all(conn)
+        .await?;
+    for row in rows {
+        let ago = Duration::from_secs_f64(row.try_get::<f64, _>(2)?.max(0.0));
+        let of = sent.entry((row.try_get(0)?, row.try_get(1)?)).or_default();
+        if row.try_get(3)? {
+            of.certain.push(ago);
+        }
+        of.all.push(ago);
+    }
+    Ok(sent)
+}
