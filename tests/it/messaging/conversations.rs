@@ -111,6 +111,11 @@ async fn one_human_answers_at_a_time_and_each_answer_goes_through_the_gate() {
     assert_eq!(replica.post_as_colleague(&path("assign"), json!({})).await.0, 409);
     let (status, view) = replica.post_as_colleague(&path("assign"), json!({"from": "test"})).await;
     assert_eq!((status, &view["assignee"]), (200, &json!("colleague")));
+    // It is published: what is no name of a key that may answer isn't taken.
+    for assignee in ["+33612345678", "second", ""] {
+        let body = json!({"assignee": assignee, "from": "colleague"});
+        assert_eq!(replica.post(&path("assign"), body).await.0, 422, "{assignee}");
+    }
     let (status, noted) =
         replica.post_as_colleague(&path("notes"), json!({"text": "calm her"})).await;
     assert_eq!(status, 201, "{noted}");
@@ -237,8 +242,8 @@ async fn a_stop_opens_no_conversation_and_lists_are_filtered_and_paged() {
     assert_eq!(second["items"].as_array().unwrap().len(), 1);
     assert_eq!(second.get("next"), None);
     let id = second["items"][0]["conversation_id"].as_str().unwrap();
-    replica.post(&format!("/v1/conversations/{id}/assign"), json!({"assignee": "lea"})).await;
-    let hers = replica.get("/v1/conversations?assignee=lea").await;
+    replica.post(&format!("/v1/conversations/{id}/assign"), json!({"assignee": "colleague"})).await;
+    let hers = replica.get("/v1/conversations?assignee=colleague").await;
     assert_eq!(hers["items"][0]["conversation_id"], json!(id));
     let waiting = replica.get("/v1/conversations?state=waiting").await;
     assert_eq!(waiting["items"].as_array().unwrap().len(), 2);

@@ -38,6 +38,8 @@ struct Taken {
     message: Uuid,
     conversation: Uuid,
     subject: SubjectId,
+    /// That of the conversation when she wrote.
+    generation: i32,
     /// Tells this taking from any other.
     attempt: i32,
     late: bool,
@@ -108,10 +110,10 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
             WHERE not_before <= now()
               AND NOT EXISTS (SELECT FROM bot_turns AS before
                               WHERE before.conversation_id = it.conversation_id
-                                AND before.message_id < it.message_id)
-            ORDER BY not_before, message_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+                                AND before.position < it.position)
+            ORDER BY not_before, position LIMIT $1 FOR UPDATE SKIP LOCKED)
         RETURNING message_id, conversation_id, subject_id, attempts,
-                  since < now() - make_interval(secs => $3)";
+                  since < now() - make_interval(secs => $3), generation";
     let engine = messaging.config.conversations.engine.as_ref();
     let hold = HOLD + engine.map_or(Duration::ZERO, |engine| engine.timeout);
     let rows = sqlx::query(TURNS)
@@ -127,6 +129,7 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
             subject: row.try_get(2)?,
             attempt: row.try_get(3)?,
             late: row.try_get(4)?,
+            generation: row.try_get(5)?,
         })
     };
     rows.iter().map(turn).collect()

@@ -36,7 +36,7 @@ pub struct ConversationView {
     /// The human who answers, by the name of the key.
     pub assignee: Option<String>,
     /// Why it changed hands or ended: `human_asked`, `flow`, `not_understood`, `not_text`, `not_disclosed`,
-    /// `engine_failed`, `late`, `no_bot`, `operator`, `idle` or `stopped`.
+    /// `not_answered`, `engine_failed`, `late`, `no_bot`, `operator`, `idle` or `stopped`.
     pub reason: Option<String>,
     /// Her language, where something tells it.
     pub language: Option<String>,
@@ -115,12 +115,11 @@ fn refused(refusal: Refusal) -> Problem {
     }
 }
 
-/// The name of a colleague's key.
-fn check_name(name: &str) -> Result<(), Problem> {
-    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits {
+/// The name of a colleague's key: it is published, and free text could be anything.
+fn check_name(messaging: &Messaging, name: &str) -> Result<(), Problem> {
+    if messaging.config.keys.has(name, "conversations:write") {
         return Ok(());
     }
     Err(Problem::new(Code::ValidationFailed)
-        .detail("a name of a key has 1 to 64 visible ASCII characters"))
+        .detail("assignee: no key of this name may answer (conversations:write)"))
 }

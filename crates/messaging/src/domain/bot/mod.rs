@@ -125,8 +125,8 @@ impl Bot {
             return self.call_human(standing, now);
         }
         match standing.disclosed {
+            Disclosed::No | Disclosed::OnItsWay if standing.late => hand_over(Reason::Late, None),
             Disclosed::No => self.disclose(standing),
-            Disclosed::OnItsWay if standing.late => hand_over(Reason::Late, None),
             Disclosed::OnItsWay => Turn::Wait,
             // What can't be told to her must not be followed by anything else.
             Disclosed::Failed => hand_over(Reason::NotDisclosed, None),
@@ -184,7 +184,7 @@ impl Bot {
             let say = Some(self.last_words_after(Some(&told), language, now));
             return Turn::HandOver { reason: Reason::HumanAsked, say, discloses: Some(languages) };
         }
-        let may_say = standing.disclosed != Disclosed::Failed;
+        let may_say = standing.disclosed == Disclosed::Yes;
         hand_over(Reason::HumanAsked, may_say.then(|| self.last_words(standing, now)))
     }
 

@@ -247,10 +247,11 @@ proptest! {
         let turn = bot(engine).respond(&standing, as_heard(&heard), open());
         if disclosed != Disclosed::Yes {
             prop_assert!(!matches!(turn, Turn::Say(_) | Turn::AskEngine | Turn::Nothing), "{turn:?}");
-            // What is said at all tells that it is a bot, or follows what told it.
+            // What is said at all tells that it is a bot.
             if let Turn::HandOver { say: Some(_), discloses, .. } = &turn {
-                prop_assert!(discloses.is_some() || disclosed == Disclosed::OnItsWay);
+                prop_assert!(discloses.is_some());
             }
+            prop_assert!(!late || matches!(turn, Turn::HandOver { .. }), "{turn:?}");
             // Two messages that differ are answered alike, unless they ask for a human.
             let other = bot(engine).respond(&standing, Heard::Text("something else"), open());
             let asks = matches!(turn, Turn::HandOver { reason: Reason::HumanAsked, .. });
