@@ -49,7 +49,9 @@ CREATE TABLE bot_turns (
     generation      integer NOT NULL,
     since           timestamptz NOT NULL DEFAULT now(),
     not_before      timestamptz NOT NULL DEFAULT now(),
-    attempts        integer NOT NULL DEFAULT 0
+    attempts        integer NOT NULL DEFAULT 0,
+    -- It doesn't ask for a human.
+    looked_at       boolean NOT NULL DEFAULT false
 );
 CREATE INDEX bot_turns_subject ON bot_turns (subject_id);
 CREATE INDEX bot_turns_conversation ON bot_turns (conversation_id, position);

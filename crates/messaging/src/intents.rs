@@ -354,7 +354,9 @@ pub async fn apply(
         if !fenced.contains(&settlement.subject) {
             let provider_id = sealed.flatten().map_or(Sealed(String::new()), |it| to_text(&it));
             appends.extend(event(messaging, settlement, next, row, provider_id, now)?);
-            if row.of_bot && matches!(next, State::Refused | State::Failed) {
+            // Who said stop wants no human instead.
+            let stopped = settlement.reasons.iter().any(|reason| reason == "stopped");
+            if row.of_bot && !stopped && matches!(next, State::Refused | State::Failed) {
                 unsaid.push(settlement.id);
             }
         }

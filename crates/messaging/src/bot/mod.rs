@@ -43,6 +43,8 @@ struct Taken {
     /// Tells this taking from any other.
     attempt: i32,
     late: bool,
+    /// It was opened before, and doesn't ask for a human.
+    looked_at: bool,
 }
 
 /// Why a turn is still open.
@@ -113,7 +115,7 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
                                 AND before.position < it.position)
             ORDER BY not_before, position LIMIT $1 FOR UPDATE SKIP LOCKED)
         RETURNING message_id, conversation_id, subject_id, attempts,
-                  since < now() - make_interval(secs => $3), generation";
+                  since < now() - make_interval(secs => $3), generation, looked_at";
     let engine = messaging.config.conversations.engine.as_ref();
     let hold = HOLD + engine.map_or(Duration::ZERO, |engine| engine.timeout);
     let rows = sqlx::query(TURNS)
@@ -130,6 +132,7 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
             attempt: row.try_get(3)?,
             late: row.try_get(4)?,
             generation: row.try_get(5)?,
+            looked_at: row.try_get(6)?,
         })
     };
     rows.iter().map(turn).collect()
@@ -139,7 +142,8 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
 async fn put_back(messaging: &Messaging, turn: &Taken, failed: bool) -> Result<(), sqlx::Error> {
     const PUT_BACK: &str = "
         UPDATE bot_turns
-        SET not_before = now() + make_interval(secs =>
+        SET looked_at = looked_at OR NOT $3,
+            not_before = now() + make_interval(secs =>
                 CASE WHEN $3 THEN least(0.2 * 2 ^ least(attempts, 8), 20)
                      ELSE least(0.1 * 2 ^ least(attempts, 5), 2) END)
         WHERE message_id = $1 AND attempts = $2";

@@ -62,6 +62,11 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
         // There is no bot, or it is not the bot's any more.
         return drop_turn(messaging, turn).await;
     };
+    // Until that is settled her message is opened once: each time is on record.
+    let waits = facts.busy || facts.disclosed == Disclosed::OnItsWay;
+    if waits && turn.looked_at && !turn.late {
+        return Ok(Outcome::Waits);
+    }
     let subject = turn.subject;
     let keys = messaging.person_keys.lease("bot_turn", &[subject]).await?;
     let raw = match &facts.content {
@@ -162,7 +167,7 @@ async fn facts(messaging: &Messaging, turn: &Taken) -> Result<Option<Facts>, sql
     let Some(row) = conversations::find(&mut conn, turn.conversation).await? else {
         return Ok(None);
     };
-    if !is_the_bots(&row, turn) {
+    if !is_the_bots(&row, turn) || !fenced(&mut conn, &[turn.subject]).await?.is_empty() {
         return Ok(None);
     }
     let content: Option<Option<Vec<u8>>> =

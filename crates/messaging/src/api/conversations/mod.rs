@@ -11,6 +11,7 @@ use assent_eventstore::to_the_end;
 use assent_http::{Code, Problem};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -104,6 +105,23 @@ async fn act(messaging: &Messaging, id: Uuid, command: Command) -> Result<Row, P
         after.ok_or_else(|| Code::ConversationUnknown.into())
     })
     .await
+}
+
+/// Nothing, if this human has the conversation. Call it under the lock of her stream.
+pub(super) async fn still_has(
+    conn: &mut PgConnection,
+    id: Uuid,
+    human: &str,
+) -> Result<(), Problem> {
+    let row = conversations::find(conn, id).await.map_err(database)?;
+    match row.ok_or(Code::ConversationUnknown)?.conversation.state {
+        State::Human(has) if has == human => Ok(()),
+        State::Human(has) => Err(refused(Refusal::Taken(has))),
+        State::Closed => Err(refused(Refusal::Closed)),
+        state => Err(Problem::new(Code::ConversationStateConflict)
+            .detail("it was handed over meanwhile")
+            .with("state", state.as_str())),
+    }
 }
 
 fn refused(refusal: Refusal) -> Problem {
