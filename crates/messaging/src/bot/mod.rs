@@ -15,7 +15,8 @@ use assent_contracts::SubjectId;
 use assent_eventstore::StoreError;
 use assent_http::ClientError;
 use assent_runtime::ops::Watchdog;
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ use crate::person_keys::KeyError;
 use crate::state::Messaging;
 
 /// Turns taken at once.
-const TAKE: i64 = 16;
+const TAKE: usize = 16;
 /// How long a turn is held, beside what the engine may take.
 const HOLD: Duration = Duration::from_secs(10);
 /// How often turns are looked for when nothing announces them.
@@ -69,28 +70,32 @@ pub async fn run(
     stopping: CancellationToken,
     watchdog: Watchdog,
 ) -> Result<(), std::convert::Infallible> {
+    // Each is of another conversation: who waits for a slow engine keeps nobody else waiting.
+    let mut under_way = FuturesUnordered::new();
     while !stopping.is_cancelled() {
         watchdog.progress();
-        let taken = take(&messaging).await.unwrap_or_else(|error| {
+        let room = TAKE - under_way.len();
+        let taken = take(&messaging, room).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the bot's turns can't be read");
             Vec::new()
         });
         let idle = taken.is_empty();
-        // Each is of another conversation.
-        join_all(taken.iter().map(|turn| answer(&messaging, turn))).await;
+        under_way.extend(taken.into_iter().map(|turn| answer(&messaging, turn)));
         if idle {
             tokio::select! {
                 () = stopping.cancelled() => {}
                 () = messaging.turns.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
+                Some(()) = under_way.next() => {}
             }
         }
     }
+    while under_way.next().await.is_some() {}
     Ok(())
 }
 
-async fn answer(messaging: &Messaging, turn: &Taken) {
-    let failed = match turn::carry_out(messaging, turn).await {
+async fn answer(messaging: &Messaging, turn: Taken) {
+    let failed = match turn::carry_out(messaging, &turn).await {
         Ok(Outcome::Done) => return,
         Ok(Outcome::Waits) => false,
         Err(error) => {
@@ -98,13 +103,13 @@ async fn answer(messaging: &Messaging, turn: &Taken) {
             true
         }
     };
-    if let Err(error) = put_back(messaging, turn, failed).await {
+    if let Err(error) = put_back(messaging, &turn, failed).await {
         tracing::warn!(%error, message_id = %turn.message, "a turn can't be put back");
     }
 }
 
 /// Turns that are due and not behind another of the same conversation.
-async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
+async fn take(messaging: &Messaging, room: usize) -> Result<Vec<Taken>, sqlx::Error> {
     const TURNS: &str = "
         UPDATE bot_turns SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
         WHERE message_id IN (
@@ -119,7 +124,7 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
     let engine = messaging.config.conversations.engine.as_ref();
     let hold = HOLD + engine.map_or(Duration::ZERO, |engine| engine.timeout);
     let rows = sqlx::query(TURNS)
-        .bind(TAKE)
+        .bind(room as i64)
         .bind(hold.as_secs_f64())
         .bind(PATIENCE.as_secs_f64())
         .fetch_all(messaging.pool())
