@@ -18,6 +18,8 @@ CREATE TABLE conversations (
     misses          integer NOT NULL DEFAULT 0,
     -- The message by which the bot said that it is one; none: it hasn't, since it was given the conversation.
     disclosure      uuid,
+    -- In which languages it has.
+    disclosed_in    text[] NOT NULL DEFAULT '{}',
     -- How often it was handed to the bot after a human had it.
     generation      integer NOT NULL DEFAULT 0,
     CHECK ((state = 'human') = (assignee IS NOT NULL))

@@ -30,7 +30,8 @@ macro_rules! select_conversations {
     ($rest:literal) => {
         concat!(
             "SELECT id, subject_id, channel, state, assignee, reason, opened_at, heard_at, ",
-            "changed_at, language, step, misses, disclosure, generation FROM conversations ",
+            "changed_at, language, step, misses, disclosure, generation, disclosed_in ",
+            "FROM conversations ",
             $rest
         )
     };
@@ -62,6 +63,8 @@ pub struct Row {
     pub disclosure: Option<Uuid>,
     /// How often it was handed to the bot after a human had it.
     pub generation: i32,
+    /// In which languages the bot said that it is one.
+    pub disclosed_in: Vec<String>,
 }
 
 impl Row {
@@ -85,6 +88,7 @@ impl Row {
             misses: row.try_get::<i32, _>(11)?.unsigned_abs(),
             disclosure: row.try_get(12)?,
             generation: row.try_get(13)?,
+            disclosed_in: row.try_get(14)?,
         })
     }
 }
@@ -274,7 +278,7 @@ async fn write(
         WHERE id = $1";
     // It begins anew: it says again that it is a bot.
     const BEGIN_ANEW: &str = "
-        UPDATE conversations SET disclosure = NULL, step = NULL, misses = 0,
+        UPDATE conversations SET disclosure = NULL, disclosed_in = '{}', step = NULL, misses = 0,
                generation = generation + 1
         WHERE id = $1";
     let reason = match event {

@@ -82,6 +82,7 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
     let said = said(&element);
     let standing = Standing {
         disclosed: facts.disclosed,
+        disclosed_in: facts.row.disclosed_in.clone(),
         language: facts.language.clone(),
         step: facts.row.step.clone(),
         misses: facts.row.misses,
@@ -338,12 +339,16 @@ impl Writing<'_> {
         languages: &[String],
     ) -> Result<Vec<Append>, Failure> {
         const REMEMBER: &str = "
-            UPDATE conversations SET disclosure = $2, changed_at = $3 WHERE id = $1";
-        let (id, mut appends) = self.say(content, DISCLOSURE).await?;
+            UPDATE conversations SET disclosure = $2, changed_at = $3, disclosed_in = disclosed_in || $4
+            WHERE id = $1";
+        // Who changes the language is told again.
+        let what = format!("{DISCLOSURE} {}", languages.join(" "));
+        let (id, mut appends) = self.say(content, &what).await?;
         sqlx::query(REMEMBER)
             .bind(self.turn.conversation)
             .bind(id)
             .bind(self.now.to_sqlx())
+            .bind(languages)
             .execute(self.session.conn())
             .await?;
         let event = BotDisclosed {

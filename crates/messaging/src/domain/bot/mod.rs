@@ -55,6 +55,8 @@ pub enum Disclosed {
 pub struct Standing {
     /// How far its disclosure came.
     pub disclosed: Disclosed,
+    /// In which languages it was written.
+    pub disclosed_in: Vec<String>,
     /// Her language, where something tells it: a BCP 47 tag.
     pub language: Option<String>,
     /// The step that was answered last.
@@ -194,6 +196,12 @@ impl Bot {
         Turn::Disclose { content, languages }
     }
 
+    /// It is about to speak a language in which it has not said that it is a bot.
+    fn disclose_in(&self, language: &str) -> Turn {
+        let content = self.with_buttons(language, self.texts(language).disclosure.clone(), &[]);
+        Turn::Disclose { content, languages: vec![language.to_owned()] }
+    }
+
     /// In her language; where that isn't known, in all that it speaks.
     fn disclosure(&self, standing: &Standing) -> (String, Vec<String>) {
         let languages: Vec<String> = match self.spoken(standing) {
@@ -219,6 +227,11 @@ impl Bot {
                 .map(|step| (step, None))
                 .or_else(|| self.triggered(standing, title?)),
         };
+        let triggered = found.and_then(|(_, language)| language);
+        let speaks = triggered.unwrap_or_else(|| self.language(standing));
+        if !standing.disclosed_in.iter().any(|it| it == speaks) {
+            return self.disclose_in(speaks);
+        }
         if let Some((step, language)) = found {
             return self.step(standing, step, language, now);
         }
