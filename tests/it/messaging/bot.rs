@@ -319,6 +319,43 @@ async fn what_the_bot_cannot_answer_in_time_goes_to_a_human_with_or_without_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_changes_the_language_is_told_in_that_one_before_she_is_answered() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    replica.hears(1, "bonjour").await;
+    let told = world.tells(3).await;
+    assert!(told[0].contains("automated assistant"), "{}", told[0]);
+    assert!(told[1].contains("assistant automatique"), "{}", told[1]);
+    assert_eq!(told[2], "Que puis-je faire pour vous ?");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn her_messages_are_answered_in_the_order_in_which_they_were_recorded() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    world.provider.manner(Manner::Refuses(130_429));
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    for text in ["hello", "opening hours"] {
+        replica.hears(1, text).await;
+        replica.processed().await;
+    }
+    // As if the later one had been recorded first, with the greater id. Whoever has one in hand has lost it.
+    replica.sql("UPDATE bot_turns SET position = -position, attempts = attempts + 1, not_before = now()").await;
+    goes_on(&world, &replica).await;
+    let answers = async || {
+        let told = world.told();
+        told.into_iter().filter(|it| !it.contains("automated assistant")).collect::<Vec<_>>()
+    };
+    until("both are answered", async || answers().await.len() == 2).await;
+    assert_eq!(answers().await, ["Monday to Saturday, from nine.", "How can I help?"]);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_does_not_reach_her_calls_a_human() {
     for by_gate in [true, false] {
         let world = World::new().await;
