@@ -126,6 +126,12 @@ impl Keys {
         Ok(Self(keys))
     }
 
+    /// Whether there is a key of this name that has this scope.
+    #[must_use]
+    pub fn has(&self, name: &str, scope: &str) -> bool {
+        self.0.values().any(|key| key.name == name && key.scopes.contains(scope))
+    }
+
     /// Who holds this token. Looked up by its hash, so timing says nothing about other tokens.
     #[must_use]
     pub fn caller(&self, token: &str) -> Option<Caller> {

@@ -18,6 +18,10 @@ CREATE TABLE conversations (
     misses          integer NOT NULL DEFAULT 0,
     -- The message by which the bot said that it is one; none: it hasn't, since it was given the conversation.
     disclosure      uuid,
+    -- In which languages it has.
+    disclosed_in    text[] NOT NULL DEFAULT '{}',
+    -- How often it was handed to the bot after a human had it.
+    generation      integer NOT NULL DEFAULT 0,
     CHECK ((state = 'human') = (assignee IS NOT NULL))
 );
 -- One is open at a time.
@@ -39,20 +43,29 @@ CREATE INDEX conversation_notes_conversation ON conversation_notes (conversation
 -- Messages of hers that the bot has not answered yet.
 CREATE TABLE bot_turns (
     message_id      uuid PRIMARY KEY,
+    -- The order of her messages: drawn under the lock of her stream.
+    position        bigserial NOT NULL,
     conversation_id uuid NOT NULL,
     subject_id      uuid NOT NULL,
+    -- That of the conversation when she wrote.
+    generation      integer NOT NULL,
     since           timestamptz NOT NULL DEFAULT now(),
     not_before      timestamptz NOT NULL DEFAULT now(),
-    attempts        integer NOT NULL DEFAULT 0
+    attempts        integer NOT NULL DEFAULT 0,
+    -- It doesn't ask for a human.
+    looked_at       boolean NOT NULL DEFAULT false
 );
 CREATE INDEX bot_turns_subject ON bot_turns (subject_id);
-CREATE INDEX bot_turns_conversation ON bot_turns (conversation_id, message_id);
+CREATE INDEX bot_turns_conversation ON bot_turns (conversation_id, position);
+CREATE INDEX bot_turns_due ON bot_turns (not_before, position);
 
 ALTER TABLE inbound_messages ADD COLUMN conversation_id uuid;
 CREATE INDEX inbound_messages_conversation ON inbound_messages (conversation_id, id);
 ALTER TABLE intents ADD COLUMN conversation_id uuid;
 -- Who wrote it: `bot`, or `human:` and the name of the key. None: no part of answering her.
 ALTER TABLE intents ADD COLUMN author text;
+-- The bot lost the conversation while this was being sent: it is not tried again.
+ALTER TABLE intents ADD COLUMN taken_back boolean NOT NULL DEFAULT false;
 CREATE INDEX intents_conversation ON intents (conversation_id, id) WHERE conversation_id IS NOT NULL;
 
 -- What was written, by its age: it ends with its retention.

@@ -1,5 +1,6 @@
 //! What the service must be told, read once at start.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,9 @@ impl Conversations {
             own.invalid("conversation_retention_days", "must be at least 1");
         }
         let engine = own.optional::<String>("bot_engine_url").and_then(|url| {
+            if !is_private(&url) {
+                own.invalid("bot_engine_url", "must be https, or http to this machine");
+            }
             let secret = own.secret("bot_engine_secret")?;
             let timeout = own.millis("bot_engine_timeout_ms", Duration::from_secs(5));
             if timeout > ENGINE_TIMEOUT_MAX {
@@ -134,6 +138,15 @@ impl Conversations {
         }
         Some(Self { purpose, retention_days, bot, engine })
     }
+}
+
+/// Whether what she wrote can be read on its way there by nobody else.
+fn is_private(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let is_here = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|it: IpAddr| it.is_loopback());
+    url.scheme() == "https" || (url.scheme() == "http" && is_here)
 }
 
 /// The provider as configured.
@@ -376,5 +389,26 @@ impl Config {
             marketing_purposes,
             conversations: conversations?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_she_wrote_travels_encrypted_or_not_at_all() {
+        for (url, private) in [
+            ("https://engine.internal/turns", true),
+            ("http://127.0.0.1:8080/", true),
+            ("http://[::1]:8080/", true),
+            ("http://localhost/turns", true),
+            ("http://engine.internal/turns", false),
+            ("http://127.0.0.1.example/", false),
+            ("ftp://127.0.0.1/", false),
+            ("engine", false),
+        ] {
+            assert_eq!(is_private(url), private, "{url}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use assent_contracts::conversation::{
     CONVERSATION_OPENED, ConversationAssigned, ConversationClosed, ConversationHandedOver,
     ConversationOpened,
 };
+use assent_contracts::messaging::{MESSAGE_REFUSED, MessageRefused};
 use assent_eventstore::{Append, StoreError};
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -21,12 +22,16 @@ use crate::domain::stop::{Will, Words};
 use crate::state::Messaging;
 use crate::whatsapp::updates::Said;
 
+/// Why what the bot had queued doesn't go out: it has the conversation no more.
+pub const HANDED_OVER: &str = "handed_over";
+
 /// Selects conversations as [`Row::read`] reads them.
 macro_rules! select_conversations {
     ($rest:literal) => {
         concat!(
             "SELECT id, subject_id, channel, state, assignee, reason, opened_at, heard_at, ",
-            "changed_at, language, step, misses, disclosure FROM conversations ",
+            "changed_at, language, step, misses, disclosure, generation, disclosed_in ",
+            "FROM conversations ",
             $rest
         )
     };
@@ -56,6 +61,10 @@ pub struct Row {
     pub misses: u32,
     /// The message by which the bot said that it is one.
     pub disclosure: Option<Uuid>,
+    /// How often it was handed to the bot after a human had it.
+    pub generation: i32,
+    /// In which languages the bot said that it is one.
+    pub disclosed_in: Vec<String>,
 }
 
 impl Row {
@@ -78,6 +87,8 @@ impl Row {
             step: row.try_get(10)?,
             misses: row.try_get::<i32, _>(11)?.unsigned_abs(),
             disclosure: row.try_get(12)?,
+            generation: row.try_get(13)?,
+            disclosed_in: row.try_get(14)?,
         })
     }
 }
@@ -132,8 +143,8 @@ pub async fn hear(
 ) -> Result<(Option<Uuid>, Vec<Append>), StoreError> {
     const OPEN: &str = select_conversations!("WHERE subject_id = $1 AND state <> 'closed'");
     const TURN: &str = "
-        INSERT INTO bot_turns (message_id, conversation_id, subject_id) VALUES ($1, $2, $3)";
-    const UNSAID: &str = "DELETE FROM bot_turns WHERE subject_id = $1";
+        INSERT INTO bot_turns (message_id, conversation_id, subject_id, generation)
+        SELECT $1, id, $3, generation FROM conversations WHERE id = $2";
     let row = sqlx::query(OPEN).bind(heard.subject).fetch_optional(&mut *conn).await?;
     let current = row.as_ref().map(Row::read).transpose()?.map(|row| row.conversation);
     let command = Command::Hear {
@@ -156,9 +167,6 @@ pub async fn hear(
             .execute(&mut *conn)
             .await?;
     }
-    if heard.declares == Declares::Stop {
-        sqlx::query(UNSAID).bind(heard.subject).execute(&mut *conn).await?;
-    }
     Ok((after.map(|it| it.id), appends))
 }
 
@@ -180,9 +188,78 @@ pub async fn record(
         current = evolve(current, event);
         let Some(it) = &current else { continue };
         write(&mut *conn, subject, it, event, now).await?;
+        if matches!(event, Event::Assigned(_) | Event::HumanCalled(_) | Event::Closed(_)) {
+            appends.extend(silence(messaging, &mut *conn, subject, it.id, now).await?);
+        }
         appends.extend(published(messaging, subject, it.id, event, now)?);
     }
     Ok((current, appends))
+}
+
+/// The bot has it no more: what waits for it is over, and what it has queued doesn't go out.
+async fn silence(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    conversation: Uuid,
+    now: Timestamp,
+) -> Result<Vec<Append>, StoreError> {
+    const END: &str = "DELETE FROM bot_turns WHERE conversation_id = $1";
+    const CANCEL: &str = "
+        UPDATE intents SET state = 'refused', reasons = ARRAY[$3], claim_id = NULL,
+               claim_until = NULL, started_at = NULL, changed_at = $2
+        WHERE conversation_id = $1 AND author = 'bot' AND state IN ('queued', 'claimed')
+        RETURNING id";
+    // What is being sent may reach her; if it certainly doesn't, that is its end.
+    const TAKE_BACK: &str = "
+        UPDATE intents SET taken_back = true
+        WHERE conversation_id = $1 AND author = 'bot' AND state = 'calling'";
+    sqlx::query(END).bind(conversation).execute(&mut *conn).await?;
+    let cancelled: Vec<Uuid> = sqlx::query_scalar(CANCEL)
+        .bind(conversation)
+        .bind(now.to_sqlx())
+        .bind(HANDED_OVER)
+        .fetch_all(&mut *conn)
+        .await?;
+    sqlx::query(TAKE_BACK).bind(conversation).execute(conn).await?;
+    let refused = |message_id| {
+        let event = MessageRefused { message_id, reasons: vec![HANDED_OVER.to_owned()], at: now };
+        messaging.event(subject, messaging.ids.v7(), MESSAGE_REFUSED, &event, now)
+    };
+    cancelled.into_iter().map(refused).collect()
+}
+
+/// Something that the bot said was refused, or failed: a human is called where the bot has the conversation
+/// still. Call it under the lock of their streams.
+///
+/// # Errors
+/// When the database fails.
+pub async fn unsaid(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    messages: &[Uuid],
+    now: Timestamp,
+) -> Result<Vec<Append>, StoreError> {
+    const OF: &str = select_conversations!(
+        "WHERE state = 'bot' AND id IN (
+            SELECT conversation_id FROM intents
+            WHERE id = ANY($1) AND author = 'bot' AND NOT taken_back)"
+    );
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(OF).bind(messages).fetch_all(&mut *conn).await?;
+    let mut appends = Vec::new();
+    for row in &rows {
+        let row = Row::read(row)?;
+        let disclosure = row.disclosure.is_some_and(|it| messages.contains(&it));
+        let reason = if disclosure { Reason::NotDisclosed } else { Reason::NotAnswered };
+        let current = Some(row.conversation);
+        let events = decide(current.as_ref(), &Command::CallHuman(reason)).unwrap_or_default();
+        let (_, called) = record(messaging, &mut *conn, row.subject, current, &events, now).await?;
+        appends.extend(called);
+    }
+    Ok(appends)
 }
 
 async fn write(
@@ -201,7 +278,9 @@ async fn write(
         WHERE id = $1";
     // It begins anew: it says again that it is a bot.
     const BEGIN_ANEW: &str = "
-        UPDATE conversations SET disclosure = NULL, step = NULL, misses = 0 WHERE id = $1";
+        UPDATE conversations SET disclosure = NULL, disclosed_in = '{}', step = NULL, misses = 0,
+               generation = generation + 1
+        WHERE id = $1";
     let reason = match event {
         Event::Opened { bot: false, .. } => Some(Reason::NoBot),
         Event::Opened { .. } | Event::Heard { .. } | Event::Assigned(_) => None,

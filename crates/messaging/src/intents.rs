@@ -21,6 +21,7 @@ use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::consequences::{self, Consequence, Obstacle};
+use crate::conversations::HANDED_OVER;
 use crate::declarations::{self, Declared};
 use crate::domain::content::Values;
 use crate::domain::intent::{Happening, State, after};
@@ -28,7 +29,7 @@ use crate::domain::stop::{Form, Will};
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
-use crate::{campaigns, limits};
+use crate::{campaigns, conversations, limits};
 
 /// The purpose of the one confirmation after a stop.
 pub const STOP_CONFIRMATION: &str = "stop_confirmation";
@@ -279,6 +280,10 @@ struct Row {
     claim_id: Option<Uuid>,
     permit_id: Option<Uuid>,
     template: Option<(String, String)>,
+    /// The bot said it.
+    of_bot: bool,
+    /// It did, and lost the conversation meanwhile.
+    taken_back: bool,
     /// The trace of whoever asked for it: what becomes of it belongs there, whichever batch or
     /// webhook settles it.
     traceparent: Option<String>,
@@ -303,6 +308,7 @@ pub async fn apply(
     let mut rows = lock_rows(session, settlements).await?;
     let mut appends = Vec::new();
     let mut consequences = Vec::new();
+    let mut unsaid = Vec::new();
     for settlement in settlements {
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
         consequences.extend(settlement.reaction.map(|reaction| Consequence {
@@ -327,6 +333,14 @@ pub async fn apply(
         let is_ours = row.claim_id.is_none()
             || settlement.claim_id.is_none()
             || row.claim_id == settlement.claim_id;
+        let given_up;
+        let settlement = if row.taken_back && settlement.happening == Happening::NotSent {
+            let (happening, reasons) = (Happening::GivenUp, vec![HANDED_OVER.to_owned()]);
+            given_up = Settlement { happening, reasons, ..settlement.clone() };
+            &given_up
+        } else {
+            settlement
+        };
         let next = after(row.state, settlement.happening).filter(|_| is_ours);
         let sealed = settlement.provider_id.as_ref().map(|provider_id| {
             keys.and_then(|keys| {
@@ -342,10 +356,16 @@ pub async fn apply(
         if !fenced.contains(&settlement.subject) {
             let provider_id = sealed.flatten().map_or(Sealed(String::new()), |it| to_text(&it));
             appends.extend(event(messaging, settlement, next, row, provider_id, now)?);
+            // Who said stop wants no human instead.
+            let stopped = settlement.reasons.iter().any(|reason| reason == "stopped");
+            if row.of_bot && !stopped && matches!(next, State::Refused | State::Failed) {
+                unsaid.push(settlement.id);
+            }
         }
         row.state = next;
         row.claim_id = None;
     }
+    appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;
     let whatsapp = &messaging.config.whatsapp;
     let is_gone = |subject| fenced.contains(&subject);
@@ -373,7 +393,9 @@ async fn lock_rows(
     settlements: &[Settlement],
 ) -> Result<HashMap<Uuid, Row>, StoreError> {
     const LOCK: &str = "
-        SELECT id, state, claim_id, permit_id, traceparent, template, language FROM intents
+        SELECT id, state, claim_id, permit_id, traceparent, template, language, taken_back,
+               author IS NOT DISTINCT FROM 'bot'
+        FROM intents
         WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = settlements.iter().map(|it| it.id).collect();
     let rows = sqlx::query(LOCK).bind(ids).fetch_all(session.conn()).await?;
@@ -385,7 +407,9 @@ async fn lock_rows(
         let (claim_id, permit_id) = (row.try_get(2)?, row.try_get(3)?);
         let traceparent = row.try_get(4)?;
         let template = row.try_get::<Option<String>, _>(5)?.zip(row.try_get(6)?);
-        found.insert(row.try_get(0)?, Row { state, claim_id, permit_id, template, traceparent });
+        let (taken_back, of_bot) = (row.try_get(7)?, row.try_get(8)?);
+        let it = Row { state, claim_id, permit_id, template, of_bot, taken_back, traceparent };
+        found.insert(row.try_get(0)?, it);
     }
     Ok(found)
 }

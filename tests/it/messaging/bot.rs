@@ -224,7 +224,7 @@ async fn human_reaches_one_from_the_first_message_on_and_the_bot_is_silent_from_
     replica.hears(1, "hello?").await;
     replica.processed().await;
     assert_eq!(replica.count(TURNS).await, 0);
-    assert_eq!(world.told().len(), 1);
+    assert_eq!(replica.count("SELECT count(*) FROM intents WHERE author = 'bot'").await, 1);
     replica.stop().await;
 }
 
@@ -257,6 +257,130 @@ async fn after_a_human_hands_it_back_the_bot_says_again_that_it_is_one() {
     replica.hears(1, "And on Sunday?").await;
     assert_eq!(world.tells(6).await[5], "On Sundays we bake for Monday.");
     replica.stop().await;
+}
+
+/// The path of the conversation.
+async fn path(replica: &Replica) -> String {
+    let id = conversation(replica).await["conversation_id"].as_str().unwrap().to_owned();
+    format!("/v1/conversations/{id}")
+}
+
+/// The provider takes what it asked to wait with.
+async fn goes_on(world: &World, replica: &Replica) {
+    world.provider.manner(Manner::Accepts);
+    replica.sql("UPDATE send_rates SET next_at = now(), slowness = 1").await;
+    replica.sql("UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bot_had_begun_ends_when_a_human_takes_it_and_handed_back_it_begins_anew() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    world.provider.manner(Manner::Refuses(130_429));
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    replica.hears(1, "hello").await;
+    world.tells(1).await;
+    assert_eq!(replica.count(TURNS).await, 1);
+    let path = path(&replica).await;
+    assert_eq!(replica.post(&format!("{path}/assign"), json!({})).await.0, 200);
+    assert_eq!(replica.count(TURNS).await, 0, "a human reads it");
+    let over = "SELECT count(*) FROM intents WHERE author = 'bot'
+                AND state IN ('refused', 'failed') AND reasons = '{handed_over}'";
+    until("its disclosure doesn't go out", async || replica.count(over).await == 1).await;
+    assert_eq!(replica.post(&format!("{path}/handover"), json!({"to": "bot"})).await.0, 200);
+    goes_on(&world, &replica).await;
+    replica.hears(1, "opening hours").await;
+    let answer = "Monday to Saturday, from nine.";
+    until("she is answered", async || world.told().last().is_some_and(|it| it == answer)).await;
+    let told = "SELECT count(*) FROM intents WHERE author = 'bot' AND state = 'accepted'";
+    until("after a disclosure", async || replica.count(told).await == 2).await;
+    until("nothing waits for the bot", async || replica.count(TURNS).await == 0).await;
+    assert_eq!(replica.count("SELECT count(*) FROM intents WHERE author = 'bot'").await, 3);
+    assert_eq!(conversation(&replica).await["state"], "bot");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bot_cannot_answer_in_time_goes_to_a_human_with_or_without_the_vault() {
+    for with_keys in [true, false] {
+        let world = World::new().await;
+        world.neighbours.person(1);
+        world.provider.manner(Manner::Refuses(130_429));
+        let replica = world.start().await;
+        replica.hears(1, "hello").await;
+        world.tells(1).await;
+        world.neighbours.give_keys(with_keys);
+        replica.sql("UPDATE bot_turns SET since = now() - interval '11 minutes'").await;
+        reaches(&replica, "waiting", "late").await;
+        assert_eq!(replica.count("SELECT count(*) FROM intents WHERE author = 'bot'").await, 1);
+        replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_the_language_is_told_in_that_one_before_she_is_answered() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    replica.hears(1, "bonjour").await;
+    let told = world.tells(3).await;
+    assert!(told[0].contains("automated assistant"), "{}", told[0]);
+    assert!(told[1].contains("assistant automatique"), "{}", told[1]);
+    assert_eq!(told[2], "Que puis-je faire pour vous ?");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn her_messages_are_answered_in_the_order_in_which_they_were_recorded() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    world.provider.manner(Manner::Refuses(130_429));
+    let replica = world.start().await;
+    speaks(&replica, subject, "en").await;
+    for text in ["hello", "opening hours"] {
+        replica.hears(1, text).await;
+        replica.processed().await;
+    }
+    // As if the later one had been recorded first, with the greater id. Whoever has one in hand has lost it.
+    replica.sql("UPDATE bot_turns SET position = -position, attempts = attempts + 1, not_before = now()").await;
+    goes_on(&world, &replica).await;
+    let answers = async || {
+        let told = world.told();
+        told.into_iter().filter(|it| !it.contains("automated assistant")).collect::<Vec<_>>()
+    };
+    until("both are answered", async || answers().await.len() == 2).await;
+    assert_eq!(answers().await, ["Monday to Saturday, from nine.", "How can I help?"]);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_reach_her_calls_a_human() {
+    for by_gate in [true, false] {
+        let world = World::new().await;
+        let subject = world.neighbours.person(1);
+        let replica = world.start().await;
+        speaks(&replica, subject, "en").await;
+        replica.hears(1, "hello").await;
+        world.tells(2).await;
+        until("nothing waits for the bot", async || replica.count(TURNS).await == 0).await;
+        assert_eq!(conversation(&replica).await["state"], "bot");
+        if by_gate {
+            world.neighbours.deny_purpose("service", "consent_withdrawn");
+            replica.hears(1, "opening hours").await;
+        } else {
+            // The provider took it, and tells later that it can't be delivered.
+            let body = world.provider.bodies().remove(1);
+            let id = body["biz_opaque_callback_data"].as_str().unwrap().to_owned();
+            let id: Uuid = id.parse().unwrap();
+            assert_eq!(replica.settled(id).await["state"], "accepted");
+            replica.fails(id, 131_026).await;
+        }
+        reaches(&replica, "waiting", "not_answered").await;
+        assert_eq!(world.told().len(), 2);
+        replica.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,12 +433,15 @@ type Signed = (Option<String>, Vec<u8>);
 /// A team's own engine.
 struct Engine {
     address: std::net::SocketAddr,
+    /// Short only where it never answers.
+    timeout: Duration,
     asked: Arc<Mutex<Vec<Signed>>>,
 }
 
 impl Engine {
     async fn serve(answer: Value) -> Self {
         let asked: Arc<Mutex<Vec<Signed>>> = Arc::default();
+        let timeout = Duration::from_secs(if answer.is_null() { 2 } else { 20 });
         let seen = Arc::clone(&asked);
         let router = Router::new().route(
             "/",
@@ -333,14 +460,14 @@ impl Engine {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { address, asked }
+        Self { address, timeout, asked }
     }
 
     fn config(&self) -> EngineConfig {
         EngineConfig {
             url: format!("http://{}/", self.address),
             secret: ENGINE_SECRET.into(),
-            timeout: Duration::from_secs(2),
+            timeout: self.timeout,
         }
     }
 

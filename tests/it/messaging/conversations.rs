@@ -84,6 +84,34 @@ async fn g10_what_she_wrote_is_opened_for_whoever_may_and_only_once_that_is_on_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_author_has_lost_the_conversation_meanwhile_is_not_sent() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let id = writes(&replica, 1, "where is my parcel?").await;
+    let reply = format!("/v1/conversations/{id}/reply");
+    let assign = format!("/v1/conversations/{id}/assign");
+    // It has taken the conversation, and waits for the key that seals what it says.
+    let held = neighbours.hold_keys().await;
+    let answers = replica.post(&reply, json!({"content": {"type": "text", "body": "On its way."}}));
+    let loses = async {
+        until("it is taken", async || {
+            replica.get(&format!("/v1/conversations/{id}")).await["assignee"] == "test"
+        })
+        .await;
+        let (status, view) = replica.post_as_colleague(&assign, json!({"from": "test"})).await;
+        assert_eq!((status, &view["assignee"]), (200, &json!("colleague")));
+        drop(held);
+    };
+    let ((status, problem), ()) = tokio::join!(answers, loses);
+    assert_eq!((status, &problem["assignee"]), (409, &json!("colleague")), "{problem}");
+    assert_eq!(problem["code"], "conversation_state_conflict");
+    assert_eq!(replica.count("SELECT count(*) FROM intents").await, 0);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_human_answers_at_a_time_and_each_answer_goes_through_the_gate() {
     let home = Home::new().await;
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
@@ -111,6 +139,11 @@ async fn one_human_answers_at_a_time_and_each_answer_goes_through_the_gate() {
     assert_eq!(replica.post_as_colleague(&path("assign"), json!({})).await.0, 409);
     let (status, view) = replica.post_as_colleague(&path("assign"), json!({"from": "test"})).await;
     assert_eq!((status, &view["assignee"]), (200, &json!("colleague")));
+    // It is published: what is no name of a key that may answer isn't taken.
+    for assignee in ["+33612345678", "second", ""] {
+        let body = json!({"assignee": assignee, "from": "colleague"});
+        assert_eq!(replica.post(&path("assign"), body).await.0, 422, "{assignee}");
+    }
     let (status, noted) =
         replica.post_as_colleague(&path("notes"), json!({"text": "calm her"})).await;
     assert_eq!(status, 201, "{noted}");
@@ -237,8 +270,8 @@ async fn a_stop_opens_no_conversation_and_lists_are_filtered_and_paged() {
     assert_eq!(second["items"].as_array().unwrap().len(), 1);
     assert_eq!(second.get("next"), None);
     let id = second["items"][0]["conversation_id"].as_str().unwrap();
-    replica.post(&format!("/v1/conversations/{id}/assign"), json!({"assignee": "lea"})).await;
-    let hers = replica.get("/v1/conversations?assignee=lea").await;
+    replica.post(&format!("/v1/conversations/{id}/assign"), json!({"assignee": "colleague"})).await;
+    let hers = replica.get("/v1/conversations?assignee=colleague").await;
     assert_eq!(hers["items"][0]["conversation_id"], json!(id));
     let waiting = replica.get("/v1/conversations?state=waiting").await;
     assert_eq!(waiting["items"].as_array().unwrap().len(), 2);

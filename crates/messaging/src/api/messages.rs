@@ -18,6 +18,7 @@ use sqlx::{PgPool, Row as _};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::conversations;
 use crate::consequences::{self, Obstacle};
 use crate::domain::content::{ButtonValue, Card, Content, Header, Parameter, Values};
 use crate::domain::intent;
@@ -176,7 +177,7 @@ pub async fn request(
     let sealed = seal(&messaging, id, request.subject_id, &said).await?;
     let service = messaging.clone();
     let queued = to_the_end(async move {
-        let new = New { id, what, sealed, idempotency, author: None };
+        let new = New { id, what, sealed, idempotency, answers: None };
         queue(&service, &request, new).await
     })
     .await?;
@@ -320,18 +321,25 @@ struct New {
     what: What,
     sealed: Option<Vec<u8>>,
     idempotency: Option<Idempotency>,
-    /// Who wrote it, where that is part of answering her.
-    author: Option<String>,
+    /// What it answers.
+    answers: Option<Answers>,
+}
+
+/// Which conversation a human answers.
+pub(super) struct Answers {
+    pub(super) conversation: Uuid,
+    /// The name of the key.
+    pub(super) human: String,
 }
 
 /// Queues an answer of a human to a person who wrote within a day. A repeated key gives the first answer.
 ///
 /// # Errors
-/// As [`request`]; `window_closed`.
+/// As [`request`]; `window_closed`; `conversation_state_conflict` (somebody else has it by now).
 pub(super) async fn answer(
     messaging: &Messaging,
     request: MessageRequest,
-    author: String,
+    answers: Answers,
     idempotency: Option<Idempotency>,
 ) -> Result<MessageQueued, Problem> {
     let said = check(&request)?;
@@ -344,7 +352,7 @@ pub(super) async fn answer(
     let sealed = seal(messaging, id, request.subject_id, &said).await?;
     let service = messaging.clone();
     let queued = to_the_end(async move {
-        let new = New { id, what, sealed, idempotency, author: Some(author) };
+        let new = New { id, what, sealed, idempotency, answers: Some(answers) };
         queue(&service, &request, new).await
     })
     .await?;
@@ -379,7 +387,8 @@ async fn queue(
         INSERT INTO intents (id, subject_id, purpose, channel, template, language, parameters, state,
                              requested_at, changed_at, traceparent, kind, author, conversation_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, $9, $10, $11,
-                (SELECT id FROM conversations WHERE subject_id = $2 AND state <> 'closed'))";
+                coalesce($12, (SELECT id FROM conversations
+                               WHERE subject_id = $2 AND state <> 'closed')))";
     let subject = request.subject_id;
     let mut session = messaging.store.begin().await.map_err(store)?;
     session.lock_versions(&[subject]).await.map_err(store)?;
@@ -389,6 +398,9 @@ async fn queue(
     }
     if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
         return Err(Code::SubjectErased.into());
+    }
+    if let Some(Answers { conversation, human }) = &new.answers {
+        conversations::still_has(session.conn(), *conversation, human).await?;
     }
     let now = messaging.clock.now();
     let (template, language) = new.what.template.unzip();
@@ -415,7 +427,8 @@ async fn queue(
         .bind(now.to_sqlx())
         .bind(telemetry::traceparent())
         .bind(new.what.kind)
-        .bind(new.author)
+        .bind(new.answers.as_ref().map(|it| format!("human:{}", it.human)))
+        .bind(new.answers.as_ref().map(|it| it.conversation))
         .execute(session.conn())
         .await
         .map_err(database)?;

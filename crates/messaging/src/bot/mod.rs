@@ -15,7 +15,8 @@ use assent_contracts::SubjectId;
 use assent_eventstore::StoreError;
 use assent_http::ClientError;
 use assent_runtime::ops::Watchdog;
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ use crate::person_keys::KeyError;
 use crate::state::Messaging;
 
 /// Turns taken at once.
-const TAKE: i64 = 16;
+const TAKE: usize = 16;
 /// How long a turn is held, beside what the engine may take.
 const HOLD: Duration = Duration::from_secs(10);
 /// How often turns are looked for when nothing announces them.
@@ -38,9 +39,13 @@ struct Taken {
     message: Uuid,
     conversation: Uuid,
     subject: SubjectId,
+    /// That of the conversation when she wrote.
+    generation: i32,
     /// Tells this taking from any other.
     attempt: i32,
     late: bool,
+    /// It was opened before, and doesn't ask for a human.
+    looked_at: bool,
 }
 
 /// Why a turn is still open.
@@ -65,28 +70,32 @@ pub async fn run(
     stopping: CancellationToken,
     watchdog: Watchdog,
 ) -> Result<(), std::convert::Infallible> {
+    // Each is of another conversation: who waits for a slow engine keeps nobody else waiting.
+    let mut under_way = FuturesUnordered::new();
     while !stopping.is_cancelled() {
         watchdog.progress();
-        let taken = take(&messaging).await.unwrap_or_else(|error| {
+        let room = TAKE - under_way.len();
+        let taken = take(&messaging, room).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the bot's turns can't be read");
             Vec::new()
         });
         let idle = taken.is_empty();
-        // Each is of another conversation.
-        join_all(taken.iter().map(|turn| answer(&messaging, turn))).await;
+        under_way.extend(taken.into_iter().map(|turn| answer(&messaging, turn)));
         if idle {
             tokio::select! {
                 () = stopping.cancelled() => {}
                 () = messaging.turns.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
+                Some(()) = under_way.next() => {}
             }
         }
     }
+    while under_way.next().await.is_some() {}
     Ok(())
 }
 
-async fn answer(messaging: &Messaging, turn: &Taken) {
-    let failed = match turn::carry_out(messaging, turn).await {
+async fn answer(messaging: &Messaging, turn: Taken) {
+    let failed = match turn::carry_out(messaging, &turn).await {
         Ok(Outcome::Done) => return,
         Ok(Outcome::Waits) => false,
         Err(error) => {
@@ -94,13 +103,13 @@ async fn answer(messaging: &Messaging, turn: &Taken) {
             true
         }
     };
-    if let Err(error) = put_back(messaging, turn, failed).await {
+    if let Err(error) = put_back(messaging, &turn, failed).await {
         tracing::warn!(%error, message_id = %turn.message, "a turn can't be put back");
     }
 }
 
 /// Turns that are due and not behind another of the same conversation.
-async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
+async fn take(messaging: &Messaging, room: usize) -> Result<Vec<Taken>, sqlx::Error> {
     const TURNS: &str = "
         UPDATE bot_turns SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
         WHERE message_id IN (
@@ -108,14 +117,14 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
             WHERE not_before <= now()
               AND NOT EXISTS (SELECT FROM bot_turns AS before
                               WHERE before.conversation_id = it.conversation_id
-                                AND before.message_id < it.message_id)
-            ORDER BY not_before, message_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+                                AND before.position < it.position)
+            ORDER BY not_before, position LIMIT $1 FOR UPDATE SKIP LOCKED)
         RETURNING message_id, conversation_id, subject_id, attempts,
-                  since < now() - make_interval(secs => $3)";
+                  since < now() - make_interval(secs => $3), generation, looked_at";
     let engine = messaging.config.conversations.engine.as_ref();
     let hold = HOLD + engine.map_or(Duration::ZERO, |engine| engine.timeout);
     let rows = sqlx::query(TURNS)
-        .bind(TAKE)
+        .bind(room as i64)
         .bind(hold.as_secs_f64())
         .bind(PATIENCE.as_secs_f64())
         .fetch_all(messaging.pool())
@@ -127,6 +136,8 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
             subject: row.try_get(2)?,
             attempt: row.try_get(3)?,
             late: row.try_get(4)?,
+            generation: row.try_get(5)?,
+            looked_at: row.try_get(6)?,
         })
     };
     rows.iter().map(turn).collect()
@@ -136,7 +147,8 @@ async fn take(messaging: &Messaging) -> Result<Vec<Taken>, sqlx::Error> {
 async fn put_back(messaging: &Messaging, turn: &Taken, failed: bool) -> Result<(), sqlx::Error> {
     const PUT_BACK: &str = "
         UPDATE bot_turns
-        SET not_before = now() + make_interval(secs =>
+        SET looked_at = looked_at OR NOT $3,
+            not_before = now() + make_interval(secs =>
                 CASE WHEN $3 THEN least(0.2 * 2 ^ least(attempts, 8), 20)
                      ELSE least(0.1 * 2 ^ least(attempts, 5), 2) END)
         WHERE message_id = $1 AND attempts = $2";

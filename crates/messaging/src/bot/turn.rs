@@ -15,7 +15,7 @@ use super::{Failure, Taken};
 use crate::conversations::{self, Row};
 use crate::domain::bot::{Answer, Disclosed, EngineAnswer, Heard, Standing, Turn};
 use crate::domain::content::Content;
-use crate::domain::conversation::{Command, State, decide};
+use crate::domain::conversation::{Command, Reason, State, decide};
 use crate::domain::intent;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
@@ -43,10 +43,15 @@ struct Facts {
     language: Option<String>,
 }
 
-/// Carries out a turn. That of somebody who is gone is over.
+/// Carries out a turn. That of somebody who is gone is over; what fails for too long is a human's.
 pub(super) async fn carry_out(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure> {
     match attempt(messaging, turn).await {
         Err(Failure::PersonKeys(KeyError::Gone)) => drop_turn(messaging, turn).await,
+        Err(error) if turn.late => {
+            tracing::warn!(%error, message_id = %turn.message, "the bot can't answer in time");
+            let in_silence = Turn::HandOver { reason: Reason::Late, say: None, discloses: None };
+            finish(messaging, turn, in_silence, None).await
+        }
         outcome => outcome,
     }
 }
@@ -57,6 +62,11 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
         // There is no bot, or it is not the bot's any more.
         return drop_turn(messaging, turn).await;
     };
+    // Until that is settled her message is opened once: each time is on record.
+    let waits = facts.busy || facts.disclosed == Disclosed::OnItsWay;
+    if waits && turn.looked_at && !turn.late {
+        return Ok(Outcome::Waits);
+    }
     let subject = turn.subject;
     let keys = messaging.person_keys.lease("bot_turn", &[subject]).await?;
     let raw = match &facts.content {
@@ -72,6 +82,7 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
     let said = said(&element);
     let standing = Standing {
         disclosed: facts.disclosed,
+        disclosed_in: facts.row.disclosed_in.clone(),
         language: facts.language.clone(),
         step: facts.row.step.clone(),
         misses: facts.row.misses,
@@ -79,7 +90,9 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
     };
     let now = messaging.clock.now();
     let mut next = bot.respond(&standing, heard(&said), now);
-    let would_overtake = matches!(next, Turn::Say(_) | Turn::AskEngine | Turn::Nothing);
+    // A disclosure that begins anew doesn't overtake what was being sent before, either.
+    let would_overtake =
+        matches!(next, Turn::Disclose { .. } | Turn::Say(_) | Turn::AskEngine | Turn::Nothing);
     if facts.busy && would_overtake {
         return Ok(Outcome::Waits);
     }
@@ -90,8 +103,18 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
         // The engine may take longer than a lease.
         keys = messaging.person_keys.lease("bot_turn", &[subject]).await?;
     }
+    finish(messaging, turn, next, Some(keys)).await
+}
+
+/// Commits even if the caller goes away.
+async fn finish(
+    messaging: &Messaging,
+    turn: &Taken,
+    next: Turn,
+    keys: Option<LeasedKeys>,
+) -> Result<Outcome, Failure> {
     let (service, turn) = (messaging.clone(), Taken { ..*turn });
-    to_the_end(async move { commit(&service, &turn, &next, &keys).await }).await
+    to_the_end(async move { commit(&service, &turn, &next, keys.as_ref()).await }).await
 }
 
 fn heard(said: &Said) -> Heard<'_> {
@@ -145,7 +168,7 @@ async fn facts(messaging: &Messaging, turn: &Taken) -> Result<Option<Facts>, sql
     let Some(row) = conversations::find(&mut conn, turn.conversation).await? else {
         return Ok(None);
     };
-    if row.conversation.state != State::Bot {
+    if !is_the_bots(&row, turn) || !fenced(&mut conn, &[turn.subject]).await?.is_empty() {
         return Ok(None);
     }
     let content: Option<Option<Vec<u8>>> =
@@ -168,6 +191,11 @@ async fn facts(messaging: &Messaging, turn: &Taken) -> Result<Option<Facts>, sql
     Ok(Some(Facts { content: content.flatten(), disclosed, busy, language, row }))
 }
 
+/// Whether the bot has it, and has had it since she wrote.
+fn is_the_bots(row: &Row, turn: &Taken) -> bool {
+    row.conversation.state == State::Bot && row.generation == turn.generation
+}
+
 /// How far the disclosure came, by its state and what the provider reported. What may have been sent is
 /// waited for: webhooks tell.
 fn disclosed(state: &str, status: Option<&str>) -> Disclosed {
@@ -184,7 +212,7 @@ async fn commit(
     messaging: &Messaging,
     turn: &Taken,
     next: &Turn,
-    keys: &LeasedKeys,
+    keys: Option<&LeasedKeys>,
 ) -> Result<Outcome, Failure> {
     const END: &str = "DELETE FROM bot_turns WHERE message_id = $1 AND attempts = $2";
     const HELD: &str = "
@@ -204,7 +232,7 @@ async fn commit(
         ended.execute(session.conn()).await?.rows_affected() == 1
     };
     let row = conversations::find(session.conn(), turn.conversation).await?;
-    let row = row.filter(|it| it.conversation.state == State::Bot);
+    let row = row.filter(|it| is_the_bots(it, turn));
     let gone = !fenced(session.conn(), &[turn.subject]).await?.is_empty();
     let (true, Some(row), false) = (is_ours, row, gone) else {
         session.rollback().await?;
@@ -216,24 +244,13 @@ async fn commit(
         Turn::Disclose { content, languages } => writing.disclose(content, languages).await?,
         Turn::Say(answer) => writing.answer(answer).await?,
         Turn::HandOver { reason, say, discloses } => {
-            let mut appends = match (say, discloses) {
+            // First, for it takes back what the bot has queued: its last words are not among that.
+            let mut appends = writing.call_human(*reason).await?;
+            appends.extend(match (say, discloses) {
                 (Some(say), Some(languages)) => writing.disclose(say, languages).await?,
                 (Some(say), None) => writing.say(say, ANSWER).await?.1,
                 (None, _) => Vec::new(),
-            };
-            let current = row.conversation.clone();
-            // The bot's own call for a human is never refused: it has the conversation.
-            let events = decide(Some(&current), &Command::CallHuman(*reason)).unwrap_or_default();
-            let (_, called) = conversations::record(
-                messaging,
-                session.conn(),
-                turn.subject,
-                Some(current),
-                &events,
-                now,
-            )
-            .await?;
-            appends.extend(called);
+            });
             appends
         }
     };
@@ -251,7 +268,7 @@ async fn drop_turn(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failu
     Ok(Outcome::Done)
 }
 
-/// The id of a bot's message is made of the message that it answers.
+/// The id of a bot's message is made of the message that it answers, and of the generation.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3f1d_6a52_90c4_4f0e_8d21_7be0_51a9_c6d4);
 /// The bot's messages about one of hers.
 const ANSWER: &str = "answer";
@@ -262,7 +279,8 @@ struct Writing<'a> {
     session: &'a mut Session,
     turn: &'a Taken,
     row: &'a Row,
-    keys: &'a LeasedKeys,
+    /// None: it says nothing.
+    keys: Option<&'a LeasedKeys>,
     now: Timestamp,
 }
 
@@ -274,11 +292,12 @@ impl Writing<'_> {
                                  changed_at, kind, conversation_id, author)
             VALUES ($1, $2, $3, $4, $5, 'queued', $6, $6, $7, $8, 'bot')";
         let Self { messaging, turn, .. } = self;
-        let name = format!("{} {what}", turn.message);
+        let name = format!("{} {} {what}", turn.message, turn.generation);
         let id = Uuid::new_v5(&NAMESPACE, name.as_bytes());
         let purpose = &messaging.config.conversations.purpose;
         let text = stored::write(&Stored::Content(content.clone()));
-        let sealed = self.keys.seal(turn.subject, id, "parameters", &text)?;
+        let keys = self.keys.ok_or(KeyError::LeaseOver)?;
+        let sealed = keys.seal(turn.subject, id, "parameters", &text)?;
         sqlx::query(INSERT)
             .bind(id)
             .bind(turn.subject)
@@ -302,6 +321,17 @@ impl Writing<'_> {
         Ok((id, vec![append]))
     }
 
+    /// Calls a human. That is never refused: the bot has the conversation.
+    async fn call_human(&mut self, reason: Reason) -> Result<Vec<Append>, Failure> {
+        let current = self.row.conversation.clone();
+        let events = decide(Some(&current), &Command::CallHuman(reason)).unwrap_or_default();
+        let (messaging, conn) = (self.messaging, self.session.conn());
+        let subject = self.turn.subject;
+        let recorded =
+            conversations::record(messaging, conn, subject, Some(current), &events, self.now);
+        Ok(recorded.await?.1)
+    }
+
     /// Says that it is a bot; the message is remembered, for nothing else is done before it was taken.
     async fn disclose(
         &mut self,
@@ -309,12 +339,16 @@ impl Writing<'_> {
         languages: &[String],
     ) -> Result<Vec<Append>, Failure> {
         const REMEMBER: &str = "
-            UPDATE conversations SET disclosure = $2, changed_at = $3 WHERE id = $1";
-        let (id, mut appends) = self.say(content, DISCLOSURE).await?;
+            UPDATE conversations SET disclosure = $2, changed_at = $3, disclosed_in = disclosed_in || $4
+            WHERE id = $1";
+        // Who changes the language is told again.
+        let what = format!("{DISCLOSURE} {}", languages.join(" "));
+        let (id, mut appends) = self.say(content, &what).await?;
         sqlx::query(REMEMBER)
             .bind(self.turn.conversation)
             .bind(id)
             .bind(self.now.to_sqlx())
+            .bind(languages)
             .execute(self.session.conn())
             .await?;
         let event = BotDisclosed {

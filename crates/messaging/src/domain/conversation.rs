@@ -86,6 +86,8 @@ pub enum Reason {
     NotText,
     /// The bot could not tell that it is one: the gate or the provider refused that message.
     NotDisclosed,
+    /// What the bot answered was refused, or didn't reach her.
+    NotAnswered,
     /// The team's own engine didn't answer, or not in the agreed form.
     EngineFailed,
     /// The bot could not answer in time.
@@ -110,6 +112,7 @@ impl Reason {
             Self::NotUnderstood => "not_understood",
             Self::NotText => "not_text",
             Self::NotDisclosed => "not_disclosed",
+            Self::NotAnswered => "not_answered",
             Self::EngineFailed => "engine_failed",
             Self::Late => "late",
             Self::NoBot => "no_bot",

@@ -15,11 +15,11 @@ use crate::api::webhook::said_at;
 use crate::consequences::{self, Consequence};
 use crate::domain::intent::{Happening, State, advance, after};
 use crate::intents::{self, Settlement};
-use crate::metrics;
 use crate::person_keys::LeasedKeys;
 use crate::state::Messaging;
 use crate::whatsapp::reaction;
 use crate::whatsapp::updates::StatusUpdate;
+use crate::{conversations, metrics};
 
 /// A status and the intent that it is about.
 pub struct OfIntent {
@@ -133,10 +133,14 @@ pub async fn reconcile(
         }
     }
     let Follows { settlements, consequences, changes } = follows;
+    let failed = changes.iter().map(|(_, it)| it).filter(|it| it.status == Status::Failed);
+    let failed: Vec<Uuid> = failed.map(|it| it.message_id).collect();
     if !settlements.is_empty() {
         intents::apply(messaging, session, &settlements, keys).await?;
     }
     advance_all(session, &changes, now).await?;
+    let appends = conversations::unsaid(messaging, session.conn(), &failed, now).await?;
+    session.append(appends).await?;
     let whatsapp = &messaging.config.whatsapp;
     consequences::record(session.conn(), whatsapp, &consequences, |_| false).await?;
     let mut appends = Vec::with_capacity(changes.len());

@@ -14,7 +14,7 @@ use crate::state::Messaging;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssignRequest {
-    /// The name of a human's key; without: the caller's.
+    /// The name of a human's key, with `conversations:write`; without: the caller's.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 64)]
     pub assignee: Option<String>,
@@ -50,7 +50,7 @@ pub async fn assign(
 ) -> Result<Json<ConversationView>, Problem> {
     caller.require("conversations:write")?;
     let to = request.assignee.unwrap_or_else(|| caller.name().to_owned());
-    check_name(&to)?;
+    check_name(&messaging, &to)?;
     let command = Command::Assign { to, from: request.from };
     Ok(Json(act(&messaging, id, command).await?.into()))
 }

@@ -11,6 +11,7 @@ use assent_eventstore::to_the_end;
 use assent_http::{Code, Problem};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ pub struct ConversationView {
     /// The human who answers, by the name of the key.
     pub assignee: Option<String>,
     /// Why it changed hands or ended: `human_asked`, `flow`, `not_understood`, `not_text`, `not_disclosed`,
-    /// `engine_failed`, `late`, `no_bot`, `operator`, `idle` or `stopped`.
+    /// `not_answered`, `engine_failed`, `late`, `no_bot`, `operator`, `idle` or `stopped`.
     pub reason: Option<String>,
     /// Her language, where something tells it.
     pub language: Option<String>,
@@ -106,6 +107,23 @@ async fn act(messaging: &Messaging, id: Uuid, command: Command) -> Result<Row, P
     .await
 }
 
+/// Nothing, if this human has the conversation. Call it under the lock of her stream.
+pub(super) async fn still_has(
+    conn: &mut PgConnection,
+    id: Uuid,
+    human: &str,
+) -> Result<(), Problem> {
+    let row = conversations::find(conn, id).await.map_err(database)?;
+    match row.ok_or(Code::ConversationUnknown)?.conversation.state {
+        State::Human(has) if has == human => Ok(()),
+        State::Human(has) => Err(refused(Refusal::Taken(has))),
+        State::Closed => Err(refused(Refusal::Closed)),
+        state => Err(Problem::new(Code::ConversationStateConflict)
+            .detail("it was handed over meanwhile")
+            .with("state", state.as_str())),
+    }
+}
+
 fn refused(refusal: Refusal) -> Problem {
     let problem = Problem::new(Code::ConversationStateConflict).detail(refusal.to_string());
     match refusal {
@@ -115,12 +133,11 @@ fn refused(refusal: Refusal) -> Problem {
     }
 }
 
-/// The name of a colleague's key.
-fn check_name(name: &str) -> Result<(), Problem> {
-    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits {
+/// The name of a colleague's key: it is published, and free text could be anything.
+fn check_name(messaging: &Messaging, name: &str) -> Result<(), Problem> {
+    if messaging.config.keys.has(name, "conversations:write") {
         return Ok(());
     }
     Err(Problem::new(Code::ValidationFailed)
-        .detail("a name of a key has 1 to 64 visible ASCII characters"))
+        .detail("assignee: no key of this name may answer (conversations:write)"))
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{act, find};
-use crate::api::messages::{self, MessageQueued, MessageRequest, database, store};
+use crate::api::messages::{self, Answers, MessageQueued, MessageRequest, database, store};
 use crate::consequences;
 use crate::conversations::Row;
 use crate::domain::content::Content;
@@ -95,8 +95,9 @@ pub async fn reply(
         cards: Vec::new(),
         content: Some(request.content),
     };
-    let author = format!("human:{}", caller.name());
-    let queued = messages::answer(&messaging, request, author, idempotency).await?;
+    // Sealing takes a while: whoever has lost it to a colleague meanwhile doesn't answer.
+    let answers = Answers { conversation: id, human: caller.name().to_owned() };
+    let queued = messages::answer(&messaging, request, answers, idempotency).await?;
     Ok((StatusCode::ACCEPTED, Json(queued)))
 }
 

@@ -55,6 +55,8 @@ pub enum Disclosed {
 pub struct Standing {
     /// How far its disclosure came.
     pub disclosed: Disclosed,
+    /// In which languages it was written.
+    pub disclosed_in: Vec<String>,
     /// Her language, where something tells it: a BCP 47 tag.
     pub language: Option<String>,
     /// The step that was answered last.
@@ -125,8 +127,8 @@ impl Bot {
             return self.call_human(standing, now);
         }
         match standing.disclosed {
+            Disclosed::No | Disclosed::OnItsWay if standing.late => hand_over(Reason::Late, None),
             Disclosed::No => self.disclose(standing),
-            Disclosed::OnItsWay if standing.late => hand_over(Reason::Late, None),
             Disclosed::OnItsWay => Turn::Wait,
             // What can't be told to her must not be followed by anything else.
             Disclosed::Failed => hand_over(Reason::NotDisclosed, None),
@@ -184,7 +186,7 @@ impl Bot {
             let say = Some(self.last_words_after(Some(&told), language, now));
             return Turn::HandOver { reason: Reason::HumanAsked, say, discloses: Some(languages) };
         }
-        let may_say = standing.disclosed != Disclosed::Failed;
+        let may_say = standing.disclosed == Disclosed::Yes;
         hand_over(Reason::HumanAsked, may_say.then(|| self.last_words(standing, now)))
     }
 
@@ -192,6 +194,12 @@ impl Bot {
         let (told, languages) = self.disclosure(standing);
         let content = self.with_buttons(self.language(standing), told, &[]);
         Turn::Disclose { content, languages }
+    }
+
+    /// It is about to speak a language in which it has not said that it is a bot.
+    fn disclose_in(&self, language: &str) -> Turn {
+        let content = self.with_buttons(language, self.texts(language).disclosure.clone(), &[]);
+        Turn::Disclose { content, languages: vec![language.to_owned()] }
     }
 
     /// In her language; where that isn't known, in all that it speaks.
@@ -219,6 +227,11 @@ impl Bot {
                 .map(|step| (step, None))
                 .or_else(|| self.triggered(standing, title?)),
         };
+        let triggered = found.and_then(|(_, language)| language);
+        let speaks = triggered.unwrap_or_else(|| self.language(standing));
+        if !standing.disclosed_in.iter().any(|it| it == speaks) {
+            return self.disclose_in(speaks);
+        }
         if let Some((step, language)) = found {
             return self.step(standing, step, language, now);
         }

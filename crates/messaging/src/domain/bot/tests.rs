@@ -53,7 +53,15 @@ fn open() -> Timestamp {
 
 fn told(language: Option<&str>) -> Standing {
     let language = language.map(str::to_owned);
-    Standing { disclosed: Disclosed::Yes, language, step: None, misses: 0, late: false }
+    let disclosed_in = ["en", "fr", "ru"].map(str::to_owned).to_vec();
+    Standing {
+        disclosed: Disclosed::Yes,
+        disclosed_in,
+        language,
+        step: None,
+        misses: 0,
+        late: false,
+    }
 }
 
 fn untold(language: Option<&str>) -> Standing {
@@ -138,6 +146,20 @@ fn after_the_disclosure_a_trigger_a_button_and_a_step_after_another_are_answered
     assert_eq!(said(&turn), "Bonjour !");
     // Not after anything else.
     assert_ne!(said(&bot.respond(&told(Some("en")), Heard::Text("why"), open())), "Because.");
+}
+
+#[test]
+fn who_changes_the_language_is_told_in_that_one_first() {
+    let in_english = Standing { disclosed_in: vec!["en".to_owned()], ..told(Some("en")) };
+    assert_eq!(said(&bot(true).respond(&in_english, Heard::Text("hours"), open())), "Mondays.");
+    let turn = bot(true).respond(&in_english, Heard::Text("horaires"), open());
+    let Turn::Disclose { languages, .. } = &turn else { panic!("{turn:?}") };
+    assert_eq!(languages, &["fr"]);
+    assert!(said(&turn).contains("assistant automatique"));
+    // Something else tells of another language than then: the engine's turn is no exception.
+    let standing = Standing { language: Some("ru".to_owned()), ..in_english };
+    let turn = bot(true).respond(&standing, Heard::Text("где посылка?"), open());
+    assert!(said(&turn).contains("автоматический помощник"), "{turn:?}");
 }
 
 #[test]
@@ -243,14 +265,16 @@ proptest! {
         heard in heard(), disclosed in disclosed(), late: bool, engine: bool, misses in 0_u32..3,
         language in proptest::option::of("(en|fr|ru|de)"),
     ) {
-        let standing = Standing { disclosed, language, step: Some("hours".to_owned()), misses, late };
+        let step = Some("hours".to_owned());
+        let standing = Standing { disclosed, language, step, misses, late, ..told(None) };
         let turn = bot(engine).respond(&standing, as_heard(&heard), open());
         if disclosed != Disclosed::Yes {
             prop_assert!(!matches!(turn, Turn::Say(_) | Turn::AskEngine | Turn::Nothing), "{turn:?}");
-            // What is said at all tells that it is a bot, or follows what told it.
+            // What is said at all tells that it is a bot.
             if let Turn::HandOver { say: Some(_), discloses, .. } = &turn {
-                prop_assert!(discloses.is_some() || disclosed == Disclosed::OnItsWay);
+                prop_assert!(discloses.is_some());
             }
+            prop_assert!(!late || matches!(turn, Turn::HandOver { .. }), "{turn:?}");
             // Two messages that differ are answered alike, unless they ask for a human.
             let other = bot(engine).respond(&standing, Heard::Text("something else"), open());
             let asks = matches!(turn, Turn::HandOver { reason: Reason::HumanAsked, .. });
@@ -264,7 +288,7 @@ proptest! {
         disclosed in disclosed(), late: bool, engine: bool, misses in 0_u32..3,
         language in proptest::option::of("(en|fr|ru|de)"), step in proptest::option::of("(hours|menu)"),
     ) {
-        let standing = Standing { disclosed, language, step, misses, late };
+        let standing = Standing { disclosed, language, step, misses, late, ..told(None) };
         let asked = [
             Heard::Text("human"),
             Heard::Text("Humain !"),
@@ -282,7 +306,7 @@ proptest! {
     #[test]
     fn what_it_says_can_be_sent_and_has_the_button(heard in heard(), misses in 0_u32..3, told: bool) {
         let disclosed = if told { Disclosed::Yes } else { Disclosed::No };
-        let standing = Standing { disclosed, language: None, step: None, misses, late: false };
+        let standing = Standing { disclosed, misses, ..told(None) };
         let turn = bot(false).respond(&standing, as_heard(&heard), open());
         let content = match &turn {
             Turn::Say(answer) => Some(&answer.content),
