@@ -304,8 +304,8 @@ proptest! {
 
     /// What it says fits the provider's limits, and a human is one press away as long as it answers.
     #[test]
-    fn what_it_says_can_be_sent_and_has_the_button(heard in heard(), misses in 0_u32..3, told: bool) {
-        let disclosed = if told { Disclosed::Yes } else { Disclosed::No };
+    fn what_it_says_can_be_sent_and_has_the_button(heard in heard(), misses in 0_u32..3, knows: bool) {
+        let disclosed = if knows { Disclosed::Yes } else { Disclosed::No };
         let standing = Standing { disclosed, misses, ..told(None) };
         let turn = bot(false).respond(&standing, as_heard(&heard), open());
         let content = match &turn {
