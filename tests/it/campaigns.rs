@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, TEMPLATE, Wishes, until};
 
-const DRAFTER: &[&str] = &["messages:read", "messages:write"];
+const DRAFTER: &[&str] = &["messages:read", "messages:write", "query:read", "consent:read"];
 
 fn wishes() -> Wishes {
     Wishes {

@@ -60,6 +60,12 @@ pub struct CampaignDryRunDone {
     pub allowed: u64,
     /// How many may not, by the first reason.
     pub excluded: BTreeMap<String, u64>,
+    /// The template's category by then: under another one it doesn't start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// SHA-256 of the template's components by then, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// When it was recorded.
     pub at: Timestamp,
 }
@@ -204,8 +210,19 @@ mod tests {
         );
         let excluded = BTreeMap::from([("stopped".to_owned(), 1)]);
         assert_eq!(
-            text(&CampaignDryRunDone { allowed: 2, excluded, at }),
+            text(&CampaignDryRunDone { allowed: 2, excluded, category: None, content: None, at }),
             r#"{"allowed":2,"excluded":{"stopped":1},"at":"1970-01-01T00:00:00Z"}"#
+        );
+        let (category, content) = (Some("MARKETING".to_owned()), Some("00".to_owned()));
+        assert_eq!(
+            text(&CampaignDryRunDone {
+                allowed: 2,
+                excluded: BTreeMap::new(),
+                category,
+                content,
+                at
+            }),
+            r#"{"allowed":2,"excluded":{},"category":"MARKETING","content":"00","at":"1970-01-01T00:00:00Z"}"#
         );
         let (approved_by, reason) = ("dpo".to_owned(), "checked".to_owned());
         assert_eq!(

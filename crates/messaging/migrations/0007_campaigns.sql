@@ -25,6 +25,8 @@ CREATE TABLE campaigns (
     dry_run         text,
     dry_run_after   uuid,
     dry_run_asked   bigint NOT NULL DEFAULT 0,
+    -- How many of them may not be written to, by the first reason.
+    dry_run_excluded jsonb NOT NULL DEFAULT '{}',
     changed_at      timestamptz NOT NULL
 );
 CREATE INDEX campaigns_at_work ON campaigns (state)
@@ -46,11 +48,15 @@ CREATE INDEX campaign_members_waiting ON campaign_members (campaign_id, subject_
 CREATE INDEX campaign_members_subject ON campaign_members (subject_id);
 CREATE INDEX campaign_members_stopped ON campaign_members (campaign_id) WHERE stopped_at IS NOT NULL;
 
+CREATE INDEX declarations_stops ON declarations (heard_at) WHERE will = 'stop';
+
 ALTER TABLE intents ADD COLUMN campaign_id uuid REFERENCES campaigns;
 
 -- When its try began, then when it was called, by the database's clock, as long as it may have gone out:
 -- what caps and ceilings count.
 ALTER TABLE intents ADD COLUMN started_at timestamptz;
+-- What may have gone out before counts too, from when it was asked for.
+UPDATE intents SET started_at = requested_at WHERE state IN ('accepted', 'uncertain');
 CREATE INDEX intents_campaign ON intents (campaign_id, state, started_at) WHERE campaign_id IS NOT NULL;
 CREATE INDEX intents_outcomes ON intents (campaign_id, changed_at)
     WHERE campaign_id IS NOT NULL AND state IN ('accepted', 'failed');

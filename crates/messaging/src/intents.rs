@@ -105,7 +105,7 @@ pub async fn claim(
               AND (campaign_id IS NULL OR campaign_id = ANY($4))
             ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1,
+        UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1, started_at = NULL,
                claim_until = now() + make_interval(secs => $3)
         FROM due WHERE intents.id = due.id
         RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,

@@ -9,6 +9,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
+use crate::campaigns;
 use crate::config::WhatsApp;
 use crate::domain::template::MISSING;
 use crate::state::Messaging;
@@ -178,6 +179,7 @@ async fn read_if_due(messaging: &Messaging, account: &str) -> Result<(), Failure
         }
     }
     let mut transaction = messaging.pool().begin().await?;
+    campaigns::order_news(&mut transaction).await?;
     for it in &listed {
         learn(&mut transaction, it, asked_at).await?;
     }

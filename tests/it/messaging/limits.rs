@@ -201,6 +201,33 @@ async fn a_new_number_rises_by_steps_and_single_messages_of_other_purposes_pass(
     replica.stop().await;
 }
 
+/// Its number is in use for longer than there are limits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_in_use_before_there_were_limits_is_no_new_one() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.limits.ceilings = Ceilings { ramp_up: vec![0, 0], daily: Some(9), people: None };
+    let replica = home.start(&setup).await;
+    replica
+        .sql(
+            "INSERT INTO intents (id, subject_id, purpose, channel, template, language, state, requested_at,
+                                  changed_at, started_at)
+             VALUES (gen_random_uuid(), gen_random_uuid(), 'marketing', 'whatsapp', 'hello', 'en', 'accepted',
+                     now(), now(), now() - interval '50 hours')",
+        )
+        .await;
+    replica.send(neighbours.person(1)).await;
+    let accepted = "SELECT count(*) FROM intents WHERE state = 'accepted'";
+    until("its ramp is over", async || {
+        // Whoever found the ceiling waits for a quarter of an hour.
+        replica.sql("UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
+        replica.count(accepted).await == 2
+    })
+    .await;
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_providers_tier_counts_people_and_not_messages_nor_who_wrote_first() {
     let home = Home::new().await;

@@ -649,13 +649,19 @@ impl Home {
         let scopes = [
             "messages:read",
             "messages:write",
+            "query:read",
+            "consent:read",
             "conversations:read",
             "conversations:write",
             "conversations:open",
         ];
         let callers = [
             key_entry("test", TOKEN, &scopes),
-            key_entry("second", SECOND_TOKEN, &["messages:read", "campaigns:approve"]),
+            key_entry(
+                "second",
+                SECOND_TOKEN,
+                &["messages:read", "messages:write", "campaigns:approve"],
+            ),
             key_entry("colleague", COLLEAGUE, &["conversations:read", "conversations:write"]),
         ];
         Config {

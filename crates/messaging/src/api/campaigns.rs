@@ -97,7 +97,8 @@ fn is_code(text: &str) -> bool {
 
 /// Draft a campaign.
 ///
-/// Its people are taken from the read models after that: `gathering` until they are.
+/// Its people are taken from the read models after that: `gathering` until they are. Whoever drafts learns
+/// how many they are, and needs `query:read` like whoever asks the read models.
 ///
 /// # Errors
 /// `validation_failed`, `purpose_unknown`, `channel_unknown`, `template_unknown`, `template_unavailable`,
@@ -120,6 +121,7 @@ pub async fn draft(
     JsonBytes(request, body): JsonBytes<DraftRequest>,
 ) -> Result<(StatusCode, Json<CampaignView>), Problem> {
     caller.require("messages:write")?;
+    caller.require("query:read")?;
     request.check()?;
     let idempotency = key.map(|key| {
         let scope = format!("{} POST /v1/campaigns", caller.name());
@@ -423,6 +425,8 @@ pub enum MemberState {
 
 /// Who is it for, and who is excluded, and why?
 ///
+/// What the gate says of people wants `consent:read`.
+///
 /// # Errors
 /// `campaign_unknown`, `cursor_invalid`.
 #[utoipa::path(
@@ -440,6 +444,7 @@ pub async fn members(
     Query(filter): Query<MemberFilter>,
 ) -> Result<Json<Listing<Member>>, Problem> {
     caller.require("messages:read")?;
+    caller.require("consent:read")?;
     let state = filter.state.map(|state| match state {
         MemberState::Waiting => "waiting",
         MemberState::Excluded => "excluded",
@@ -447,7 +452,9 @@ pub async fn members(
     });
     let page = Page { limit: filter.limit, cursor: filter.cursor };
     let (limit, after) = (page.limit(), page.after::<Uuid>()?);
-    look(&messaging, id).await?;
+    if !read::is_known(&messaging, id).await.map_err(database)? {
+        return Err(Code::CampaignUnknown.into());
+    }
     let rows =
         read::members(&messaging, id, state, after, limit as i64 + 1).await.map_err(database)?;
     Ok(Json(Listing::cut(rows, limit, |last| last.subject_id)))

@@ -8,10 +8,11 @@ use assent_contracts::SubjectId;
 use assent_contracts::api::campaigns::CampaignState;
 use assent_contracts::api::consent::{Decision, VerdictAsk, VerdictsRequest, VerdictsResponse};
 use assent_http::ClientError;
+use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{CampaignError, command_in, load};
+use super::{CampaignError, command_in, load, template_of};
 use crate::domain::campaign::{Command, Refusal};
 use crate::state::Messaging;
 
@@ -50,7 +51,8 @@ impl From<assent_eventstore::StoreError> for DryRunError {
 /// [`CampaignError`]: also when it has started, for then the gate is asked in earnest.
 pub async fn begin(messaging: &Messaging, id: Uuid) -> Result<(), CampaignError> {
     const BEGIN: &str = "
-        UPDATE campaigns SET dry_run = 'running', dry_run_after = NULL, dry_run_asked = 0
+        UPDATE campaigns SET dry_run = 'running', dry_run_after = NULL, dry_run_asked = 0,
+               dry_run_excluded = '{}'
         WHERE campaign_id = $1 AND dry_run IS DISTINCT FROM 'running'";
     let mut session = messaging.store.begin().await?;
     let campaign = load(&mut session, id).await?;
@@ -90,19 +92,20 @@ pub async fn round(messaging: &Messaging) -> Result<usize, sqlx::Error> {
 }
 
 async fn part(messaging: &Messaging, id: Uuid) -> Result<(), DryRunError> {
-    const WANTED: &str =
-        "SELECT purpose, channel, dry_run_after FROM campaigns WHERE campaign_id = $1";
+    const WANTED: &str = "SELECT purpose, channel, dry_run_after, dry_run_asked, dry_run_excluded FROM campaigns WHERE campaign_id = $1";
     const NEXT: &str = "
         SELECT subject_id FROM campaign_members
         WHERE campaign_id = $1 AND ($2::uuid IS NULL OR subject_id > $2) AND state <> 'started'
         ORDER BY subject_id LIMIT $3";
     const MOVE: &str = "
-        UPDATE campaigns SET dry_run_after = coalesce($3, dry_run_after), dry_run_asked = dry_run_asked + $4,
+        UPDATE campaigns SET dry_run_after = coalesce($3, dry_run_after), dry_run_asked = $4, dry_run_excluded = $5,
                dry_run = CASE WHEN $3 IS NULL THEN 'done' ELSE dry_run END
         WHERE campaign_id = $1 AND dry_run_after IS NOT DISTINCT FROM $2 AND dry_run = 'running'
           AND state IN ('draft', 'approved')";
     let row = sqlx::query(WANTED).bind(id).fetch_one(messaging.pool()).await?;
     let after: Option<Uuid> = row.try_get(2)?;
+    let asked: i64 = row.try_get(3)?;
+    let Json(mut excluded): Json<BTreeMap<String, i64>> = row.try_get(4)?;
     let people: Vec<SubjectId> =
         sqlx::query_scalar(NEXT).bind(id).bind(after).bind(ASK).fetch_all(messaging.pool()).await?;
     let verdicts = if people.is_empty() {
@@ -122,13 +125,25 @@ async fn part(messaging: &Messaging, id: Uuid) -> Result<(), DryRunError> {
     if verdicts.len() != people.len() {
         return Err(DryRunError::Mismatch);
     }
+    let asked = asked + i64::try_from(people.len()).unwrap_or(i64::MAX);
+    let found: Vec<Vec<String>> = verdicts
+        .into_iter()
+        .map(|verdict| match verdict.verdict {
+            Decision::Allow => Vec::new(),
+            Decision::Deny => verdict.reasons,
+        })
+        .collect();
+    for reason in found.iter().filter_map(|reasons| reasons.first()) {
+        *excluded.entry(reason.clone()).or_default() += 1;
+    }
     let mut session = messaging.store.begin().await?;
     session.lock_versions(&[id]).await?;
     let moved = sqlx::query(MOVE)
         .bind(id)
         .bind(after)
         .bind(people.last())
-        .bind(i64::try_from(people.len()).unwrap_or(i64::MAX))
+        .bind(asked)
+        .bind(Json(&excluded))
         .execute(session.conn())
         .await?;
     if moved.rows_affected() == 0 {
@@ -136,17 +151,13 @@ async fn part(messaging: &Messaging, id: Uuid) -> Result<(), DryRunError> {
         session.rollback().await?;
         return Ok(());
     }
-    let excluded = verdicts.into_iter().map(|verdict| match verdict.verdict {
-        Decision::Allow => Vec::new(),
-        Decision::Deny => verdict.reasons,
-    });
-    mark(session.conn(), id, people.iter().copied().zip(excluded)).await?;
+    mark(session.conn(), id, people.iter().copied().zip(found)).await?;
     if people.is_empty() {
-        let (allowed, excluded) = counted(session.conn(), id).await?;
         let positive = |count: i64| u64::try_from(count).unwrap_or_default();
+        let allowed = positive(asked - excluded.values().sum::<i64>());
         let excluded = excluded.into_iter().map(|(reason, count)| (reason, positive(count)));
-        let allowed = positive(allowed);
-        let command = Command::FinishDryRun { allowed, excluded: excluded.collect() };
+        let template = template_of(session.conn(), id).await?;
+        let command = Command::FinishDryRun { allowed, excluded: excluded.collect(), template };
         command_in(messaging, &mut session, id, command).await?;
     }
     session.commit().await?;
@@ -167,21 +178,4 @@ async fn mark(
     let (people, reasons): (Vec<SubjectId>, Vec<String>) =
         found.map(|(subject, reasons)| (subject, reasons.join(","))).unzip();
     sqlx::query(MARK).bind(id).bind(people).bind(reasons).execute(conn).await.map(|_| ())
-}
-
-/// How many of a campaign's people are not excluded, and how many are, by the first reason.
-///
-/// # Errors
-/// When the database fails.
-pub async fn counted(
-    conn: &mut PgConnection,
-    id: Uuid,
-) -> Result<(i64, BTreeMap<String, i64>), sqlx::Error> {
-    const COUNT: &str = "
-        SELECT coalesce(reasons[1], ''), count(*) FROM campaign_members
-        WHERE campaign_id = $1 GROUP BY 1";
-    let rows: Vec<(String, i64)> = sqlx::query_as(COUNT).bind(id).fetch_all(conn).await?;
-    let mut excluded: BTreeMap<String, i64> = rows.into_iter().collect();
-    let allowed = excluded.remove("").unwrap_or_default();
-    Ok((allowed, excluded))
 }

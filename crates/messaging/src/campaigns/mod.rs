@@ -178,6 +178,9 @@ async fn write(
         UPDATE intents SET not_before = now()
         WHERE campaign_id = $1 AND state = 'queued' AND not_before > now()";
     let runs = matches!(event, Event::Started(_) | Event::Resumed(_));
+    if runs {
+        order_news(&mut *conn).await?;
+    }
     sqlx::query(WRITE)
         .bind(id)
         .bind(campaign.state.as_str())
@@ -193,6 +196,15 @@ async fn write(
         sqlx::query(WAKE).bind(id).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Puts news of quality and whoever lets a campaign run one after the other, until the transaction ends: what
+/// the one could not see bears a later time than the other.
+///
+/// # Errors
+/// When the database fails.
+pub async fn order_news(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock(2, 0)").execute(conn).await.map(|_| ())
 }
 
 /// Why a message of a campaign waits that doesn't run.
@@ -230,7 +242,8 @@ pub async fn template_of(
     campaign_id: Uuid,
 ) -> Result<Option<Template>, sqlx::Error> {
     const STANDS: &str = "
-        SELECT CASE WHEN t.next_category_at <= now() THEN t.next_category ELSE t.category END, t.status
+        SELECT CASE WHEN t.next_category_at <= now() THEN t.next_category ELSE t.category END, t.status,
+               encode(sha256(convert_to(t.components::text, 'UTF8')), 'hex')
         FROM campaigns c JOIN templates t ON t.name = c.template AND t.language = c.language
         WHERE c.campaign_id = $1";
     let row = sqlx::query(STANDS).bind(campaign_id).fetch_optional(conn).await?;
@@ -239,7 +252,7 @@ pub async fn template_of(
     let unavailable = template::obstacle(&status).map(|obstacle| match obstacle {
         Obstacle::Wait(reason, _) | Obstacle::Refuse(reason) => reason,
     });
-    Ok(Some(Template { category: row.try_get(0)?, unavailable }))
+    Ok(Some(Template { category: row.try_get(0)?, content: row.try_get(2)?, unavailable }))
 }
 
 /// The campaigns in one of these states, oldest first.

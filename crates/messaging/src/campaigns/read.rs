@@ -13,10 +13,9 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::dry_run::counted;
 use super::feeder::message_id;
 use crate::domain::limits::duration;
-use crate::limits::number;
+use crate::limits::number::{self, Day};
 use crate::state::Messaging;
 
 /// Up to `limit` campaigns before one, newest first.
@@ -30,11 +29,8 @@ pub async fn list(
 ) -> Result<Vec<CampaignView>, sqlx::Error> {
     let mut conn = messaging.pool().acquire().await?;
     let rows = rows(&mut conn, None, before, limit).await?;
-    let mut views = Vec::with_capacity(rows.len());
-    for row in &rows {
-        views.push(view(messaging, &mut conn, row).await?);
-    }
-    Ok(views)
+    let outlook = Outlook::read(&mut conn, messaging).await?;
+    rows.iter().map(|row| view(messaging, &outlook, row)).collect()
 }
 
 /// One campaign.
@@ -44,9 +40,37 @@ pub async fn list(
 pub async fn one(messaging: &Messaging, id: Uuid) -> Result<Option<CampaignView>, sqlx::Error> {
     let mut conn = messaging.pool().acquire().await?;
     let rows = rows(&mut conn, Some(id), None, 1).await?;
-    match rows.first() {
-        Some(row) => view(messaging, &mut conn, row).await.map(Some),
-        None => Ok(None),
+    let Some(row) = rows.first() else { return Ok(None) };
+    let outlook = Outlook::read(&mut conn, messaging).await?;
+    view(messaging, &outlook, row).map(Some)
+}
+
+/// Whether there is such a campaign.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known(messaging: &Messaging, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM campaigns WHERE campaign_id = $1)")
+        .bind(id)
+        .fetch_one(messaging.pool())
+        .await
+}
+
+/// What the number's day leaves for a campaign.
+struct Outlook {
+    day: Day,
+    /// Messages that have gone out of it.
+    used: u64,
+}
+
+impl Outlook {
+    async fn read(conn: &mut PgConnection, messaging: &Messaging) -> Result<Self, sqlx::Error> {
+        let day = number::day(&mut *conn, messaging).await?;
+        let used = match day.ceilings.on(day.number).max(day.ceilings.people) {
+            Some(most) => number::used(conn, messaging, most).await?.messages,
+            None => 0,
+        };
+        Ok(Self { day, used })
     }
 }
 
@@ -58,7 +82,7 @@ async fn rows(
 ) -> Result<Vec<PgRow>, sqlx::Error> {
     const CAMPAIGNS: &str = "
         SELECT campaign_id, c.name, purpose, channel, c.template, c.language, audience, state, pause_reason,
-               drafted_by, drafted_at, approved_by, members, dry_run, dry_run_asked,
+               drafted_by, drafted_at, approved_by, members, dry_run, dry_run_asked, dry_run_excluded,
                coalesce(c.category, CASE WHEN t.next_category_at <= now() THEN t.next_category
                                          ELSE t.category END) AS billed
         FROM campaigns c LEFT JOIN templates t ON t.name = c.template AND t.language = c.language
@@ -67,15 +91,15 @@ async fn rows(
     sqlx::query(CAMPAIGNS).bind(id).bind(before).bind(limit).fetch_all(conn).await
 }
 
-async fn view(
+fn view(
     messaging: &Messaging,
-    conn: &mut PgConnection,
+    outlook: &Outlook,
     row: &PgRow,
 ) -> Result<CampaignView, sqlx::Error> {
     let id: Uuid = row.try_get("campaign_id")?;
     let dry_run = match row.try_get::<Option<String>, _>("dry_run")? {
         None => None,
-        Some(state) => Some(dry_run(messaging, conn, row, id, state == "done").await?),
+        Some(state) => Some(dry_run(messaging, outlook, row, state == "done")?),
     };
     let Json(audience): Json<Audience> = row.try_get("audience")?;
     let pause_reason: Option<String> = row.try_get("pause_reason")?;
@@ -104,26 +128,20 @@ fn state(name: &str) -> Result<CampaignState, sqlx::Error> {
         .ok_or_else(|| sqlx::Error::Decode(format!("unknown state {name}").into()))
 }
 
-async fn dry_run(
+fn dry_run(
     messaging: &Messaging,
-    conn: &mut PgConnection,
+    outlook: &Outlook,
     row: &PgRow,
-    id: Uuid,
     done: bool,
 ) -> Result<DryRun, sqlx::Error> {
-    let (found, excluded) = counted(conn, id).await?;
+    let Json(excluded): Json<BTreeMap<String, i64>> = row.try_get("dry_run_excluded")?;
     let asked: i64 = row.try_get("dry_run_asked")?;
     // Who was not asked yet is not excluded yet.
-    let allowed = if done { found } else { (asked - excluded.values().sum::<i64>()).max(0) };
+    let allowed = (asked - excluded.values().sum::<i64>()).max(0);
     let messages = u64::try_from(allowed).unwrap_or_default();
-    let day = number::day(&mut *conn, messaging).await?;
-    let most = day.ceilings.on(day.number).max(day.ceilings.people);
-    let used = match most {
-        Some(most) => number::used(conn, messaging, most).await?.messages,
-        None => 0,
-    };
+    let Outlook { day, used } = outlook;
     let per_second = messaging.config.sending.per_second;
-    let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, used);
+    let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, *used);
     let category: Option<String> = row.try_get("billed")?;
     let prices = &messaging.config.campaigns.prices;
     let cost = category.and_then(|category| {
@@ -177,6 +195,9 @@ pub async fn report(messaging: &Messaging, id: Uuid) -> Result<Option<Report>, s
         SELECT count(*), count(*) FILTER (WHERE state = 'waiting'),
                count(*) FILTER (WHERE stopped_at IS NOT NULL)
         FROM campaign_members WHERE campaign_id = $1";
+    const EXCLUDED: &str = "
+        SELECT reasons[1], count(*) FROM campaign_members
+        WHERE campaign_id = $1 AND reasons <> '{}' GROUP BY 1";
     const STATES: &str = "SELECT state, count(*) FROM intents WHERE campaign_id = $1 GROUP BY 1";
     const STATUSES: &str = "
         SELECT status, count(*) FROM intents
@@ -192,13 +213,12 @@ pub async fn report(messaging: &Messaging, id: Uuid) -> Result<Option<Report>, s
             .await?;
     let Some(found) = found else { return Ok(None) };
     let row = sqlx::query(MEMBERS).bind(id).fetch_one(&mut *conn).await?;
-    let (_, excluded) = counted(&mut conn, id).await?;
     Ok(Some(Report {
         campaign_id: id,
         state: state(&found)?,
         members: row.try_get(0)?,
         waiting: row.try_get(1)?,
-        excluded,
+        excluded: counts(&mut conn, EXCLUDED, id).await?,
         messages: counts(&mut conn, STATES, id).await?,
         statuses: counts(&mut conn, STATUSES, id).await?,
         reasons: counts(&mut conn, REASONS, id).await?,

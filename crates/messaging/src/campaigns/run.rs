@@ -13,6 +13,10 @@ use crate::state::Messaging;
 /// How often work is looked for when nothing announces it.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How often campaigns are looked at that may have to pause: that nothing more goes out for bad news is the
+/// claim's to see.
+const WATCH: Duration = Duration::from_secs(2);
+
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -84,7 +88,7 @@ async fn watch(messaging: Messaging, stopping: CancellationToken) -> Result<(), 
         }
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(WATCH) => {}
         }
     }
     Ok(())

@@ -28,14 +28,42 @@ pub struct Campaign {
     pub drafted_by: String,
     /// How many people it is for.
     pub members: u64,
-    /// Whether the gate was asked about them.
-    pub is_tried: bool,
+    /// What its last dry run was about: the gate was asked about them.
+    pub tried: Option<Tried>,
     /// The last approval: by whom, and why.
     pub approval: Option<(String, String)>,
     /// The template's category at the start.
     pub category: Option<String>,
     /// Why it is paused.
     pub pause_reason: Option<PauseReason>,
+}
+
+impl Campaign {
+    fn differs(&self, template: &Template) -> Option<Refusal> {
+        self.tried.as_ref()?.differs(template)
+    }
+}
+
+/// What a dry run, and an approval after it, is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The template's category.
+    pub category: Option<String>,
+    /// SHA-256 of the template's components.
+    pub content: Option<String>,
+}
+
+impl Tried {
+    /// Why a template is not what was looked at; what was not known then is not compared.
+    fn differs(&self, template: &Template) -> Option<Refusal> {
+        let category = self.category.as_ref().is_some_and(|it| *it != template.category);
+        let content = self.content.is_some() && self.content != template.content;
+        match () {
+            () if category => Some(Refusal::Recategorised),
+            () if content => Some(Refusal::Rewritten),
+            () => None,
+        }
+    }
 }
 
 /// What somebody wants of a campaign.
@@ -54,6 +82,8 @@ pub enum Command {
         allowed: u64,
         /// How many may not, by the first reason.
         excluded: BTreeMap<String, u64>,
+        /// How its template stands; none: there is none of it any more.
+        template: Option<Template>,
     },
     /// Somebody has looked at it.
     Approve {
@@ -99,6 +129,8 @@ pub enum Command {
 pub struct Template {
     /// Its category.
     pub category: String,
+    /// SHA-256 of its components, where they are known.
+    pub content: Option<String>,
     /// Why the provider doesn't send it.
     pub unavailable: Option<&'static str>,
 }
@@ -148,8 +180,15 @@ pub enum Refusal {
     #[error("the provider doesn't send its template now")]
     TemplateUnavailable(&'static str),
     /// Its dry run and its approval were about another category.
-    #[error("its template has another category than at its start: draft it anew")]
+    #[error(
+        "its template has another category than at its dry run: try it dry again, or draft it anew"
+    )]
     Recategorised,
+    /// Its dry run and its approval were about another text.
+    #[error(
+        "its template has another text than at its dry run: try it dry again, or draft it anew"
+    )]
+    Rewritten,
 }
 
 /// What a command makes of a campaign; none when it is so already.
@@ -175,26 +214,35 @@ pub fn decide(
             S::Gathering => Ok(Some(Event::AudienceTaken(CampaignAudienceTaken { members, at }))),
             _ => elsewhere,
         },
-        Command::FinishDryRun { allowed, excluded } => match it.state {
+        Command::FinishDryRun { allowed, excluded, template } => match it.state {
             S::Draft | S::Approved => {
-                Ok(Some(Event::DryRunDone(CampaignDryRunDone { allowed, excluded, at })))
+                let (category, content) =
+                    template.map_or((None, None), |it| (Some(it.category), it.content));
+                Ok(Some(Event::DryRunDone(CampaignDryRunDone {
+                    allowed,
+                    excluded,
+                    category,
+                    content,
+                    at,
+                })))
             }
             _ => elsewhere,
         },
         Command::Approve { by, reason } => match it.state {
             _ if it.approval.as_ref() == Some(&(by.clone(), reason.clone())) => Ok(None),
             S::Draft if by == it.drafted_by => Err(Refusal::SamePerson),
-            S::Draft if !it.is_tried => Err(Refusal::NotTried),
+            S::Draft if it.tried.is_none() => Err(Refusal::NotTried),
             S::Draft => Ok(Some(Event::Approved(CampaignApproved { approved_by: by, reason, at }))),
             _ => elsewhere,
         },
         Command::Start { by, template, approval_above } => match it.state {
             S::Running => Ok(None),
-            S::Draft if !it.is_tried => Err(Refusal::NotTried),
+            S::Draft if it.tried.is_none() => Err(Refusal::NotTried),
             S::Draft if it.members > approval_above => Err(Refusal::NotApproved),
-            S::Draft | S::Approved => match template.unavailable {
-                Some(reason) => Err(Refusal::TemplateUnavailable(reason)),
-                None => {
+            S::Draft | S::Approved => match (template.unavailable, it.differs(&template)) {
+                (Some(reason), _) => Err(Refusal::TemplateUnavailable(reason)),
+                (None, Some(refusal)) => Err(refusal),
+                (None, None) => {
                     let category = template.category;
                     Ok(Some(Event::Started(CampaignStarted { started_by: by, category, at })))
                 }
@@ -211,9 +259,10 @@ pub fn decide(
             S::Paused if it.category.as_ref() != Some(&template.category) => {
                 Err(Refusal::Recategorised)
             }
-            S::Paused => match template.unavailable {
-                Some(reason) => Err(Refusal::TemplateUnavailable(reason)),
-                None => Ok(Some(Event::Resumed(CampaignResumed { resumed_by: by, at }))),
+            S::Paused => match (template.unavailable, it.differs(&template)) {
+                (Some(reason), _) => Err(Refusal::TemplateUnavailable(reason)),
+                (None, Some(refusal)) => Err(refusal),
+                (None, None) => Ok(Some(Event::Resumed(CampaignResumed { resumed_by: by, at }))),
             },
             _ => elsewhere,
         },
@@ -239,7 +288,7 @@ pub fn evolve(campaign: Option<Campaign>, event: &Event) -> Option<Campaign> {
             state: CampaignState::Gathering,
             drafted_by: drafted.drafted_by.clone(),
             members: 0,
-            is_tried: false,
+            tried: None,
             approval: None,
             category: None,
             pause_reason: None,
@@ -251,8 +300,9 @@ pub fn evolve(campaign: Option<Campaign>, event: &Event) -> Option<Campaign> {
             it.members = taken.members;
             it.state = CampaignState::Draft;
         }
-        Event::DryRunDone(_) => {
-            it.is_tried = true;
+        Event::DryRunDone(done) => {
+            let (category, content) = (done.category.clone(), done.content.clone());
+            it.tried = Some(Tried { category, content });
             it.approval = None;
             it.state = CampaignState::Draft;
         }

@@ -23,7 +23,13 @@ fn taken(members: u64) -> Event {
 }
 
 fn tried() -> Event {
-    Event::DryRunDone(CampaignDryRunDone { allowed: 1, excluded: BTreeMap::new(), at: at(3) })
+    Event::DryRunDone(CampaignDryRunDone {
+        allowed: 1,
+        excluded: BTreeMap::new(),
+        category: Some("MARKETING".to_owned()),
+        content: Some("text".to_owned()),
+        at: at(3),
+    })
 }
 
 fn approved() -> Event {
@@ -42,7 +48,8 @@ fn paused() -> Event {
 }
 
 fn template() -> Template {
-    Template { category: "MARKETING".to_owned(), unavailable: None }
+    let content = Some("text".to_owned());
+    Template { category: "MARKETING".to_owned(), content, unavailable: None }
 }
 
 fn start() -> Command {
@@ -115,9 +122,34 @@ fn what_the_provider_does_not_send_does_not_start_or_go_on() {
     assert_eq!(when(&[drafted(), taken(1), tried()], start), refused);
     let running = [drafted(), taken(1), tried(), started(), paused()];
     assert_eq!(when(&running, Command::Resume { by: by(), template: unavailable }), refused);
-    let other = Template { category: "UTILITY".to_owned(), unavailable: None };
+    let other = Template { category: "UTILITY".to_owned(), ..template() };
     let resumed = when(&running, Command::Resume { by: by(), template: other });
     assert_eq!(resumed, Err(Refusal::Recategorised));
+}
+
+#[test]
+fn what_was_approved_is_what_starts_and_goes_on() {
+    let by = || "crm".to_owned();
+    let start = |template| Command::Start { by: by(), template, approval_above: 100 };
+    let recategorised = Template { category: "UTILITY".to_owned(), ..template() };
+    let rewritten = Template { content: Some("another".to_owned()), ..template() };
+    let approved = [drafted(), taken(101), tried(), approved()];
+    let paused = [drafted(), taken(1), tried(), started(), paused()];
+    for (template, refusal) in
+        [(recategorised, Refusal::Recategorised), (rewritten, Refusal::Rewritten)]
+    {
+        assert_eq!(when(&approved, start(template.clone())), Err(refusal));
+        assert_eq!(when(&paused, Command::Resume { by: by(), template }), Err(refusal));
+    }
+    let unknown = CampaignDryRunDone {
+        allowed: 1,
+        excluded: BTreeMap::new(),
+        category: None,
+        content: None,
+        at: at(3),
+    };
+    let given = [drafted(), taken(1), Event::DryRunDone(unknown)];
+    assert!(when(&given, start(template())).is_ok(), "what was not known then is not compared");
 }
 
 #[test]
@@ -149,7 +181,11 @@ fn nothing_follows_an_end() {
 fn every_command() -> Vec<Command> {
     vec![
         Command::TakeAudience { members: 200 },
-        Command::FinishDryRun { allowed: 200, excluded: BTreeMap::new() },
+        Command::FinishDryRun {
+            allowed: 200,
+            excluded: BTreeMap::new(),
+            template: Some(template()),
+        },
         approve("crm"),
         approve("dpo"),
         start(),
@@ -172,7 +208,7 @@ fn no_sequence_of_commands_sends_while_paused_or_without_a_second_person() {
         walk.sequences += 1;
         if campaign.state == CampaignState::Running {
             walk.ran += 1;
-            assert!(campaign.is_tried && campaign.approval.is_some(), "{path:?}");
+            assert!(campaign.tried.is_some() && campaign.approval.is_some(), "{path:?}");
             assert_ne!(campaign.approval.as_ref().unwrap().0, campaign.drafted_by, "{path:?}");
             let last = path.iter().rev().find(|it| {
                 matches!(it, Command::Start { .. } | Command::Resume { .. } | Command::Pause { .. })

@@ -43,9 +43,9 @@ pub async fn apply(
     let mut is_bulk = false;
     for intent in claimed.iter_mut() {
         let bulk = bulk(messaging, intent);
+        is_bulk |= bulk;
         match counted.take(messaging, intent, bulk) {
             Ok(speaks_first) => {
-                is_bulk |= bulk;
                 begun.push(intent.id);
                 speaking.push(speaks_first);
             }
@@ -54,7 +54,7 @@ pub async fn apply(
     }
     sqlx::query(BEGIN).bind(begun).bind(speaking).execute(&mut *conn).await?;
     if is_bulk && !counted.day.has_begun {
-        first(conn, &messaging.config.whatsapp.phone_number_id).await?;
+        first(conn, messaging).await?;
     }
     Ok(())
 }

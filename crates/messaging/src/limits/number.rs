@@ -52,13 +52,27 @@ pub async fn day(conn: &mut PgConnection, messaging: &Messaging) -> Result<Day, 
     Ok(Day { ceilings, number, has_begun: day.is_some() })
 }
 
-/// Its days count from its first message to many.
-pub(super) async fn first(conn: &mut PgConnection, number: &str) -> Result<(), sqlx::Error> {
+/// Its days count from its first message to many. Where no number's days were ever counted, that is one
+/// of before there were limits.
+pub(super) async fn first(
+    conn: &mut PgConnection,
+    messaging: &Messaging,
+) -> Result<(), sqlx::Error> {
     const FIRST: &str = "
-        INSERT INTO sending_numbers AS it (phone_number_id, first_at) VALUES ($1, now())
+        INSERT INTO sending_numbers AS it (phone_number_id, first_at)
+        SELECT $1, CASE WHEN EXISTS (SELECT FROM sending_numbers WHERE first_at IS NOT NULL) THEN now()
+                   ELSE coalesce((SELECT min(started_at) FROM intents
+                                  WHERE started_at IS NOT NULL
+                                    AND (campaign_id IS NOT NULL OR purpose = ANY($2))), now()) END
         ON CONFLICT (phone_number_id) DO UPDATE SET first_at = EXCLUDED.first_at
             WHERE it.first_at IS NULL";
-    sqlx::query(FIRST).bind(number).execute(conn).await.map(|_| ())
+    let config = &messaging.config;
+    sqlx::query(FIRST)
+        .bind(&config.whatsapp.phone_number_id)
+        .bind(&config.marketing_purposes)
+        .execute(conn)
+        .await
+        .map(|_| ())
 }
 
 /// What of a day's room is gone.

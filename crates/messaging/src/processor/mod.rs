@@ -29,7 +29,7 @@ use crate::intents;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::updates::{AccountUpdate, Inbound, Place, TemplateUpdate, Update, Webhook};
-use crate::{conversations, limits, metrics, moves, templates};
+use crate::{campaigns, conversations, limits, metrics, moves, templates};
 
 /// Bodies taken at once.
 const TAKE: i64 = 64;
@@ -332,6 +332,9 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         if !divide(session.conn(), &divided).await? {
             session.rollback().await?;
             return Ok(false);
+        }
+        if !news.is_empty() {
+            campaigns::order_news(session.conn()).await?;
         }
         for it in &news {
             it.apply(&service, session.conn()).await?;
