@@ -85,8 +85,8 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     let path = format!("/v1/conversations/{conversation}");
     assert_eq!(replica.post(&format!("{path}/notes"), json!({"text": "calm her"})).await.0, 201);
     sqlx::query(
-        "INSERT INTO bot_turns (message_id, conversation_id, subject_id, not_before)
-         VALUES ($1, $1, $2, now() + interval '1 hour')",
+        "INSERT INTO bot_turns (message_id, conversation_id, subject_id, generation, not_before)
+         VALUES ($1, $1, $2, 0, now() + interval '1 hour')",
     )
     .bind(Uuid::from_u128(7))
     .bind(subject)
