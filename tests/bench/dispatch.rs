@@ -23,9 +23,8 @@ const ROUND: Duration = Duration::from_secs(60);
 const BOUND: Duration = Duration::from_secs(120);
 
 pub async fn run() -> [Row; 2] {
-    let settings =
-        [("messaging", "sends_per_second = 1000"), ("messaging", "database_connections = 16")];
-    let cluster = servers::cluster_with(settings.to_vec()).await;
+    let ceiling = [("messaging", "ASSENT_MESSAGING_SENDS_PER_SECOND", "1000")];
+    let cluster = servers::cluster_with(&ceiling).await;
     let messaging = cluster.pool("messaging").await;
     let mut simulator = Client::connect(&cluster.url(SIMULATOR), cluster.token()).await;
     let limits = json!({"per_second": PER_SECOND, "per_pair": true});

@@ -23,18 +23,19 @@ pub async fn settings() -> String {
 
 /// A whole Assent as it is deployed: nothing is set otherwise than by default.
 pub async fn cluster() -> Cluster {
-    cluster_with(Vec::new()).await
+    cluster_with(&[]).await
 }
 
-/// The same with these settings: section, line.
-pub async fn cluster_with(settings: Vec<(&'static str, &'static str)>) -> Cluster {
+/// The same, but for these variables: process, name, value.
+pub async fn cluster_with(environment: &[(&'static str, &'static str, &'static str)]) -> Cluster {
     let connections = [
         ("consent", "ASSENT_CONSENT_DATABASE_CONNECTIONS", "10"),
         ("vault", "ASSENT_VAULT_DATABASE_CONNECTIONS", "10"),
         ("projector", "ASSENT_PROJECTOR_DATABASE_CONNECTIONS", "12"),
         ("messaging", "ASSENT_MESSAGING_DATABASE_CONNECTIONS", "16"),
     ];
-    Cluster::with(Wishes { environment: connections.to_vec(), settings, ..Wishes::default() }).await
+    Cluster::with(Wishes { environment: [&connections, environment].concat(), ..Wishes::default() })
+        .await
 }
 
 /// A consumer of a cluster: the database of its positions, its name, the topic it reads.

@@ -28,9 +28,8 @@ const CLIENTS: usize = 64;
 const BOUND: Duration = Duration::from_secs(300);
 
 pub async fn run() -> [Row; 2] {
-    let settings =
-        [("messaging", "sends_per_second = 1000"), ("messaging", "database_connections = 16")];
-    let cluster = servers::cluster_with(settings.to_vec()).await;
+    let ceiling = [("messaging", "ASSENT_MESSAGING_SENDS_PER_SECOND", "1000")];
+    let cluster = servers::cluster_with(&ceiling).await;
     let messaging = cluster.pool("messaging").await;
     let mut simulator = Client::connect(&cluster.url(SIMULATOR), cluster.token()).await;
     let none = json!({"statuses": [], "delay_ms": 0}).to_string().into_bytes();
