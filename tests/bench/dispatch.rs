@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use assent_runtime::{Clock as _, SystemClock};
 use assent_tests::cluster::SIMULATOR;
+use assent_tests::whatsapp::{go_on, rest};
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::load::Client;
-use crate::messages::{READER, count, go_on, queue, rest};
+use crate::messages::{READER, count, queue};
 use crate::permit::willing;
 use crate::report::{Goal, Row};
 use crate::servers::{self, drained, eventually};

@@ -37,26 +37,6 @@ pub async fn queue(cluster: &Cluster, people: Vec<Uuid>) {
     queuers.join_all().await;
 }
 
-/// Lets the number rest for an hour.
-pub async fn rest(messaging: &PgPool) {
-    run(
-        messaging,
-        "INSERT INTO send_rates VALUES ('106540352242922', now() + interval '1 hour')
-         ON CONFLICT (phone_number_id) DO UPDATE SET next_at = EXCLUDED.next_at",
-    )
-    .await;
-}
-
-/// Lets it go on with all that waits.
-pub async fn go_on(messaging: &PgPool) {
-    run(messaging, "UPDATE send_rates SET next_at = now()").await;
-    run(messaging, "UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
-}
-
-async fn run(pool: &PgPool, statement: &'static str) {
-    sqlx::query(statement).execute(pool).await.expect("Postgres answers");
-}
-
 /// How many rows there are `FROM …`.
 pub async fn count(pool: &PgPool, from: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {from}")))

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
 use assent_tests::cluster::SIMULATOR;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use assent_tests::whatsapp::{go_on, rest, signature};
 use hyper::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use crate::load::{Client, Worker, steady};
-use crate::messages::{READER, count, go_on, queue, rest};
+use crate::messages::{READER, count, queue};
 use crate::people::number;
 use crate::permit::willing;
 use crate::report::{Goal, Row};
@@ -127,10 +126,7 @@ impl Worker for Caller {
         let body = json!({"object": "whatsapp_business_account",
             "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]});
         let body = body.to_string().into_bytes();
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).expect("any length");
-        mac.update(&body);
-        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        let signature = format!("sha256={hex}");
+        let signature = signature(self.secret.as_bytes(), &body);
         self.client.post_signed("/webhooks/whatsapp", body, &signature).await;
         u64::try_from(updates).expect("at most ten")
     }

@@ -1,12 +1,12 @@
 //! What must hold for every input.
 
+use assent_messaging::whatsapp::envelope::Webhook;
 use assent_messaging::whatsapp::signature;
-use assent_messaging::whatsapp::updates::{Said, Update, Webhook};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use assent_messaging::whatsapp::updates::{Said, Update};
+use assent_tests::whatsapp;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::json;
-use sha2::Sha256;
 
 use crate::cases::{Body, Signed, edited};
 
@@ -67,7 +67,7 @@ fn is_stop(update: &Update) -> bool {
 /// A signature is that of these very bytes under one of the secrets, or none.
 pub fn of_a_signature(case: Signed) -> Result<(), TestCaseError> {
     let Signed { body, body_edits, header_edits } = case;
-    let header = signed(SECRET, &body);
+    let header = whatsapp::signature(SECRET, &body);
     prop_assert!(signature::verify([SECRET], &body, &header));
     prop_assert!(signature::verify([OTHER, SECRET], &body, &header));
     prop_assert!(!signature::verify([OTHER], &body, &header));
@@ -83,11 +83,4 @@ pub fn of_a_signature(case: Signed) -> Result<(), TestCaseError> {
         .is_some_and(|digits| digits.eq_ignore_ascii_case(header.trim_start_matches("sha256=")));
     prop_assert_eq!(signature::verify([SECRET], &body, &edits), same);
     Ok(())
-}
-
-fn signed(secret: &[u8], body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
-    mac.update(body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256={hex}")
 }

@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod collector;
 pub mod harness;
 pub mod servers;
+pub mod whatsapp;

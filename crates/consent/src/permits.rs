@@ -12,16 +12,16 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use assent_contracts::api::consent::{Decision, Permit, PermitAsk, Verdict};
+use assent_contracts::api::consent::{
+    CONSENT_REQUEST, Decision, Permit, PermitAsk, STOP_CONFIRMATION, Verdict,
+};
 use assent_runtime::{Clock, Ids, LeaseTerms, failpoint};
 use jiff::SignedDuration;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::domain::verdict::{
-    Addresses, Ask, CONSENT_REQUEST, GateView, Reason, STOP_CONFIRMATION, evaluate,
-};
+use crate::domain::verdict::{Addresses, Ask, GateView, Reason, evaluate};
 use crate::gate::{self, Question};
 
 /// Most asks in one request.

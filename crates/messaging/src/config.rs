@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::BusConfig;
+use assent_contracts::api::consent::{CONSENT_REQUEST, STOP_CONFIRMATION};
 use assent_http::Keys;
 use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
 use secrecy::SecretString;
@@ -14,8 +15,6 @@ use crate::bot::files;
 use crate::domain::bot::flows::{Around, Bot};
 use crate::domain::limits::{Caps, Ceilings, Prices};
 use crate::domain::stop::Words;
-use crate::intents::STOP_CONFIRMATION;
-use crate::questions::CONSENT_REQUEST;
 
 /// Longest that the engine may take: a person waits.
 const ENGINE_TIMEOUT_MAX: Duration = Duration::from_secs(20);

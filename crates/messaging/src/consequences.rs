@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
@@ -386,7 +386,10 @@ pub async fn standing(
     Ok(standing)
 }
 
-/// For whom of these people the window for free-form messages is open: she wrote within 24 hours.
+/// For so long after her last message free-form messages can reach her.
+pub const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// For whom of these people the window for free-form messages is open.
 ///
 /// # Errors
 /// When the database fails.
@@ -397,7 +400,7 @@ pub async fn windows(
 ) -> Result<HashSet<SubjectId>, sqlx::Error> {
     const WINDOWS: &str = "
         SELECT DISTINCT subject_id FROM inbound_messages WHERE subject_id = ANY($1) AND said_at > $2";
-    let since = now.checked_sub(DAY).unwrap_or(now);
+    let since = now.checked_sub(WINDOW).unwrap_or(now);
     let open: Vec<SubjectId> =
         sqlx::query_scalar(WINDOWS).bind(subjects).bind(since.to_sqlx()).fetch_all(conn).await?;
     Ok(open.into_iter().collect())

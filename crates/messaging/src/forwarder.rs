@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::{Stop, StopKind, StopsRequest, StopsResponse};
+use assent_contracts::api::consent::{
+    STOP_CONFIRMATION, Stop, StopKind, StopsRequest, StopsResponse,
+};
 use assent_contracts::code::{Code, NoCode, Sentence};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
@@ -26,7 +28,6 @@ use uuid::Uuid;
 
 use crate::declarations::{read, sentence};
 use crate::hour_keys::HourKeyError;
-use crate::intents::STOP_CONFIRMATION;
 use crate::opt_ins;
 use crate::state::{Messaging, fenced, stranger};
 

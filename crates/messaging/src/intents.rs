@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::STOP_CONFIRMATION;
 use assent_contracts::messaging::{
     LEASE_OVERRUN, LeaseOverrun, MESSAGE_ACCEPTED, MESSAGE_FAILED, MESSAGE_REFUSED,
     MESSAGE_UNCERTAIN, MessageAccepted, MessageFailed, MessageRefused, MessageUncertain,
@@ -30,9 +31,6 @@ use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
 use crate::{campaigns, conversations, limits};
-
-/// The purpose of the one confirmation after a stop.
-pub const STOP_CONFIRMATION: &str = "stop_confirmation";
 
 /// An intent in a dispatcher's hands.
 #[derive(Debug, Clone)]

@@ -25,6 +25,7 @@ mod person_keys;
 mod processor;
 pub mod questions;
 mod rates;
+mod seen;
 mod service;
 mod state;
 mod stored;

@@ -8,13 +8,13 @@ use assent_contracts::api::consent::{PermitAsk, PermitsRequest, PermitsResponse}
 use assent_contracts::api::vault::{LookupRequest, LookupResponse};
 use assent_http::ClientError;
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
 use crate::api::webhook::said_at;
 use crate::consequences;
 use crate::declarations::{self, Declared};
 use crate::domain::stop::{Form, Will};
+use crate::seen;
 use crate::state::Messaging;
 use crate::whatsapp::updates::{Address, Moved};
 
@@ -96,14 +96,10 @@ pub async fn apply(
     looked: &Looked,
     is_gone: bool,
 ) -> Result<(), sqlx::Error> {
-    const SEEN: &str =
-        "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    if let Some(hash) = &looked.hash {
-        let now = messaging.clock.now();
-        let is_new = sqlx::query(SEEN).bind(hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
-        if is_new.rows_affected() == 0 {
-            return Ok(());
-        }
+    if let Some(hash) = &looked.hash
+        && !seen::is_new(conn, hash, messaging.clock.now()).await?
+    {
+        return Ok(());
     }
     if let Some(subject) = looked.subject.filter(|_| !is_gone) {
         consequences::break_trust(conn, subject, looked.said_at).await?;

@@ -3,6 +3,7 @@
 //! other.
 
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::api::consent::CONSENT_REQUEST;
 use assent_contracts::consent::{ASKED, Asked};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
 use assent_contracts::topics::{CONSENT_EVENTS, Topic};
@@ -11,9 +12,6 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
 use crate::state::{Messaging, fenced};
-
-/// The purpose under which the gate is asked.
-pub(crate) const CONSENT_REQUEST: &str = "consent_request";
 
 /// Follows the consent service.
 pub struct Questions(pub Messaging);

@@ -10,12 +10,11 @@ use assent_messaging::config::EngineConfig;
 use assent_messaging::domain::bot::flows::{Around, Bot};
 use assent_messaging::domain::stop::Words;
 use assent_runtime::{Ids as _, SystemIds};
+use assent_tests::whatsapp;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::post;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -436,13 +435,16 @@ struct Engine {
     /// Short only where it never answers.
     timeout: Duration,
     asked: Arc<Mutex<Vec<Signed>>>,
+    /// It answers when this is free.
+    thinks: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Engine {
     async fn serve(answer: Value) -> Self {
         let asked: Arc<Mutex<Vec<Signed>>> = Arc::default();
         let timeout = Duration::from_secs(if answer.is_null() { 2 } else { 20 });
-        let seen = Arc::clone(&asked);
+        let (seen, thinks) = (Arc::clone(&asked), Arc::new(tokio::sync::Mutex::new(())));
+        let thought = Arc::clone(&thinks);
         let router = Router::new().route(
             "/",
             post(move |headers: HeaderMap, body: axum::body::Bytes| {
@@ -450,6 +452,7 @@ impl Engine {
                 let signature = signature.and_then(|it| it.to_str().ok()).map(str::to_owned);
                 seen.lock().unwrap().push((signature, body.to_vec()));
                 async move {
+                    drop(thought.lock().await);
                     if answer.is_null() {
                         std::future::pending::<()>().await;
                     }
@@ -460,7 +463,7 @@ impl Engine {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { address, timeout, asked }
+        Self { address, timeout, asked, thinks }
     }
 
     fn config(&self) -> EngineConfig {
@@ -488,10 +491,7 @@ async fn the_engine_is_asked_signed_and_without_her_name_or_number() {
     replica.hears(1, "where is my parcel?").await;
     assert_eq!(world.tells(2).await[1], "It is on its way.");
     let (signature, body) = engine.asked().remove(0);
-    let mut mac = Hmac::<Sha256>::new_from_slice(ENGINE_SECRET.as_bytes()).unwrap();
-    mac.update(&body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(signature, Some(format!("sha256={hex}")));
+    assert_eq!(signature, Some(whatsapp::signature(ENGINE_SECRET.as_bytes(), &body)));
     let asked: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&asked["text"], &asked["language"]), (&json!("where is my parcel?"), &json!("fr")));
     assert_eq!(asked["conversation_id"], conversation(&replica).await["conversation_id"]);
@@ -522,6 +522,50 @@ async fn an_engine_that_does_not_answer_or_says_so_means_a_human() {
         reaches(&replica, "waiting", reason).await;
         assert_eq!(engine.asked().len(), 1, "{reason}");
         assert!(world.tells(2).await[1].contains("you"), "she is told who answers");
+        replica.stop().await;
+    }
+}
+
+/// Whatever the engine answers, it comes too late for who has said stop or is being erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_the_engine_is_dropped_where_a_stop_or_a_fence_came_meanwhile() {
+    for stop in [true, false] {
+        let mut world = World::new().await;
+        let engine = Engine::serve(json!({"reply": "It is on its way."})).await;
+        world.setup.conversations.bot = bot(true);
+        world.setup.conversations.engine = Some(engine.config());
+        let subject = world.neighbours.person(1);
+        let replica = world.start().await;
+        speaks(&replica, subject, "en").await;
+        let thinks = engine.thinks.lock().await;
+        replica.hears(1, "where is my parcel?").await;
+        until("the engine is asked", async || engine.asked().len() == 1).await;
+        if stop {
+            replica.hears(1, "STOP").await;
+            reaches(&replica, "closed", "stopped").await;
+        } else {
+            sqlx::query("INSERT INTO fences VALUES ($1, $1, now())")
+                .bind(subject)
+                .execute(replica.messaging.store.pool())
+                .await
+                .unwrap();
+        }
+        drop(thinks);
+        // Its answer was looked at once another person's is out.
+        let other = world.neighbours.person(2);
+        speaks(&replica, other, "en").await;
+        replica.hears(2, "where is my parcel?").await;
+        let bots = "SELECT count(*) FROM intents WHERE author = 'bot'";
+        until("the other is answered", async || replica.count(bots).await == 3).await;
+        until("nothing waits for the bot", async || replica.count(TURNS).await == 0).await;
+        let hers: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM intents WHERE author = 'bot' AND subject_id = $1",
+        )
+        .bind(subject)
+        .fetch_one(replica.messaging.store.pool())
+        .await
+        .unwrap();
+        assert_eq!(hers, 1, "the disclosure, and nothing since");
         replica.stop().await;
     }
 }

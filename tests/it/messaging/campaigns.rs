@@ -225,6 +225,52 @@ async fn what_is_paused_stays_so_over_a_restart_and_nobody_is_written_to_twice()
     replica.stop().await;
 }
 
+/// Both take its people, try it dry, feed it and watch it, at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_carry_a_campaign_together_and_nobody_is_written_to_twice() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let setup = Setup::new(neighbours.address, provider.address);
+    let (one, two) = (home.start(&setup).await, home.start(&setup).await);
+    people(&neighbours, 90);
+    let path = started(&one, "spring").await;
+    stands(&two, &path, "completed").await;
+    assert_eq!(called(&provider), (90, 90));
+    assert_eq!(report(&two, &path).await["messages"], json!({"accepted": 90}));
+    one.stop().await;
+    two.stop().await;
+}
+
+/// Without the read models it has no people yet, without the gate no dry run; neither is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_waits_for_the_read_models_and_for_the_gate() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    people(&neighbours, 3);
+    let request = json!({"name": "spring", "purpose": "marketing", "channel": "whatsapp",
+        "template": "hello", "parameters": ["SPRING20"]});
+    neighbours.go_away(true);
+    let (status, problem) = replica.post("/v1/campaigns", request.clone()).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("dependency_unavailable")));
+    assert_eq!(replica.count("SELECT count(*) FROM campaigns").await, 0, "nothing is half drafted");
+    neighbours.go_away(false);
+    let path = tried(&replica, "spring").await;
+    neighbours.go_away(true);
+    let turned_away = neighbours.turned_away();
+    replica.post(&format!("{path}/dry-run"), json!({})).await;
+    until("the gate is asked in vain", async || neighbours.turned_away() > turned_away).await;
+    assert_eq!(replica.get(&path).await["dry_run"]["done"], false);
+    let (status, problem) = replica.post(&format!("{path}/start"), json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("campaign_state_conflict")));
+    neighbours.go_away(false);
+    until("tried dry", async || replica.get(&path).await["dry_run"]["done"] == true).await;
+    acted(&replica, &path, "start").await;
+    stands(&replica, &path, "completed").await;
+    assert_eq!(called(&provider), (3, 3));
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_cancelled_is_refused_where_it_was_queued_and_stays_so() {
     let home = Home::new().await;

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::stand_ins::{Home, Neighbours, Provider, Setup, until, until_within};
+use super::stand_ins::{Home, Neighbours, Provider, Setup, until};
 use assent_tests::harness;
 
 async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
@@ -100,7 +100,7 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
 
     let request = SystemIds.v7();
     command(&bus, subject, request, Step::Fence).await;
-    until_within("the fence is answered", 60, async || neighbours.acks("fence").len() == 1).await;
+    until("the fence is answered", async || neighbours.acks("fence").len() == 1).await;
     assert_eq!(replica.request(subject).await.status(), 410, "nothing new for her");
     let view = replica.settled(waiting).await;
     assert_eq!((&view["state"], &view["reasons"]), (&json!("refused"), &json!(["erased"])));
@@ -108,7 +108,7 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     command(&bus, subject, request, Step::Delete).await;
     let open = "SELECT count(*) FROM participant.commands
         WHERE command->>'step' = 'delete' AND answered_at IS NULL";
-    until_within("the command is heard", 60, async || replica.count(open).await == 1).await;
+    until("the command is heard", async || replica.count(open).await == 1).await;
     // Longer than the participant's pause, so that it has looked: a negative can't be waited for.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(neighbours.acks("delete").is_empty(), "a stored body may name her");
@@ -118,8 +118,7 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
         .execute(replica.messaging.store.pool())
         .await
         .unwrap();
-    until_within("the deletion is answered", 60, async || neighbours.acks("delete").len() == 1)
-        .await;
+    until("the deletion is answered", async || neighbours.acks("delete").len() == 1).await;
     let counts = neighbours.acks("delete")[0]["evidence"]["counts"].clone();
     assert_eq!((&counts["intents"], &counts["inbound_messages"]), (&json!(2), &json!(1)));
     assert_eq!(counts["campaign_members"], 1);
@@ -129,7 +128,7 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     }
 
     command(&bus, subject, request, Step::Sweep).await;
-    until_within("the sweep is answered", 60, async || neighbours.acks("sweep").len() == 1).await;
+    until("the sweep is answered", async || neighbours.acks("sweep").len() == 1).await;
     let counts = neighbours.acks("sweep")[0]["evidence"]["counts"].clone();
     assert!(counts.as_object().unwrap().values().all(|count| count == 0), "{counts}");
     assert_eq!(replica.count(inbound).await, 0);

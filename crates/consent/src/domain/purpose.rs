@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assent_contracts::api::consent::{CONSENT_REQUEST, STOP_CONFIRMATION};
 use assent_contracts::consent::{NoticeText, PurposeDefined};
 use assent_contracts::policy::{Change, Notice, Purpose, Quiet};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use super::quiet;
 use super::scope::ANY;
-use super::verdict::{CONSENT_REQUEST, STOP_CONFIRMATION};
 
 /// Ten years: whoever means longer means for ever.
 const DAYS_MAX: u32 = 3_650;

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::{Decision, Verdict};
+use assent_contracts::api::consent::{CONSENT_REQUEST, Decision, STOP_CONFIRMATION, Verdict};
 use assent_contracts::consent::State;
 use assent_contracts::policy::Quiet;
 use jiff::{SignedDuration, Timestamp};
@@ -19,14 +19,6 @@ use super::event::Age;
 use super::ledger::Line;
 use super::quiet::{self, Hour};
 use super::scope::{ANY, Scope};
-
-/// The purpose under which the one confirmation after a stop is sent. It is no purpose of the
-/// ledger and can't be consented to.
-pub const STOP_CONFIRMATION: &str = "stop_confirmation";
-
-/// The purpose under which people are asked for their consent. It is no purpose of the ledger, and can't be
-/// consented to.
-pub const CONSENT_REQUEST: &str = "consent_request";
 
 /// Why, as a stable code. The first three allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,6 +11,14 @@ use crate::code::{Code, Sentence};
 use crate::consent::{Actor, AgeBasis, Method, State};
 use crate::sealed::Sealed;
 
+/// The purpose under which the one confirmation after a stop is sent. It is no purpose of the ledger, and
+/// can't be consented to.
+pub const STOP_CONFIRMATION: &str = "stop_confirmation";
+
+/// The purpose under which people are asked for their consent. It is no purpose of the ledger, and can't be
+/// consented to.
+pub const CONSENT_REQUEST: &str = "consent_request";
+
 /// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

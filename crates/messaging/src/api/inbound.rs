@@ -12,10 +12,10 @@ use sqlx::Row as _;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::messages::database;
-use crate::person_keys::KeyError;
+use crate::api::messages::{database, keyless};
 use crate::rates::{self, Reserved};
 use crate::state::{Messaging, fenced};
+use crate::whatsapp::KEPT;
 use crate::whatsapp::answer::Answer;
 use crate::whatsapp::client::{Call, Outcome};
 use crate::whatsapp::outbound::ReadMark;
@@ -64,7 +64,7 @@ pub async fn read(
     caller.require("messages:write")?;
     let config = &messaging.config;
     let number = &config.whatsapp.phone_number_id;
-    let since = messaging.clock.now() - jiff::SignedDuration::from_hours(30 * 24);
+    let since = messaging.clock.now() - KEPT;
     let row = sqlx::query(FIND)
         .bind(id)
         .bind(since.to_sqlx())
@@ -90,10 +90,7 @@ pub async fn read(
         return Err(Code::SubjectErased.into());
     }
     drop(conn);
-    let raw = keys.open(subject, id, "content", &sealed).map_err(|error| match error {
-        KeyError::LeaseOver => Problem::unavailable("vault", error),
-        KeyError::Gone | KeyError::Foreign => Code::MessageUnknown.into(),
-    })?;
+    let raw = keys.open(subject, id, "content", &sealed).map_err(keyless(Code::MessageUnknown))?;
     let raw: serde_json::Value = serde_json::from_slice(&raw).map_err(|_| Code::MessageUnknown)?;
     let provider_id = raw.get("id").and_then(serde_json::Value::as_str);
     let provider_id = provider_id.ok_or(Code::MessageUnknown)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
+use assent_contracts::api::consent::STOP_CONFIRMATION;
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
 use assent_eventstore::{Idempotency, Session, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
@@ -192,7 +193,7 @@ fn check(request: &MessageRequest) -> Result<Stored, Problem> {
         return Err(Problem::new(Code::ChannelUnknown).detail("the channel is whatsapp"));
     }
     let named = |text: &str| (1..=512).contains(&text.len());
-    if !named(&request.purpose) || request.purpose == crate::intents::STOP_CONFIRMATION {
+    if !named(&request.purpose) || request.purpose == STOP_CONFIRMATION {
         return Err(invalid("the purpose can't be sent for".to_owned()));
     }
     let values = Values {
@@ -301,12 +302,10 @@ async fn seal(
         return Ok(None);
     }
     let keys = messaging.person_keys.lease("queue_message", &[subject]).await?;
-    match keys.seal(subject, id, "parameters", &stored::write(said)) {
-        Ok(sealed) => Ok(Some(sealed)),
-        Err(error @ KeyError::LeaseOver) => Err(Problem::unavailable("vault", error)),
-        // Nobody, or nobody any more.
-        Err(KeyError::Gone | KeyError::Foreign) => Err(Code::SubjectUnknown.into()),
-    }
+    // Without a key: nobody, or nobody any more.
+    keys.seal(subject, id, "parameters", &stored::write(said))
+        .map(Some)
+        .map_err(keyless(Code::SubjectUnknown))
 }
 
 /// What is sent.
@@ -495,6 +494,14 @@ async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
         })
     };
     view().map(Some).map_err(database)
+}
+
+/// Why there is no text: the vault was too slow, or what `gone` says.
+pub(super) fn keyless(gone: Code) -> impl FnOnce(KeyError) -> Problem {
+    move |error| match error {
+        KeyError::LeaseOver => Problem::unavailable("vault", error),
+        KeyError::Gone | KeyError::Foreign => gone.into(),
+    }
 }
 
 pub(crate) fn database(error: sqlx::Error) -> Problem {

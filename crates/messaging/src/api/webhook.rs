@@ -18,9 +18,10 @@ use crate::declarations::{self, Declared};
 use crate::domain::stop::{Form, Will, Words};
 use crate::hour_keys::HourKeyError;
 use crate::state::Messaging;
+use crate::whatsapp::envelope::Webhook;
 use crate::whatsapp::reaction::PERSON_STOPPED_MARKETING;
 use crate::whatsapp::signature;
-use crate::whatsapp::updates::{Address, Said, Update, Webhook};
+use crate::whatsapp::updates::{Address, Said, Update};
 
 /// The field that raw bodies are sealed as.
 pub const BODY: &str = "webhook.body";

@@ -20,7 +20,8 @@ use crate::domain::intent;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
-use crate::whatsapp::updates::{Said, said};
+use crate::whatsapp::reading::said;
+use crate::whatsapp::updates::Said;
 
 /// What became of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,13 +4,14 @@
 use std::collections::HashSet;
 
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::STOP_CONFIRMATION;
 use uuid::Uuid;
 
 use super::opening::Ready;
 use super::{Batch, distinct};
 use crate::consequences::{self, Obstacle};
 use crate::domain::intent::Happening;
-use crate::intents::{Claimed, STOP_CONFIRMATION};
+use crate::intents::Claimed;
 use crate::state::fenced;
 use crate::whatsapp::reaction::LOOK_AGAIN;
 use crate::{campaigns, declarations};

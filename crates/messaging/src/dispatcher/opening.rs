@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
-use jiff::SignedDuration;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -15,11 +14,10 @@ use crate::domain::intent::Happening;
 use crate::intents::Claimed;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::stored::{self, Stored};
+use crate::whatsapp::KEPT;
 
 /// The kind of a reaction.
 const REACTION: &str = "reaction";
-/// How long the provider keeps messages.
-const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// An intent that passed everything so far.
 pub(super) struct Ready {
@@ -125,7 +123,7 @@ impl Batch {
             return Ok(HashMap::new());
         }
         // The provider keeps messages for 30 days.
-        let since = self.messaging.clock.now() - MONTH;
+        let since = self.messaging.clock.now() - KEPT;
         let rows = sqlx::query(READ)
             .bind(messages)
             .bind(since.to_sqlx())

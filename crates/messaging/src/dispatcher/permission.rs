@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use assent_contracts::api::consent::{
-    Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse, Verdict,
+    CONSENT_REQUEST, Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse, Verdict,
 };
 use assent_http::ClientError;
 use uuid::Uuid;
@@ -13,7 +13,6 @@ use super::Batch;
 use super::opening::Ready;
 use crate::domain::intent::Happening;
 use crate::intents::{Claimed, Settlement};
-use crate::questions::CONSENT_REQUEST;
 
 /// The deny reason of an address that the gate doesn't know yet: the vault's link is on its way.
 pub(super) const ADDRESS_UNLINKED: &str = "address_unlinked";

@@ -2,20 +2,18 @@
 //! update that can't be read or applied is parked alone and never stands in the way of others, and that a
 //! body is deleted in the transaction that applies it; the stops in it were taken at the door already.
 
+mod messages;
 mod parts;
 mod statuses;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::vault::{LookupRequest, LookupResponse};
-use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
-use assent_eventstore::{Append, StoreError, to_the_end};
+use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use jiff_sqlx::Timestamp as SqlTimestamp;
 use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,13 +21,13 @@ use uuid::Uuid;
 use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
 use crate::consequences;
-use crate::domain::conversation::Declares;
 use crate::hour_keys::HourKeyError;
 use crate::intents;
-use crate::person_keys::{KeyError, LeasedKeys};
+use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
-use crate::whatsapp::updates::{AccountUpdate, Inbound, Place, TemplateUpdate, Update, Webhook};
-use crate::{campaigns, conversations, limits, metrics, moves, templates};
+use crate::whatsapp::envelope::{Place, Webhook};
+use crate::whatsapp::updates::{AccountUpdate, TemplateUpdate, Update};
+use crate::{campaigns, limits, metrics, moves, templates};
 
 /// Bodies taken at once.
 const TAKE: i64 = 64;
@@ -37,8 +35,6 @@ const TAKE: i64 = 64;
 const TOGETHER: usize = 200;
 /// How long a processor holds what it took.
 const HOLD: Duration = Duration::from_secs(60);
-/// Messages that are sealed under one lease of keys.
-const SEAL_TOGETHER: usize = 100;
 /// How often bodies are looked for when nothing announces them.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -172,17 +168,6 @@ async fn put_back(messaging: &Messaging, id: Uuid, why: &Failure) {
     }
 }
 
-/// An inbound message of a person we know.
-struct FromPerson {
-    subject: SubjectId,
-    declares: Declares,
-    id: Uuid,
-    hash: Vec<u8>,
-    kind: &'static str,
-    sealed: Vec<u8>,
-    said_at: i64,
-}
-
 /// A body that was read.
 struct Opened {
     stored: Stored,
@@ -311,7 +296,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         }
     }
     let statuses = statuses::of_intents(messaging, &statuses).await?;
-    let messages = from_people(messaging, messages).await?;
+    let messages = messages::of_people(messaging, messages).await?;
     let mut unsettled: Vec<SubjectId> =
         statuses.iter().filter(|it| !it.settled).map(|it| it.subject).collect();
     unsettled.sort_unstable();
@@ -341,7 +326,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         }
         let mut appends = Vec::new();
         for message in messages.iter().filter(|it| !gone.contains(&it.subject)) {
-            appends.extend(receive(&service, session.conn(), message).await?);
+            appends.extend(messages::receive(&service, session.conn(), message).await?);
         }
         session.append(appends).await?;
         let statuses: Vec<_> = statuses.iter().filter(|it| !gone.contains(&it.subject)).collect();
@@ -391,114 +376,4 @@ impl News {
             }
         }
     }
-}
-
-/// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
-/// is no key to keep it under, and no reason.
-async fn from_people(
-    messaging: &Messaging,
-    messages: Vec<&Inbound>,
-) -> Result<Vec<FromPerson>, Failure> {
-    let mut known: Vec<(SubjectId, &Inbound)> = Vec::with_capacity(messages.len());
-    let mut found = HashMap::new();
-    for message in messages {
-        let tokens = messaging.tokens(&message.from);
-        let subject = match found.get(&tokens) {
-            Some(subject) => *subject,
-            None => {
-                let request =
-                    LookupRequest { phone: None, country: None, addresses: tokens.clone() };
-                let answer: LookupResponse =
-                    messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
-                found.insert(tokens, answer.subject_id);
-                answer.subject_id
-            }
-        };
-        known.extend(subject.map(|subject| (subject, message)));
-    }
-    let mut sealed = Vec::with_capacity(known.len());
-    // No more under one lease than are sealed in a small part of it.
-    for some in known.chunks(SEAL_TOGETHER) {
-        let mut subjects: Vec<SubjectId> = some.iter().map(|(subject, _)| *subject).collect();
-        subjects.sort_unstable();
-        subjects.dedup();
-        let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
-        for (subject, message) in some {
-            sealed.extend(from_person(messaging, &keys, *subject, message)?);
-        }
-    }
-    Ok(sealed)
-}
-
-/// None when she is gone.
-fn from_person(
-    messaging: &Messaging,
-    keys: &LeasedKeys,
-    subject: SubjectId,
-    message: &Inbound,
-) -> Result<Option<FromPerson>, Failure> {
-    let id = messaging.ids.v7();
-    let content = message.raw.to_string();
-    let sealed = match keys.seal(subject, id, "content", content.as_bytes()) {
-        Ok(sealed) => sealed,
-        Err(KeyError::Gone) => return Ok(None),
-        Err(error) => return Err(Failure::PersonKeys(error)),
-    };
-    let Some(hash) = messaging.provider_hashes(&message.id).into_iter().next() else {
-        return Ok(None);
-    };
-    let (kind, said_at) = (message.said.kind(), message.said_at);
-    let declares = conversations::declares(&messaging.config.words, &message.said);
-    Ok(Some(FromPerson { subject, declares, id, hash, kind, sealed, said_at }))
-}
-
-/// Records a message from a person, unless it was seen before. What she wrote is kept in its row only,
-/// which ends with the retention: a topic keeps everything.
-async fn receive(
-    messaging: &Messaging,
-    conn: &mut PgConnection,
-    message: &FromPerson,
-) -> Result<Vec<Append>, StoreError> {
-    const SEEN: &str =
-        "INSERT INTO seen_messages (hash, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    const INSERT: &str = "
-        INSERT INTO inbound_messages
-            (id, subject_id, kind, content, received_at, said_at, conversation_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let now = messaging.clock.now();
-    let said = said_at(message.said_at, now);
-    let is_new =
-        sqlx::query(SEEN).bind(&message.hash).bind(now.to_sqlx()).execute(&mut *conn).await?;
-    if is_new.rows_affected() == 0 {
-        return Ok(Vec::new());
-    }
-    consequences::she_wrote(&mut *conn, message.subject, said).await?;
-    let heard = conversations::Heard {
-        message: message.id,
-        subject: message.subject,
-        at: said,
-        declares: message.declares,
-    };
-    let (conversation, mut appends) =
-        conversations::hear(messaging, &mut *conn, &heard, now).await?;
-    sqlx::query(INSERT)
-        .bind(message.id)
-        .bind(message.subject)
-        .bind(message.kind)
-        .bind(&message.sealed)
-        .bind(now.to_sqlx())
-        .bind(said.to_sqlx())
-        .bind(conversation)
-        .execute(&mut *conn)
-        .await?;
-    let event = MessageReceived {
-        message_id: message.id,
-        kind: message.kind.to_owned(),
-        content: None,
-        at: now,
-        said_at: Some(said),
-    };
-    let id = messaging.ids.v7();
-    appends.push(messaging.event(message.subject, id, MESSAGE_RECEIVED, &event, now)?);
-    Ok(appends)
 }

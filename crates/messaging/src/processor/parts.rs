@@ -11,7 +11,7 @@ use super::{Failure, Opened, Stored};
 use crate::api::webhook::BODY;
 use crate::metrics;
 use crate::state::Messaging;
-use crate::whatsapp::updates::Place;
+use crate::whatsapp::envelope::Place;
 
 /// A part of a body that is stored on its own.
 #[derive(Clone)]

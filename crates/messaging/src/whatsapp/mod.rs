@@ -3,9 +3,14 @@
 
 pub mod answer;
 pub mod client;
+pub mod envelope;
 pub mod last_look;
 pub mod listing;
 pub mod outbound;
 pub mod reaction;
+pub mod reading;
 pub mod signature;
 pub mod updates;
+
+/// How long the provider keeps messages: nothing can be said of an older one.
+pub const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);

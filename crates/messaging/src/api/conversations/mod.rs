@@ -9,19 +9,17 @@ pub mod reply;
 
 use assent_eventstore::to_the_end;
 use assent_http::{Code, Problem};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::api::messages::{database, store};
+use crate::consequences;
 use crate::conversations::{self, Row};
 use crate::domain::conversation::{Command, Refusal, State, decide};
 use crate::state::{Messaging, fenced};
-
-/// For so long after her last message free-form messages can reach her.
-const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 /// A conversation, without what was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -68,7 +66,7 @@ impl From<Row> for ConversationView {
             language: row.language,
             opened_at: row.opened_at,
             heard_at,
-            window_until: heard_at.checked_add(WINDOW).unwrap_or(heard_at),
+            window_until: heard_at.checked_add(consequences::WINDOW).unwrap_or(heard_at),
             changed_at: row.changed_at,
         }
     }

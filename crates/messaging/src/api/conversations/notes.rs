@@ -13,8 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::find;
-use crate::api::messages::{database, store};
-use crate::person_keys::KeyError;
+use crate::api::messages::{database, keyless, store};
 use crate::state::{Messaging, fenced};
 
 /// The field that a note is sealed as.
@@ -80,11 +79,9 @@ pub async fn note(
     let subject = find(&messaging, id).await?.subject;
     let note_id = messaging.ids.v7();
     let keys = messaging.person_keys.lease("conversation_note", &[subject]).await?;
-    let sealed = match keys.seal(subject, note_id, NOTE, request.text.as_bytes()) {
-        Ok(sealed) => sealed,
-        Err(error @ KeyError::LeaseOver) => return Err(Problem::unavailable("vault", error)),
-        Err(KeyError::Gone | KeyError::Foreign) => return Err(Code::SubjectUnknown.into()),
-    };
+    let sealed = keys
+        .seal(subject, note_id, NOTE, request.text.as_bytes())
+        .map_err(keyless(Code::SubjectUnknown))?;
     let (service, author) = (messaging.clone(), caller.name().to_owned());
     let note_id = to_the_end(async move {
         let mut session = service.store.begin().await.map_err(store)?;

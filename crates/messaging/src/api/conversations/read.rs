@@ -16,12 +16,13 @@ use uuid::Uuid;
 
 use super::find;
 use super::notes::NOTE;
-use crate::api::messages::{database, store};
+use crate::api::messages::{database, keyless, store};
 use crate::domain::content::Content;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
-use crate::whatsapp::updates::{Said, said};
+use crate::whatsapp::reading::said;
+use crate::whatsapp::updates::Said;
 
 /// Why it is read, and which page.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -100,10 +101,7 @@ pub async fn read(
     to_the_end(async move { on_record(&service, id, subject, reader, reason).await }).await?;
     let keys = messaging.person_keys.lease(&request.reason, &[subject]).await?;
     let entries = rows.into_iter().map(|row| row.opened(subject, &keys));
-    let entries = entries.collect::<Result<_, _>>().map_err(|error| match error {
-        KeyError::Gone => Code::SubjectErased.into(),
-        error => Problem::unavailable("vault", error),
-    })?;
+    let entries = entries.collect::<Result<_, _>>().map_err(keyless(Code::SubjectErased))?;
     Ok(Json(Listing::cut(entries, page.limit(), |last| (last.at, last.id))))
 }
 

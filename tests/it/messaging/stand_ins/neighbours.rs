@@ -1,0 +1,375 @@
+//! The consent service, the vault, the read models and the saga, as far as messaging sees them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use assent_contracts::SubjectId;
+use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
+use assent_sealing::AddressIndex;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{id, list, phone};
+
+/// The consent service and the vault, as far as messaging sees them.
+#[derive(Clone)]
+pub struct Neighbours {
+    state: Arc<NeighboursState>,
+    /// Where they listen.
+    pub address: SocketAddr,
+}
+
+struct NeighboursState {
+    index: AddressIndex,
+    people: Mutex<HashMap<SubjectId, String>>,
+    stops: Mutex<Vec<Value>>,
+    grants: Mutex<Vec<Value>>,
+    acks: Mutex<Vec<Value>>,
+    asks: Mutex<usize>,
+    key_asks: Mutex<usize>,
+    keys: tokio::sync::Mutex<()>,
+    refuses_stops: AtomicBool,
+    denies: Mutex<Option<String>>,
+    quiet_until: Mutex<Option<Timestamp>>,
+    denied_purposes: Mutex<HashMap<String, String>>,
+    unusual: Mutex<HashMap<SubjectId, Value>>,
+    codes: Mutex<Vec<Value>>,
+    meaning: Mutex<Value>,
+    excluded: Mutex<HashMap<SubjectId, String>>,
+    away: AtomicBool,
+    turned_away: AtomicUsize,
+    leases: Mutex<Vec<Value>>,
+    gives_keys: AtomicBool,
+}
+
+impl Neighbours {
+    /// Stand-ins on `listener`.
+    pub fn serve(listener: TcpListener, index: AddressIndex) -> Self {
+        let state = Arc::new(NeighboursState {
+            index,
+            people: Mutex::default(),
+            stops: Mutex::default(),
+            grants: Mutex::default(),
+            acks: Mutex::default(),
+            asks: Mutex::default(),
+            key_asks: Mutex::default(),
+            keys: tokio::sync::Mutex::default(),
+            refuses_stops: AtomicBool::new(false),
+            denies: Mutex::default(),
+            quiet_until: Mutex::default(),
+            denied_purposes: Mutex::default(),
+            unusual: Mutex::default(),
+            codes: Mutex::default(),
+            meaning: Mutex::new(json!({"meaning": "nothing"})),
+            excluded: Mutex::default(),
+            away: AtomicBool::new(false),
+            turned_away: AtomicUsize::new(0),
+            leases: Mutex::default(),
+            gives_keys: AtomicBool::new(true),
+        });
+        let router = Router::new()
+            .route("/v1/addresses/resolve", post(resolve))
+            .route("/v1/keys/lease", post(lease))
+            .route("/v1/subjects/lookup", post(lookup))
+            .route("/v1/subjects/import", post(import))
+            .route("/v1/permits", post(permits))
+            .route("/v1/verdicts", post(verdicts))
+            .route("/v1/audience", get(audience))
+            .route("/v1/verdict", post(verdict))
+            .route("/v1/gate/stops", post(stops))
+            .route("/v1/gate/codes", post(codes))
+            .route("/v1/consents/grant", post(grant))
+            .route("/v1/requests/{id}/acks", post(ack))
+            .with_state(Arc::clone(&state));
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router).into_future());
+        Self { state, address }
+    }
+
+    /// Makes the `n`th person known.
+    pub fn person(&self, n: usize) -> SubjectId {
+        let subject = SystemIds.v4();
+        self.state.people.lock().unwrap().insert(subject, phone(n));
+        subject
+    }
+
+    /// From now on the consent service answers stops with an error.
+    pub fn refuse_stops(&self, refuses: bool) {
+        self.state.refuses_stops.store(refuses, Ordering::SeqCst);
+    }
+
+    /// From now on permits are denied for this reason.
+    pub fn deny(&self, reason: Option<&str>) {
+        *self.state.denies.lock().unwrap() = reason.map(str::to_owned);
+    }
+
+    /// Up to this moment permits are denied because of the hour.
+    pub fn quiet_until(&self, until: Timestamp) {
+        *self.state.quiet_until.lock().unwrap() = Some(until);
+    }
+
+    /// From now on permits for this purpose are denied for this reason.
+    pub fn deny_purpose(&self, purpose: &str, reason: &str) {
+        self.state.denied_purposes.lock().unwrap().insert(purpose.to_owned(), reason.to_owned());
+    }
+
+    /// The vault gives no keys, and no other answer to who asks, until this is dropped.
+    pub async fn hold_keys(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.state.keys.lock().await
+    }
+
+    /// How often keys were asked for.
+    pub fn key_asks(&self) -> usize {
+        *self.state.key_asks.lock().unwrap()
+    }
+
+    /// Makes somebody known by her user id only.
+    pub fn person_by_user_id(&self, user_id: &str) -> SubjectId {
+        let subject = SystemIds.v4();
+        let address = json!({"phone": "", "user_id": user_id,
+            "tokens": self.state.index.tokens(user_id)});
+        self.state.people.lock().unwrap().insert(subject, user_id.to_owned());
+        self.state.unusual.lock().unwrap().insert(subject, address);
+        subject
+    }
+
+    /// From now on a dry run hears this reason about her, and a permit for her is denied for it.
+    pub fn exclude(&self, subject: SubjectId, reason: &str) {
+        self.state.excluded.lock().unwrap().insert(subject, reason.to_owned());
+    }
+
+    /// The stops that arrived.
+    pub fn stops(&self) -> Vec<Value> {
+        self.state.stops.lock().unwrap().clone()
+    }
+
+    /// From now on neither the read models nor the gate's verdicts are there.
+    pub fn go_away(&self, away: bool) {
+        self.state.away.store(away, Ordering::SeqCst);
+    }
+
+    /// How often they were asked for in vain.
+    pub fn turned_away(&self) -> usize {
+        self.state.turned_away.load(Ordering::SeqCst)
+    }
+
+    /// From now on codes have this meaning.
+    pub fn codes_mean(&self, meaning: Value) {
+        *self.state.meaning.lock().unwrap() = meaning;
+    }
+
+    /// The codes that arrived.
+    pub fn codes(&self) -> Vec<Value> {
+        self.state.codes.lock().unwrap().clone()
+    }
+
+    /// The grants that arrived.
+    pub fn grants(&self) -> Vec<Value> {
+        self.state.grants.lock().unwrap().clone()
+    }
+
+    /// The reasons for which keys of this person were asked for.
+    pub fn lease_reasons(&self, subject: SubjectId) -> Vec<String> {
+        let leases = self.state.leases.lock().unwrap();
+        let hers = leases.iter().filter(|it| list(it, "subjects").contains(&json!(subject)));
+        hers.map(|it| it["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// From now on the vault answers asks for keys, or doesn't.
+    pub fn give_keys(&self, gives: bool) {
+        self.state.gives_keys.store(gives, Ordering::SeqCst);
+    }
+
+    /// The saga's acknowledgements that arrived for this step.
+    pub fn acks(&self, step: &str) -> Vec<Value> {
+        let acks = self.state.acks.lock().unwrap();
+        acks.iter().filter(|ack| ack["step"] == step).cloned().collect()
+    }
+
+    /// How many permits were asked for.
+    pub fn asks(&self) -> usize {
+        *self.state.asks.lock().unwrap()
+    }
+}
+
+type Shared = State<Arc<NeighboursState>>;
+
+async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let people = state.people.lock().unwrap();
+    let unusual = state.unusual.lock().unwrap();
+    let address = |subject: &Value| {
+        if let Some(address) = unusual.get(&id(subject)) {
+            return Some(address.clone());
+        }
+        people
+            .get(&id(subject))
+            .map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
+    };
+    let addresses: Vec<_> = list(&body, "subjects").iter().map(address).collect();
+    axum::Json(json!({"addresses": addresses}))
+}
+
+async fn lease(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if !state.gives_keys.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    state.leases.lock().unwrap().push(body.0.clone());
+    *state.key_asks.lock().unwrap() += 1;
+    drop(state.keys.lock().await);
+    let people = state.people.lock().unwrap();
+    let key = |subject: &Value| {
+        let subject = id(subject);
+        let mut bytes = [7; 32];
+        bytes[..16].copy_from_slice(subject.as_bytes());
+        people.contains_key(&subject).then(|| STANDARD_NO_PAD.encode(bytes))
+    };
+    let keys: Vec<_> = list(&body, "subjects").iter().map(key).collect();
+    Ok(axum::Json(json!({"keys": keys})))
+}
+
+async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let people = state.people.lock().unwrap();
+    let found = people.iter().find(|(_, phone)| {
+        let tokens = json!(state.index.tokens(phone));
+        list(&body, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
+    });
+    axum::Json(json!({"subject_id": found.map(|(subject, _)| subject)}))
+}
+
+async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    assert_eq!(body["origin"], "subject");
+    let mut people = state.people.lock().unwrap();
+    let phone = body["rows"][0]["phone"].as_str().unwrap();
+    let known = people.iter().find(|(_, known)| *known == phone).map(|(subject, _)| *subject);
+    let outcome = match known {
+        Some(subject) => json!({"outcome": "existing", "subject_id": subject}),
+        None => {
+            let subject = SystemIds.v4();
+            people.insert(subject, phone.to_owned());
+            json!({"outcome": "created", "subject_id": subject})
+        }
+    };
+    axum::Json(json!({"outcomes": [outcome]}))
+}
+
+async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let denies = state.denies.lock().unwrap().clone();
+    let now = SystemClock.now();
+    let quiet_until = state.quiet_until.lock().unwrap().filter(|until| *until > now);
+    let purposes = state.denied_purposes.lock().unwrap().clone();
+    let excluded = state.excluded.lock().unwrap().clone();
+    let permit = |ask: &Value| {
+        let of_hers = excluded.get(&id(&ask["subject_id"]));
+        let of_purpose = purposes.get(ask["purpose"].as_str().unwrap());
+        let (verdict, reasons) = match denies.as_ref().or(of_purpose).or(of_hers) {
+            None if quiet_until.is_some() => ("deny", vec!["quiet_hours"]),
+            None => ("allow", vec!["consent_given"]),
+            Some(reason) => ("deny", vec![reason.as_str()]),
+        };
+        json!({"permit_id": SystemIds.v7(), "message_id": ask["message_id"], "verdict": verdict,
+            "reasons": reasons, "evidence": [], "rules": "test-1", "as_of": now,
+            "quiet_until": quiet_until})
+    };
+    *state.asks.lock().unwrap() += list(&body, "asks").len();
+    let permits: Vec<_> = list(&body, "asks").iter().map(permit).collect();
+    axum::Json(json!({"permits": permits}))
+}
+
+async fn verdicts(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    is_there(&state)?;
+    let excluded = state.excluded.lock().unwrap();
+    let verdict = |ask: &Value| {
+        let (verdict, reason) = match excluded.get(&id(&ask["subject_id"])) {
+            None => ("allow", "consent_given"),
+            Some(reason) => ("deny", reason.as_str()),
+        };
+        json!({"verdict": verdict, "reasons": [reason], "evidence": [], "rules": "test-1",
+            "as_of": SystemClock.now()})
+    };
+    let verdicts: Vec<_> = list(&body, "asks").iter().map(verdict).collect();
+    Ok(axum::Json(json!({"verdicts": verdicts})))
+}
+
+fn is_there(state: &NeighboursState) -> Result<(), StatusCode> {
+    if state.away.load(Ordering::SeqCst) {
+        state.turned_away.fetch_add(1, Ordering::SeqCst);
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    Ok(())
+}
+
+/// Everybody who is known, two on a page.
+async fn audience(
+    State(state): Shared,
+    axum::extract::Query(query): axum::extract::Query<HashMap<String, String>>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    is_there(&state)?;
+    let mut people: Vec<SubjectId> = state.people.lock().unwrap().keys().copied().collect();
+    people.sort_unstable();
+    let from: usize = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let page: Vec<Value> =
+        people.iter().skip(from).take(2).map(|it| json!({"subject_id": it})).collect();
+    let next = (people.len() > from + 2).then(|| (from + 2).to_string());
+    Ok(axum::Json(json!({"items": page, "next": next})))
+}
+
+async fn verdict(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let denied = state.denied_purposes.lock().unwrap();
+    let (verdict, reasons) = match denied.get(body["purpose"].as_str().unwrap()) {
+        Some(reason) => ("deny", vec![reason.as_str()]),
+        None => ("allow", vec!["consent_given"]),
+    };
+    axum::Json(json!({"verdict": verdict, "reasons": reasons, "evidence": [], "rules": "test-1",
+        "as_of": SystemClock.now()}))
+}
+
+async fn stops(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if state.refuses_stops.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let people = state.people.lock().unwrap();
+    let stops = list(&body, "stops");
+    let subjects = |stop: &Value| -> Vec<SubjectId> {
+        let has = |phone: &String| {
+            let tokens = json!(state.index.tokens(phone));
+            list(stop, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
+        };
+        people.iter().filter(|(_, phone)| has(phone)).map(|(subject, _)| *subject).collect()
+    };
+    let answer = json!({"recorded": stops.len(), "subjects": stops.iter().map(subjects).collect::<Vec<_>>()});
+    state.stops.lock().unwrap().extend(stops.iter().cloned());
+    Ok(axum::Json(answer))
+}
+
+async fn codes(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.codes.lock().unwrap().push(body.0);
+    axum::Json(state.meaning.lock().unwrap().clone())
+}
+
+async fn grant(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.grants.lock().unwrap().push(body.0.clone());
+    axum::Json(json!({"subject_id": body["subject_id"], "events": [], "version": 1}))
+}
+
+async fn ack(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.acks.lock().unwrap().push(body.0);
+    axum::Json(json!({}))
+}
