@@ -29,7 +29,14 @@ pub async fn rest(messaging: &PgPool) {
 /// What was held back, and was seen to be, is due at once.
 pub async fn go_on(messaging: &PgPool) {
     run(messaging, "UPDATE send_rates SET next_at = now()").await;
-    run(messaging, "UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
+    // In the order in which everybody else locks them.
+    run(
+        messaging,
+        "UPDATE intents SET not_before = now()
+         WHERE id IN (SELECT id FROM intents WHERE state = 'queued' AND not_before > now()
+                      ORDER BY id FOR UPDATE)",
+    )
+    .await;
 }
 
 async fn run(pool: &PgPool, statement: &'static str) {

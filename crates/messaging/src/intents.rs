@@ -3,6 +3,7 @@
 //! with its event; what to do with an intent is left to the dispatcher.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
@@ -31,6 +32,9 @@ use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
 use crate::{campaigns, conversations, limits};
+
+/// Keys that are leased for longer are still good when the transaction has its locks, most likely.
+const LONG_ENOUGH: Duration = Duration::from_millis(200);
 
 /// An intent in a dispatcher's hands.
 #[derive(Debug, Clone)]
@@ -97,32 +101,38 @@ pub async fn claim(
     claim_id: Uuid,
     limit: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
+    const DUE: &str = "
+        SELECT id, subject_id, purpose, channel, template, language, parameters, attempts + 1,
+               coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
+               reply_code, reasons, kind, provider_code, campaign_id,
+               (SELECT c.template_values FROM campaigns c WHERE c.campaign_id = intents.campaign_id)
+        FROM intents WHERE state = 'queued' AND not_before <= now()
+          AND (campaign_id IS NULL OR campaign_id = ANY($2))
+        ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED";
+    // Who begins her try counts from now on, and from the call once it comes.
     const CLAIM: &str = "
-        WITH due AS (
-            SELECT id FROM intents WHERE state = 'queued' AND not_before <= now()
-              AND (campaign_id IS NULL OR campaign_id = ANY($4))
-            ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1, started_at = NULL,
-               claim_until = now() + make_interval(secs => $3)
-        FROM due WHERE intents.id = due.id
-        RETURNING intents.id, subject_id, purpose, channel, template, language, parameters, attempts,
-                  coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
-                  reply_code, reasons, kind, provider_code, campaign_id,
-                  (SELECT c.template_values FROM campaigns c
-                   WHERE c.campaign_id = intents.campaign_id)";
+        UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1,
+               claim_until = now() + make_interval(secs => $2),
+               started_at = CASE WHEN t.begins THEN clock_timestamp() END,
+               speaks_first = CASE WHEN t.begins THEN t.speaks_first ELSE intents.speaks_first END
+        FROM unnest($3::uuid[], $4::boolean[], $5::boolean[]) AS t (id, begins, speaks_first)
+        WHERE intents.id = t.id";
     let number = &messaging.config.whatsapp.phone_number_id;
     let mut transaction = messaging.pool().begin().await?;
     let sending = campaigns::sending(&mut transaction, number).await?;
-    let rows = sqlx::query(CLAIM)
-        .bind(claim_id)
-        .bind(limit)
-        .bind(messaging.config.sending.claim.as_secs_f64())
-        .bind(sending)
-        .fetch_all(&mut *transaction)
-        .await?;
+    let rows = sqlx::query(DUE).bind(limit).bind(sending).fetch_all(&mut *transaction).await?;
     let mut claimed = rows.iter().map(self::claimed).collect::<Result<Vec<_>, _>>()?;
-    limits::apply(&mut transaction, messaging, &mut claimed).await?;
+    let speaks_first = limits::count(&mut transaction, messaging, &mut claimed).await?;
+    let ids: Vec<Uuid> = claimed.iter().map(|intent| intent.id).collect();
+    let begins: Vec<bool> = claimed.iter().map(|intent| intent.limit.is_none()).collect();
+    sqlx::query(CLAIM)
+        .bind(claim_id)
+        .bind(messaging.config.sending.claim.as_secs_f64())
+        .bind(ids)
+        .bind(begins)
+        .bind(speaks_first)
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(claimed)
 }
@@ -235,25 +245,39 @@ impl Settlement {
 
 /// Applies settlements in one transaction, with their events. Runs to its end even if the caller
 /// goes away. Those that change nothing (settled meanwhile, claim lost, row gone) are passed over.
+/// Provider ids are sealed under `keys`, or under others once their lease is over.
 ///
 /// # Errors
 /// When the transaction fails: nothing was applied, and it may be repeated.
-pub async fn settle(messaging: &Messaging, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+pub async fn settle(
+    messaging: &Messaging,
+    settlements: Vec<Settlement>,
+    keys: Option<Arc<LeasedKeys>>,
+) -> Result<(), StoreError> {
     if settlements.is_empty() {
         return Ok(());
     }
     let service = messaging.clone();
-    to_the_end(async move { settle_now(&service, settlements).await }).await?;
+    to_the_end(async move { settle_now(&service, settlements, keys).await }).await?;
     messaging.moved.notify_waiters();
     Ok(())
 }
 
-async fn settle_now(messaging: &Messaging, settlements: Vec<Settlement>) -> Result<(), StoreError> {
-    let accepted: Vec<SubjectId> =
-        settlements.iter().filter(|it| it.provider_id.is_some()).map(|it| it.subject).collect();
-    let keys = lease_keys(messaging, &accepted).await;
+async fn settle_now(
+    messaging: &Messaging,
+    settlements: Vec<Settlement>,
+    keys: Option<Arc<LeasedKeys>>,
+) -> Result<(), StoreError> {
+    let keys = match keys.filter(|keys| keys.remaining() > LONG_ENOUGH) {
+        Some(keys) => Some(keys),
+        None => {
+            let accepted = settlements.iter().filter(|it| it.provider_id.is_some());
+            let accepted: Vec<SubjectId> = accepted.map(|it| it.subject).collect();
+            lease_keys(messaging, &accepted).await.map(Arc::new)
+        }
+    };
     let mut session = messaging.store.begin().await?;
-    apply(messaging, &mut session, &settlements, keys.as_ref()).await?;
+    apply(messaging, &mut session, &settlements, keys.as_deref()).await?;
     session.commit().await
 }
 
@@ -307,6 +331,7 @@ pub async fn apply(
     let mut appends = Vec::new();
     let mut consequences = Vec::new();
     let mut unsaid = Vec::new();
+    let (mut names, mut moves) = (HashMap::new(), HashMap::new());
     for settlement in settlements {
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
         consequences.extend(settlement.reaction.map(|reaction| Consequence {
@@ -340,19 +365,20 @@ pub async fn apply(
             settlement
         };
         let next = after(row.state, settlement.happening).filter(|_| is_ours);
-        let sealed = settlement.provider_id.as_ref().map(|provider_id| {
-            keys.and_then(|keys| {
-                keys.seal(settlement.subject, settlement.id, "provider_id", provider_id.as_bytes())
-                    .ok()
-            })
+        let sealed = settlement.provider_id.as_ref().and_then(|provider_id| {
+            let plain = provider_id.as_bytes();
+            keys?.seal(settlement.subject, settlement.id, "provider_id", plain).ok()
         });
-        if let Some(sealed) = &sealed {
-            note_provider_id(messaging, session, settlement, sealed.as_deref()).await?;
-        }
-        let Some(next) = next else { continue };
-        update(session, settlement, next, now).await?;
+        let hash = settlement.provider_id.as_deref().map(|id| messaging.provider_hashes(id));
+        let hash = hash.and_then(|hashes| hashes.into_iter().next());
+        let named = Named { hash, sealed: sealed.clone() };
+        let Some(next) = next else {
+            names.insert(settlement.id, named);
+            continue;
+        };
+        moves.insert(settlement.id, Move::new(settlement, next, named));
         if !fenced.contains(&settlement.subject) {
-            let provider_id = sealed.flatten().map_or(Sealed(String::new()), |it| to_text(&it));
+            let provider_id = sealed.map_or(Sealed(String::new()), |it| to_text(&it));
             appends.extend(event(messaging, settlement, next, row, provider_id, now)?);
             // Who said stop wants no human instead.
             let stopped = settlement.reasons.iter().any(|reason| reason == "stopped");
@@ -363,6 +389,8 @@ pub async fn apply(
         row.state = next;
         row.claim_id = None;
     }
+    name(session, names).await?;
+    write(session, moves, now).await?;
     appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;
     let whatsapp = &messaging.config.whatsapp;
@@ -412,51 +440,116 @@ async fn lock_rows(
     Ok(found)
 }
 
-async fn note_provider_id(
-    messaging: &Messaging,
+/// The provider's id of a message: its keyed hash, and itself under the person's key.
+struct Named {
+    hash: Option<Vec<u8>>,
+    sealed: Option<Vec<u8>>,
+}
+
+/// What a settlement makes of a row.
+struct Move {
+    next: State,
+    reasons: String,
+    provider_code: Option<i64>,
+    pause: f64,
+    named: Named,
+}
+
+impl Move {
+    fn new(settlement: &Settlement, next: State, named: Named) -> Self {
+        Self {
+            next,
+            reasons: serde_json::Value::from(settlement.reasons.clone()).to_string(),
+            provider_code: settlement.provider_code,
+            pause: settlement.pause.as_secs_f64(),
+            named,
+        }
+    }
+}
+
+/// Notes the provider's ids of messages that don't move: the first one stays.
+async fn name(session: &mut Session, names: HashMap<Uuid, Named>) -> Result<(), StoreError> {
+    const NAME: &str = "
+        UPDATE intents SET provider_hash = coalesce(provider_hash, t.hash),
+               provider_id = coalesce(provider_id, t.sealed)
+        FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS t (id, hash, sealed)
+        WHERE intents.id = t.id";
+    let mut names: Vec<(Uuid, Named)> =
+        names.into_iter().filter(|(_, named)| named.hash.is_some()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable_by_key(|(id, _)| *id);
+    let (ids, names): (Vec<Uuid>, Vec<Named>) = names.into_iter().unzip();
+    let (hashes, sealed): (Vec<_>, Vec<_>) =
+        names.into_iter().map(|named| (named.hash, named.sealed)).unzip();
+    sqlx::query(NAME).bind(ids).bind(hashes).bind(sealed).execute(session.conn()).await?;
+    Ok(())
+}
+
+/// Writes moves, all in one statement.
+async fn write(
     session: &mut Session,
-    settlement: &Settlement,
-    sealed: Option<&[u8]>,
+    moves: HashMap<Uuid, Move>,
+    now: jiff::Timestamp,
 ) -> Result<(), StoreError> {
-    const NOTE: &str = "
-        UPDATE intents SET provider_hash = coalesce(provider_hash, $2),
-               provider_id = coalesce(provider_id, $3) WHERE id = $1";
-    let hashes = settlement.provider_id.as_deref().map(|id| messaging.provider_hashes(id));
-    sqlx::query(NOTE)
-        .bind(settlement.id)
-        .bind(hashes.and_then(|hashes| hashes.into_iter().next()))
-        .bind(sealed)
+    const WRITE: &str = "
+        UPDATE intents SET state = t.state, reasons = t.reasons,
+               provider_code = coalesce(t.code, provider_code),
+               claim_id = NULL, claim_until = NULL, changed_at = $8, settled_at = $8,
+               not_before = now() + make_interval(secs => t.pause),
+               -- What certainly did not go out counts no more.
+               started_at = CASE WHEN t.state IN ('accepted', 'uncertain')
+                                 THEN coalesce(started_at, now()) END,
+               -- Since when for this reason.
+               put_off_since = CASE WHEN t.state <> 'queued' THEN NULL
+                   WHEN intents.reasons = t.reasons THEN coalesce(put_off_since, now())
+                   ELSE now() END,
+               provider_hash = coalesce(provider_hash, t.hash),
+               provider_id = coalesce(provider_id, t.sealed)
+        FROM (SELECT id, state, ARRAY(SELECT json_array_elements_text(reasons::json)) AS reasons,
+                     code, pause, hash, sealed
+              FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::float8[],
+                          $6::bytea[], $7::bytea[])
+                   AS u (id, state, reasons, code, pause, hash, sealed)) AS t
+        WHERE intents.id = t.id";
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::default();
+    for (id, it) in moves {
+        rows.ids.push(id);
+        rows.states.push(it.next.as_str());
+        rows.reasons.push(it.reasons);
+        rows.codes.push(it.provider_code);
+        rows.pauses.push(it.pause);
+        rows.hashes.push(it.named.hash);
+        rows.sealed.push(it.named.sealed);
+    }
+    sqlx::query(WRITE)
+        .bind(rows.ids)
+        .bind(rows.states)
+        .bind(rows.reasons)
+        .bind(rows.codes)
+        .bind(rows.pauses)
+        .bind(rows.hashes)
+        .bind(rows.sealed)
+        .bind(now.to_sqlx())
         .execute(session.conn())
         .await?;
     Ok(())
 }
 
-async fn update(
-    session: &mut Session,
-    settlement: &Settlement,
-    next: State,
-    now: jiff::Timestamp,
-) -> Result<(), StoreError> {
-    const UPDATE: &str = "
-        UPDATE intents SET state = $2, reasons = $3, provider_code = coalesce($4, provider_code),
-               claim_id = NULL, claim_until = NULL, changed_at = $5,
-               not_before = now() + make_interval(secs => $6),
-               -- What certainly did not go out counts no more.
-               started_at = CASE WHEN $2 IN ('accepted', 'uncertain') THEN coalesce(started_at, now()) END,
-               -- Since when for this reason.
-               put_off_since = CASE WHEN $2 <> 'queued' THEN NULL
-                   WHEN reasons = $3 THEN coalesce(put_off_since, now()) ELSE now() END
-        WHERE id = $1";
-    sqlx::query(UPDATE)
-        .bind(settlement.id)
-        .bind(next.as_str())
-        .bind(&settlement.reasons)
-        .bind(settlement.provider_code)
-        .bind(now.to_sqlx())
-        .bind(settlement.pause.as_secs_f64())
-        .execute(session.conn())
-        .await?;
-    Ok(())
+/// Moves as columns.
+#[derive(Default)]
+struct Rows {
+    ids: Vec<Uuid>,
+    states: Vec<&'static str>,
+    reasons: Vec<String>,
+    codes: Vec<Option<i64>>,
+    pauses: Vec<f64>,
+    hashes: Vec<Option<Vec<u8>>>,
+    sealed: Vec<Option<Vec<u8>>>,
 }
 
 /// The event of a move, where it has one: going back to the queue is nobody else's business.
@@ -523,7 +616,7 @@ pub async fn reap(messaging: &Messaging) -> Result<(u64, u64), StoreError> {
         })
         .collect::<Result<Vec<_>, sqlx::Error>>()?;
     let count = lost.len() as u64;
-    settle(messaging, lost).await?;
+    settle(messaging, lost, None).await?;
     if requeued > 0 {
         messaging.queued.notify_one();
     }

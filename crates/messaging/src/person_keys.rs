@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{KeyLeaseRequest, KeyLeaseResponse};
@@ -125,6 +126,12 @@ impl LeasedKeys {
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         open(self.key(subject)?, aad(subject, record, field), sealed)
             .map_err(|SealError| KeyError::Foreign)
+    }
+
+    /// For how long they may still be used.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.lease.remaining()
     }
 
     fn key(&self, subject: SubjectId) -> Result<&DataKey, KeyError> {

@@ -36,12 +36,13 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The path itself when the user that runs Postgres can reach it, else one under the system's
-/// temporary folder that stands for it.
+/// The path itself when the user that runs Postgres can reach it, else its stand-in.
 pub fn reachable(path: PathBuf) -> PathBuf {
-    if !is_root() || path.ancestors().skip(1).all(open_to_all) {
-        return path;
-    }
+    if !is_root() || path.ancestors().skip(1).all(open_to_all) { path } else { stand_in(&path) }
+}
+
+/// A folder under the system's temporary one that stands for this path.
+pub fn stand_in(path: &Path) -> PathBuf {
     use sha2::{Digest, Sha256};
     let name: String = Sha256::digest(path.as_os_str().as_encoded_bytes())[..6]
         .iter()

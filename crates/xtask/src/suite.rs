@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::compile::{self, cargo, linting_cargo};
-use crate::error::{Error, Result};
+use crate::error::{At as _, Error, Result};
 use crate::ports::Ports;
 use crate::process::{Process, catch_interrupts, show};
 use crate::workspace::{Home, root, target};
@@ -20,16 +20,17 @@ pub struct Stores {
     postgres_url: String,
     /// Bootstrap address of Kafka.
     kafka_address: String,
-    dirs: [PathBuf; 2],
+    dirs: [PathBuf; 3],
 }
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
     pub fn start(home: &Home) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
-        let dirs = [postgres::data_dir(home), home.path("kafka")];
+        let dirs = [postgres::data_dir(home), home.path("kafka"), temporary(home)];
         // What an interrupted run left.
         remove(&dirs);
+        std::fs::create_dir_all(temporary(home)).at(&temporary(home))?;
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
@@ -54,7 +55,8 @@ impl Stores {
             .env("ASSENT_TEST_KAFKA_DATA", home.path("kafka"))
             .env("ASSENT_TEST_BIN_DIR", binaries)
             .env("ASSENT_TEST_XTASK", binaries.join("xtask"))
-            .env("ASSENT_TEST_HOME", &home.dir);
+            .env("ASSENT_TEST_HOME", &home.dir)
+            .env("TMPDIR", temporary(home));
     }
 }
 
@@ -64,6 +66,12 @@ impl Drop for Stores {
         postgres::abandon(&self.postgres);
         remove(&self.dirs);
     }
+}
+
+/// For what a run writes and nobody reads afterwards. Under the system's own, so that the user that runs
+/// Postgres reaches it too.
+fn temporary(home: &Home) -> PathBuf {
+    postgres::stand_in(&home.path("temporary"))
 }
 
 /// Out of the way at once; the hundred thousand files behind it go meanwhile, and so does what an

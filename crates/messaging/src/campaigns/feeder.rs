@@ -54,7 +54,7 @@ pub async fn round(messaging: &Messaging) -> Result<usize, CampaignError> {
             let (id, subject) = (row.try_get(0)?, row.try_get(1)?);
             Ok(Settlement::new(id, subject, None, Happening::Denied, CANCELLED))
         });
-        intents::settle(messaging, refused.collect::<Result<_, sqlx::Error>>()?).await?;
+        intents::settle(messaging, refused.collect::<Result<_, sqlx::Error>>()?, None).await?;
     }
     for id in running {
         moved += feed(messaging, id).await?;

@@ -97,8 +97,8 @@ async fn heard(
         SELECT count(*), count(*) FILTER (WHERE last.failed)
         FROM (SELECT state = 'failed' OR coalesce(status = 'failed', false) AS failed FROM intents
               WHERE campaign_id = $1 AND state IN ('accepted', 'failed')
-                AND changed_at > (SELECT changed_at FROM campaigns WHERE campaign_id = $1)
-              ORDER BY changed_at DESC LIMIT $2) AS last";
+                AND settled_at > (SELECT changed_at FROM campaigns WHERE campaign_id = $1)
+              ORDER BY settled_at DESC LIMIT $2) AS last";
     // Of all that went out: people take their time.
     const STOPPED: &str = "
         SELECT count(*) FROM campaign_members m

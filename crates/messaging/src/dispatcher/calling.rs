@@ -1,6 +1,7 @@
 //! Calls the provider, and says what its answer means for the message.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
 use assent_runtime::{Lease, telemetry};
@@ -14,6 +15,7 @@ use super::{Batch, LEASE_EXPIRED, pause};
 use crate::domain::intent::Happening;
 use crate::intents::{self, Claimed, Settlement};
 use crate::metrics;
+use crate::person_keys::LeasedKeys;
 use crate::whatsapp::answer::Answer;
 use crate::whatsapp::client::{Call, Outcome};
 use crate::whatsapp::outbound::{self, Message, Recipient};
@@ -55,12 +57,17 @@ impl Batch {
             .collect()
     }
 
-    pub(super) async fn call(&self, ready: Vec<Ready>, lease: &Lease) {
+    pub(super) async fn call(
+        &self,
+        ready: Vec<Ready>,
+        lease: &Lease,
+        keys: Option<Arc<LeasedKeys>>,
+    ) {
         let calls: FuturesUnordered<_> =
             ready.into_iter().map(|it| self.call_one(it, lease.clone())).collect();
         let mut outcomes = calls.ready_chunks(SETTLE_TOGETHER);
         while let Some(settlements) = outcomes.next().await {
-            self.settle(settlements).await;
+            self.settle_under(settlements, keys.as_ref()).await;
         }
     }
 

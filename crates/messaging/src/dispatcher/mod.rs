@@ -28,6 +28,7 @@ use self::opening::Ready;
 use self::permission::ADDRESS_UNLINKED;
 use crate::domain::intent::Happening;
 use crate::intents::{self, Claimed, Settlement};
+use crate::person_keys::LeasedKeys;
 use crate::rates::{self, Reserved};
 use crate::state::Messaging;
 
@@ -145,7 +146,7 @@ impl Batch {
         match rates::reserve(pool, number, intents.len(), rate, RATE_WAIT_MAX).await {
             Ok(Reserved::After(wait)) => tokio::time::sleep(wait).await,
             Ok(Reserved::Resting(wait)) => {
-                let wait = wait.min(Duration::from_secs(60));
+                // A rest is never cut short: the queue needn't turn meanwhile.
                 return self.release(&intents, "number_held_back", wait).await;
             }
             Err(error) => {
@@ -155,7 +156,7 @@ impl Batch {
         }
         let lease = Lease::start(&self.messaging.clock, &config.terms);
         let (intents, marketing) = self.without_obstacles(intents).await;
-        let ready = self.resolve(intents).await;
+        let (ready, keys) = self.resolve(intents).await;
         let ready = self.without_local_bars(ready).await;
         let permitted = self.permitted(ready, &marketing).await;
         if permitted.is_empty() {
@@ -167,7 +168,7 @@ impl Batch {
             return;
         }
         failpoint::hit_async("messaging.before_call").await;
-        self.call(calling, &lease).await;
+        self.call(calling, &lease, keys.map(Arc::new)).await;
     }
 
     fn settlement(&self, intent: &Claimed, happening: Happening, reason: &str) -> Settlement {
@@ -219,9 +220,16 @@ impl Batch {
 
     /// Writes outcomes, for as long as their claims may last; then the reaper decides.
     async fn settle(&self, settlements: Vec<Settlement>) {
+        self.settle_under(settlements, None).await;
+    }
+
+    /// The same, under keys that were leased for these people already.
+    async fn settle_under(&self, settlements: Vec<Settlement>, keys: Option<&Arc<LeasedKeys>>) {
         let give_up = self.messaging.clock.boottime() + self.messaging.config.sending.claim;
         let mut failures = 0;
-        while let Err(error) = intents::settle(&self.messaging, settlements.clone()).await {
+        while let Err(error) =
+            intents::settle(&self.messaging, settlements.clone(), keys.cloned()).await
+        {
             failures += 1;
             tracing::warn!(%error, "outcomes can't be written yet");
             if self.messaging.clock.boottime() >= give_up {

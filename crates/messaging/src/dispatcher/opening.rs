@@ -37,23 +37,17 @@ pub(super) enum Said {
 }
 
 impl Batch {
-    /// The addresses, and the parameters of those that have some.
-    pub(super) async fn resolve(&self, intents: Vec<Claimed>) -> Vec<Ready> {
+    /// The addresses, and what is to be said. Gives the keys too: what the provider answers is sealed under
+    /// them.
+    pub(super) async fn resolve(&self, intents: Vec<Claimed>) -> (Vec<Ready>, Option<LeasedKeys>) {
         if intents.is_empty() {
-            return Vec::new();
+            return (Vec::new(), None);
         }
         let subjects: Vec<SubjectId> = distinct(intents.iter().map(|it| it.subject));
-        let with_parameters: Vec<SubjectId> =
-            distinct(intents.iter().filter(|it| it.parameters.is_some()).map(|it| it.subject));
         let request = ResolveRequest { reason: "send".to_owned(), subjects: subjects.clone() };
         let vault = &self.messaging.vault;
         let resolved = vault.post::<_, ResolveResponse>("/v1/addresses/resolve", &request, None);
-        let keys = async {
-            if with_parameters.is_empty() {
-                return Ok(None);
-            }
-            self.messaging.person_keys.lease("send", &with_parameters).await.map(Some)
-        };
+        let keys = self.messaging.person_keys.lease("send", &subjects);
         let (resolved, keys) = tokio::join!(resolved, keys);
         let (resolved, keys) = match (resolved, keys) {
             (Ok(resolved), Ok(keys)) if resolved.addresses.len() == subjects.len() => {
@@ -62,20 +56,20 @@ impl Batch {
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(%error, "the vault gives no addresses: nothing is sent");
                 self.put_off(&intents, "vault_unreachable").await;
-                return Vec::new();
+                return (Vec::new(), None);
             }
             _ => {
                 tracing::error!("the vault gave another number of addresses than asked for");
                 self.put_off(&intents, "vault_unreachable").await;
-                return Vec::new();
+                return (Vec::new(), None);
             }
         };
-        let reactions = match self.messages_of_hers(&intents, keys.as_ref()).await {
+        let reactions = match self.messages_of_hers(&intents, &keys).await {
             Ok(reactions) => reactions,
             Err(error) => {
                 tracing::warn!(%error, "messages of people can't be read: nothing is sent");
                 self.put_off(&intents, "obstacles_unreadable").await;
-                return Vec::new();
+                return (Vec::new(), None);
             }
         };
         let mut addresses: HashMap<SubjectId, ResolvedAddress> = subjects
@@ -90,7 +84,7 @@ impl Batch {
                 refused.push(self.settlement(&intent, Happening::Denied, "subject_unknown"));
                 continue;
             };
-            match said(&intent, keys.as_ref(), &reactions) {
+            match said(&intent, &keys, &reactions) {
                 Ok(said) => ready.push(Ready { intent, address, said }),
                 Err(KeyError::LeaseOver) => refused.push(self.deferral(&intent, LEASE_EXPIRED)),
                 Err(KeyError::Gone | KeyError::Foreign) => {
@@ -100,14 +94,14 @@ impl Batch {
         }
         addresses.clear();
         self.settle(refused).await;
-        ready
+        (ready, Some(keys))
     }
 
     /// The messages of people that are reacted to, sealed.
     async fn messages_of_hers(
         &self,
         intents: &[Claimed],
-        keys: Option<&LeasedKeys>,
+        keys: &LeasedKeys,
     ) -> Result<MessagesOfHers, sqlx::Error> {
         const READ: &str = "
             SELECT id, subject_id, content FROM inbound_messages
@@ -136,11 +130,7 @@ impl Batch {
 }
 
 /// What a message says.
-fn said(
-    intent: &Claimed,
-    keys: Option<&LeasedKeys>,
-    messages: &MessagesOfHers,
-) -> Result<Said, KeyError> {
+fn said(intent: &Claimed, keys: &LeasedKeys, messages: &MessagesOfHers) -> Result<Said, KeyError> {
     if intent.parameters.is_none() {
         return Ok(match intent.template {
             Some(_) => Said::Values(intent.values.clone().unwrap_or_default()),
@@ -165,12 +155,10 @@ fn said(
 fn provider_id(
     subject: SubjectId,
     message_id: Uuid,
-    keys: Option<&LeasedKeys>,
+    keys: &LeasedKeys,
     messages: &MessagesOfHers,
 ) -> Result<Option<String>, KeyError> {
-    let Some((sealed, keys)) = messages.get(&(subject, message_id)).zip(keys) else {
-        return Ok(None);
-    };
+    let Some(sealed) = messages.get(&(subject, message_id)) else { return Ok(None) };
     let raw = match keys.open(subject, message_id, "content", sealed) {
         Err(KeyError::LeaseOver) => return Err(KeyError::LeaseOver),
         raw => raw.ok(),
@@ -179,9 +167,8 @@ fn provider_id(
     Ok(raw.and_then(|raw| Some(raw.get("id")?.as_str()?.to_owned())))
 }
 
-fn opened(intent: &Claimed, keys: Option<&LeasedKeys>) -> Result<Stored, KeyError> {
+fn opened(intent: &Claimed, keys: &LeasedKeys) -> Result<Stored, KeyError> {
     let sealed = intent.parameters.as_ref().ok_or(KeyError::Foreign)?;
-    let keys = keys.ok_or(KeyError::Gone)?;
     let raw = keys.open(intent.subject, intent.id, "parameters", sealed)?;
     stored::read(&raw).ok_or(KeyError::Foreign)
 }

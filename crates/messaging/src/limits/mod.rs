@@ -23,40 +23,33 @@ const CAPPED: &str = "frequency_capped";
 const UNDECIDED: &str = "cap_undecided";
 /// The number has sent enough for a day.
 const CEILING: &str = "daily_ceiling";
-/// Writes down which of the claimed messages begin their try, and tells the others what stands in their way.
+/// Tells which of the claimed messages something stands in the way of; gives for each whether the business
+/// speaks first with it.
 ///
 /// # Errors
 /// When the database fails; then nothing may be claimed.
-pub async fn apply(
+pub async fn count(
     conn: &mut PgConnection,
     messaging: &Messaging,
     claimed: &mut [Claimed],
-) -> Result<(), sqlx::Error> {
-    const BEGIN: &str = "
-        UPDATE intents SET started_at = clock_timestamp(), speaks_first = t.speaks_first
-        FROM unnest($1::uuid[], $2::boolean[]) AS t (id, speaks_first) WHERE intents.id = t.id";
+) -> Result<Vec<bool>, sqlx::Error> {
     if claimed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut counted = Counted::read(conn, messaging, claimed).await?;
-    let (mut begun, mut speaking) = (Vec::new(), Vec::new());
     let mut is_bulk = false;
+    let mut speaking = Vec::with_capacity(claimed.len());
     for intent in claimed.iter_mut() {
         let bulk = bulk(messaging, intent);
         is_bulk |= bulk;
-        match counted.take(messaging, intent, bulk) {
-            Ok(speaks_first) => {
-                begun.push(intent.id);
-                speaking.push(speaks_first);
-            }
-            Err(obstacle) => intent.limit = Some(obstacle),
-        }
+        let taken = counted.take(messaging, intent, bulk);
+        intent.limit = taken.err();
+        speaking.push(taken.unwrap_or_default());
     }
-    sqlx::query(BEGIN).bind(begun).bind(speaking).execute(&mut *conn).await?;
     if is_bulk && !counted.day.has_begun {
         first(conn, messaging).await?;
     }
-    Ok(())
+    Ok(speaking)
 }
 
 /// Whether a message is one of many: of a campaign, or marketing.

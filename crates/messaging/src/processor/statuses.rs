@@ -215,7 +215,8 @@ async fn advance_all(
 ) -> Result<(), StoreError> {
     const MOVE: &str = "
         UPDATE intents SET status = t.status, provider_code = coalesce(t.code, provider_code),
-                           changed_at = $4
+                           changed_at = $4,
+                           settled_at = CASE WHEN t.status = 'failed' THEN $4 ELSE settled_at END
         FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS t (id, status, code)
         WHERE intents.id = t.id";
     // The last one of each is where it stands.
