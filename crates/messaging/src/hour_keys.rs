@@ -2,6 +2,7 @@
 //! bodies are processed, 24 hours after its hour at the latest; processing them in time is left to
 //! the processor.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,36 +73,18 @@ impl HourKeys {
         Ok(Sealed { hour_key, bytes })
     }
 
-    /// Seals something under the key of an earlier hour: it lives no longer for being written anew.
+    /// The live keys among these, for what was sealed under them.
     ///
     /// # Errors
-    /// When the key store fails, or the key has ended.
-    pub async fn seal_again(
-        &self,
-        record: Uuid,
-        field: &str,
-        hour_key: Uuid,
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, HourKeyError> {
-        let state = self.store.get(&[hour_key]).await?.into_iter().next();
-        let key = state.and_then(assent_sealing::KeyState::live).ok_or(HourKeyError::Ended)?;
-        Ok(seal(&key.key, &*self.ids, aad(record, field), plaintext))
-    }
-
-    /// Opens what [`Self::seal`] sealed.
-    ///
-    /// # Errors
-    /// When the key store fails, or the key has ended.
-    pub async fn open(
-        &self,
-        record: Uuid,
-        field: &str,
-        hour_key: Uuid,
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, HourKeyError> {
-        let state = self.store.get(&[hour_key]).await?.into_iter().next();
-        let key = state.and_then(assent_sealing::KeyState::live).ok_or(HourKeyError::Ended)?;
-        open(&key.key, aad(record, field), sealed).map_err(|_| HourKeyError::Ended)
+    /// When the key store fails.
+    pub async fn earlier(&self, hour_keys: &[Uuid]) -> Result<EarlierKeys, HourKeyError> {
+        let mut wanted = hour_keys.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let states = self.store.get(&wanted).await?;
+        let live = wanted.into_iter().zip(states);
+        let keys = live.filter_map(|(id, state)| Some((id, state.live()?.key))).collect();
+        Ok(EarlierKeys { keys, ids: Arc::clone(&self.ids) })
     }
 
     /// Makes the keys of this hour and the next, so that no webhook waits for one.
@@ -152,6 +135,46 @@ impl HourKeys {
         let held = (id, Arc::new(key.key));
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
         Ok(held)
+    }
+}
+
+/// Keys of hours that may be over. Nobody keeps them: a key that ends is gone with the next look.
+pub struct EarlierKeys {
+    keys: HashMap<Uuid, DataKey>,
+    ids: Arc<dyn Ids>,
+}
+
+impl EarlierKeys {
+    /// Opens what [`HourKeys::seal`] sealed.
+    ///
+    /// # Errors
+    /// When the key has ended.
+    pub fn open(
+        &self,
+        record: Uuid,
+        field: &str,
+        hour_key: Uuid,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, HourKeyError> {
+        open(self.key(hour_key)?, aad(record, field), sealed).map_err(|_| HourKeyError::Ended)
+    }
+
+    /// Seals something under the key of an earlier hour: it lives no longer for being written anew.
+    ///
+    /// # Errors
+    /// When the key has ended.
+    pub fn seal_again(
+        &self,
+        record: Uuid,
+        field: &str,
+        hour_key: Uuid,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, HourKeyError> {
+        Ok(seal(self.key(hour_key)?, &*self.ids, aad(record, field), plaintext))
+    }
+
+    fn key(&self, hour_key: Uuid) -> Result<&DataKey, HourKeyError> {
+        self.keys.get(&hour_key).ok_or(HourKeyError::Ended)
     }
 }
 

@@ -176,7 +176,9 @@ pub async fn mark_calling(
                started_at = clock_timestamp(),
                claim_until = now() + make_interval(secs => $4)
         FROM unnest($2::uuid[], $3::uuid[]) AS permits (id, permit_id)
-        WHERE intents.id = permits.id AND claim_id = $1 AND state = 'claimed'
+        -- Claimed, for what has a claim is that or called. Said so, it goes by id: the index of claims is
+        -- full of those that have gone.
+        WHERE intents.id = permits.id AND claim_id = $1 AND state <> 'calling'
           AND claim_until > now()
           AND NOT EXISTS (SELECT FROM fences WHERE fences.subject_id = intents.subject_id)
         RETURNING intents.id";

@@ -16,6 +16,7 @@ mod erasure;
 mod forwarder;
 mod hour_keys;
 mod housekeeping;
+mod intake;
 mod intents;
 mod limits;
 mod metrics;

@@ -176,7 +176,8 @@ async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<Sub
             messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
         return Ok(found.subject_id);
     };
-    let phone = match messaging.hour_keys.open(start.id, START_PHONE, hour_key, sealed).await {
+    let keys = messaging.hour_keys.earlier(&[hour_key]).await?;
+    let phone = match keys.open(start.id, START_PHONE, hour_key, sealed) {
         Ok(phone) => phone,
         Err(HourKeyError::Ended) => {
             tracing::error!("an opt-in could not be forwarded within a day and is lost");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
 use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
+use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect};
 use assent_http::{Limits, ServiceClient, router_layers};
@@ -24,6 +25,7 @@ use crate::api::{WEBHOOK_BYTES_MAX, router};
 use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
+use crate::intake::Intake;
 use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
@@ -103,8 +105,10 @@ pub async fn build(
         &whatsapp.access_token,
         whatsapp.timeout,
     )?;
+    let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
     Ok(Messaging::from(Parts {
-        store: EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes()),
+        intake: Batcher::start(store.clone(), Intake, BatcherConfig::default()),
+        store,
         index,
         hour_keys: HourKeys::new(key_store, Arc::clone(&clock), Arc::clone(&ids)),
         person_keys: PersonKeys::new(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::topics::MESSAGING_EVENTS;
+use assent_eventstore::batcher::Batcher;
 use assent_eventstore::{Append, EventStore, Expected, NewEvent, StoreError};
 use assent_http::ServiceClient;
 use assent_runtime::{Clock, Ids, telemetry};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::bot::engine::Engine;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
+use crate::intake::Intake;
 use crate::person_keys::PersonKeys;
 use crate::whatsapp::client::Provider;
 use crate::whatsapp::updates::Address;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub index: AddressIndex,
     /// Hourly keys of raw bodies.
     pub hour_keys: HourKeys,
+    /// Stores webhook bodies.
+    pub intake: Batcher<Intake>,
     /// Keys of people, as leases from the vault.
     pub person_keys: PersonKeys,
     /// The consent service.

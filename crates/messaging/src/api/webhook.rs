@@ -2,21 +2,20 @@
 //! is durable, sealed, together with every stop in it, and that neither the consent service nor the
 //! vault is needed for that. Everything else about the body is left to the processor.
 
-use assent_eventstore::to_the_end;
 use assent_http::{Code, Problem, Query};
 use assent_runtime::failpoint;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use crate::api::messages::database;
-use crate::declarations::{self, Declared};
+use crate::api;
+use crate::declarations::Declared;
 use crate::domain::stop::{Form, Will, Words};
 use crate::hour_keys::HourKeyError;
+use crate::intake::Body;
 use crate::state::Messaging;
 use crate::whatsapp::envelope::Webhook;
 use crate::whatsapp::reaction::PERSON_STOPPED_MARKETING;
@@ -103,36 +102,17 @@ pub async fn receive(
     if !signature.is_some_and(|it| signature::verify(secrets, &body, it)) {
         return Err(Code::SignatureInvalid.into());
     }
-    let service = messaging.clone();
-    let declared = to_the_end(async move { store(&service, &body).await }).await?;
+    let (id, received_at) = (messaging.ids.v7(), messaging.clock.now());
+    let sealed = messaging.hour_keys.seal(id, BODY, &body).await.map_err(keys)?;
+    let declared = declared(&messaging, &body, received_at).await?;
+    let body = Body { id, sealed, received_at, declared };
+    let declared = messaging.intake.run(body).await.map_err(api::messages::store)?;
     failpoint::hit_async("messaging.webhook_committed").await;
     messaging.received.notify_one();
     if declared > 0 {
         messaging.declared.notify_one();
     }
     Ok(StatusCode::OK)
-}
-
-/// One transaction: the sealed body and what it declares. Gives how many declarations were new.
-async fn store(messaging: &Messaging, body: &[u8]) -> Result<u64, Problem> {
-    const INSERT: &str = "
-        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at) VALUES ($1, $2, $3, $4)";
-    let now = messaging.clock.now();
-    let id = messaging.ids.v7();
-    let sealed = messaging.hour_keys.seal(id, BODY, body).await.map_err(keys)?;
-    let declared = declared(messaging, body, now).await?;
-    let mut transaction = messaging.pool().begin().await.map_err(database)?;
-    sqlx::query(INSERT)
-        .bind(id)
-        .bind(sealed.hour_key)
-        .bind(sealed.bytes)
-        .bind(now.to_sqlx())
-        .execute(&mut *transaction)
-        .await
-        .map_err(database)?;
-    let new = declarations::insert(&mut transaction, &declared).await.map_err(database)?;
-    transaction.commit().await.map_err(database)?;
-    Ok(new)
 }
 
 async fn declared(

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
 use crate::consequences;
-use crate::hour_keys::HourKeyError;
+use crate::hour_keys::{EarlierKeys, HourKeyError};
 use crate::intents;
 use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
@@ -29,8 +29,10 @@ use crate::whatsapp::envelope::{Place, Webhook};
 use crate::whatsapp::updates::{AccountUpdate, TemplateUpdate, Update};
 use crate::{campaigns, limits, metrics, moves, templates};
 
-/// Bodies taken at once.
-const TAKE: i64 = 64;
+/// Bodies taken at once, most of which are small.
+const TAKE: i64 = 256;
+/// How many bytes they may have together, unless a single body has more.
+const TAKE_BYTES: i64 = 8 << 20;
 /// Updates that are applied in one transaction, unless a single body has more.
 const TOGETHER: usize = 200;
 /// How long a processor holds what it took.
@@ -104,14 +106,7 @@ pub async fn run(
             }
         };
         let idle = taken.is_empty();
-        let mut opened = Vec::with_capacity(taken.len());
-        for body in taken {
-            let id = body.id;
-            match open(&messaging, body).await {
-                Ok(body) => opened.push(body),
-                Err(failure) => put_back(&messaging, id, &failure).await,
-            }
-        }
+        let mut opened = open_all(&messaging, taken).await;
         while !opened.is_empty() {
             watchdog.progress();
             let rest = opened.split_off(together(&opened));
@@ -130,12 +125,22 @@ pub async fn run(
 
 async fn take(messaging: &Messaging) -> Result<Vec<Stored>, sqlx::Error> {
     const SQL: &str = "
+        WITH due AS (
+            SELECT id, not_before, octet_length(sealed) AS bytes FROM webhook_bodies
+            WHERE parked IS NULL AND not_before <= now()
+            ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED
+        ), summed AS (
+            SELECT id, sum(bytes) OVER (ORDER BY not_before, id) - bytes AS before FROM due
+        )
         UPDATE webhook_bodies SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
-        WHERE id IN (SELECT id FROM webhook_bodies WHERE parked IS NULL AND not_before <= now()
-                     ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED)
+        WHERE id IN (SELECT id FROM summed WHERE before < $3)
         RETURNING id, hour_key, sealed, received_at";
-    let rows =
-        sqlx::query(SQL).bind(TAKE).bind(HOLD.as_secs_f64()).fetch_all(messaging.pool()).await?;
+    let rows = sqlx::query(SQL)
+        .bind(TAKE)
+        .bind(HOLD.as_secs_f64())
+        .bind(TAKE_BYTES)
+        .fetch_all(messaging.pool())
+        .await?;
     let mut taken = rows
         .iter()
         .map(|row| {
@@ -191,8 +196,39 @@ const fn is_bad(update: &Update) -> bool {
     matches!(update, Update::Unknown | Update::Unreadable)
 }
 
-async fn open(messaging: &Messaging, stored: Stored) -> Result<Opened, Failure> {
-    let raw = messaging.hour_keys.open(stored.id, BODY, stored.hour_key, &stored.sealed).await?;
+/// Opens bodies; those that can't be are put back.
+async fn open_all(messaging: &Messaging, taken: Vec<Stored>) -> Vec<Opened> {
+    if taken.is_empty() {
+        return Vec::new();
+    }
+    let hours: Vec<Uuid> = taken.iter().map(|body| body.hour_key).collect();
+    let keys = match messaging.hour_keys.earlier(&hours).await {
+        Ok(keys) => keys,
+        Err(error) => {
+            let failure = Failure::Keys(error);
+            for body in taken {
+                put_back(messaging, body.id, &failure).await;
+            }
+            return Vec::new();
+        }
+    };
+    let mut opened = Vec::with_capacity(taken.len());
+    for body in taken {
+        let id = body.id;
+        match open(messaging, &keys, body).await {
+            Ok(body) => opened.push(body),
+            Err(failure) => put_back(messaging, id, &failure).await,
+        }
+    }
+    opened
+}
+
+async fn open(
+    messaging: &Messaging,
+    keys: &EarlierKeys,
+    stored: Stored,
+) -> Result<Opened, Failure> {
+    let raw = keys.open(stored.id, BODY, stored.hour_key, &stored.sealed)?;
     let webhook = Webhook::read(&raw).map_err(|_| Failure::Unprocessable("no_webhook_envelope"))?;
     let mut opened = Opened { stored, webhook, parked: Vec::new() };
     opened.parked = resealed(messaging, &opened, opened.bad()).await?;

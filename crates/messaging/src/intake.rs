@@ -1,0 +1,62 @@
+//! Stores webhook bodies as they come in, those that come together in one transaction. It guarantees that a body
+//! is durable together with every declaration in it, or not at all.
+
+use assent_eventstore::batcher::{BatchHandler, Footprint, Outcomes};
+use assent_eventstore::{Session, StoreError};
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use uuid::Uuid;
+
+use crate::declarations::{self, Declared};
+use crate::hour_keys::Sealed;
+
+/// A body to store.
+pub struct Body {
+    /// Its id.
+    pub id: Uuid,
+    /// The raw body.
+    pub sealed: Sealed,
+    /// When it came in.
+    pub received_at: Timestamp,
+    /// What it declares.
+    pub declared: Vec<Declared>,
+}
+
+/// Stores bodies; the answer is how many declarations were new.
+pub struct Intake;
+
+impl BatchHandler for Intake {
+    type Command = Body;
+    type Answer = u64;
+    type Error = StoreError;
+
+    fn footprint(&self, _: &Body) -> Footprint {
+        Footprint::default()
+    }
+
+    async fn handle(
+        &self,
+        session: &mut Session,
+        bodies: &[Body],
+    ) -> Result<Outcomes<u64, StoreError>, StoreError> {
+        const INSERT: &str = "
+            INSERT INTO webhook_bodies (id, hour_key, sealed, received_at)
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::timestamptz[])";
+        let ids: Vec<Uuid> = bodies.iter().map(|body| body.id).collect();
+        let hour_keys: Vec<Uuid> = bodies.iter().map(|body| body.sealed.hour_key).collect();
+        let sealed: Vec<&[u8]> = bodies.iter().map(|body| body.sealed.bytes.as_slice()).collect();
+        let received: Vec<_> = bodies.iter().map(|body| body.received_at.to_sqlx()).collect();
+        sqlx::query(INSERT)
+            .bind(ids)
+            .bind(hour_keys)
+            .bind(sealed)
+            .bind(received)
+            .execute(session.conn())
+            .await?;
+        let mut outcomes = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            outcomes.push(Ok(declarations::insert(session.conn(), &body.declared).await?));
+        }
+        Ok(outcomes)
+    }
+}
