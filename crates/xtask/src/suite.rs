@@ -30,7 +30,7 @@ impl Stores {
         let dirs = [postgres::data_dir(home), home.path("kafka"), temporary(home)];
         // What an interrupted run left.
         remove(&dirs);
-        std::fs::create_dir_all(temporary(home)).at(&temporary(home))?;
+        std::fs::create_dir_all(&dirs[2]).at(&dirs[2])?;
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
