@@ -29,6 +29,7 @@ use crate::commands::verify::Verify;
 use crate::migrate::Migrate;
 use crate::openapi::OpenApi;
 use crate::outcome::{Failure, Output, Status};
+use crate::schemas::Schemas;
 use crate::serve::Serve;
 
 /// From "we have this number" to "we may message this person", lawfully.
@@ -116,6 +117,8 @@ enum Command {
     Health(Health),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
+    /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference.
+    Schemas(Schemas),
 }
 
 /// Runs the command line of this process.
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Rules(rules) => rules.run(output),
         Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
+        Command::Schemas(schemas) => schemas.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -177,7 +181,8 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Migrate(_)
         | Command::Serve(_)
         | Command::Health(_)
-        | Command::Openapi(_) => Ok(Status::Done),
+        | Command::Openapi(_)
+        | Command::Schemas(_) => Ok(Status::Done),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use assent_contracts::topics::{Cleanup, Topic};
+use assent_contracts::topics::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -63,13 +63,7 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
         .map(|(name, topic)| {
             let replication = TopicReplication::Fixed(config.replication);
             let new = NewTopic::new(name, topic.partitions, replication);
-            match topic.cleanup {
-                Cleanup::Keep => new
-                    .set("cleanup.policy", "delete")
-                    .set("retention.ms", "-1")
-                    .set("retention.bytes", "-1"),
-                Cleanup::Compact => new.set("cleanup.policy", "compact"),
-            }
+            topic.settings().iter().fold(new, |new, (name, value)| new.set(name, value))
         })
         .collect();
     let options =
