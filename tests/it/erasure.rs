@@ -101,6 +101,8 @@ async fn without_the_consent_service_nothing_is_accepted() {
 async fn an_unreachable_participant_shows_as_incomplete_until_its_answer_comes() {
     let pace = assent_erasure::Pace { step_timeout: Duration::from_millis(400), ..pace() };
     let world = World::new("consent,vault", pace).await;
+    let owned = json!({"name": "vault", "owner": "vault-team"});
+    assert_eq!(world.post("operator", "/v1/participants", &owned, None).await.0, StatusCode::OK);
     let (_, request) = world.request("key").await;
     let fence = world.hears(Step::Fence, "vault").await;
     world.ack(&fence, "consent", evidence(Step::Fence)).await;
@@ -109,6 +111,7 @@ async fn an_unreachable_participant_shows_as_incomplete_until_its_answer_comes()
     assert_eq!(view["missing"], json!(["vault"]));
     let vault = &view["participants"][1];
     assert_eq!((&vault["name"], &vault["missing"][0]["overdue"]), (&json!("vault"), &json!(true)));
+    assert_eq!(vault["owner"], "vault-team", "whom to turn to");
     // The fault is over when it hears one of the repeats: the same command once more.
     world.hears_again(fence.command_id, 3).await;
     let (status, answer) = world.ack(&fence, "vault", evidence(Step::Fence)).await;
@@ -203,6 +206,36 @@ async fn a_newcomer_is_asked_before_completion_and_who_left_must_still_answer() 
         assert_eq!(command.participants, ["crm"]);
         assert_eq!(world.view(request).await["status"], "sweeping");
         world.ack(&command, "crm", evidence(step)).await;
+    }
+    world.until(request, "completed").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspended_participants_answers_are_refused_and_it_is_waited_for() {
+    let world = World::new("consent,vault", pace()).await;
+    let (_, request) = world.request("key").await;
+    let fence = world.hears(Step::Fence, "vault").await;
+    world.ack(&fence, "consent", evidence(Step::Fence)).await;
+    let suspend = "/v1/participants/vault/suspend";
+    let (status, view) = world.post("operator", suspend, &json!({}), None).await;
+    assert_eq!((status, view["suspended_at"].is_string()), (StatusCode::OK, true));
+    let (status, _) = world.post("vault", suspend, &json!({}), None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "only who runs the deployment suspends");
+    let unknown = "/v1/participants/nobody/suspend";
+    assert_eq!(world.post("operator", unknown, &json!({}), None).await.0, StatusCode::NOT_FOUND);
+
+    let (status, problem) = world.ack(&fence, "vault", evidence(Step::Fence)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+    let view = world.view(request).await;
+    assert_eq!((&view["status"], &view["missing"]), (&json!("fencing"), &json!(["vault"])));
+
+    let again = json!({"name": "vault"});
+    let (_, view) = world.post("operator", "/v1/participants", &again, None).await;
+    assert!(view.get("suspended_at").is_none(), "{view}");
+    assert_eq!(world.ack(&fence, "vault", evidence(Step::Fence)).await.0, StatusCode::OK);
+    for step in [Step::Delete, Step::Sweep] {
+        world.answer_all(step).await;
     }
     world.until(request, "completed").await;
     world.stop().await;

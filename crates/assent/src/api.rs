@@ -9,6 +9,7 @@ use assent_contracts::api::vault::{LookupRequest, LookupResponse};
 use assent_http::{ClientError, ServiceClient};
 use assent_runtime::{Ids, SystemIds};
 use clap::Args;
+use reqwest::Method;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -121,24 +122,29 @@ impl Api {
     /// GET a text, such as a certificate.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// When the service doesn't answer, or refuses.
     pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
-        let unreachable = |error: &dyn std::fmt::Display| Failure {
-            status: Status::Unreachable,
-            code: "unreachable".to_owned(),
-            message: format!("couldn't reach the service: {error}"),
-        };
-        let response = self
-            .client
-            .request(reqwest::Method::GET, path)
-            .send()
-            .await
-            .map_err(|error| unreachable(&error.without_url()))?;
-        if !response.status().is_success() {
-            let status = response.status();
-            return Err(Failure::wrong_use(format!("the service refused with {status}")));
+        let response = self.send(Method::GET, path).await?;
+        response.text().await.map_err(|error| unreachable(error.without_url()))
+    }
+
+    /// DELETE `path`.
+    ///
+    /// # Errors
+    /// When the service doesn't answer, or refuses.
+    pub async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.send(Method::DELETE, path).await.map(|_| ())
+    }
+
+    /// A call whose answer is no JSON.
+    async fn send(&self, method: Method, path: &str) -> Result<reqwest::Response, Failure> {
+        let request = self.client.request(method, path);
+        let response = request.send().await.map_err(|error| unreachable(error.without_url()))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
         }
-        response.text().await.map_err(|error| unreachable(&error.without_url()))
+        Err(Failure::wrong_use(format!("the service refused with {status}")))
     }
 
     /// Who has this number?
@@ -152,6 +158,14 @@ impl Api {
     ) -> Result<LookupResponse, ClientError> {
         let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
         self.post("/vault/v1/subjects/lookup", &request, None).await
+    }
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Failure {
+    Failure {
+        status: Status::Unreachable,
+        code: "unreachable".to_owned(),
+        message: format!("couldn't reach the service: {error}"),
     }
 }
 

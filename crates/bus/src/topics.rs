@@ -1,12 +1,15 @@
-//! Topics: creating them as the contracts say, and asking how far they reach. It guarantees that a
+//! Topics: making them as the contracts say, and asking how far they reach. It guarantees that a
 //! topic which exists has the partition count of its contract, since another count would move keys
 //! and break their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use assent_contracts::topics::Topic;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,6 +17,7 @@ use thiserror::Error;
 
 use crate::config::BusConfig;
 use crate::topic_id;
+use crate::topic_plan::{Change, Found, changes};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,6 +49,14 @@ pub enum TopicError {
         /// What the contract says.
         wanted: i32,
     },
+    /// The broker refused to tell or to change a topic's settings.
+    #[error("the settings of {topic} can't be told or changed: {code}")]
+    Settings {
+        /// Full name.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
     /// A blocking task ended early: the process is stopping.
     #[error("interrupted")]
     Interrupted,
@@ -66,9 +78,7 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
             topic.settings().iter().fold(new, |new, (name, value)| new.set(name, value))
         })
         .collect();
-    let options =
-        AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-    for result in admin.create_topics(&wanted, &options).await? {
+    for result in admin.create_topics(&wanted, &options()).await? {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => return Err(TopicError::NotCreated { topic, code }),
@@ -79,6 +89,127 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
         topics.iter().try_for_each(|topic| check_new(config, client, topic))
     })
     .await
+}
+
+/// What separates the broker's topics from these, in their order.
+///
+/// # Errors
+/// If the broker doesn't answer, or won't tell a topic's settings.
+pub async fn plan_topics(
+    config: &BusConfig,
+    topics: &[Topic],
+) -> Result<Vec<(Topic, Vec<Change>)>, TopicError> {
+    let found = look(config, topics).await?;
+    let plan =
+        |topic: &Topic| (*topic, changes(topic, found.get(topic.suffix).map(|it| &it.found)));
+    Ok(topics.iter().map(plan).collect())
+}
+
+/// Makes the broker's topics what the contracts say: those that don't exist, and settings that are
+/// others. What a topic has beside them stays. Tells what it did.
+///
+/// # Errors
+/// If a topic has another partition count: then nothing is changed. If the broker doesn't answer or
+/// refuses.
+pub async fn apply_topics(
+    config: &BusConfig,
+    topics: &[Topic],
+) -> Result<Vec<(Topic, Vec<Change>)>, TopicError> {
+    let plan = plan_topics(config, topics).await?;
+    for (topic, changes) in &plan {
+        for change in changes {
+            if let Change::Partitions { found, wanted } = change {
+                let (topic, found, wanted) = (config.topic_name(topic), *found, *wanted);
+                return Err(TopicError::Partitions { topic, found, wanted });
+            }
+        }
+    }
+    ensure_topics(config, topics).await?;
+    let found = look(config, topics).await?;
+    let admin: AdminClient<DefaultClientContext> = config.client().create()?;
+    for (topic, _) in plan.iter().filter(|(_, changes)| changes.iter().any(is_setting)) {
+        // The call replaces all that is set: what isn't repeated would be lost.
+        let mut own = found.get(topic.suffix).map(|it| it.own.clone()).unwrap_or_default();
+        for (name, value) in topic.settings() {
+            own.insert((*name).to_owned(), (*value).to_owned());
+        }
+        let name = config.topic_name(topic);
+        let entries: HashMap<&str, &str> = own.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let alter = AlterConfig { specifier: ResourceSpecifier::Topic(&name), entries };
+        for result in admin.alter_configs([&alter], &options()).await? {
+            result.map_err(|(specifier, code)| settings_error(&specifier, code))?;
+        }
+    }
+    Ok(plan)
+}
+
+fn is_setting(change: &Change) -> bool {
+    matches!(change, Change::Set { .. })
+}
+
+/// A topic of the broker, with those settings that are its own and no default.
+struct Looked {
+    found: Found,
+    own: BTreeMap<String, String>,
+}
+
+/// Those of the topics that exist, by suffix.
+async fn look(
+    config: &BusConfig,
+    topics: &[Topic],
+) -> Result<HashMap<&'static str, Looked>, TopicError> {
+    let all = topics.to_vec();
+    let counts = blocking(config, move |config, client| {
+        let mut counts = Vec::new();
+        for topic in &all {
+            let name = config.topic_name(topic);
+            let metadata = client.fetch_metadata(Some(&name), TIMEOUT)?;
+            let found = metadata.topics().iter().find(|found| found.name() == name);
+            if let Some(found) = found.filter(|found| found.error().is_none()) {
+                counts.push((*topic, name, found.partitions().len()));
+            }
+        }
+        Ok(counts)
+    })
+    .await?;
+    if counts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let admin: AdminClient<DefaultClientContext> = config.client().create()?;
+    let specifiers: Vec<_> =
+        counts.iter().map(|(_, name, _)| ResourceSpecifier::Topic(name)).collect();
+    let mut looked = HashMap::new();
+    for result in admin.describe_configs(&specifiers, &options()).await? {
+        let resource =
+            result.map_err(|code| TopicError::Settings { topic: String::from("a topic"), code })?;
+        let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
+        let Some((topic, _, partitions)) = counts.iter().find(|(_, of, _)| of == name) else {
+            continue;
+        };
+        let (mut settings, mut own) = (BTreeMap::new(), BTreeMap::new());
+        for entry in resource.entries {
+            let Some(value) = entry.value else { continue };
+            if entry.source == ConfigSource::DynamicTopic {
+                own.insert(entry.name.clone(), value.clone());
+            }
+            settings.insert(entry.name, value);
+        }
+        let found = Found { partitions: *partitions, settings };
+        looked.insert(topic.suffix, Looked { found, own });
+    }
+    Ok(looked)
+}
+
+fn settings_error(specifier: &OwnedResourceSpecifier, code: RDKafkaErrorCode) -> TopicError {
+    let topic = match specifier {
+        OwnedResourceSpecifier::Topic(name) => name.clone(),
+        _ => String::from("a topic"),
+    };
+    TopicError::Settings { topic, code }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
 }
 
 /// A topic that was just made takes a moment until every broker knows it.

@@ -2,6 +2,7 @@
 //! guarantees that a saga is decided under the lock of its stream and with a registry that nobody
 //! changes meanwhile; what is decided is left to the domain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
@@ -141,8 +142,8 @@ impl Sagas {
         Ok(())
     }
 
-    /// Registers a participant, or changes how it is registered. Every open saga is looked at
-    /// again, since it must now be asked too. Tells whether it is new.
+    /// Registers a participant, or changes how it is registered; a suspension ends. Every open saga is
+    /// looked at again, since it must now be asked too. Tells whether it is new.
     ///
     /// # Errors
     /// When the database fails.
@@ -150,13 +151,15 @@ impl Sagas {
         &self,
         name: &str,
         key_name: &str,
+        owner: Option<&str>,
         participant: Participant,
     ) -> Result<bool, StoreError> {
         const REGISTER: &str = "
-            INSERT INTO participants (name, key_name, keeps_keys, registered_at)
-            VALUES ($1, $2, $3, $4)
+            INSERT INTO participants (name, key_name, keeps_keys, registered_at, owner)
+            VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (name) DO UPDATE
-            SET key_name = excluded.key_name, left_at = NULL,
+            SET key_name = excluded.key_name, left_at = NULL, suspended_at = NULL,
+                owner = coalesce(excluded.owner, participants.owner),
                 -- Keys that it kept once may still be there.
                 keeps_keys = participants.keeps_keys OR excluded.keeps_keys
             RETURNING (xmax = 0) AS new";
@@ -168,6 +171,7 @@ impl Sagas {
             .bind(key_name)
             .bind(participant.keeps_keys)
             .bind(now)
+            .bind(owner)
             .fetch_one(&mut *transaction)
             .await?;
         sqlx::query("UPDATE requests SET look_at = $1 WHERE look_at > $1")
@@ -193,9 +197,35 @@ impl Sagas {
                 .fetch_one(self.store.pool())
                 .await?;
         if !known {
-            self.register(name, name, participant).await?;
+            self.register(name, name, None, participant).await?;
         }
         Ok(())
+    }
+
+    /// Takes no answers of a participant until it is registered again. Tells whether it was registered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn suspend(&self, name: &str) -> Result<bool, StoreError> {
+        const SUSPEND: &str =
+            "UPDATE participants SET suspended_at = coalesce(suspended_at, $2) WHERE name = $1";
+        let suspended = sqlx::query(SUSPEND)
+            .bind(name)
+            .bind(self.clock.now().to_sqlx())
+            .execute(self.store.pool())
+            .await?;
+        Ok(suspended.rows_affected() == 1)
+    }
+
+    /// The teams to turn to, by participant, where they are named.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owners(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
+        let owners: Vec<(String, String)> =
+            sqlx::query_as(OWNERS).fetch_all(self.store.pool()).await?;
+        Ok(owners.into_iter().collect())
     }
 
     /// Records that a participant left. It must still answer. Tells whether it was registered.

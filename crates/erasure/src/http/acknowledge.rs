@@ -29,7 +29,7 @@ pub(super) struct AckAnswer {
     request_body(content = Ack, description = "command_id, step, participant, evidence {counts, digest, positions}"),
     responses(
         (status = 200, description = "Recorded, now or before", body = AckAnswer),
-        (status = 403, description = "forbidden: the key is not this participant's"),
+        (status = 403, description = "forbidden: the key is not this participant's, or it is suspended"),
         (status = 404, description = "request_unknown, participant_unknown"),
         (status = 409, description = "ack_mismatch, with the member reason"),
         (status = 422, description = "validation_failed: the evidence"),
@@ -53,19 +53,25 @@ pub(super) async fn acknowledge(
     Ok(Json(AckAnswer { request_id, status }))
 }
 
-/// Only the key that a participant is registered with may answer for it.
+/// Only the key that a participant is registered with may answer for it, unless it is suspended.
 async fn authenticate(app: &App, caller: &Caller, participant: &str) -> Result<(), Problem> {
-    let key_name: Option<String> =
-        sqlx::query_scalar("SELECT key_name FROM participants WHERE name = $1")
-            .bind(participant)
-            .fetch_optional(app.sagas.store.pool())
-            .await
-            .map_err(|error| store_problem(error.into()))?;
-    let key_name = key_name.ok_or(Code::ParticipantUnknown)?;
-    if key_name == caller.name() {
-        return Ok(());
+    let registered: Option<(String, bool)> = sqlx::query_as(
+        "SELECT key_name, suspended_at IS NOT NULL FROM participants WHERE name = $1",
+    )
+    .bind(participant)
+    .fetch_optional(app.sagas.store.pool())
+    .await
+    .map_err(|error| store_problem(error.into()))?;
+    let (key_name, suspended) = registered.ok_or(Code::ParticipantUnknown)?;
+    if key_name != caller.name() {
+        return Err(
+            Problem::new(Code::Forbidden).detail("another key answers for this participant")
+        );
     }
-    Err(Problem::new(Code::Forbidden).detail("another key answers for this participant"))
+    if suspended {
+        return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
+    }
+    Ok(())
 }
 
 async fn record(
