@@ -2,14 +2,17 @@
 //! keys would move.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::time::Duration;
 
 use assent_bus::{BusConfig, Change, TopicError, apply_topics, plan_topics};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS};
-use assent_tests::harness;
+use assent_tests::harness::{self, unique};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+
+use crate::cli::assent;
 
 fn admin() -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", harness::kafka()).create().unwrap()
@@ -34,6 +37,19 @@ async fn settings(name: &str) -> HashMap<String, String> {
     entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
+/// `assent topics …` for this deployment: its exit status, and what it says.
+fn topics(bus: &BusConfig, command: &str) -> (Option<i32>, String) {
+    let config = std::env::temp_dir().join(unique("topics"));
+    let section =
+        format!("[kafka]\nbrokers = {:?}\ntopic_prefix = {:?}\n", bus.brokers, bus.topic_prefix);
+    std::fs::write(&config, section).unwrap();
+    let mut assent = Command::new(assent());
+    let done = assent.args(["topics", command, "--config"]).arg(&config).output().unwrap();
+    std::fs::remove_file(config).unwrap();
+    let said = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8(said).unwrap())
+}
+
 #[tokio::test]
 async fn topics_become_what_the_contracts_say_and_keep_what_is_the_deployments_own() {
     let bus = BusConfig::new(harness::kafka(), harness::topic_prefix());
@@ -41,7 +57,7 @@ async fn topics_become_what_the_contracts_say_and_keep_what_is_the_deployments_o
     // A topic as somebody made it by hand: it would forget events after a week.
     let by_hand = [("retention.ms", "604800000"), ("min.insync.replicas", "1")];
     create(&events, 6, &by_hand).await;
-    let topics = [CONSENT_STATE, CONSENT_EVENTS];
+    let two = [CONSENT_STATE, CONSENT_EVENTS];
     let expected = vec![
         (CONSENT_STATE, vec![Change::Create]),
         (
@@ -53,10 +69,10 @@ async fn topics_become_what_the_contracts_say_and_keep_what_is_the_deployments_o
             }],
         ),
     ];
-    assert_eq!(plan_topics(&bus, &topics).await.unwrap(), expected);
+    assert_eq!(plan_topics(&bus, &two).await.unwrap(), expected);
     assert_eq!(settings(&events).await["retention.ms"], "604800000", "a plan changes nothing");
 
-    assert_eq!(apply_topics(&bus, &topics).await.unwrap(), expected);
+    assert_eq!(apply_topics(&bus, &two).await.unwrap(), expected);
     let after = settings(&events).await;
     assert_eq!((&*after["retention.ms"], &*after["min.insync.replicas"]), ("-1", "1"));
     let after = settings(&state).await;
@@ -64,8 +80,14 @@ async fn topics_become_what_the_contracts_say_and_keep_what_is_the_deployments_o
         (&*after["cleanup.policy"], &*after["delete.retention.ms"]),
         ("compact", "86400000")
     );
+    let (status, said) = topics(&bus, "plan");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("vault.events.v1 with 6 partitions") && !said.contains("set "), "{said}");
+    assert_eq!(topics(&bus, "apply").0, Some(0));
+    let (_, said) = topics(&bus, "plan");
+    assert_eq!(said, "6 topics are as the contracts say\n");
     let nothing = vec![(CONSENT_STATE, vec![]), (CONSENT_EVENTS, vec![])];
-    assert_eq!(plan_topics(&bus, &topics).await.unwrap(), nothing);
+    assert_eq!(plan_topics(&bus, &two).await.unwrap(), nothing);
 }
 
 #[tokio::test]
@@ -74,10 +96,16 @@ async fn another_partition_count_is_refused_and_then_nothing_is_changed() {
     let (vault, events) = (bus.topic_name(&VAULT_EVENTS), bus.topic_name(&CONSENT_EVENTS));
     create(&vault, 12, &[]).await;
     create(&events, 6, &[("retention.ms", "604800000")]).await;
-    let topics = [CONSENT_EVENTS, VAULT_EVENTS];
-    let plan = plan_topics(&bus, &topics).await.unwrap();
+    let two = [CONSENT_EVENTS, VAULT_EVENTS];
+    let plan = plan_topics(&bus, &two).await.unwrap();
     assert_eq!(plan[1].1[0], Change::Partitions { found: 12, wanted: 6 });
-    let refused = apply_topics(&bus, &topics).await.unwrap_err();
+    let refused = apply_topics(&bus, &two).await.unwrap_err();
     assert!(matches!(refused, TopicError::Partitions { found: 12, wanted: 6, .. }), "{refused}");
+    let (status, said) = topics(&bus, "plan");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("12 partitions instead of 6") && said.contains("next version"), "{said}");
+    let (status, said) = topics(&bus, "apply");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("keys would move") && said.contains("next version"), "{said}");
     assert_eq!(settings(&events).await["retention.ms"], "604800000", "not half of the plan either");
 }

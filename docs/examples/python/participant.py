@@ -2,7 +2,6 @@
 
     assent participant register crm --owner crm-team --key crm
     ASSENT_KAFKA=127.0.0.1:7192 ASSENT_URL=http://127.0.0.1:7100 ASSENT_TOKEN=… python participant.py crm crm.sqlite
-
 The contract is docs/guides/participants.md; `assent participant check` holds a service against it.
 """
 
@@ -17,6 +16,7 @@ import urllib.request
 
 from confluent_kafka import Consumer, KafkaException
 
+PREFIX = os.environ.get("ASSENT_PREFIX", "assent.")
 COMMAND = "assent.erasure.command.v1"
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS people (subject_id TEXT PRIMARY KEY, segment TEXT);
@@ -78,7 +78,7 @@ def call(path, body=None):
 
 
 def answer(name, command, evidence):
-    """Answers until it was heard. What is refused for good (the request is over, say) is let go."""
+    """Answers until it was heard. What is refused for good is let go."""
     ack = {"command_id": command["command_id"], "step": command["step"], "participant": name, "evidence": evidence}
     pause = 0.2
     while True:
@@ -125,11 +125,11 @@ def main(name, database):
     load_erased(db)
     consumer = Consumer({
         "bootstrap.servers": os.environ.get("ASSENT_KAFKA", "127.0.0.1:7192"),
-        "group.id": name,
+        "group.id": PREFIX + name,  # a rehearsal has positions of its own
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
     })
-    consumer.subscribe([os.environ.get("ASSENT_PREFIX", "assent.") + "erasure.commands.v1"])
+    consumer.subscribe([PREFIX + "erasure.commands.v1"])
     print("listening", flush=True)
     while True:
         message = consumer.poll(1.0)
