@@ -14,7 +14,7 @@ use check::Check;
 /// `assent participant …`
 #[derive(Debug, Subcommand)]
 pub enum Participant {
-    /// Register a service, change how it is registered, or end its suspension.
+    /// Register a service, or change how it is registered.
     #[command(after_help = "\
 Examples:
   assent participant register crm --owner crm-team
@@ -29,7 +29,7 @@ answers for it.")]
         /// A code for the team to turn to when it doesn't answer.
         #[arg(long)]
         owner: Option<String>,
-        /// The name of the bearer key that answers for it [default: its own name]
+        /// The name of the bearer key that answers for it [default: as it is; a newcomer's own name]
         #[arg(long)]
         key: Option<String>,
         /// It keeps keys of persons, and so is asked to destroy them.
@@ -41,13 +41,24 @@ answers for it.")]
         after_help = "Examples:\n  assent participant list\n  assent participant list --json"
     )]
     List,
-    /// Take no answers of it until it is registered again, for example while its key is in wrong hands.
+    /// Take no answers of it until it is resumed, for example while its key is in wrong hands.
     #[command(after_help = "\
 Examples:
   assent participant suspend crm
 
-Erasures wait for it all the same, and show who is missing.")]
+Erasures wait for it all the same, and show who is missing. What it answered before stands: look at that too.")]
     Suspend {
+        /// Its name.
+        name: String,
+    },
+    /// Take its answers again after a suspension.
+    #[command(after_help = "\
+Examples:
+  assent participant register crm --key crm-2027
+  assent participant resume crm
+
+Give it another key first, where the old one is in wrong hands.")]
+    Resume {
         /// Its name.
         name: String,
     },
@@ -96,6 +107,11 @@ impl Participant {
                 let path = format!("/erasure/v1/participants/{}/suspend", in_path(name)?);
                 let suspended: Value = api.post(&path, &json!({}), None).await?;
                 output.print(&suspended, |it| format!("suspended\n{}", line(it)));
+            }
+            Self::Resume { name } => {
+                let path = format!("/erasure/v1/participants/{}/resume", in_path(name)?);
+                let resumed: Value = api.post(&path, &json!({}), None).await?;
+                output.print(&resumed, |it| format!("resumed\n{}", line(it)));
             }
             Self::Retire { name } => {
                 api.delete(&format!("/erasure/v1/participants/{}", in_path(name)?)).await?;

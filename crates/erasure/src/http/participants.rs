@@ -23,7 +23,8 @@ pub(super) struct NewParticipant {
     /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
     #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     name: String,
-    /// The name of the bearer key that answers for it; its own name unless given.
+    /// The name of the bearer key that answers for it. Where none is given it stays, and that of a newcomer
+    /// is its own name.
     #[serde(default)]
     key_name: Option<String>,
     /// Whether it keeps keys of persons, and so is asked to destroy them.
@@ -45,7 +46,7 @@ pub(super) struct ParticipantView {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     registered_at: Timestamp,
-    /// Since when its answers are refused. It must still answer: registering it again ends that.
+    /// Since when its answers are refused. It must still answer, once it is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     suspended_at: Option<Timestamp>,
     /// When it left. It must still answer.
@@ -69,7 +70,7 @@ pub fn is_participant_name(name: &str) -> bool {
     ),
     security(("bearer" = []))
 )]
-/// Registers a participant.
+/// Registers a participant, or changes how it is registered.
 pub(super) async fn register(
     State(app): State<App>,
     caller: Caller,
@@ -85,9 +86,8 @@ pub(super) async fn register(
     let registering = app.clone();
     let name = new.name.clone();
     let created = to_the_end(async move {
-        let key_name = new.key_name.as_deref().unwrap_or(&new.name);
         let participant = Participant { keeps_keys: new.keeps_keys };
-        let owner = new.owner.as_deref();
+        let (key_name, owner) = (new.key_name.as_deref(), new.owner.as_deref());
         registering.sagas.register(&new.name, key_name, owner, participant).await
     })
     .await
@@ -148,19 +148,44 @@ pub(super) async fn leave(
     post, path = "/v1/participants/{name}/suspend", tag = "participants",
     params(("name" = String, Path, description = "The participant")),
     responses(
-        (status = 200, description = "Its answers are refused from now on; requests wait for it", body = ParticipantView),
+        (status = 200, description = "No answer of its is recorded from now on, and its key reads nothing; requests wait for it", body = ParticipantView),
         (status = 404, description = "participant_unknown"),
     ),
     security(("bearer" = []))
 )]
-/// Takes no answers of a participant until it is registered again.
+/// Takes no answers of a participant until it is resumed. Those that were recorded before stand.
 pub(super) async fn suspend(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<ParticipantView>, Problem> {
     caller.require("operations")?;
-    if !app.sagas.suspend(&name).await.map_err(store_problem)? {
+    let suspending = app.clone();
+    let named = name.clone();
+    let suspended = to_the_end(async move { suspending.sagas.suspend(&named).await }).await;
+    if !suspended.map_err(store_problem)? {
+        return Err(Code::ParticipantUnknown.into());
+    }
+    Ok(Json(show(&app, &name).await?))
+}
+
+#[utoipa::path(
+    post, path = "/v1/participants/{name}/resume", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 200, description = "Its answers are taken again", body = ParticipantView),
+        (status = 404, description = "participant_unknown"),
+    ),
+    security(("bearer" = []))
+)]
+/// Ends the suspension of a participant.
+pub(super) async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<ParticipantView>, Problem> {
+    caller.require("operations")?;
+    if !app.sagas.resume(&name).await.map_err(store_problem)? {
         return Err(Code::ParticipantUnknown.into());
     }
     Ok(Json(show(&app, &name).await?))
