@@ -1,6 +1,7 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -9,6 +10,7 @@ import java.util.Properties;
 import java.util.Set;
 import java.util.TreeMap;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.StringDeserializer;
@@ -38,11 +40,24 @@ public final class Follow {
 
     record Event(String kind, JsonNode data) {}
 
+    /** What is said, and when a consent ends by itself; null: not. */
+    record Line(String state, Instant until) {
+        static Line of(String state, JsonNode data) {
+            boolean ends = state.equals("given") && data.has("valid_until");
+            return new Line(state, ends ? Instant.parse(data.get("valid_until").asText()) : null);
+        }
+
+        String at(Instant now) {
+            return until != null && !until.isAfter(now) ? "expired" : state;
+        }
+    }
+
     /** What holds for one person, and the sequence of the last event in it. */
     static final class Picture {
         final String person;
         long sequence = 0;
-        Map<String, String> lines = new TreeMap<>();
+        Map<String, Line> lines = new TreeMap<>();
+        Map<String, String> told = new TreeMap<>();
         final Map<Long, Event> waiting = new HashMap<>();
 
         Picture(String person) {
@@ -52,10 +67,10 @@ public final class Follow {
         /** A state record: older than what is known is ignored, else it replaces the picture. No data: forget her. */
         void state(long reflects, JsonNode data) {
             if (reflects < sequence) return;
-            Map<String, String> after = new TreeMap<>();
+            Map<String, Line> after = new TreeMap<>();
             if (data != null) {
                 for (JsonNode line : data.get("consents")) {
-                    after.put(name(line), line.get("state").asText());
+                    after.put(name(line), Line.of(line.get("state").asText(), line));
                 }
             }
             replace(reflects, after);
@@ -80,22 +95,37 @@ public final class Follow {
             }
         }
 
-        private Map<String, String> after(Event event) {
+        private Map<String, Line> after(Event event) {
             if (event.kind().equals("assent.consent.erased.v1")) return new TreeMap<>();
-            Map<String, String> after = new TreeMap<>(lines);
+            Map<String, Line> after = new TreeMap<>(lines);
             String state = SAYS.get(event.kind());
             if (state == null) return after; // a type that isn't known changes no line
             String own = name(event.data());
-            after.replaceAll((line, before) -> covers(own.split("/"), line.split("/")) ? state : before);
-            after.put(own, state);
+            // She confirms or doesn't: what she said before, about this or about all, holds until then.
+            if (state.equals("requested") && lines.entrySet().stream().anyMatch(it ->
+                    covers(it.getKey().split("/"), own.split("/")) && !it.getValue().state().equals("requested"))) {
+                return after;
+            }
+            Line says = Line.of(state, event.data());
+            after.replaceAll((line, before) -> covers(own.split("/"), line.split("/")) ? says : before);
+            after.put(own, says);
             return after;
         }
 
-        private void replace(long its, Map<String, String> after) {
-            Map<String, String> before = lines;
+        private void replace(long its, Map<String, Line> after) {
             sequence = its;
             lines = after;
-            after.forEach((line, state) -> {
+            tellChanges();
+        }
+
+        /** Consents also end by themselves. */
+        void tellChanges() {
+            Instant now = Instant.now();
+            Map<String, String> before = told;
+            told = new TreeMap<>();
+            lines.forEach((line, says) -> {
+                String state = says.at(now);
+                told.put(line, state);
                 if (!state.equals(before.get(line))) tell(line + " " + state);
             });
         }
@@ -116,6 +146,7 @@ public final class Follow {
     static String header(ConsumerRecord<String, String> record, String name) {
         return new String(record.headers().lastHeader(name).value());
     }
+
     public static void main(String[] arguments) throws Exception {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", System.getenv().getOrDefault("ASSENT_KAFKA", "127.0.0.1:7192"));
@@ -135,7 +166,10 @@ public final class Follow {
             consumer.seekToBeginning(states);
             System.err.println("following");
             while (true) {
-                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
+                ConsumerRecords<String, String> records = consumer.poll(Duration.ofSeconds(1));
+                // Who follows many keeps them in the order of their ends.
+                if (records.isEmpty()) people.values().forEach(Picture::tellChanges);
+                for (ConsumerRecord<String, String> record : records) {
                     JsonNode data = record.value() == null ? null : json.readTree(record.value());
                     Picture picture = people.computeIfAbsent(record.key(), Picture::new);
                     if (record.topic().equals(STATE)) {

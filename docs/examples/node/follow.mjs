@@ -22,7 +22,8 @@ const ABOUT_NOBODY = /^assent\.consent\.(purpose_defined|purpose_retired|policy_
 
 /** What holds for each person, and the sequence of the last event in it. */
 class Picture {
-  #people = new Map(); // person -> {sequence, lines: Map("purpose/channel" -> state), waiting: Map(sequence -> event)}
+  // person -> {sequence, lines: Map("purpose/channel" -> {state, until}), told: Map(the same -> state), waiting: Map(sequence -> event)}
+  #people = new Map();
 
   constructor(tell) {
     this.tell = tell;
@@ -30,7 +31,7 @@ class Picture {
 
   #of(person) {
     if (!this.#people.has(person)) {
-      this.#people.set(person, { sequence: 0, lines: new Map(), waiting: new Map() });
+      this.#people.set(person, { sequence: 0, lines: new Map(), told: new Map(), waiting: new Map() });
     }
     return this.#people.get(person);
   }
@@ -38,7 +39,7 @@ class Picture {
   /** A state record: older than what is known is ignored, else it replaces the picture. No data: forget her. */
   state(person, reflects, data) {
     if (reflects < this.#of(person).sequence) return;
-    const lines = (data?.consents ?? []).map((line) => [`${line.purpose}/${line.channel}`, line.state]);
+    const lines = (data?.consents ?? []).map((line) => [`${line.purpose}/${line.channel}`, lineOf(line.state, line)]);
     this.#replace(person, reflects, new Map(lines));
     if (data === null) this.tell(person, reflects, "forgotten");
     this.#goOn(person);
@@ -72,22 +73,50 @@ class Picture {
     const lines = new Map(before);
     const state = SAYS[kind];
     if (state === undefined) return lines; // a type that isn't known changes no line
+    const own = `${data.purpose}/${data.channel}`;
+    // She confirms or doesn't: what she said before, about this or about all, holds until then.
+    const word = ([line, said]) => covers(line, own) && said.state !== "requested";
+    if (state === "requested" && [...lines].some(word)) return lines;
     for (const line of lines.keys()) {
-      const [purpose, channel] = line.split("/");
-      if (["*", purpose].includes(data.purpose) && ["*", channel].includes(data.channel)) lines.set(line, state);
+      if (covers(own, line)) lines.set(line, lineOf(state, data));
     }
-    return lines.set(`${data.purpose}/${data.channel}`, state);
+    return lines.set(own, lineOf(state, data));
   }
 
   #replace(person, sequence, after) {
     const known = this.#of(person);
-    const before = known.lines;
     known.sequence = sequence;
     known.lines = after;
-    for (const [line, state] of [...after].sort()) {
-      if (before.get(line) !== state) this.tell(person, sequence, `${line} ${state}`);
+    this.#tellChanges(person, known);
+  }
+
+  /** Consents end by themselves. Who follows many keeps them in the order of their ends. */
+  passTime() {
+    for (const [person, known] of this.#people) this.#tellChanges(person, known);
+  }
+
+  #tellChanges(person, known) {
+    const before = known.told;
+    known.told = new Map([...known.lines].sort().map(([line, said]) => [line, stateAt(said, Date.now())]));
+    for (const [line, state] of known.told) {
+      if (before.get(line) !== state) this.tell(person, known.sequence, `${line} ${state}`);
     }
   }
+}
+
+/** What is said, and when a consent ends by itself, if it does. */
+function lineOf(state, data) {
+  return { state, until: state === "given" && data.valid_until ? Date.parse(data.valid_until) : undefined };
+}
+
+function stateAt({ state, until }, now) {
+  return until <= now ? "expired" : state;
+}
+
+function covers(all, one) {
+  const [purpose, channel] = one.split("/");
+  const [everyPurpose, everyChannel] = all.split("/");
+  return ["*", purpose].includes(everyPurpose) && ["*", channel].includes(everyChannel);
 }
 
 const kafka = new Kafka({
@@ -123,4 +152,5 @@ await consumer.run({
 for (const { partition, high } of ends) {
   consumer.seek({ topic: EVENTS, partition, offset: high });
 }
+setInterval(() => picture.passTime(), 1000);
 console.error("following");

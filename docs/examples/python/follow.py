@@ -9,6 +9,7 @@ it in a database writes the sequence beside it, in the same transaction.
 import json
 import os
 import sys
+from datetime import datetime, timezone
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
@@ -31,18 +32,19 @@ ABOUT_NOBODY = {
 class Picture:
     """What holds for each person, and the sequence of the last event in it."""
 
-    def __init__(self, tell):
-        self.tell = tell
+    def __init__(self, tell, now=lambda: datetime.now(timezone.utc)):
+        self.tell, self.now = tell, now
         self.sequence = {}  # person -> last event sequence
-        self.lines = {}  # person -> {(purpose, channel): state}
+        self.lines = {}  # person -> {(purpose, channel): (state, when a consent ends by itself, or None)}
+        self.told = {}  # person -> {(purpose, channel): state}
         self.waiting = {}  # person -> {sequence: (type, data)}
 
     def state(self, person, reflects, data):
         """A state record: older than what is known is ignored, else it replaces the picture. No data: forget her."""
         if reflects < self.sequence.get(person, 0):
             return
-        after = {(line["purpose"], line["channel"]): line["state"] for line in (data or {}).get("consents", [])}
-        self.replace(person, reflects, after)
+        consents = (data or {}).get("consents", [])
+        self.replace(person, reflects, {(line["purpose"], line["channel"]): line_of(line["state"], line) for line in consents})
         if data is None:
             self.tell(person, reflects, "forgotten")
         self.go_on(person)
@@ -70,20 +72,44 @@ class Picture:
         lines = dict(self.lines.get(person, {}))
         if kind == "assent.consent.erased.v1":
             return {}
-        if kind in SAYS:
-            purpose, channel = data["purpose"], data["channel"]
-            for of, on in lines:
-                if purpose in ("*", of) and channel in ("*", on):
-                    lines[of, on] = SAYS[kind]
-            lines[purpose, channel] = SAYS[kind]
-        return lines  # a type that isn't known changes no line
+        if kind not in SAYS:
+            return lines  # a type that isn't known changes no line
+        purpose, channel, says = data["purpose"], data["channel"], line_of(SAYS[kind], data)
+        if SAYS[kind] == "requested":
+            # She confirms or doesn't: what she said before, about this or about all, holds until then.
+            if any(of in ("*", purpose) and on in ("*", channel) and state != "requested" for (of, on), (state, _) in lines.items()):
+                return lines
+        for of, on in lines:
+            if purpose in ("*", of) and channel in ("*", on):
+                lines[of, on] = says
+        lines[purpose, channel] = says
+        return lines
 
     def replace(self, person, sequence, after):
-        before = self.lines.get(person, {})
         self.sequence[person], self.lines[person] = sequence, after
-        for (purpose, channel), state in sorted(after.items()):
+        self.tell_changes(person)
+
+    def pass_time(self):
+        """Consents end by themselves. Who follows many keeps them in the order of their ends."""
+        for person in self.lines:
+            self.tell_changes(person)
+
+    def tell_changes(self, person):
+        before, now = self.told.get(person, {}), self.now()
+        self.told[person] = {scope: state_at(line, now) for scope, line in sorted(self.lines[person].items())}
+        for (purpose, channel), state in self.told[person].items():
             if before.get((purpose, channel)) != state:
-                self.tell(person, sequence, f"{purpose}/{channel} {state}")
+                self.tell(person, self.sequence[person], f"{purpose}/{channel} {state}")
+
+
+def line_of(state, data):
+    until = data.get("valid_until") if state == "given" else None
+    return state, until and datetime.fromisoformat(until)
+
+
+def state_at(line, now):
+    state, until = line
+    return "expired" if until is not None and until <= now else state
 
 
 def header(message, name):
@@ -120,10 +146,12 @@ def main():
     print("following", file=sys.stderr, flush=True)
     while True:
         message = consumer.poll(1.0)
-        if message is not None and message.error():
+        if message is None:
+            picture.pass_time()
+            continue
+        if message.error():
             raise KafkaException(message.error())
-        if message is not None:
-            read(picture, message)
+        read(picture, message)
 
 
 if __name__ == "__main__":
