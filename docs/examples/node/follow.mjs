@@ -137,6 +137,10 @@ await consumer.connect();
 await consumer.subscribe({ topics: [STATE, EVENTS], fromBeginning: true });
 
 const picture = new Picture((person, sequence, what) => console.log(person, sequence, what));
+// Whenever it gets partitions, also after a rebalance: no positions are committed anywhere.
+consumer.on(consumer.events.GROUP_JOIN, () => {
+  for (const { partition, high } of ends) consumer.seek({ topic: EVENTS, partition, offset: high });
+});
 await consumer.run({
   autoCommit: false,
   eachMessage: async ({ topic, message }) => {
@@ -149,8 +153,5 @@ await consumer.run({
     }
   },
 });
-for (const { partition, high } of ends) {
-  consumer.seek({ topic: EVENTS, partition, offset: high });
-}
 setInterval(() => picture.passTime(), 1000);
 console.error("following");

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 PREFIX = os.environ.get("ASSENT_PREFIX", "assent.")
 COMMAND = "assent.erasure.command.v1"
@@ -78,27 +78,38 @@ def call(path, body=None):
 
 
 def answer(name, command, evidence):
-    """Answers until it was heard. What is refused for good is let go."""
+    """Answers once. What was heard or is refused for good is over; None: come again."""
     ack = {"command_id": command["command_id"], "step": command["step"], "participant": name, "evidence": evidence}
-    pause = 0.2
-    while True:
-        try:
-            call(f"/erasure/v1/requests/{command['request_id']}/acks", ack)
-            return "answered"
-        except urllib.error.HTTPError as refused:
-            if refused.code in (404, 409, 422):
-                return f"refused: {json.load(refused).get('reason', refused.code)}"
-        except OSError:
-            pass
-        time.sleep(pause)
-        pause = min(2 * pause, 30)
+    try:
+        call(f"/erasure/v1/requests/{command['request_id']}/acks", ack)
+        return "answered"
+    except urllib.error.HTTPError as refused:
+        reason = reason_of(refused)
+        print(command["step"], "not taken:", reason, flush=True)
+        # A sweep that found something looks again; without a right (401, 403) somebody has to give it one.
+        return f"refused: {reason}" if refused.code in (404, 409, 422) and reason != "not_empty" else None
+    except OSError as away:
+        print(command["step"], "not heard:", type(away).__name__, flush=True)
+        return None
+
+
+def reason_of(refused):
+    try:
+        return json.load(refused).get("reason", refused.code)
+    except (AttributeError, ValueError):
+        return refused.code
 
 
 def load_erased(db):
     """A newcomer forgets everyone who is erased before it takes anybody in."""
     cursor = ""
     while True:
-        page = call(f"/erasure/v1/erased?limit=500{cursor}")
+        try:
+            page = call(f"/erasure/v1/erased?limit=500{cursor}")
+        except OSError as away:  # a refusal (HTTPError) is one too
+            print("the erased can't be loaded yet:", away, flush=True)
+            time.sleep(1)
+            continue
         with db:
             for erased in page["items"]:
                 fence(db, erased["subject_id"])
@@ -131,6 +142,14 @@ def main(name, database):
     })
     consumer.subscribe([PREFIX + "erasure.commands.v1"])
     print("listening", flush=True)
+    try:
+        follow(consumer, db, name)
+    finally:
+        consumer.close()  # its partitions are somebody else's at once
+
+
+def follow(consumer, db, name):
+    pause = 0.2
     while True:
         message = consumer.poll(1.0)
         if message is None:
@@ -138,7 +157,18 @@ def main(name, database):
         if message.error():
             raise KafkaException(message.error())
         if command := asked(name, message):
-            print(command["step"], answer(name, command, carry_out(db, command)), flush=True)
+            outcome = answer(name, command, carry_out(db, command))
+            if outcome is None:
+                if command["step"] == "sweep":
+                    with db:
+                        delete(db, command["subject_id"])
+                # It is read again, so the client is polled and stays in its group however long this takes.
+                consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+                time.sleep(pause)
+                pause = min(2 * pause, 30)
+                continue
+            print(command["step"], outcome, flush=True)
+        pause = 0.2
         # Only now: what wasn't answered is read again after a crash.
         consumer.commit(message, asynchronous=False)
 
