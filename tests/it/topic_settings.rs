@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assent_bus::{BusConfig, Change, TopicError, apply_topics, plan_topics};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS};
+use assent_tests::cluster::until;
 use assent_tests::harness::{self, unique};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -25,9 +26,29 @@ fn options() -> AdminOptions {
 async fn create(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
-    for made in admin().create_topics([&new], &options()).await.unwrap() {
+    let admin = admin();
+    for made in admin.create_topics([&new], &options()).await.unwrap() {
         made.unwrap();
     }
+    // A broker tells of what it has made a moment later.
+    until("the topic is known with its partitions and settings", async || {
+        let metadata = admin.inner().fetch_metadata(Some(name), Duration::from_secs(20)).unwrap();
+        let topic = &metadata.topics()[0];
+        let known = topic.error().is_none()
+            && i32::try_from(topic.partitions().len()) == Ok(partitions)
+            && topic.partitions().iter().all(|partition| partition.error().is_none());
+        if !known {
+            return false;
+        }
+        let topic = ResourceSpecifier::Topic(name);
+        let mut described = admin.describe_configs([&topic], &options()).await.unwrap();
+        let Some(Ok(described)) = described.pop() else { return false };
+        settings.iter().all(|(key, value)| {
+            let mut told = described.entries.iter();
+            told.any(|entry| entry.name == *key && entry.value.as_deref() == Some(*value))
+        })
+    })
+    .await;
 }
 
 async fn settings(name: &str) -> HashMap<String, String> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use assent_contracts::topics::Topic;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, OwnedResourceSpecifier,
-    ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -57,6 +57,17 @@ pub enum TopicError {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
+    /// The broker won't tell of a topic.
+    #[error("the broker doesn't tell of topic {topic}: {code}")]
+    Untold {
+        /// Full name.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// What was changed doesn't show, or was changed by somebody else meanwhile.
+    #[error("topic {0} is still not as its contract says: look at the plan again")]
+    Unsettled(String),
     /// A blocking task ended early: the process is stopping.
     #[error("interrupted")]
     Interrupted,
@@ -106,11 +117,12 @@ pub async fn plan_topics(
 }
 
 /// Makes the broker's topics what the contracts say: those that don't exist, and settings that are
-/// others. What a topic has beside them stays. Tells what it did.
+/// others. What a topic has beside them stays. Returns when the broker tells the new settings, with what
+/// had to be done.
 ///
 /// # Errors
 /// If a topic has another partition count: then nothing is changed. If the broker doesn't answer or
-/// refuses.
+/// refuses, or goes on telling other settings.
 pub async fn apply_topics(
     config: &BusConfig,
     topics: &[Topic],
@@ -127,9 +139,14 @@ pub async fn apply_topics(
     ensure_topics(config, topics).await?;
     let found = look(config, topics).await?;
     let admin: AdminClient<DefaultClientContext> = config.client().create()?;
-    for (topic, _) in plan.iter().filter(|(_, changes)| changes.iter().any(is_setting)) {
+    // Also those that somebody made after the plan.
+    for topic in topics {
+        let Some(looked) = found.get(topic.suffix) else { continue };
+        if !changes(topic, Some(&looked.found)).iter().any(is_setting) {
+            continue;
+        }
         // The call replaces all that is set: what isn't repeated would be lost.
-        let mut own = found.get(topic.suffix).map(|it| it.own.clone()).unwrap_or_default();
+        let mut own = looked.own.clone();
         for (name, value) in topic.settings() {
             own.insert((*name).to_owned(), (*value).to_owned());
         }
@@ -137,10 +154,27 @@ pub async fn apply_topics(
         let entries: HashMap<&str, &str> = own.iter().map(|(n, v)| (&**n, &**v)).collect();
         let alter = AlterConfig { specifier: ResourceSpecifier::Topic(&name), entries };
         for result in admin.alter_configs([&alter], &options()).await? {
-            result.map_err(|(specifier, code)| settings_error(&specifier, code))?;
+            result.map_err(|(_, code)| TopicError::Settings { topic: name.clone(), code })?;
         }
     }
+    settled(config, topics).await?;
     Ok(plan)
+}
+
+/// A broker tells what was changed a moment later.
+async fn settled(config: &BusConfig, topics: &[Topic]) -> Result<(), TopicError> {
+    let mut patience = TIMEOUT;
+    loop {
+        let plan = plan_topics(config, topics).await?;
+        let Some((topic, _)) = plan.iter().find(|(_, changes)| !changes.is_empty()) else {
+            return Ok(());
+        };
+        if patience.is_zero() {
+            return Err(TopicError::Unsettled(config.topic_name(topic)));
+        }
+        tokio::time::sleep(PAUSE).await;
+        patience = patience.saturating_sub(PAUSE);
+    }
 }
 
 fn is_setting(change: &Change) -> bool {
@@ -163,49 +197,53 @@ async fn look(
         let mut counts = Vec::new();
         for topic in &all {
             let name = config.topic_name(topic);
-            let metadata = client.fetch_metadata(Some(&name), TIMEOUT)?;
-            let found = metadata.topics().iter().find(|found| found.name() == name);
-            if let Some(found) = found.filter(|found| found.error().is_none()) {
-                counts.push((*topic, name, found.partitions().len()));
+            if let Some(count) = patiently(|| partitions(client, &name), is_electing)? {
+                counts.push((*topic, name, count));
             }
         }
         Ok(counts)
     })
     .await?;
-    if counts.is_empty() {
-        return Ok(HashMap::new());
-    }
     let admin: AdminClient<DefaultClientContext> = config.client().create()?;
-    let specifiers: Vec<_> =
-        counts.iter().map(|(_, name, _)| ResourceSpecifier::Topic(name)).collect();
     let mut looked = HashMap::new();
-    for result in admin.describe_configs(&specifiers, &options()).await? {
-        let resource =
-            result.map_err(|code| TopicError::Settings { topic: String::from("a topic"), code })?;
-        let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
-        let Some((topic, _, partitions)) = counts.iter().find(|(_, of, _)| of == name) else {
-            continue;
-        };
+    for (topic, name, partitions) in counts {
         let (mut settings, mut own) = (BTreeMap::new(), BTreeMap::new());
-        for entry in resource.entries {
-            let Some(value) = entry.value else { continue };
-            if entry.source == ConfigSource::DynamicTopic {
-                own.insert(entry.name.clone(), value.clone());
+        // One topic at a time: an answer that is an error doesn't say whose it is.
+        let specifier = ResourceSpecifier::Topic(&name);
+        for result in admin.describe_configs([&specifier], &options()).await? {
+            let resource =
+                result.map_err(|code| TopicError::Settings { topic: name.clone(), code })?;
+            for entry in resource.entries {
+                let Some(value) = entry.value else { continue };
+                if entry.source == ConfigSource::DynamicTopic {
+                    own.insert(entry.name.clone(), value.clone());
+                }
+                settings.insert(entry.name, value);
             }
-            settings.insert(entry.name, value);
         }
-        let found = Found { partitions: *partitions, settings };
-        looked.insert(topic.suffix, Looked { found, own });
+        looked.insert(topic.suffix, Looked { found: Found { partitions, settings }, own });
     }
     Ok(looked)
 }
 
-fn settings_error(specifier: &OwnedResourceSpecifier, code: RDKafkaErrorCode) -> TopicError {
-    let topic = match specifier {
-        OwnedResourceSpecifier::Topic(name) => name.clone(),
-        _ => String::from("a topic"),
+/// How many partitions a topic has; none: it doesn't exist, and no other answer means that.
+fn partitions(client: &BaseConsumer, name: &str) -> Result<Option<usize>, TopicError> {
+    let metadata = client.fetch_metadata(Some(name), TIMEOUT)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == name) else {
+        return Ok(None);
     };
-    TopicError::Settings { topic, code }
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => Ok(Some(found.partitions().len())),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Ok(None)
+        }
+        Some(code) => Err(TopicError::Untold { topic: name.to_owned(), code }),
+    }
+}
+
+/// A topic that was just made gets its leaders a moment later.
+fn is_electing(error: &TopicError) -> bool {
+    matches!(error, TopicError::Untold { code: RDKafkaErrorCode::LeaderNotAvailable, .. })
 }
 
 fn options() -> AdminOptions {
@@ -214,7 +252,10 @@ fn options() -> AdminOptions {
 
 /// A topic that was just made takes a moment until every broker knows it.
 fn check_new(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
-    patiently(|| check(config, client, topic), |error| matches!(error, TopicError::Missing(_)))
+    patiently(
+        || check(config, client, topic),
+        |error| matches!(error, TopicError::Missing(_)) || is_electing(error),
+    )
 }
 
 /// A partition that is just getting its leader refuses to say how far it reaches.
@@ -299,12 +340,9 @@ pub async fn extents(config: &BusConfig, topics: &[Topic]) -> Result<Vec<Extent>
 
 fn check(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
     let name = config.topic_name(topic);
-    let metadata = client.fetch_metadata(Some(&name), TIMEOUT)?;
-    let found = metadata.topics().iter().find(|found| found.name() == name);
-    let Some(found) = found.filter(|found| found.error().is_none()) else {
+    let Some(found) = partitions(client, &name)? else {
         return Err(TopicError::Missing(name));
     };
-    let found = found.partitions().len();
     if usize::try_from(topic.partitions) != Ok(found) {
         return Err(TopicError::Partitions { topic: name, found, wanted: topic.partitions });
     }
