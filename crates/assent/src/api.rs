@@ -9,12 +9,11 @@ use assent_contracts::api::vault::{LookupRequest, LookupResponse};
 use assent_http::{ClientError, ServiceClient};
 use assent_runtime::{Ids, SystemIds};
 use clap::Args;
-use reqwest::Method;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outcome::{Failure, Status};
+use crate::outcome::Failure;
 
 /// Longer than the slowest answer: a settled stop or a long poll.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -122,29 +121,17 @@ impl Api {
     /// GET a text, such as a certificate.
     ///
     /// # Errors
-    /// When the service doesn't answer, or refuses.
-    pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
-        let response = self.send(Method::GET, path).await?;
-        response.text().await.map_err(|error| unreachable(error.without_url()))
+    /// [`ClientError`].
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        self.client.get_text(path).await
     }
 
     /// DELETE `path`.
     ///
     /// # Errors
-    /// When the service doesn't answer, or refuses.
-    pub async fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.send(Method::DELETE, path).await.map(|_| ())
-    }
-
-    /// A call whose answer is no JSON.
-    async fn send(&self, method: Method, path: &str) -> Result<reqwest::Response, Failure> {
-        let request = self.client.request(method, path);
-        let response = request.send().await.map_err(|error| unreachable(error.without_url()))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        Err(Failure::wrong_use(format!("the service refused with {status}")))
+    /// [`ClientError`].
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.client.delete(path).await
     }
 
     /// Who has this number?
@@ -158,14 +145,6 @@ impl Api {
     ) -> Result<LookupResponse, ClientError> {
         let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
         self.post("/vault/v1/subjects/lookup", &request, None).await
-    }
-}
-
-fn unreachable(error: impl std::fmt::Display) -> Failure {
-    Failure {
-        status: Status::Unreachable,
-        code: "unreachable".to_owned(),
-        message: format!("couldn't reach the service: {error}"),
     }
 }
 

@@ -25,6 +25,8 @@ use crate::domain::{Event, Issued, Participant, Registry, Saga, Summary};
 /// changes it. A newcomer is thus seen by a completion, or comes after it.
 const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
 
+const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
+
 /// The sagas of this deployment. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas {
@@ -248,7 +250,6 @@ impl Sagas {
     /// # Errors
     /// When the database fails.
     pub async fn owners(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
         let owners: Vec<(String, String)> =
             sqlx::query_as(OWNERS).fetch_all(self.store.pool()).await?;
         Ok(owners.into_iter().collect())
@@ -384,6 +385,16 @@ impl Held {
             self.saga.evolve(event);
         }
         Ok(())
+    }
+
+    /// The teams to turn to, as [`Sagas::owners`] tells them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owners(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
+        let owners: Vec<(String, String)> =
+            sqlx::query_as(OWNERS).fetch_all(self.session.conn()).await?;
+        Ok(owners.into_iter().collect())
     }
 
     /// Queues a command for its participants, for the first time or again.

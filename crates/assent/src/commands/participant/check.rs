@@ -37,8 +37,9 @@ pub struct Check {
     /// Where Kafka is, `host:port`.
     #[arg(long)]
     brokers: String,
-    /// What the rehearsal's topics begin with; they are made if they aren't there.
-    #[arg(long, default_value = "rehearsal.")]
+    /// What the rehearsal's topics begin with: `rehearsal.`, or `rehearsal-` and more. They are made if they
+    /// aren't there.
+    #[arg(long, default_value = "rehearsal.", value_parser = prefix)]
     prefix: String,
     /// Where answers are taken.
     #[arg(long, default_value = "127.0.0.1:7190")]
@@ -92,6 +93,17 @@ impl Check {
         let failed = points.iter().any(|point| !point.faults.is_empty());
         output.print(&points, |points| points.iter().map(line).collect::<Vec<_>>().join("\n"));
         Ok(if failed { Status::Refused } else { Status::Done })
+    }
+}
+
+/// Made-up records belong on no topic of a deployment.
+fn prefix(text: &str) -> Result<String, &'static str> {
+    if text.starts_with("rehearsal.") || text.starts_with("rehearsal-") {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "it begins with `rehearsal.` or `rehearsal-`: what the kit writes belongs on no deployment's topics",
+        )
     }
 }
 
