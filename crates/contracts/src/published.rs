@@ -1,6 +1,6 @@
 //! Every event type that is published: where it stands, what its key means, its schema and its golden
-//! examples. It guarantees that nothing is published that isn't on this list, and that what the
-//! examples say is read and written back unchanged; how the list is shown is left to others.
+//! examples. It guarantees that every type name that is a constant of this crate is on the list, and that
+//! what the examples say is read and written back unchanged; how the list is shown is left to others.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,11 +13,13 @@ use crate::topics::{
 };
 use crate::{campaigns, consent, conversation, erasure, messaging, policy, vault};
 
-/// What the record key of an event names. Whatever it is, it is a random or derived id.
+/// What the record key of an event names. Whatever it is, it is a random id or one that is derived: a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// A person.
     Subject,
+    /// An address, whoever has it.
+    Address,
     /// A person, or an address that belongs to nobody who is known.
     SubjectOrAddress,
     /// A purpose.
@@ -38,13 +40,16 @@ impl Key {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Subject => "the `subject_id`",
+            Self::Address => {
+                "an id derived from the address's token, also where a person has the address"
+            }
             Self::SubjectOrAddress => {
-                "the `subject_id`; an id derived from the address's token, where it belongs to nobody who is known"
+                "the `subject_id`; where nobody who is known has the address, an id derived from its token, by another rule than the vault's"
             }
             Self::Purpose => "an id derived from the purpose's name",
             Self::Policy => "an id of the deployment's policy",
             Self::Rules => "an id of the deployment's rules",
-            Self::Batch => "the batch's id",
+            Self::Batch => "an id derived from the `batch_id`",
             Self::Campaign => "the campaign's id",
         }
     }
@@ -141,7 +146,7 @@ event_types! {
         "assent.vault.subject_registered.v1" vault::SubjectRegistered,
         "assent.vault.subject_erased.v1" vault::SubjectErased,
     }
-    VAULT_EVENTS SubjectOrAddress {
+    VAULT_EVENTS Address {
         "assent.vault.address_suppressed.v1" vault::AddressSuppressed,
     }
     MESSAGING_EVENTS Subject {

@@ -13,8 +13,8 @@ pub const PREFIX: &str = "assent.";
 
 const DESCRIPTION: &str = "\
 Records are CloudEvents 1.0 in Kafka's binary mode: attributes in headers, JSON as value, the key in the record key. Keys are placed \
-as Kafka's default partitioner places them (murmur2 of the key's text). Delivery is at least once; a record's key and `ce_sequence` tell \
-a repeat. Members and codes are added within a version, never taken away or changed; what changes otherwise is another version, published \
+as the partitioner of Kafka's Java client places them (murmur2 of the key's text). Delivery is at least once; a record's key and `ce_sequence` tell \
+a repeat, and of a command, which has no sequence, its `command_id`. Members and codes are added within a version, never taken away or changed; what changes otherwise is another version, published \
 beside the old one. No record holds personal data in the clear. `assent.` is the deployment's prefix.";
 
 /// The document.
@@ -24,8 +24,8 @@ pub fn document() -> Value {
     for topic in topics::ALL {
         let id = topic.suffix.replace('.', "-");
         let place = format!("#/channels/{id}");
-        let messages: Vec<_> = events(topic)
-            .map(|event| json!({"$ref": format!("{place}/messages/{}", message_id(event))}))
+        let messages: Vec<_> = message_ids(topic)
+            .map(|id| json!({"$ref": format!("{place}/messages/{id}")}))
             .collect();
         channels.insert(id.clone(), channel(topic));
         let operation = json!({
@@ -36,7 +36,9 @@ pub fn document() -> Value {
         });
         operations.insert(format!("publish-{id}"), operation);
     }
-    let messages: Map<_, _> = ALL.iter().map(|event| (message_id(event), message(event))).collect();
+    let mut messages: Map<_, _> =
+        ALL.iter().map(|event| (message_id(event), message(event))).collect();
+    messages.extend(ALL.iter().filter_map(tombstone));
     let schemas: Map<_, _> =
         ALL.iter().map(|event| (event.name.to_owned(), payload(event))).collect();
     json!({
@@ -62,10 +64,29 @@ fn message_id(event: &EventType) -> String {
     event.name.replace('.', "-")
 }
 
+/// The messages of a topic, those without a value last.
+fn message_ids(topic: Topic) -> impl Iterator<Item = String> {
+    let tombstones = events(topic).filter_map(tombstone).map(|(id, _)| id);
+    events(topic).map(message_id).chain(tombstones)
+}
+
+/// On a compacted topic, the record without a value: nothing is held of its key any more.
+fn tombstone(event: &EventType) -> Option<(String, Value)> {
+    if event.topic.cleanup != Cleanup::Compact {
+        return None;
+    }
+    let mut tombstone = message(event);
+    tombstone["name"] = json!(format!("{}.tombstone", event.name));
+    tombstone["title"] = json!(format!("{}, without a value", event.name));
+    tombstone["summary"] = json!("The key is to be forgotten. The headers are those of the type.");
+    tombstone["payload"] = json!({"type": "null"});
+    tombstone.as_object_mut()?.remove("examples");
+    Some((format!("{}-tombstone", message_id(event)), tombstone))
+}
+
 fn channel(topic: Topic) -> Value {
-    let messages: Map<_, _> = events(topic)
-        .map(|event| {
-            let id = message_id(event);
+    let messages: Map<_, _> = message_ids(topic)
+        .map(|id| {
             let place = format!("#/components/messages/{id}");
             (id, json!({"$ref": place}))
         })
@@ -215,6 +236,16 @@ mod tests {
             assert_eq!(at(&schema[1..])["type"], "object", "{}", event.name);
             assert_eq!(message["headers"]["properties"]["ce_type"]["const"], event.name);
         }
+        let forgotten = at("/components/messages/assent-consent-state-v1-tombstone");
+        assert_eq!(forgotten["payload"], json!({"type": "null"}));
+        let place = "/channels/consent-state-v1/messages/assent-consent-state-v1-tombstone/$ref";
+        let place = at(place).as_str().unwrap();
+        assert_eq!(
+            at(&place[1..])["headers"]["properties"]["ce_type"]["const"],
+            "assent.consent.state.v1"
+        );
+        let commands = document["channels"]["erasure-commands-v1"]["messages"].as_object().unwrap();
+        assert_eq!(commands.len(), 1, "only compacted topics have records without a value");
         let command = at("/components/messages/assent-erasure-command-v1/headers/properties");
         assert!(command.get("ce_sequence").is_none(), "commands have no sequence");
     }

@@ -41,6 +41,9 @@ const WORDS: [&str; 12] = [
     "x-extensible-enum",
 ];
 
+/// What a schema says of a value, and must go on saying.
+const KEPT: [&str; 5] = ["type", "format", "pattern", "minimum", "maximum"];
+
 struct Walk<'a> {
     old: &'a Value,
     new: &'a Value,
@@ -55,10 +58,10 @@ impl<'a> Walk<'a> {
         else {
             return self.found.push(format!("{place}: a reference leads nowhere"));
         };
-        // A named part is compared once, however often it is referred to.
-        let names = (old_name.to_owned(), new_name.to_owned());
-        let named = old_name.len() + new_name.len() > 0;
-        if named && !self.seen.insert(names) {
+        // Two named parts are compared once, however often they are referred to.
+        if let (Some(old_name), Some(new_name)) = (old_name, new_name)
+            && !self.seen.insert((old_name.to_owned(), new_name.to_owned()))
+        {
             return;
         }
         let (Value::Object(old), Value::Object(new)) = (old, new) else {
@@ -66,7 +69,10 @@ impl<'a> Walk<'a> {
         };
         let said: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for word in said.into_iter().filter(|word| !WORDS.contains(&word.as_str())) {
-            self.expect(old.get(word) == new.get(word), place, &format!("has another {word}"));
+            let known = KEPT.contains(&word.as_str());
+            self.expect(known, place, &format!("says {word}, which isn't compared yet"));
+            let same = !known || old.get(word) == new.get(word);
+            self.expect(same, place, &format!("has another {word}"));
         }
         self.compare_members(old, new, place);
         self.compare_codes(old, new, place);
@@ -128,12 +134,19 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What a schema refers to, with the name under which; itself, where it refers to nothing.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> Option<(&'a Value, &'a str)> {
-    match schema.get("$ref").and_then(Value::as_str) {
-        None => Some((schema, "")),
-        Some(reference) => Some((root.pointer(reference.strip_prefix('#')?)?, reference)),
+/// How many references may lead to references.
+const CHAIN: usize = 16;
+
+/// What a schema refers to in the end, with the name under which; itself, where it refers to nothing.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> Option<(&'a Value, Option<&'a str>)> {
+    let (mut schema, mut name) = (schema, None);
+    for _ in 0..CHAIN {
+        let Some(reference) = schema.get("$ref").and_then(Value::as_str) else {
+            return Some((schema, name));
+        };
+        (schema, name) = (root.pointer(reference.strip_prefix('#')?)?, Some(reference));
     }
+    None
 }
 
 fn members(schema: &Map<String, Value>) -> BTreeMap<&String, &Value> {
@@ -194,7 +207,7 @@ mod tests {
 
     #[test]
     fn everything_else_breaks_and_its_place_is_said() {
-        let cases: [(Change, &str); 13] = [
+        let cases: [(Change, &str); 17] = [
             (
                 |s| drop(s["properties"].as_object_mut().unwrap().remove("counts")),
                 ".counts: is gone",
@@ -238,10 +251,45 @@ mod tests {
                 |s| s["properties"]["lines"]["items"]["$ref"] = json!("#/$defs/Nothing"),
                 ".lines[]: a reference leads nowhere",
             ),
+            (
+                |s| s["$defs"]["Line"] = json!({"$ref": "#/$defs/Line"}),
+                ".lines[]: a reference leads nowhere",
+            ),
+            (
+                |s| {
+                    s["$defs"]["Other"] = json!({"type": "string"});
+                    s["$defs"]["Line"] = json!({"$ref": "#/$defs/Other"});
+                },
+                ".lines[]: has another type",
+            ),
+            (
+                |s| s["properties"]["at"]["oneOf"] = json!([{"$ref": "#/$defs/Line"}]),
+                ".at: says oneOf, which isn't compared yet",
+            ),
+            (
+                |s| s["properties"]["counts"]["additionalProperties"]["format"] = json!("int64"),
+                ".counts[]: has another format",
+            ),
         ];
         for (change, broken) in cases {
             assert!(after(change).contains(&broken.to_owned()), "{broken}: {:?}", after(change));
         }
+    }
+
+    #[test]
+    fn each_of_two_inline_parts_is_compared() {
+        let part = json!({"type": "string"});
+        let members = |second: Value| {
+            json!({"type": "object", "properties": {"a": part, "b": second},
+                   "$defs": {"Part": part}})
+        };
+        let mut old = members(part.clone());
+        for name in ["a", "b"] {
+            old["properties"][name] = json!({"$ref": "#/$defs/Part"});
+        }
+        assert_eq!(breaks(&old, &members(part.clone())), Vec::<String>::new());
+        let changed = breaks(&old, &members(json!({"type": "integer"})));
+        assert_eq!(changed, [".b: has another type"]);
     }
 
     /// The files of the last release against those of today.

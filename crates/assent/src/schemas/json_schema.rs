@@ -65,10 +65,6 @@ fn open(schema: &mut Value, place: &str) {
             if let Some(example) = fields.remove("example") {
                 fields.insert("examples".to_owned(), json!([example]));
             }
-            // The names of Rust's integers are no formats that others know; their bounds stay.
-            if fields.get("type").is_some_and(|name| name == "integer") {
-                fields.remove("format");
-            }
             if let Some(Value::String(reference)) = fields.get_mut("$ref") {
                 *reference = reference.replace("#/components/schemas/", place);
             }

@@ -66,12 +66,12 @@ fn current() -> BTreeMap<String, Value> {
     ALL.iter().map(|event| (event.name.to_owned(), json_schema::of(event))).collect()
 }
 
-/// The schemas of the last release, by type; none where the folder has none.
+/// The schemas of the last release, by type. A folder without any compares with nothing, so it is an error.
 fn released(dir: &Path) -> Result<BTreeMap<String, Value>, Failure> {
     let folder = dir.join("schemas/released");
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let path = entry.path();
+    for entry in std::fs::read_dir(&folder).map_err(|error| Failure::file(&folder, error))? {
+        let path = entry.map_err(|error| Failure::file(&folder, error))?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
@@ -80,10 +80,24 @@ fn released(dir: &Path) -> Result<BTreeMap<String, Value>, Failure> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         found.insert(name, schema);
     }
+    if found.is_empty() {
+        return Err(Failure::wrong_use(format!("{} has no schemas", folder.display())));
+    }
     Ok(found)
 }
 
 fn text(document: &Value) -> String {
     // `{:#}` of a JSON value is its indented form.
     format!("{document:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_released_schemas_is_an_error() {
+        assert!(released(Path::new("no-such-folder")).is_err());
+        assert!(released(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))).is_ok());
+    }
 }
