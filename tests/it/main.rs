@@ -23,5 +23,6 @@ mod screening;
 mod servers;
 mod state_topic;
 mod support;
+mod topic_settings;
 mod traces;
 mod vault;

@@ -9,6 +9,7 @@ pub mod migrate;
 pub mod openapi;
 pub mod outcome;
 pub mod phone;
+mod schemas;
 pub mod serve;
 
 pub use cli::main;

@@ -12,6 +12,7 @@ pub mod producer;
 pub mod replay;
 mod subscriber;
 mod topic_id;
+mod topic_plan;
 pub mod topics;
 
 pub use config::BusConfig;
@@ -19,4 +20,5 @@ pub use consumer::ConsumerHandle;
 pub use envelope::Received;
 pub use producer::Producer;
 pub use subscriber::{ApplyError, Sequencing, Skipped, Subscriber};
-pub use topics::{TopicError, end_offsets, ensure_topics};
+pub use topic_plan::Change;
+pub use topics::{TopicError, apply_topics, end_offsets, ensure_topics, plan_topics};

@@ -56,7 +56,7 @@ pub fn evidence(step: Step) -> Evidence {
 pub struct World {
     pub subject: Uuid,
     config: Config,
-    pool: PgPool,
+    pub pool: PgPool,
     http: reqwest::Client,
     replicas: Vec<(Lifecycle, String)>,
     stops: Arc<Mutex<Vec<Value>>>,
@@ -176,6 +176,10 @@ impl World {
 
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
         self.call("operator", Method::GET, path, None, None).await
+    }
+
+    pub async fn get_as(&self, token: &str, path: &str) -> (StatusCode, String) {
+        self.call(token, Method::GET, path, None, None).await
     }
 
     pub async fn post(
