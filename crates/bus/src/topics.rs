@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use crate::config::BusConfig;
+use crate::reach::{self, Listener, Unreached};
 use crate::topic_id;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +25,9 @@ pub enum TopicError {
     /// The broker refused or couldn't be reached.
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
+    /// Nobody answers, or we aren't let in.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// The broker refused to create a topic.
     #[error("topic {topic} can't be created: {code}")]
     NotCreated {
@@ -55,6 +59,8 @@ pub enum TopicError {
 /// # Errors
 /// If a topic can't be created, or exists with another partition count.
 pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), TopicError> {
+    // The client that creates topics keeps to itself why nobody answers.
+    reach::reach(config, TIMEOUT).await?;
     let admin: AdminClient<DefaultClientContext> = config.client().create()?;
     let names: Vec<String> = topics.iter().map(|topic| config.topic_name(topic)).collect();
     let wanted: Vec<NewTopic<'_>> = names
@@ -88,7 +94,11 @@ pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), T
 }
 
 /// A topic that was just made takes a moment until every broker knows it.
-fn check_new(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+fn check_new(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+) -> Result<(), TopicError> {
     patiently(|| check(config, client, topic), |error| matches!(error, TopicError::Missing(_)))
 }
 
@@ -172,7 +182,28 @@ pub async fn extents(config: &BusConfig, topics: &[Topic]) -> Result<Vec<Extent>
     .await
 }
 
-fn check(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+/// How each of these topics is; changes nothing.
+///
+/// # Errors
+/// If Kafka isn't reached within `patience`.
+pub async fn examine(
+    config: &BusConfig,
+    topics: &[Topic],
+    patience: Duration,
+) -> Result<Vec<(Topic, Result<(), TopicError>)>, Unreached> {
+    let (config, topics) = (config.clone(), topics.to_vec());
+    let examined = tokio::task::spawn_blocking(move || {
+        let client = reach::client(&config, patience)?;
+        Ok(topics.into_iter().map(|topic| (topic, check(&config, &client, &topic))).collect())
+    });
+    examined.await.unwrap_or_else(|_| Err(Unreached::Silent("interrupted".to_owned())))
+}
+
+fn check(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+) -> Result<(), TopicError> {
     let name = config.topic_name(topic);
     let metadata = client.fetch_metadata(Some(&name), TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == name);
@@ -190,11 +221,11 @@ fn check(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(),
 /// duties.
 async fn blocking<T: Send + 'static>(
     config: &BusConfig,
-    ask: impl FnOnce(&BusConfig, &BaseConsumer) -> Result<T, TopicError> + Send + 'static,
+    ask: impl FnOnce(&BusConfig, &BaseConsumer<Listener>) -> Result<T, TopicError> + Send + 'static,
 ) -> Result<T, TopicError> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        let client: BaseConsumer = config.client().create()?;
+        let client = reach::client(&config, TIMEOUT)?;
         ask(&config, &client)
     })
     .await

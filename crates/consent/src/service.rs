@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
 use assent_contracts::topics::{
     CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, MESSAGING_EVENTS, VAULT_EVENTS,
 };
@@ -232,6 +232,7 @@ pub async fn serve(
     );
     let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
     lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
+    reach::watch(&config.bus, &health, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

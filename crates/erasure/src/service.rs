@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use assent_bus::{BusConfig, Producer, ensure_topics};
+use assent_bus::{BusConfig, Producer, ensure_topics, reach};
 use assent_contracts::topics::{
     CONSENT_EVENTS, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, VAULT_EVENTS,
 };
@@ -213,6 +213,7 @@ pub async fn serve(
     }
     schema::ready_check(&health, "database", &pool, migrators());
 
+    reach::watch(&config.bus, &health, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
 use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
@@ -154,6 +154,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    reach::watch(&messaging.config.bus, &health, &lifecycle);
     let producer = Producer::new(&messaging.config.bus)
         .map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

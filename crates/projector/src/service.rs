@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, consumer};
+use assent_bus::{BusConfig, consumer, reach};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
@@ -107,6 +107,7 @@ pub async fn serve(
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
     schema::ready_check(&health, "database", &pool, migrators());
+    reach::watch(&config.bus, &health, &lifecycle);
 
     let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
     let followers = Projection::ALL.map(|projection| Arc::new(Follower(projection)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, Producer};
+use assent_bus::{BusConfig, Producer, reach};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
@@ -195,6 +195,7 @@ pub async fn serve(
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
     });
 
+    reach::watch(&config.bus, &health, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

@@ -1,0 +1,291 @@
+//! Whether Kafka lets this process in, and if not, why. It guarantees an answer within a bound that
+//! names the cause and no secret; what a client that is in may do there is the broker's to say.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use assent_contracts::topics::CONSENT_STATE;
+use assent_runtime::{Clock as _, Health, Lifecycle, SystemClock};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use thiserror::Error;
+
+use crate::config::BusConfig;
+
+/// How long Kafka may take to answer for the first time.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one question may take; between two, what the client was told is looked at.
+const QUESTION: Duration = Duration::from_millis(500);
+/// One try of whoever waits to be let in, and the pause after it. A process that stops waits for the
+/// end of one.
+const TRY: Duration = Duration::from_secs(2);
+
+/// How the client's guesses name the setting that they mean.
+const GUESS: &str = "security.protocol";
+
+/// Why Kafka can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unreached {
+    /// Kafka is there and refuses us, or we refuse it. Trying again with the same settings is of no use.
+    #[error("{why} ({hint}): {said}", why = .cause.why(), hint = .cause.settings())]
+    Refused {
+        /// What doesn't fit.
+        cause: Cause,
+        /// The client's own words. They name addresses and mechanisms, never a secret.
+        said: String,
+    },
+    /// Nobody answers.
+    #[error("kafka doesn't answer ([kafka] brokers): {0}")]
+    Silent(String),
+}
+
+/// What doesn't fit between us and Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The user or the password.
+    User,
+    /// The server's certificate.
+    Certificate,
+    /// One side speaks TLS, the other doesn't; or one wants a login that the other knows nothing of.
+    Protocol,
+    /// The client's settings themselves.
+    Settings,
+}
+
+impl Cause {
+    const fn why(self) -> &'static str {
+        match self {
+            Self::User => "kafka refuses the user or the password",
+            Self::Certificate => "kafka's certificate can't be trusted",
+            Self::Protocol => "kafka's listener speaks another protocol",
+            Self::Settings => "kafka's client refuses its settings",
+        }
+    }
+
+    /// The settings to look at.
+    #[must_use]
+    pub const fn settings(self) -> &'static str {
+        match self {
+            Self::User => "[kafka] sasl_user, sasl_password",
+            Self::Certificate => "[kafka] tls_ca_file, and the names in the certificate",
+            Self::Protocol => "[kafka] security, sasl_user, and the port in brokers",
+            Self::Settings => "[kafka]",
+        }
+    }
+}
+
+/// What a client was told, as far as it says that the same settings will never do.
+fn refusal(code: Option<RDKafkaErrorCode>, said: &str) -> Option<Unreached> {
+    let cause = match code? {
+        RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication => {
+            // A broker that offers no login, or not this one, says so by name.
+            if said.contains("handshake") { Cause::Protocol } else { Cause::User }
+        }
+        RDKafkaErrorCode::SSL if said.contains("PLAINTEXT") => Cause::Protocol,
+        RDKafkaErrorCode::SSL => Cause::Certificate,
+        RDKafkaErrorCode::UnsupportedSASLMechanism | RDKafkaErrorCode::IllegalSASLState => {
+            Cause::Protocol
+        }
+        _ => return None,
+    };
+    Some(Unreached::Refused { cause, said: brief(said) })
+}
+
+/// Without what the client adds about its own states.
+fn brief(said: &str) -> String {
+    said.split(" (after ").next().unwrap_or(said).to_owned()
+}
+
+/// Listens to what a client is told.
+#[derive(Default)]
+pub(crate) struct Listener(Mutex<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    refusal: Option<Unreached>,
+    last: Option<String>,
+    guesses: u8,
+}
+
+impl ClientContext for Listener {
+    /// A listener with TLS hangs up on whoever speaks none, and one with a login on whoever shows none.
+    /// The client guesses why, in its log only. Once it may be that a broker is just stopping.
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        if !message.contains(GUESS) {
+            return;
+        }
+        let mut heard = lock(&self.0);
+        heard.guesses = heard.guesses.saturating_add(1);
+        if heard.guesses >= 2 {
+            let said = brief(message);
+            heard.refusal.get_or_insert(Unreached::Refused { cause: Cause::Protocol, said });
+        }
+        heard.last = Some(brief(message));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let refusal = refusal(error.rdkafka_error_code(), reason);
+        let mut heard = lock(&self.0);
+        heard.refusal = heard.refusal.take().or(refusal);
+        // That all are down is no reason for it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            heard.last = Some(brief(reason));
+        }
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+/// A client without a group that Kafka has let in. Blocks.
+pub(crate) fn client(
+    config: &BusConfig,
+    patience: Duration,
+) -> Result<BaseConsumer<Listener>, Unreached> {
+    let mut settings = config.client();
+    settings
+        .set("log.connection.close", "true")
+        .set("log.thread.name", "false")
+        .set_log_level(RDKafkaLogLevel::Info);
+    let made = settings.create_with_context(Listener::default());
+    let client: BaseConsumer<Listener> = made
+        .map_err(|error| Unreached::Refused { cause: Cause::Settings, said: error.to_string() })?;
+    let give_up = SystemClock.boottime() + patience;
+    // About one topic, be it there or not: the answer about all of a big cluster would be long.
+    let topic = config.topic_name(&CONSENT_STATE);
+    loop {
+        if client.fetch_metadata(Some(&topic), QUESTION).is_ok() {
+            return Ok(client);
+        }
+        while client.poll(Duration::ZERO).is_some() {}
+        let (refusal, last) = {
+            let mut heard = lock(&client.context().0);
+            (heard.refusal.take(), heard.last.clone())
+        };
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if SystemClock.boottime() >= give_up {
+            return Err(Unreached::Silent(last.unwrap_or_else(|| "no word from it".to_owned())));
+        }
+    }
+}
+
+/// Asks Kafka whether it lets us in.
+///
+/// # Errors
+/// [`Unreached`], after `patience` at the latest (and the half second that one question takes).
+pub async fn reach(config: &BusConfig, patience: Duration) -> Result<(), Unreached> {
+    let config = config.clone();
+    let asked = tokio::task::spawn_blocking(move || client(&config, patience).map(drop)).await;
+    asked.unwrap_or_else(|_| Err(Unreached::Silent("the process is stopping".to_owned())))
+}
+
+/// Makes `/readyz` fail while Kafka *refuses* a process that was never let in: a roll-out with wrong
+/// settings ends at its first pod. Once in, or while nobody answers, the process is ready without
+/// Kafka: who says STOP must be heard then too.
+pub fn watch(config: &BusConfig, health: &Health, lifecycle: &Lifecycle) {
+    let unready_by: Arc<Mutex<Option<String>>> = Arc::default();
+    let looked_at = Arc::clone(&unready_by);
+    health.ready_check("kafka", move || {
+        let reason = lock(&looked_at).clone();
+        std::future::ready(reason.map_or(Ok(()), Err))
+    });
+    let (config, stopping) = (config.clone(), lifecycle.stopping());
+    lifecycle.track(async move {
+        let mut said = None;
+        while !stopping.is_cancelled() {
+            let answer = reach(&config, TRY).await;
+            *lock(&unready_by) = unready(&answer);
+            let Err(answer) = answer else { return };
+            if said.as_ref() != Some(&answer) {
+                tracing::error!(%answer, "kafka hasn't let this process in");
+            }
+            said = Some(answer);
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = tokio::time::sleep(TRY) => {}
+            }
+        }
+    });
+}
+
+/// Why a process that got this answer, and none that was better, isn't ready.
+fn unready(answer: &Result<(), Unreached>) -> Option<String> {
+    answer
+        .as_ref()
+        .err()
+        .filter(|answer| matches!(answer, Unreached::Refused { .. }))
+        .map(ToString::to_string)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_is_told_names_what_does_not_fit() {
+        use RDKafkaErrorCode as Code;
+        let cause = |code, said| match refusal(Some(code), said) {
+            Some(Unreached::Refused { cause, .. }) => Some(cause),
+            _ => None,
+        };
+        let handshake = "SASL PLAIN handshake failed: broker's supported mechanisms: ";
+        let to_plain =
+            "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?";
+        for (code, said, wanted) in [
+            (Code::Authentication, "Authentication failed: invalid credentials", Some(Cause::User)),
+            (Code::SaslAuthenticationFailed, "x", Some(Cause::User)),
+            (Code::Authentication, handshake, Some(Cause::Protocol)),
+            (Code::UnsupportedSASLMechanism, "x", Some(Cause::Protocol)),
+            (Code::SSL, "certificate verify failed", Some(Cause::Certificate)),
+            (Code::SSL, to_plain, Some(Cause::Protocol)),
+            (Code::BrokerTransportFailure, "Connection refused", None),
+            (Code::AllBrokersDown, "1/1 brokers are down", None),
+        ] {
+            assert_eq!(cause(code, said), wanted, "{code}: {said}");
+        }
+    }
+
+    /// A broker that stops hangs up too, once.
+    #[test]
+    fn a_guess_counts_when_it_is_made_twice() {
+        let listener = Listener::default();
+        let guess = "b:1: Disconnected: might be caused by incorrect security.protocol (after 1ms)";
+        let refusal = |listener: &Listener| lock(&listener.0).refusal.clone();
+        listener.log(RDKafkaLogLevel::Info, "FAIL", guess);
+        assert_eq!(refusal(&listener), None);
+        listener.log(RDKafkaLogLevel::Info, "FAIL", "b:1: something else");
+        assert_eq!(refusal(&listener), None);
+        listener.log(RDKafkaLogLevel::Info, "FAIL", guess);
+        let said = refusal(&listener).unwrap().to_string();
+        assert!(said.contains("another protocol") && !said.contains("after 1ms"), "{said}");
+    }
+
+    #[test]
+    fn the_clients_own_states_are_nobodys_business() {
+        assert_eq!(brief("b:1: refused (after 5ms in state AUTH_REQ)"), "b:1: refused");
+    }
+
+    /// Nobody there is no refusal: a process is ready without Kafka, for who says STOP.
+    #[tokio::test]
+    async fn nobody_there_is_silence() {
+        let nowhere = BusConfig::new("127.0.0.1:1", "t.");
+        let answer = reach(&nowhere, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(answer, Unreached::Silent(_)), "{answer}");
+        assert_eq!(unready(&Err(answer)), None);
+    }
+
+    #[test]
+    fn only_a_refusal_makes_unready() {
+        let refused = Unreached::Refused { cause: Cause::User, said: "no".to_owned() };
+        let said = unready(&Err(refused)).unwrap();
+        assert!(said.contains("refuses the user") && said.contains("sasl_password"), "{said}");
+        assert_eq!(unready(&Ok(())), None);
+    }
+}
