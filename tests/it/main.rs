@@ -8,6 +8,7 @@ mod cli;
 mod console;
 mod consumer;
 mod contact_files;
+mod doctor;
 mod erasure;
 mod event_store;
 mod evidence;

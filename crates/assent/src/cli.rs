@@ -26,6 +26,7 @@ use crate::commands::screen::Screen;
 use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
 use crate::commands::verify::Verify;
+use crate::doctor::Doctor;
 use crate::migrate::Migrate;
 use crate::openapi::OpenApi;
 use crate::outcome::{Failure, Output, Status};
@@ -114,6 +115,8 @@ enum Command {
     Serve(Serve),
     /// Say whether a service is ready.
     Health(Health),
+    /// Say what is wrong with a deployment, and what to do.
+    Doctor(Doctor),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
 }
@@ -150,6 +153,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     match &cli.command {
         Command::Migrate(migrate) => return migrate.run(output).await,
         Command::Health(health) => return health.run(output).await,
+        Command::Doctor(doctor) => return Ok(doctor.run(output).await),
         _ => {}
     }
     let api = &cli.connection.open()?;
@@ -177,6 +181,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Migrate(_)
         | Command::Serve(_)
         | Command::Health(_)
+        | Command::Doctor(_)
         | Command::Openapi(_) => Ok(Status::Done),
     }
 }

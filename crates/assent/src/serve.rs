@@ -38,7 +38,8 @@ pub enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 7] = [
+    /// Every one.
+    pub const ALL: [Self; 7] = [
         Self::Consent,
         Self::Vault,
         Self::Messaging,
@@ -145,7 +146,7 @@ impl Serve {
 
 /// A process reads the keys of shared sections that it needs; those that others need are no
 /// mistakes.
-fn know_shared_keys(settings: &Settings) {
+pub fn know_shared_keys(settings: &Settings) {
     let services = settings.section("services");
     for name in gateway::UPSTREAMS {
         let _ = services.optional::<String>(&format!("{name}_url"));
@@ -159,7 +160,7 @@ fn know_shared_keys(settings: &Settings) {
 }
 
 /// A service with its configuration, ready to start.
-enum Plan {
+pub(crate) enum Plan {
     Consent(Box<assent_consent::Config>),
     Vault(Box<assent_vault::Config>),
     Messaging(Box<assent_messaging::Config>),
@@ -170,7 +171,9 @@ enum Plan {
 }
 
 impl Plan {
-    fn read(service: Service, settings: &Settings) -> Option<Self> {
+    /// Reads a service's configuration; what is wrong is recorded in the settings, and then the answer
+    /// is `None`.
+    pub(crate) fn read(service: Service, settings: &Settings) -> Option<Self> {
         macro_rules! plan {
             ($variant:ident, $config:ty) => {
                 Self::$variant(Box::new(<$config>::read(settings)?))
