@@ -22,8 +22,8 @@ const QUESTION: Duration = Duration::from_millis(500);
 /// end of one.
 const TRY: Duration = Duration::from_secs(2);
 
-/// How the client's guesses name the setting that they mean.
-const GUESS: &str = "security.protocol";
+/// How long what a client was told is waited for.
+const DRAIN: Duration = Duration::from_millis(20);
 
 /// Why Kafka can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -79,11 +79,12 @@ impl Cause {
 /// What a client was told, as far as it says that the same settings will never do.
 fn refusal(code: Option<RDKafkaErrorCode>, said: &str) -> Option<Unreached> {
     let cause = match code? {
+        // By the code it could be any broken connection.
+        _ if said.contains("PLAINTEXT broker listener") => Cause::Protocol,
         RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication => {
             // A broker that offers no login, or not this one, says so by name.
             if said.contains("handshake") { Cause::Protocol } else { Cause::User }
         }
-        RDKafkaErrorCode::SSL if said.contains("PLAINTEXT") => Cause::Protocol,
         RDKafkaErrorCode::SSL => Cause::Certificate,
         RDKafkaErrorCode::UnsupportedSASLMechanism | RDKafkaErrorCode::IllegalSASLState => {
             Cause::Protocol
@@ -91,6 +92,12 @@ fn refusal(code: Option<RDKafkaErrorCode>, said: &str) -> Option<Unreached> {
         _ => return None,
     };
     Some(Unreached::Refused { cause, said: brief(said) })
+}
+
+/// Whether the client's log says that Kafka ended a connection before it had answered anything.
+fn hung_up(message: &str) -> bool {
+    let at_its_first_words = ["in state APIVERSION_QUERY", "in state UP"];
+    message.contains("Disconnected") && at_its_first_words.iter().any(|it| message.contains(it))
 }
 
 /// Without what the client adds about its own states.
@@ -106,23 +113,32 @@ pub(crate) struct Listener(Mutex<Heard>);
 struct Heard {
     refusal: Option<Unreached>,
     last: Option<String>,
-    guesses: u8,
+    /// The last word was that Kafka hung up.
+    hung_up: bool,
+}
+
+impl Heard {
+    /// What it comes to when the time is up. A broker that is just stopping hangs up too, but then it
+    /// is gone, and that is the last word.
+    fn verdict(&mut self) -> Unreached {
+        let said = self.last.take().unwrap_or_else(|| "no word from it".to_owned());
+        if self.hung_up {
+            Unreached::Refused { cause: Cause::Protocol, said }
+        } else {
+            Unreached::Silent(said)
+        }
+    }
 }
 
 impl ClientContext for Listener {
-    /// A listener with TLS hangs up on whoever speaks none, and one with a login on whoever shows none.
-    /// The client guesses why, in its log only. Once it may be that a broker is just stopping.
+    /// A listener with TLS hangs up on whoever speaks none, and one with a login on whoever shows none;
+    /// the client tells it in its log only.
     fn log(&self, _level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        if !message.contains(GUESS) {
-            return;
+        if hung_up(message) {
+            let mut heard = lock(&self.0);
+            heard.hung_up = true;
+            heard.last = Some(brief(message));
         }
-        let mut heard = lock(&self.0);
-        heard.guesses = heard.guesses.saturating_add(1);
-        if heard.guesses >= 2 {
-            let said = brief(message);
-            heard.refusal.get_or_insert(Unreached::Refused { cause: Cause::Protocol, said });
-        }
-        heard.last = Some(brief(message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -132,6 +148,7 @@ impl ClientContext for Listener {
         // That all are down is no reason for it.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             heard.last = Some(brief(reason));
+            heard.hung_up = false;
         }
     }
 }
@@ -158,16 +175,13 @@ pub(crate) fn client(
         if client.fetch_metadata(Some(&topic), QUESTION).is_ok() {
             return Ok(client);
         }
-        while client.poll(Duration::ZERO).is_some() {}
-        let (refusal, last) = {
-            let mut heard = lock(&client.context().0);
-            (heard.refusal.take(), heard.last.clone())
-        };
-        if let Some(refusal) = refusal {
+        while client.poll(DRAIN).is_some() {}
+        let mut heard = lock(&client.context().0);
+        if let Some(refusal) = heard.refusal.take() {
             return Err(refusal);
         }
         if SystemClock.boottime() >= give_up {
-            return Err(Unreached::Silent(last.unwrap_or_else(|| "no word from it".to_owned())));
+            return Err(heard.verdict());
         }
     }
 }
@@ -244,7 +258,7 @@ mod tests {
             (Code::Authentication, handshake, Some(Cause::Protocol)),
             (Code::UnsupportedSASLMechanism, "x", Some(Cause::Protocol)),
             (Code::SSL, "certificate verify failed", Some(Cause::Certificate)),
-            (Code::SSL, to_plain, Some(Cause::Protocol)),
+            (Code::BrokerTransportFailure, to_plain, Some(Cause::Protocol)),
             (Code::BrokerTransportFailure, "Connection refused", None),
             (Code::AllBrokersDown, "1/1 brokers are down", None),
         ] {
@@ -252,19 +266,20 @@ mod tests {
         }
     }
 
-    /// A broker that stops hangs up too, once.
+    /// A broker that stops hangs up too, but then it is gone.
     #[test]
-    fn a_guess_counts_when_it_is_made_twice() {
+    fn hanging_up_and_nothing_else_is_another_protocol() {
         let listener = Listener::default();
-        let guess = "b:1: Disconnected: might be caused by incorrect security.protocol (after 1ms)";
-        let refusal = |listener: &Listener| lock(&listener.0).refusal.clone();
-        listener.log(RDKafkaLogLevel::Info, "FAIL", guess);
-        assert_eq!(refusal(&listener), None);
-        listener.log(RDKafkaLogLevel::Info, "FAIL", "b:1: something else");
-        assert_eq!(refusal(&listener), None);
-        listener.log(RDKafkaLogLevel::Info, "FAIL", guess);
-        let said = refusal(&listener).unwrap().to_string();
-        assert!(said.contains("another protocol") && !said.contains("after 1ms"), "{said}");
+        let log = |message: &str| listener.log(RDKafkaLogLevel::Info, "FAIL", message);
+        for state in ["APIVERSION_QUERY", "UP"] {
+            log(&format!("b:1: Disconnected: receive 0 after POLLIN (after 1ms in state {state})"));
+            let said = lock(&listener.0).verdict().to_string();
+            assert!(said.contains("another protocol") && !said.contains("after 1ms"), "{said}");
+        }
+        let gone = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        listener.error(gone, "b:1: Connection refused (after 0ms in state CONNECT)");
+        let said = lock(&listener.0).verdict();
+        assert_eq!(said, Unreached::Silent("b:1: Connection refused".to_owned()));
     }
 
     #[test]
