@@ -119,25 +119,33 @@ async fn two_sides_that_speak_otherwise_are_named() {
     }
 }
 
-/// A roll-out with a wrong password ends at its first pod; the old ones go on.
+/// With a wrong password, or a certificate that ran out, those who hear STOP and keep it are started
+/// again and are ready (G9): Kafka's refusal is in their log. Read models, which nobody says STOP to,
+/// aren't ready and say why, so that a roll-out ends at its first pod.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_was_never_let_in_is_not_ready_and_says_why() {
+async fn a_refusal_makes_only_read_models_unready() {
     const WRONG: &str = "wrong-4712";
+    const SAYS: &str = "refuses the user or the password";
     let stores = Some(Stores::over_tls());
+    let only = vec!["consent", "vault", "messaging", "erasure", "projector"];
     let mut cluster =
-        Cluster::with(Wishes { only: vec!["consent"], stores, ..Wishes::default() }).await;
-    cluster.kill("consent");
-    cluster.restart_told("consent", "ASSENT_KAFKA_SASL_PASSWORD", WRONG);
-    let mut said = String::new();
-    until("it says that it isn't let in", async || {
-        said = cluster.readiness("consent").await;
-        said.contains("kafka: ")
-    })
-    .await;
-    assert!(said.contains("refuses the user or the password"), "{said}");
-    let log = std::fs::read_to_string(cluster.log("consent")).unwrap();
-    assert!(log.contains("refuses the user or the password"), "{log}");
-    assert!(!said.contains(WRONG) && !log.contains(WRONG), "the password is told");
+        Cluster::with(Wishes { only: only.clone(), stores, ..Wishes::default() }).await;
+    for name in &only {
+        cluster.kill(name);
+        cluster.restart_told(name, "ASSENT_KAFKA_SASL_PASSWORD", WRONG);
+    }
+    for name in &only {
+        let path = cluster.log(name);
+        let log = || std::fs::read_to_string(&path).unwrap();
+        until(&format!("{name} has it in its log"), async || log().contains(SAYS)).await;
+        assert!(!log().contains(WRONG), "the password is told");
+    }
+    for name in only.iter().filter(|name| **name != "projector") {
+        cluster.ready(name).await;
+    }
+    let said = cluster.readiness("projector").await;
+    assert!(said.contains("kafka: ") && said.contains(SAYS), "{said}");
+    assert!(!said.contains(WRONG), "the password is told");
 }
 
 /// A certificate like the broker's, by somebody else.

@@ -1,5 +1,6 @@
 //! Whether Kafka lets this process in, and if not, why. It guarantees an answer within a bound that
-//! names the cause and no secret; what a client that is in may do there is the broker's to say.
+//! names the cause and no secret; what a client that is in may do there is the broker's to say, and
+//! whether a service can do without Kafka is the service's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use crate::config::BusConfig;
+use crate::metrics::metrics;
 
 /// How long Kafka may take to answer for the first time.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -175,13 +177,26 @@ pub(crate) fn client(
         if client.fetch_metadata(Some(&topic), QUESTION).is_ok() {
             return Ok(client);
         }
-        while client.poll(DRAIN).is_some() {}
+        listen(&client);
         let mut heard = lock(&client.context().0);
         if let Some(refusal) = heard.refusal.take() {
             return Err(refusal);
         }
         if SystemClock.boottime() >= give_up {
             return Err(heard.verdict());
+        }
+    }
+}
+
+/// Hears what the client was told. One poll ends with the first of it.
+fn listen(client: &BaseConsumer<Listener>) {
+    let end = SystemClock.boottime() + DRAIN;
+    loop {
+        let left = end.saturating_sub(SystemClock.boottime());
+        // Nothing is subscribed to, so there are no messages.
+        let _ = client.poll(left);
+        if left.is_zero() {
+            return;
         }
     }
 }
@@ -196,16 +211,12 @@ pub async fn reach(config: &BusConfig, patience: Duration) -> Result<(), Unreach
     asked.unwrap_or_else(|_| Err(Unreached::Silent("the process is stopping".to_owned())))
 }
 
-/// Makes `/readyz` fail while Kafka *refuses* a process that was never let in: a roll-out with wrong
-/// settings ends at its first pod. Once in, or while nobody answers, the process is ready without
-/// Kafka: who says STOP must be heard then too.
-pub fn watch(config: &BusConfig, health: &Health, lifecycle: &Lifecycle) {
-    let unready_by: Arc<Mutex<Option<String>>> = Arc::default();
-    let looked_at = Arc::clone(&unready_by);
-    health.ready_check("kafka", move || {
-        let reason = lock(&looked_at).clone();
-        std::future::ready(reason.map_or(Ok(()), Err))
-    });
+/// Asks until Kafka has let this process in. What it says until then is in the log, and each refusal
+/// is counted (`assent.bus.refusals`); no service is less ready for it, unless it
+/// [asks for that](Watch::gate).
+pub fn watch(config: &BusConfig, lifecycle: &Lifecycle) -> Watch {
+    let watch = Watch::default();
+    let unready_by = Arc::clone(&watch.unready_by);
     let (config, stopping) = (config.clone(), lifecycle.stopping());
     lifecycle.track(async move {
         let mut said = None;
@@ -213,6 +224,9 @@ pub fn watch(config: &BusConfig, health: &Health, lifecycle: &Lifecycle) {
             let answer = reach(&config, TRY).await;
             *lock(&unready_by) = unready(&answer);
             let Err(answer) = answer else { return };
+            if matches!(answer, Unreached::Refused { .. }) {
+                metrics().refusals.add(1, &[]);
+            }
             if said.as_ref() != Some(&answer) {
                 tracing::error!(%answer, "kafka hasn't let this process in");
             }
@@ -223,9 +237,28 @@ pub fn watch(config: &BusConfig, health: &Health, lifecycle: &Lifecycle) {
             }
         }
     });
+    watch
 }
 
-/// Why a process that got this answer, and none that was better, isn't ready.
+/// What Kafka said to a process that it hasn't let in yet.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    unready_by: Arc<Mutex<Option<String>>>,
+}
+
+impl Watch {
+    /// Makes `/readyz` fail while Kafka *refuses* this process and never let it in. Only for a service
+    /// that takes nobody's word: who says STOP must be heard whatever Kafka says (G9).
+    pub fn gate(&self, health: &Health) {
+        let unready_by = Arc::clone(&self.unready_by);
+        health.ready_check("kafka", move || {
+            let reason = lock(&unready_by).clone();
+            std::future::ready(reason.map_or(Ok(()), Err))
+        });
+    }
+}
+
+/// Why a gated process that got this answer, and none that was better, isn't ready.
 fn unready(answer: &Result<(), Unreached>) -> Option<String> {
     answer
         .as_ref()
@@ -287,13 +320,25 @@ mod tests {
         assert_eq!(brief("b:1: refused (after 5ms in state AUTH_REQ)"), "b:1: refused");
     }
 
-    /// Nobody there is no refusal: a process is ready without Kafka, for who says STOP.
+    /// Nobody there is no refusal.
     #[tokio::test]
     async fn nobody_there_is_silence() {
         let nowhere = BusConfig::new("127.0.0.1:1", "t.");
         let answer = reach(&nowhere, Duration::ZERO).await.unwrap_err();
         assert!(matches!(answer, Unreached::Silent(_)), "{answer}");
         assert_eq!(unready(&Err(answer)), None);
+    }
+
+    /// Who says STOP is heard by a service that Kafka refuses; only who asks for the gate has it.
+    #[tokio::test]
+    async fn a_refusal_makes_only_a_gated_service_unready() {
+        let watch = Watch { unready_by: Arc::new(Mutex::new(Some("refused".to_owned()))) };
+        let (door, models) = (Health::new(), Health::new());
+        watch.gate(&models);
+        assert_eq!(door.unready().await, []);
+        assert_eq!(models.unready().await, [("kafka", "refused".to_owned())]);
+        *lock(&watch.unready_by) = None;
+        assert_eq!(models.unready().await, []);
     }
 
     #[test]

@@ -232,7 +232,7 @@ pub async fn serve(
     );
     let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
     lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
-    reach::watch(&config.bus, &health, &lifecycle);
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

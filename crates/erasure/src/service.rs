@@ -213,7 +213,7 @@ pub async fn serve(
     }
     schema::ready_check(&health, "database", &pool, migrators());
 
-    reach::watch(&config.bus, &health, &lifecycle);
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

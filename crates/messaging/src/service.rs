@@ -154,7 +154,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
-    reach::watch(&messaging.config.bus, &health, &lifecycle);
+    reach::watch(&messaging.config.bus, &lifecycle);
     let producer = Producer::new(&messaging.config.bus)
         .map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
@@ -228,11 +228,8 @@ pub fn run(
 
 fn checks(messaging: &Messaging, health: &Health) {
     schema::ready_check(health, "database", messaging.pool(), migrators());
-    let checked = messaging.clone();
-    health.ready_check("key store", move || {
-        let keys = checked.hour_keys.clone();
-        async move { keys.ping().await.map_err(|error| error.to_string()) }
-    });
+    let keys = messaging.hour_keys.pool();
+    schema::ready_check(health, "key_store", keys, [KeyStore::migrator()]);
 }
 
 /// Creates this service's topics where they don't exist.

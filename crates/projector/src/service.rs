@@ -107,7 +107,7 @@ pub async fn serve(
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
     schema::ready_check(&health, "database", &pool, migrators());
-    reach::watch(&config.bus, &health, &lifecycle);
+    reach::watch(&config.bus, &lifecycle).gate(&health);
 
     let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
     let followers = Projection::ALL.map(|projection| Arc::new(Follower(projection)));

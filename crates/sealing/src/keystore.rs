@@ -320,13 +320,10 @@ impl KeyStore {
         .await?)
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// [`KeyStoreError`] when it doesn't.
-    pub async fn ping(&self) -> Result<(), KeyStoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+    /// Its database.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
     }
 }
 

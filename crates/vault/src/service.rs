@@ -195,7 +195,7 @@ pub async fn serve(
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
     });
 
-    reach::watch(&config.bus, &health, &lifecycle);
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
