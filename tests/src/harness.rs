@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use assent_bus::BusConfig;
 use assent_bus::security::{Security, User};
+use secrecy::SecretString;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use uuid::Uuid;
@@ -35,7 +36,7 @@ pub struct Login {
     /// The user.
     pub user: String,
     /// Its password.
-    pub password: String,
+    pub password: SecretString,
 }
 
 /// The second door of the real Kafka.
@@ -44,7 +45,7 @@ pub fn kafka_login() -> Login {
         address: required("ASSENT_TEST_KAFKA_TLS"),
         authority: required("ASSENT_TEST_KAFKA_CA").into(),
         user: required("ASSENT_TEST_KAFKA_USER"),
-        password: required("ASSENT_TEST_KAFKA_PASSWORD"),
+        password: required("ASSENT_TEST_KAFKA_PASSWORD").into(),
     }
 }
 
@@ -66,7 +67,7 @@ impl Stores {
     /// The same, but for Kafka, which is reached by its second door.
     pub fn over_tls() -> Self {
         let Login { address, authority, user, password } = kafka_login();
-        let user = User { name: user, password: password.into() };
+        let user = User { name: user, password };
         let mut bus = BusConfig::new(address, topic_prefix());
         bus.security = Security::Tls { authority: Some(authority), user: Some(user) };
         Self { postgres: postgres(), bus }

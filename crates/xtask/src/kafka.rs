@@ -33,7 +33,11 @@ pub fn start(
         if let Some(secured) = secured {
             format.args(["--add-scram", &secured.user()]);
         }
-        step(&mut format, "formatting Kafka's storage", &home.log("kafka-format"))?;
+        let log = home.log("kafka-format");
+        step(&mut format, "formatting Kafka's storage", &log)?;
+        if secured.is_some() {
+            std::fs::remove_file(&log).at(&log)?;
+        }
     }
     let log = home.log("kafka");
     let before = std::fs::metadata(&log).map_or(0, |data| data.len());
@@ -52,6 +56,10 @@ pub fn start(
         !process.is_alive() || interrupted() || says_started(&log, before)
     });
     if ready && process.is_alive() && !interrupted() {
+        if secured.is_some() {
+            // A password stands in it, and the broker has read it.
+            std::fs::remove_file(&properties).at(&properties)?;
+        }
         return Ok(process);
     }
     process.signal(Signal::KILL);

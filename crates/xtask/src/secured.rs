@@ -2,6 +2,8 @@
 //! SCRAM-SHA-512. It guarantees that nothing of it outlives the broker's folder; the plain door stays
 //! as it is.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,23 +16,31 @@ use crate::workspace::Home;
 const USER: &str = "assent";
 
 /// The door, before the broker is started.
-#[derive(Debug, Clone)]
 pub struct Secured {
     port: u16,
     password: String,
+    /// Opens the broker's key, and nothing else.
+    store_password: String,
     dir: PathBuf,
 }
 
 impl Secured {
-    /// Makes the certificate and the password.
+    /// Makes the certificate and the passwords.
     pub fn make(home: &Home, port: u16) -> Result<Secured> {
-        let secured = Secured { port, password: one_time_password()?, dir: home.path("kafka-tls") };
-        std::fs::create_dir_all(&secured.dir).at(&secured.dir)?;
+        let secured = Secured {
+            port,
+            password: one_time_password()?,
+            store_password: one_time_password()?,
+            dir: home.path("kafka-tls"),
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&secured.dir).at(&secured.dir)?;
         let keytool = |arguments: &[&str]| {
             let mut keytool = Command::new("keytool");
             keytool.args(arguments).args(["-alias", "kafka", "-storetype", "PKCS12"]);
             keytool.arg("-keystore").arg(secured.dir.join("kafka.p12"));
-            keytool.args(["-storepass", &secured.password]);
+            // Arguments are seen by every process of the machine.
+            keytool.args(["-storepass:env", "STORE_PASSWORD"]);
+            keytool.env("STORE_PASSWORD", &secured.store_password);
             step(&mut keytool, "making Kafka's certificate", &home.log("keytool"))
         };
         keytool(&[
@@ -75,7 +85,7 @@ ssl.keystore.location={}
 ssl.keystore.password={}
 ",
             self.dir.join("kafka.p12").display(),
-            self.password
+            self.store_password
         )
     }
 
