@@ -117,8 +117,7 @@ impl Serve {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let settings = self.config.load()?;
         let services = if self.all { Service::ALL.to_vec() } else { self.services.clone() };
-        let telemetry_config = TelemetryConfig::read(&settings);
-        know_shared_keys(&settings);
+        let telemetry_config = read_shared(&settings);
         let plans: Vec<Option<Plan>> =
             services.iter().map(|service| Plan::read(*service, &settings)).collect();
         settings.finish().map_err(wrong_configuration)?;
@@ -144,9 +143,9 @@ impl Serve {
     }
 }
 
-/// A process reads the keys of shared sections that it needs; those that others need are no
-/// mistakes.
-pub fn know_shared_keys(settings: &Settings) {
+/// Reads what every process reads, whichever services it serves. Keys of shared sections that only
+/// others need are no mistakes.
+pub fn read_shared(settings: &Settings) -> TelemetryConfig {
     let services = settings.section("services");
     for name in gateway::UPSTREAMS {
         let _ = services.optional::<String>(&format!("{name}_url"));
@@ -157,6 +156,7 @@ pub fn know_shared_keys(settings: &Settings) {
     for key in ["name", "country"] {
         let _ = controller.optional::<String>(key);
     }
+    TelemetryConfig::read(settings)
 }
 
 /// A service with its configuration, ready to start.

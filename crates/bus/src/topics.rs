@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use assent_contracts::topics::{Cleanup, Topic};
+use assent_runtime::{Clock as _, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -39,6 +40,9 @@ pub enum TopicError {
     /// The topic does not exist.
     #[error("topic {0} does not exist")]
     Missing(String),
+    /// The user may not describe the topic; whether it exists isn't told.
+    #[error("our user may not see topic {0}")]
+    NotAllowed(String),
     /// The topic has another partition count than its contract.
     #[error("topic {topic} has {found} partitions instead of {wanted}: keys would move")]
     Partitions {
@@ -185,7 +189,7 @@ pub async fn extents(config: &BusConfig, topics: &[Topic]) -> Result<Vec<Extent>
 /// How each of these topics is; changes nothing.
 ///
 /// # Errors
-/// If Kafka isn't reached within `patience`.
+/// If Kafka isn't reached within `patience`. The looks at the topics take as long again, together.
 pub async fn examine(
     config: &BusConfig,
     topics: &[Topic],
@@ -194,7 +198,12 @@ pub async fn examine(
     let (config, topics) = (config.clone(), topics.to_vec());
     let examined = tokio::task::spawn_blocking(move || {
         let client = reach::client(&config, patience)?;
-        Ok(topics.into_iter().map(|topic| (topic, check(&config, &client, &topic))).collect())
+        let end = SystemClock.boottime() + patience;
+        let look = |topic: Topic| {
+            let left = end.saturating_sub(SystemClock.boottime());
+            (topic, check_within(&config, &client, &topic, left))
+        };
+        Ok(topics.into_iter().map(look).collect())
     });
     examined.await.unwrap_or_else(|_| Err(Unreached::Silent("interrupted".to_owned())))
 }
@@ -204,12 +213,26 @@ fn check(
     client: &BaseConsumer<Listener>,
     topic: &Topic,
 ) -> Result<(), TopicError> {
+    check_within(config, client, topic, TIMEOUT)
+}
+
+fn check_within(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+    timeout: Duration,
+) -> Result<(), TopicError> {
     let name = config.topic_name(topic);
-    let metadata = client.fetch_metadata(Some(&name), TIMEOUT)?;
+    let metadata = client.fetch_metadata(Some(&name), timeout)?;
     let found = metadata.topics().iter().find(|found| found.name() == name);
-    let Some(found) = found.filter(|found| found.error().is_none()) else {
-        return Err(TopicError::Missing(name));
-    };
+    let Some(found) = found else { return Err(TopicError::Missing(name)) };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None => {}
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            return Err(TopicError::NotAllowed(name));
+        }
+        Some(_) => return Err(TopicError::Missing(name)),
+    }
     let found = found.partitions().len();
     if usize::try_from(topic.partitions) != Ok(found) {
         return Err(TopicError::Partitions { topic: name, found, wanted: topic.partitions });

@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::finding::Finding;
 use crate::migrate::Database;
 
-/// How long a database may take to let one in.
+/// How long a database may take to let one in and answer everything.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at one database.
@@ -24,26 +24,31 @@ pub async fn look(settings: &Settings, database: Database, terms: LeaseTerms) ->
         return vec![Finding::unknown(check("database"), "its address isn't configured")];
     };
     let place = database.setting();
-    let mut connection = match open(address.expose_secret()).await {
-        Ok(connection) => connection,
+    let looked = tokio::time::timeout(PATIENCE, ask(address.expose_secret(), database, terms));
+    match looked.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        Ok(findings) => findings.into(),
         Err(error) => {
             let (says, remedy) = trouble(&error, &place);
             let unseen = "the database isn't reached";
-            return vec![
+            vec![
                 Finding::wrong(check("database"), says, remedy),
                 Finding::unknown(check("schema"), unseen),
                 Finding::unknown(check("clock"), unseen),
-            ];
+            ]
         }
-    };
-    let version = sqlx::query_scalar::<_, String>("SHOW server_version").fetch_one(&mut connection);
-    let reached = match version.await {
-        Ok(version) => Finding::ok(check("database"), format!("Postgres {version}")),
-        Err(error) => {
-            let (says, remedy) = trouble(&error, &place);
-            Finding::wrong(check("database"), says, remedy)
-        }
-    };
+    }
+}
+
+async fn ask(
+    address: &str,
+    database: Database,
+    terms: LeaseTerms,
+) -> Result<[Finding; 3], sqlx::Error> {
+    let check = |what: &str| format!("{} {what}", database.name());
+    let mut connection = PgConnection::connect_with(&connect_options(address)?).await?;
+    let version: String =
+        sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+    let reached = Finding::ok(check("database"), format!("Postgres {version}"));
     let schema = match standing(&mut connection, &database.migrators()).await {
         Ok(standing) => schema(&check("schema"), database.service.name(), &standing),
         Err(error) => Finding::wrong(check("schema"), error.to_string(), CHECK_RIGHTS),
@@ -52,18 +57,10 @@ pub async fn look(settings: &Settings, database: Database, terms: LeaseTerms) ->
         Ok(skew) => agreement(&check("clock"), skew, terms),
         Err(error) => Finding::wrong(check("clock"), error.to_string(), CHECK_RIGHTS),
     };
-    vec![reached, schema, clock]
+    Ok([reached, schema, clock])
 }
 
 const CHECK_RIGHTS: &str = "let its user read its own tables";
-
-async fn open(address: &str) -> Result<PgConnection, sqlx::Error> {
-    let options = connect_options(address)?;
-    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(sqlx::Error::PoolTimedOut),
-    }
-}
 
 /// What an error of connecting means, and what to do. No address with a password is told.
 fn trouble(error: &sqlx::Error, place: &str) -> (String, String) {
@@ -109,8 +106,10 @@ fn schema(check: &str, service: &str, standing: &Standing) -> Finding {
     } else if !standing.missing.is_empty() {
         format!("run `assent migrate {service}`")
     } else if !standing.newer.is_empty() {
-        "install the newer build, or take its roll-out back: this one goes on beside it only meanwhile"
-            .to_owned()
+        return Finding::ok(
+            check,
+            format!("{says}: a newer build was here, which this one may run beside"),
+        );
     } else {
         return Finding::ok(check, says);
     };
@@ -185,15 +184,18 @@ mod tests {
 
     #[test]
     fn a_schema_says_what_to_do() {
-        let remedy = |missing: &[&str], newer: &[&str], changed: &[&str]| {
+        let judged = |missing: &[&str], newer: &[&str], changed: &[&str]| {
             let list = |it: &[&str]| it.iter().map(ToString::to_string).collect();
             let standing =
                 Standing { missing: list(missing), newer: list(newer), changed: list(changed) };
-            schema("schema", "consent", &standing).remedy
+            schema("schema", "consent", &standing)
         };
+        let remedy = |missing, newer, changed| judged(missing, newer, changed).remedy;
         assert_eq!(remedy(&[], &[], &[]), None);
         assert_eq!(remedy(&["m:2"], &[], &[]).unwrap(), "run `assent migrate consent`");
-        assert!(remedy(&[], &["m:9"], &[]).unwrap().contains("newer build"));
         assert!(remedy(&["m:2"], &[], &["m:1"]).unwrap().contains("build that ran them"));
+        // The build before may run beside a newer one, or come back.
+        let newer = judged(&[], &["m:9"], &[]);
+        assert!(newer.state == State::Ok && newer.says.contains("newer migrations m:9"));
     }
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use self::finding::{Finding, State, count, text};
 use crate::migrate::DATABASES;
 use crate::outcome::{Failure, Output, Status};
-use crate::serve::{ConfigFile, Plan, Service, know_shared_keys};
+use crate::serve::{ConfigFile, Plan, Service, read_shared};
 
 /// Arguments of `assent doctor`.
 #[derive(Debug, Args)]
@@ -60,40 +60,34 @@ impl Doctor {
         };
         let services =
             if self.services.is_empty() { Service::ALL.to_vec() } else { self.services.clone() };
-        let (mut findings, called) = configuration(&settings, &services);
+        let mut findings = configuration(&settings, &services);
         let terms = LeaseTerms::read(&settings);
         findings.extend(keys::look(&settings, &services));
         for database in DATABASES.into_iter().filter(|it| services.contains(&it.service)) {
             findings.extend(databases::look(&settings, database, terms).await);
         }
         if DATABASES.iter().any(|database| services.contains(&database.service)) {
-            findings.extend(kafka::look(&settings).await);
+            findings.extend(kafka::look(&settings, &services).await);
         }
-        findings.extend(calls::look(&settings, &services, &called).await);
+        findings.extend(calls::look(&settings, &services).await);
         findings
     }
 }
 
-/// What is wrong with the configuration itself, and the services that the named ones call.
-fn configuration(settings: &Settings, services: &[Service]) -> (Vec<Finding>, Vec<&'static str>) {
+/// What is wrong with the configuration itself.
+fn configuration(settings: &Settings, services: &[Service]) -> Vec<Finding> {
     for service in services {
         // What is missing is recorded in the settings.
         let _ = Plan::read(*service, settings);
     }
-    let asked = settings.variables();
-    let called = crate::gateway::UPSTREAMS
-        .into_iter()
-        .filter(|name| asked.contains(&format!("ASSENT_SERVICES_{}_URL", name.to_uppercase())))
-        .collect();
-    know_shared_keys(settings);
-    let findings = match settings.finish() {
+    let _ = read_shared(settings);
+    match settings.finish() {
         Ok(()) => {
             let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
             vec![Finding::ok("configuration", names.join(", "))]
         }
         Err(errors) => errors.0.iter().map(setting).collect(),
-    };
-    (findings, called)
+    }
 }
 
 /// One error of the configuration.
@@ -117,7 +111,7 @@ mod tests {
     fn an_unknown_setting_and_a_missing_one_are_named() {
         let text = "[gateway]\nlisten = \"127.0.0.1:1\"\nops_listne = \"127.0.0.1:2\"";
         let settings = Settings::from_parts(text, []).unwrap();
-        let (findings, called) = configuration(&settings, &[Service::Gateway]);
+        let findings = configuration(&settings, &[Service::Gateway]);
         let said: Vec<&str> = findings.iter().map(|finding| finding.says.as_str()).collect();
         assert!(
             said.iter().any(|it| it.starts_with("gateway.ops_listne: unknown key")),
@@ -125,13 +119,13 @@ mod tests {
         );
         assert!(said.contains(&"gateway.ops_listen: is missing"), "{said:?}");
         assert!(findings.iter().all(|it| it.state == State::Wrong && it.remedy.is_some()));
-        assert_eq!(called, crate::gateway::UPSTREAMS);
     }
 
+    /// As `serve` reads it.
     #[test]
-    fn only_what_a_service_calls_is_looked_at() {
-        let settings = Settings::from_parts("", []).unwrap();
-        let (_, called) = configuration(&settings, &[Service::Projector]);
-        assert_eq!(called, ["erasure"]);
+    fn a_setting_of_telemetry_is_looked_at() {
+        let settings = Settings::from_parts("[telemetry]\nsample_ratio = 2.0", []).unwrap();
+        let findings = configuration(&settings, &[]);
+        assert!(findings.iter().any(|it| it.says.starts_with("telemetry.sample_ratio")));
     }
 }
