@@ -28,6 +28,7 @@ use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
 use crate::commands::topics::Topics;
 use crate::commands::verify::Verify;
+use crate::doctor::Doctor;
 use crate::migrate::Migrate;
 use crate::openapi::OpenApi;
 use crate::outcome::{Failure, Output, Status};
@@ -123,6 +124,8 @@ enum Command {
     Serve(Serve),
     /// Say whether a service is ready.
     Health(Health),
+    /// Say what is wrong with a deployment, and what to do.
+    Doctor(Doctor),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
     /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference.
@@ -163,6 +166,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Migrate(migrate) => return migrate.run(output).await,
         Command::Topics(topics) => return topics.run(output).await,
         Command::Health(health) => return health.run(output).await,
+        Command::Doctor(doctor) => return Ok(doctor.run(output).await),
         Command::Participant(participant) if let Some(check) = participant.check() => {
             return check.run(output).await;
         }
@@ -195,6 +199,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Topics(_)
         | Command::Serve(_)
         | Command::Health(_)
+        | Command::Doctor(_)
         | Command::Openapi(_)
         | Command::Schemas(_) => Ok(Status::Done),
     }

@@ -4,6 +4,7 @@ pub mod api;
 mod cli;
 pub mod commands;
 pub mod contact_file;
+mod doctor;
 pub mod gateway;
 pub mod migrate;
 pub mod openapi;

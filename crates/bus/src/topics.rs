@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use assent_contracts::topics::Topic;
+use assent_runtime::{Clock as _, SystemClock};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
@@ -16,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
 use crate::config::BusConfig;
+use crate::reach::{self, Listener, Unreached};
 use crate::topic_id;
 use crate::topic_plan::{Change, Found, changes};
 
@@ -28,6 +30,9 @@ pub enum TopicError {
     /// The broker refused or couldn't be reached.
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
+    /// Nobody answers, or we aren't let in.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// The broker refused to create a topic.
     #[error("topic {topic} can't be created: {code}")]
     NotCreated {
@@ -39,6 +44,9 @@ pub enum TopicError {
     /// The topic does not exist.
     #[error("topic {0} does not exist")]
     Missing(String),
+    /// The user may not describe the topic; whether it exists isn't told.
+    #[error("our user may not see topic {0}")]
+    NotAllowed(String),
     /// The topic has another partition count than its contract.
     #[error("topic {topic} has {found} partitions instead of {wanted}: keys would move")]
     Partitions {
@@ -78,6 +86,8 @@ pub enum TopicError {
 /// # Errors
 /// If a topic can't be created, or exists with another partition count.
 pub async fn ensure_topics(config: &BusConfig, topics: &[Topic]) -> Result<(), TopicError> {
+    // The client that creates topics keeps to itself why nobody answers.
+    reach::reach(config, TIMEOUT).await?;
     let admin: AdminClient<DefaultClientContext> = config.client().create()?;
     let names: Vec<String> = topics.iter().map(|topic| config.topic_name(topic)).collect();
     let wanted: Vec<NewTopic<'_>> = names
@@ -197,7 +207,7 @@ async fn look(
         let mut counts = Vec::new();
         for topic in &all {
             let name = config.topic_name(topic);
-            if let Some(count) = patiently(|| partitions(client, &name), is_electing)? {
+            if let Some(count) = patiently(|| partitions(client, &name, TIMEOUT), is_electing)? {
                 counts.push((*topic, name, count));
             }
         }
@@ -227,8 +237,12 @@ async fn look(
 }
 
 /// How many partitions a topic has; none: it doesn't exist, and no other answer means that.
-fn partitions(client: &BaseConsumer, name: &str) -> Result<Option<usize>, TopicError> {
-    let metadata = client.fetch_metadata(Some(name), TIMEOUT)?;
+fn partitions(
+    client: &BaseConsumer<Listener>,
+    name: &str,
+    timeout: Duration,
+) -> Result<Option<usize>, TopicError> {
+    let metadata = client.fetch_metadata(Some(name), timeout)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == name) else {
         return Ok(None);
     };
@@ -236,6 +250,9 @@ fn partitions(client: &BaseConsumer, name: &str) -> Result<Option<usize>, TopicE
         None => Ok(Some(found.partitions().len())),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             Ok(None)
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            Err(TopicError::NotAllowed(name.to_owned()))
         }
         Some(code) => Err(TopicError::Untold { topic: name.to_owned(), code }),
     }
@@ -251,7 +268,11 @@ fn options() -> AdminOptions {
 }
 
 /// A topic that was just made takes a moment until every broker knows it.
-fn check_new(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+fn check_new(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+) -> Result<(), TopicError> {
     patiently(
         || check(config, client, topic),
         |error| matches!(error, TopicError::Missing(_)) || is_electing(error),
@@ -338,9 +359,44 @@ pub async fn extents(config: &BusConfig, topics: &[Topic]) -> Result<Vec<Extent>
     .await
 }
 
-fn check(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(), TopicError> {
+/// How each of these topics is; changes nothing.
+///
+/// # Errors
+/// If Kafka isn't reached within `patience`. The looks at the topics take as long again, together.
+pub async fn examine(
+    config: &BusConfig,
+    topics: &[Topic],
+    patience: Duration,
+) -> Result<Vec<(Topic, Result<(), TopicError>)>, Unreached> {
+    let (config, topics) = (config.clone(), topics.to_vec());
+    let examined = tokio::task::spawn_blocking(move || {
+        let client = reach::client(&config, patience)?;
+        let end = SystemClock.boottime() + patience;
+        let look = |topic: Topic| {
+            let left = end.saturating_sub(SystemClock.boottime());
+            (topic, check_within(&config, &client, &topic, left))
+        };
+        Ok(topics.into_iter().map(look).collect())
+    });
+    examined.await.unwrap_or_else(|_| Err(Unreached::Silent("interrupted".to_owned())))
+}
+
+fn check(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+) -> Result<(), TopicError> {
+    check_within(config, client, topic, TIMEOUT)
+}
+
+fn check_within(
+    config: &BusConfig,
+    client: &BaseConsumer<Listener>,
+    topic: &Topic,
+    timeout: Duration,
+) -> Result<(), TopicError> {
     let name = config.topic_name(topic);
-    let Some(found) = partitions(client, &name)? else {
+    let Some(found) = partitions(client, &name, timeout)? else {
         return Err(TopicError::Missing(name));
     };
     if usize::try_from(topic.partitions) != Ok(found) {
@@ -353,11 +409,11 @@ fn check(config: &BusConfig, client: &BaseConsumer, topic: &Topic) -> Result<(),
 /// duties.
 async fn blocking<T: Send + 'static>(
     config: &BusConfig,
-    ask: impl FnOnce(&BusConfig, &BaseConsumer) -> Result<T, TopicError> + Send + 'static,
+    ask: impl FnOnce(&BusConfig, &BaseConsumer<Listener>) -> Result<T, TopicError> + Send + 'static,
 ) -> Result<T, TopicError> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        let client: BaseConsumer = config.client().create()?;
+        let client = reach::client(&config, TIMEOUT)?;
         ask(&config, &client)
     })
     .await

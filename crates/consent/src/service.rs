@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
 use assent_contracts::topics::{
     CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, MESSAGING_EVENTS, VAULT_EVENTS,
 };
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_rules::{Place, RuleSet};
@@ -23,6 +23,7 @@ use assent_sealing::LinkKey;
 use assent_signing::Issuer;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
@@ -157,9 +158,16 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// # Errors
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    assent_participant::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
+    for migrator in migrators() {
+        migrator.run(pool).await?;
+    }
+    Ok(())
+}
+
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
 async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartError> {
@@ -190,13 +198,7 @@ pub async fn serve(
     first_policy(&store, &config).await?;
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
 
-    let checked = pool.clone();
-    health.ready_check("database", move || {
-        let pool = checked.clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
+    schema::ready_check(&health, "database", &pool, migrators());
 
     let app = App::new(
         store.clone(),
@@ -230,6 +232,7 @@ pub async fn serve(
     );
     let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
     lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use assent_bus::{BusConfig, Producer, ensure_topics};
+use assent_bus::{BusConfig, Producer, ensure_topics, reach};
 use assent_contracts::topics::{
     CONSENT_EVENTS, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, VAULT_EVENTS,
 };
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, StoreError, connect};
+use assent_eventstore::{EventStore, StoreError, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_runtime::{
     Clock, Health, Ids, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
@@ -17,6 +17,7 @@ use assent_runtime::{
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -169,8 +170,16 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// # Errors
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
+    for migrator in migrators() {
+        migrator.run(pool).await?;
+    }
+    Ok(())
+}
+
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 2] {
+    [assent_eventstore::migrator(), sqlx::migrate!()]
 }
 
 /// Creates the topics that this service writes and reads the ends of.
@@ -202,13 +211,9 @@ pub async fn serve(
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }
-    health.ready_check("database", move || {
-        let pool = pool.clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
+    schema::ready_check(&health, "database", &pool, migrators());
 
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
+use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
 use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
@@ -18,6 +18,7 @@ use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -75,9 +76,16 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 /// # Errors
 /// When one fails.
 pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    assent_participant::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
+    for migrator in migrators() {
+        migrator.run(pool).await?;
+    }
+    Ok(())
+}
+
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
 /// Builds the service without starting anything.
@@ -146,6 +154,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    reach::watch(&messaging.config.bus, &lifecycle);
     let producer = Producer::new(&messaging.config.bus)
         .map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
@@ -218,18 +227,9 @@ pub fn run(
 }
 
 fn checks(messaging: &Messaging, health: &Health) {
-    let checked = messaging.clone();
-    health.ready_check("database", move || {
-        let pool = checked.pool().clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
-    let checked = messaging.clone();
-    health.ready_check("key store", move || {
-        let keys = checked.hour_keys.clone();
-        async move { keys.ping().await.map_err(|error| error.to_string()) }
-    });
+    schema::ready_check(health, "database", messaging.pool(), migrators());
+    let keys = messaging.hour_keys.pool();
+    schema::ready_check(health, "key_store", keys, [KeyStore::migrator()]);
 }
 
 /// Creates this service's topics where they don't exist.

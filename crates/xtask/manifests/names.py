@@ -49,7 +49,8 @@ def settings_of(configuration):
 
 def consumers_of(source):
     services = "consent|erasure|messaging|projector|vault"
-    return {f"assent.{consumer}" for consumer in re.findall(rf'"((?:{services})\.[a-z-]+)"', source)}
+    named = re.findall(rf'"((?:{services})\.[a-z-]+)"', source) + re.findall(r'\.group\("([a-z-]+)"\)', source)
+    return {f"assent.{consumer}" for consumer in named}
 
 
 def metrics_of(source):

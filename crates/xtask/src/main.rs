@@ -23,6 +23,7 @@ mod postgres;
 mod process;
 mod python;
 mod secrets;
+mod secured;
 mod services;
 mod suite;
 mod workspace;

@@ -11,6 +11,7 @@ use crate::compile::{self, cargo, linting_cargo};
 use crate::error::{At as _, Error, Result};
 use crate::ports::Ports;
 use crate::process::{Process, catch_interrupts, show};
+use crate::secured::Secured;
 use crate::workspace::{Home, root, target};
 use crate::{artifacts, kafka, machine, postgres, secrets};
 
@@ -22,34 +23,40 @@ pub struct Stores {
     postgres_url: String,
     /// Bootstrap address of Kafka.
     kafka_address: String,
-    dirs: [PathBuf; 3],
+    /// Kafka's second door.
+    secured: Secured,
+    dirs: [PathBuf; 4],
 }
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
     pub fn start(home: &Home) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
-        let dirs = [postgres::data_dir(home), home.path("kafka"), temporary(home)];
+        let dirs =
+            [postgres::data_dir(home), home.path("kafka"), home.path("kafka-tls"), temporary(home)];
         // What an interrupted run left.
         remove(&dirs);
-        std::fs::create_dir_all(&dirs[2]).at(&dirs[2])?;
+        std::fs::create_dir_all(temporary(home)).at(temporary(home))?;
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
+        let secured = Secured::make(home, ports.any())?;
         let postgres = postgres::start(&programs, home, postgres_port, &password)?;
-        let kafka = kafka::start(&programs, home, kafka_port, controller_port)
+        let kafka = kafka::start(&programs, home, (kafka_port, controller_port), Some(&secured))
             .inspect_err(|_| postgres::stop(&postgres))?;
         Ok(Stores {
             postgres,
             kafka,
             postgres_url: format!("postgres://postgres:{password}@127.0.0.1:{postgres_port}"),
             kafka_address: format!("127.0.0.1:{kafka_port}"),
+            secured,
             dirs,
         })
     }
 
     /// Tells a command where the servers, their files and the binaries under test are.
     pub fn tell(&self, command: &mut Command, home: &Home, binaries: &Path) {
+        self.secured.tell(command);
         command
             .env("ASSENT_TEST_POSTGRES", &self.postgres_url)
             .env("ASSENT_TEST_KAFKA", &self.kafka_address)

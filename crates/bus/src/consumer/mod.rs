@@ -111,7 +111,10 @@ impl ConsumerError {
             self,
             Self::Database(_)
                 | Self::Topic(
-                    TopicError::Kafka(_) | TopicError::Missing(_) | TopicError::Untold { .. }
+                    TopicError::Kafka(_)
+                        | TopicError::Unreached(_)
+                        | TopicError::Missing(_)
+                        | TopicError::Untold { .. }
                 )
         )
     }
