@@ -74,6 +74,9 @@ fn topic(error: &TopicError) -> Finding {
         TopicError::Kafka(_)
         | TopicError::Unreached(_)
         | TopicError::NotCreated { .. }
+        | TopicError::Settings { .. }
+        | TopicError::Untold { .. }
+        | TopicError::Unsettled(_)
         | TopicError::Interrupted => "look at the broker's log",
     };
     Finding::wrong("topics", error.to_string(), remedy)
