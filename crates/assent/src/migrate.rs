@@ -3,13 +3,13 @@
 
 use assent_bus::{BusConfig, ensure_topics};
 use assent_contracts::topics;
-use assent_eventstore::connect;
+use assent_eventstore::{connect, schema};
 use assent_runtime::{ConfigErrors, Settings};
 use assent_sealing::KeyStore;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use sqlx::migrate::{MigrateDatabase, MigrateError, Migrator};
+use sqlx::migrate::{MigrateDatabase, Migrator};
 
 use crate::outcome::{Failure, Output, Status};
 use crate::serve::{ConfigFile, Service, wrong_configuration};
@@ -83,13 +83,6 @@ impl Database {
             Service::Console | Service::Gateway => Vec::new(),
         }
     }
-
-    async fn migrate(self, pool: &PgPool) -> Result<(), MigrateError> {
-        for migrator in self.migrators() {
-            migrator.run(pool).await?;
-        }
-        Ok(())
-    }
 }
 
 impl Migrate {
@@ -115,7 +108,7 @@ impl Migrate {
         for (database, address) in &databases {
             let name = database.name();
             let pool = open(&name, address).await?;
-            let migrated = database.migrate(&pool).await;
+            let migrated = schema::migrate(&pool, database.migrators()).await;
             migrated.map_err(|error| unreachable(&name, &error))?;
         }
         ensure_topics(&bus, &topics::ALL).await.map_err(|error| unreachable("kafka", &error))?;

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
-use assent_contracts::topics::{
-    CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, MESSAGING_EVENTS, VAULT_EVENTS,
-};
+use assent_bus::{BusConfig, Producer, consumer, reach};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
@@ -142,28 +139,6 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
-/// Brings the database up to date and applies the first policy. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
-    migrate_pool(&pool).await?;
-    let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
-    first_policy(&store, config).await
-}
-
-/// The migrations alone.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    for migrator in migrators() {
-        migrator.run(pool).await?;
-    }
-    Ok(())
-}
-
 /// All migrations of its database, in their order.
 #[must_use]
 pub fn migrators() -> [Migrator; 3] {
@@ -179,7 +154,7 @@ async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartEr
     Ok(policies.rules_loaded(&config.rules).await?)
 }
 
-/// Serves until the soft stop. The database must be [migrated](migrate).
+/// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -303,13 +278,4 @@ pub async fn permit_pool(database_url: &str) -> Result<PgPool, sqlx::Error> {
         .test_before_acquire(false)
         .connect_with(gate::options(database_url)?)
         .await
-}
-
-/// Creates this service's topics where they don't exist.
-///
-/// # Errors
-/// When Kafka refuses or doesn't answer.
-pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    let topics = [CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, MESSAGING_EVENTS, ERASURE_COMMANDS];
-    ensure_topics(bus, &topics).await
 }

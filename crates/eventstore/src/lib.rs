@@ -24,6 +24,6 @@ mod store;
 pub use error::StoreError;
 pub use event::{Append, Appended, Expected, Message, NewEvent, StateRecord, StoredEvent, Stream};
 pub use idempotency::{FirstAnswer, Idempotency, RETENTION as IDEMPOTENCY_RETENTION};
-pub use pool::{connect, connect_options, migrate, migrator};
+pub use pool::{connect, connect_options, migrator};
 pub use session::Session;
 pub use store::{EventStore, to_the_end};

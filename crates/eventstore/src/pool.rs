@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// How long a request waits for a connection before it is refused.
@@ -47,14 +47,6 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         })
         .connect_with(connect_options(url)?)
         .await
-}
-
-/// Brings the schema `eventstore` of the database up to date. Several replicas may call it at once.
-///
-/// # Errors
-/// When a migration fails, or the database knows migrations that this build doesn't.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    migrator().run(pool).await
 }
 
 /// The migrations of the schema `eventstore`.

@@ -1,5 +1,5 @@
-//! Whether a database has the tables that this build needs. It guarantees a look that changes nothing;
-//! bringing the tables up to date is `migrate`'s, and when that is done the deployment's.
+//! The tables of a database that this build needs: bringing them up to date, and whether they are there. It
+//! guarantees that a look changes nothing; when they are brought up to date is the deployment's to say.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,6 +84,20 @@ pub async fn standing(
         compare(&mut standing, migrator, &applied);
     }
     Ok(standing)
+}
+
+/// Brings a database up to date. Several replicas may call it at once.
+///
+/// # Errors
+/// When a migration fails, or the database knows migrations that this build doesn't.
+pub async fn migrate(
+    pool: &PgPool,
+    migrators: impl IntoIterator<Item = Migrator>,
+) -> Result<(), MigrateError> {
+    for migrator in migrators {
+        migrator.run(pool).await?;
+    }
+    Ok(())
 }
 
 /// Makes `/readyz` fail while the database doesn't answer, or lacks what this build needs: a new

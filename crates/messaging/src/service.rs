@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics, reach};
-use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
+use assent_bus::{Producer, consumer, reach};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
@@ -17,7 +16,6 @@ use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -59,27 +57,6 @@ pub enum StartError {
     /// The provider's client.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-}
-
-/// Brings both databases up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
-    let keys = connect(config.keys_database_url.expose_secret(), 2).await?;
-    Ok(KeyStore::migrate(&keys).await?)
-}
-
-/// The migrations of the service's own database.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    for migrator in migrators() {
-        migrator.run(pool).await?;
-    }
-    Ok(())
 }
 
 /// All migrations of its database, in their order.
@@ -143,7 +120,7 @@ pub async fn build(
     }))
 }
 
-/// Serves until the soft stop. The databases must be [migrated](migrate).
+/// Serves until the soft stop. The databases must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -230,12 +207,4 @@ fn checks(messaging: &Messaging, health: &Health) {
     schema::ready_check(health, "database", messaging.pool(), migrators());
     let keys = messaging.hour_keys.pool();
     schema::ready_check(health, "key_store", keys, [KeyStore::migrator()]);
-}
-
-/// Creates this service's topics where they don't exist.
-///
-/// # Errors
-/// When Kafka refuses or doesn't answer.
-pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    ensure_topics(bus, &[MESSAGING_EVENTS, CONSENT_EVENTS, ERASURE_COMMANDS]).await
 }

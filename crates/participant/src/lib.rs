@@ -16,8 +16,7 @@ mod work;
 
 use assent_contracts::erasure::Command;
 use assent_eventstore::Session;
-use sqlx::PgPool;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 
 pub use barrier::Follows;
 pub use commands::{Commands, hear};
@@ -56,15 +55,6 @@ pub trait Steps: Send + Sync + 'static {
         command: &Command,
         touched: &mut Touched,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-}
-
-/// Brings the schema `participant` of a service's database up to date. Several replicas may call it
-/// at once.
-///
-/// # Errors
-/// When a migration fails, or the database knows migrations that this build doesn't.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    migrator().run(pool).await
 }
 
 /// The migrations of the schema `participant`.

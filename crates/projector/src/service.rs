@@ -11,7 +11,6 @@ use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -66,33 +65,13 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
-/// Brings the database up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
-    Ok(migrate_pool(&pool).await?)
-}
-
-/// The migrations of the projector's database.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    for migrator in migrators() {
-        migrator.run(pool).await?;
-    }
-    Ok(())
-}
-
 /// All migrations of its database, in their order.
 #[must_use]
 pub fn migrators() -> [Migrator; 3] {
     [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
-/// Serves until the soft stop. The database must be [migrated](migrate).
+/// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.

@@ -108,14 +108,6 @@ impl KeyStore {
         Self { pool, kek, clock, ids }
     }
 
-    /// Brings the key store's tables up to date.
-    ///
-    /// # Errors
-    /// When a migration fails.
-    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-        Self::migrator().run(pool).await
-    }
-
     /// The migrations of the key store's tables.
     #[must_use]
     pub fn migrator() -> Migrator {

@@ -130,34 +130,13 @@ pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     Ok(pool)
 }
 
-/// Brings both databases up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
-    KeyStore::migrate(&connect(config.keys_database_url.expose_secret(), 2).await?).await?;
-    Ok(())
-}
-
-/// The migrations of the vault's database; its key store has its [own](KeyStore::migrate).
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(data: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    for migrator in migrators() {
-        migrator.run(data).await?;
-    }
-    Ok(())
-}
-
 /// All migrations of its database, in their order.
 #[must_use]
 pub fn migrators() -> [Migrator; 3] {
     [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
-/// Serves until the soft stop. Both databases must be [migrated](migrate).
+/// Serves until the soft stop. Both databases must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
