@@ -5,15 +5,14 @@
 //! the scan proves nothing.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assent_bus::ensure_topics;
 use assent_contracts::topics::{CONSENT_EVENTS, Topic};
 use assent_runtime::{Ids as _, SystemIds};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
@@ -25,6 +24,7 @@ use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, SERVICES, TEMPLATE, Wishes};
 use assent_tests::collector::Collector;
 use assent_tests::harness::{database, kafka, unique};
+use assent_tests::plaintext::{disguises, files, find, kafka_files, spellings};
 
 const DATABASES: [&str; 7] =
     ["consent", "vault", "vault_keys", "messaging", "messaging_keys", "erasure", "projector"];
@@ -36,78 +36,6 @@ fn data_dir(variable: &str) -> PathBuf {
             "{variable} is not set: run the tests with `cargo xtask test`, which knows the folder"
         )
     }))
-}
-
-/// The disguises of one canary.
-fn disguises(canary: &str) -> BTreeSet<Vec<u8>> {
-    let bytes = canary.as_bytes();
-    let utf16: Vec<u16> = canary.encode_utf16().collect();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut found = BTreeSet::from([
-        bytes.to_vec(),
-        utf16.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
-        utf16.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
-        hex.to_uppercase().into_bytes(),
-        hex.into_bytes(),
-    ]);
-    // Base64 depends on where in a text the canary stands: only the groups that hold nothing else.
-    for before in 0..3 {
-        let shifted = [&vec![0; before], bytes].concat();
-        let (from, to) = (before.div_ceil(3) * 4, shifted.len() / 3 * 4);
-        for encoded in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
-            found.insert(encoded.as_bytes()[from..to].to_vec());
-        }
-    }
-    found
-}
-
-/// A number in the spellings in which people and programs write it.
-fn spellings(digits: &str) -> Vec<String> {
-    let national = &digits[2..];
-    let pairs: Vec<&str> = (1..9).step_by(2).map(|at| &national[at..at + 2]).collect();
-    let head = &national[..1];
-    let mut all = vec![digits.to_owned(), format!("0{national}")];
-    for separator in [" ", ".", "-"] {
-        let rest = pairs.join(separator);
-        all.push(format!("0{head}{separator}{rest}"));
-        all.push(format!("33{separator}{head}{separator}{rest}"));
-    }
-    all
-}
-
-/// What was found where. Every byte of `files` is read once.
-fn find(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<String> {
-    let hits = files_with(canaries, dir, files);
-    let named = |file: &PathBuf| {
-        let here = |canary: &&String| {
-            !files_with(std::slice::from_ref(*canary), dir, std::slice::from_ref(file)).is_empty()
-        };
-        format!("{:?} in {}", canaries.iter().filter(here).collect::<Vec<_>>(), file.display())
-    };
-    hits.iter().map(named).collect()
-}
-
-/// The files that hold a disguise of a canary. grep looks: it gives the same answer in a second for
-/// which unoptimised code needs a minute.
-fn files_with(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
-    let patterns: BTreeSet<Vec<u8>> = canaries.iter().flat_map(|it| disguises(it)).collect();
-    let list = dir.join("patterns");
-    std::fs::write(&list, patterns.into_iter().collect::<Vec<_>>().join(&b'\n')).unwrap();
-    let mut found = Vec::new();
-    for some in files.chunks(500) {
-        let output = Command::new("grep")
-            .env("LC_ALL", "C")
-            .args(["--text", "--fixed-strings", "--files-with-matches", "--file"])
-            .arg(&list)
-            .arg("--")
-            .args(some)
-            .output()
-            .unwrap();
-        // 2: a file went away meanwhile, as segments of the WAL do.
-        assert!(matches!(output.status.code(), Some(0..=2)), "{output:?}");
-        found.extend(String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from));
-    }
-    found
 }
 
 /// The search sees each disguise, and nothing where nothing is.
@@ -132,19 +60,6 @@ fn each_disguise_of_a_canary_is_found() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => found.extend(files(&path)),
-            Ok(kind) if kind.is_file() => found.push(path),
-            _ => {}
-        }
-    }
-    found
-}
-
 /// The files of Postgres: of these databases, and all that isn't a database's (WAL, shared tables).
 async fn postgres_files(pool: &PgPool, names: &[String]) -> Vec<PathBuf> {
     let dir = data_dir("ASSENT_TEST_POSTGRES_DATA");
@@ -160,18 +75,6 @@ async fn postgres_files(pool: &PgPool, names: &[String]) -> Vec<PathBuf> {
     let mut all = files(&dir);
     all.retain(|file| !file.starts_with(&base) || ours.iter().any(|dir| file.starts_with(dir)));
     assert!(all.iter().any(|file| file.starts_with(dir.join("pg_wal"))), "the WAL is among them");
-    all
-}
-
-/// Segments, snapshots and the groups' topic. Indexes hold offsets and times only.
-fn kafka_files() -> Vec<PathBuf> {
-    let mut all = files(&data_dir("ASSENT_TEST_KAFKA_DATA"));
-    all.retain(|file| {
-        !matches!(
-            file.extension().and_then(|it| it.to_str()),
-            Some("index" | "timeindex" | "txnindex")
-        )
-    });
     all
 }
 
@@ -228,7 +131,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     assert!(logs.iter().all(|log| std::fs::metadata(log).is_ok_and(|file| file.len() > 0)));
     let stores = [
         ("Postgres", postgres_files(&control_pool, &names).await),
-        ("Kafka", kafka_files()),
+        ("Kafka", kafka_files(&data_dir("ASSENT_TEST_KAFKA_DATA"))),
         ("the logs", logs.into_iter().chain([log]).collect()),
         ("the traces", vec![traces]),
     ];

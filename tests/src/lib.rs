@@ -5,5 +5,7 @@
 pub mod cluster;
 pub mod collector;
 pub mod harness;
+pub mod plaintext;
 pub mod servers;
+pub mod topics;
 pub mod whatsapp;

@@ -72,6 +72,18 @@ impl Server {
         .await;
     }
 
+    /// Where it keeps its data: the folder that it works in, or of a Kafka the one it was given.
+    ///
+    /// # Panics
+    /// When it doesn't run.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        match self.name {
+            "kafka" => self.dir.join("kafka"),
+            _ => std::fs::read_link(format!("/proc/{}/cwd", self.pid)).expect("it runs"),
+        }
+    }
+
     /// Starts it again, and comes back when it is ready.
     pub fn start_again(&mut self) {
         block_in_place(|| self.lend());

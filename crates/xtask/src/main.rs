@@ -25,6 +25,7 @@ mod python;
 mod secrets;
 mod secured;
 mod services;
+mod soak;
 mod suite;
 mod workspace;
 
@@ -99,6 +100,22 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// A cluster with two replicas of each service under load, with processes killed and frozen, servers restarted,
+    /// connections cut; then everything is held against what the clients were told.
+    ///
+    /// The same seed makes the same choices. Needs some gigabytes of disk for a long run.
+    #[command(after_help = "Example:\n  cargo xtask soak --minutes 30 --seed 7 --report soak.json")]
+    Soak {
+        /// How long faults are injected.
+        #[arg(long, default_value_t = 2)]
+        minutes: u32,
+        /// What load and faults are drawn from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Also write the history and what was found to a file.
+        #[arg(long, value_name = "FILE")]
+        report: Option<std::path::PathBuf>,
+    },
     /// Check the Kubernetes manifests without a cluster: schemas, settings, network flows, alerts.
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
@@ -133,6 +150,7 @@ fn main() -> ExitCode {
         Command::Conform => conform::conform(),
         Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
+        Command::Soak { minutes, seed, report } => soak::soak(minutes, seed, report.as_deref()),
         Command::Manifests => manifests::manifests(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),

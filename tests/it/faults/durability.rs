@@ -8,10 +8,10 @@ use assent_runtime::{Ids as _, SystemIds};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::topics::{everything, followed};
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
+use assent_tests::topics::{everything, followed};
 
 pub(super) const GRANT: &str = "/v1/consents/grant";
 const IMPORT: &str = "/v1/subjects/import";

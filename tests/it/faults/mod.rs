@@ -9,7 +9,6 @@ mod importing;
 mod replicas;
 mod restarts;
 mod standing;
-mod topics;
 mod withdrawal;
 
 /// What it takes to send to somebody.

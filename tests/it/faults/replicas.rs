@@ -8,9 +8,9 @@ use assent_runtime::{Ids as _, SystemIds};
 use serde_json::Value;
 
 use super::durability::{GRANT, grant};
-use super::topics::{everything, followed};
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
+use assent_tests::topics::{everything, followed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_twice() {

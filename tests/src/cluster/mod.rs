@@ -17,12 +17,14 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::block_in_place;
 
+use self::client::Client;
 use self::faults::Failpoints;
 use self::process::Process;
 use crate::harness::{Stores, unique};
 
 mod balancer;
 pub mod browser;
+pub mod client;
 pub mod faults;
 pub mod person;
 pub(crate) mod ports;
@@ -75,6 +77,8 @@ pub struct Wishes {
     pub stores: Option<Stores>,
     /// Where traces go: the address of an OTLP collector.
     pub traces: Option<String>,
+    /// The folder of another build than the one under test, of which all services are.
+    pub build: Option<PathBuf>,
 }
 
 /// How a command of the command line ended.
@@ -104,7 +108,11 @@ pub struct Cluster {
     /// Where a service with several replicas is found.
     doors: BTreeMap<&'static str, u16>,
     processes: BTreeMap<String, Process>,
+    /// Which build a process is of, where it isn't the one under test.
+    builds: BTreeMap<String, PathBuf>,
     http: reqwest::Client,
+    client: Client,
+    kept: bool,
 }
 
 impl Cluster {
@@ -138,6 +146,9 @@ impl Cluster {
             ops,
             doors: BTreeMap::new(),
             processes: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            kept: false,
+            client: Client::new("", BTreeMap::new()),
             http: assent_http::client::http_client(Duration::from_secs(2), Duration::from_secs(30))
                 .unwrap(),
             dir,
@@ -148,12 +159,19 @@ impl Cluster {
             balancer::serve(door, replicas).await;
             cluster.doors.insert(*service, door);
         }
+        let urls = cluster.api.keys().map(|name| (name.clone(), cluster.url(name))).collect();
+        cluster.client = Client::new(&cluster.token, urls);
+        if let Some(build) = &wishes.build {
+            cluster.builds = names.iter().map(|name| (name.clone(), build.clone())).collect();
+        }
         cluster.configure(&wishes);
         let keys = cluster.dir.join("keys");
-        let made = cluster.command(&["keys", "init", keys.to_str().unwrap()]).output().unwrap();
+        let build = wishes.build.clone().unwrap_or_else(binaries);
+        let made =
+            cluster.command_of(&build, &["keys", "init", keys.to_str().unwrap()]).output().unwrap();
         assert!(made.status.success(), "keys: {}", String::from_utf8_lossy(&made.stderr));
         let migrate = [&["migrate"], wishes.only.as_slice()].concat();
-        let migrated = block_in_place(|| cluster.command(&migrate).output()).unwrap();
+        let migrated = block_in_place(|| cluster.command_of(&build, &migrate).output()).unwrap();
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         let wanted = |name: &String| {
             let service = name.trim_end_matches("-2");
@@ -374,7 +392,8 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
             self.command(&["serve", "--all"])
         } else {
             let service = name.trim_end_matches("-2");
-            let mut command = self.command(&["serve", service]);
+            let build = self.builds.get(name).cloned().unwrap_or_else(binaries);
+            let mut command = self.command_of(&build, &["serve", service]);
             let section = service.to_uppercase();
             let address = |port: u16| format!("127.0.0.1:{port}");
             command.env(format!("ASSENT_{section}_LISTEN"), address(self.api[name]));
@@ -430,8 +449,46 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         .await;
     }
 
+    /// Gives a process the build under test: asked to stop, awaited, started again.
+    ///
+    /// # Panics
+    /// When it doesn't stop by itself.
+    pub async fn replace(&mut self, name: &str) {
+        let process = self.process(name);
+        process.signal(libc::SIGTERM);
+        until("it stops", async || process.ended().is_some()).await;
+        let status = process.ended();
+        assert!(status.is_some_and(|it| it.success()), "{name}: {status:?} {}", process.tail());
+        self.builds.remove(name);
+        self.restart(name).await;
+    }
+
+    /// Brings every database to the build under test, as a deployment does before it replaces anything.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn migrate(&self) {
+        let migrated = block_in_place(|| self.command(&["migrate"]).output()).unwrap();
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    }
+
+    /// A caller of its APIs.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Leaves its files behind: somebody will want to read the logs.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binaries().join("assent"));
+        self.command_of(&binaries(), arguments)
+    }
+
+    fn command_of(&self, build: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(build.join("assent"));
         command.args(arguments).env("ASSENT_CONFIG", self.config());
         command
     }
@@ -487,13 +544,7 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         body: &Value,
         idempotency: Option<&str>,
     ) -> reqwest::Result<(u16, Value)> {
-        let mut request =
-            self.http.post(format!("{}{path}", self.url(name))).bearer_auth(&self.token).json(body);
-        if let Some(key) = idempotency {
-            request = request.header("idempotency-key", key);
-        }
-        let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+        self.client.try_post(name, path, body, idempotency).await
     }
 
     /// `GET` from a process with the test's token.
@@ -503,9 +554,7 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
 
     /// As [`Cluster::get`]; an error when there is no answer.
     pub async fn try_get(&self, name: &str, path: &str) -> reqwest::Result<(u16, Value)> {
-        let request = self.http.get(format!("{}{path}", self.url(name))).bearer_auth(&self.token);
-        let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+        self.client.try_get(name, path).await
     }
 }
 
@@ -523,7 +572,7 @@ impl Drop for Cluster {
                 );
             }
         }
-        if !failed {
+        if !failed && !self.kept {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
@@ -541,8 +590,9 @@ impl From<Output> for Ended {
     }
 }
 
-/// Where `assent` and the simulator are.
-fn binaries() -> PathBuf {
+/// Where `assent` and the simulator are: the build under test.
+#[must_use]
+pub fn binaries() -> PathBuf {
     match std::env::var_os("ASSENT_TEST_BIN_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug"),

@@ -8,7 +8,7 @@ use assent_bus::{Received, end_offsets, replay};
 use assent_contracts::topics::Topic;
 use uuid::Uuid;
 
-use assent_tests::cluster::Cluster;
+use crate::cluster::Cluster;
 
 /// Everything in a topic, in order per partition.
 pub async fn everything(cluster: &Cluster, topic: Topic) -> Vec<Received> {

@@ -1,0 +1,97 @@
+//! G4 and G6: an erasure that is called complete has left nothing, and nothing brings the person back.
+
+use assent_tests::cluster::Cluster;
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+
+use super::Found;
+use crate::history::History;
+
+/// Where rows about a person may be: database, table, column.
+const ROWS: [(&str, &str, &str); 10] = [
+    ("vault", "people", "subject_id"),
+    ("vault", "addresses", "subject_id"),
+    ("consent", "consent_lines", "subject_id"),
+    ("consent", "permits", "subject_id"),
+    ("messaging", "intents", "subject_id"),
+    ("messaging", "inbound_messages", "subject_id"),
+    ("messaging", "conversations", "subject_id"),
+    ("projector", "live.contacts", "subject_id"),
+    ("projector", "live.consents", "subject_id"),
+    ("projector", "live.messages", "subject_id"),
+];
+
+/// Certificates are there, and rows and keys are gone. The others' are there: the look isn't blind.
+pub async fn whole(cluster: &Cluster, history: &History) -> Found {
+    let mut found = Found::default();
+    for person in history.erased() {
+        let request = person.erased().unwrap_or_default();
+        let path = format!("/v1/requests/{request}");
+        let (_, view) = cluster.get("erasure", &path).await;
+        found.look(view["status"] == "completed" && view["missing"] == json!([]), || {
+            format!("{request}: {} without {}", view["status"], view["missing"])
+        });
+        let (status, _) = cluster.get("erasure", &format!("{path}/certificate")).await;
+        found.look(status == 200, || format!("{request}: no certificate ({status})"));
+    }
+    let erased: Vec<&str> = history.erased().map(|person| person.subject.as_str()).collect();
+    let others: Vec<&str> = history.remaining().map(|person| person.subject.as_str()).collect();
+    for database in ["vault_keys", "messaging_keys"] {
+        let living = "keys WHERE wrapped IS NOT NULL AND id::text = ANY($1)";
+        let left = count(cluster, database, living, &erased).await;
+        found.look(left == 0, || format!("{database}: {left} keys of erased people"));
+    }
+    let kept = count(
+        cluster,
+        "vault_keys",
+        "keys WHERE wrapped IS NOT NULL AND id::text = ANY($1)",
+        &others,
+    );
+    let kept = kept.await;
+    found.look(kept == others.len() as i64, || format!("{kept} keys of {} people", others.len()));
+    found.violations.extend(rows(cluster, &erased).await);
+    found.looked_at += ROWS.len();
+    let there = count(cluster, "vault", "people WHERE subject_id::text = ANY($1)", &others).await;
+    found.look(there == others.len() as i64, || format!("{there} rows of {}", others.len()));
+    found
+}
+
+/// Neither an import of her number nor a rebuild of every read model from zero brings her back.
+pub async fn stays(cluster: &Cluster, history: &History) -> Found {
+    let mut found = Found::default();
+    for person in history.erased() {
+        let body = json!({"origin": "import", "rows": [{"phone": person.phone}]});
+        let (_, answer) = cluster.post("vault", "/v1/subjects/import", &body, None).await;
+        let outcome = &answer["outcomes"][0];
+        found.look(outcome["outcome"] == "refused" && outcome["reason"] == "erased", || {
+            format!("{}: imported again: {}", person.subject, outcome["outcome"])
+        });
+    }
+    for projection in ["contacts", "consents", "messages"] {
+        cluster.rebuilt_the_same(projection);
+    }
+    let erased: Vec<&str> = history.erased().map(|person| person.subject.as_str()).collect();
+    found.violations.extend(rows(cluster, &erased).await);
+    found
+}
+
+/// Which tables hold something about these people.
+async fn rows(cluster: &Cluster, subjects: &[&str]) -> Vec<String> {
+    let mut left = Vec::new();
+    for (database, table, column) in ROWS {
+        let from = format!("{table} WHERE {column}::text = ANY($1)");
+        let count = count(cluster, database, &from, subjects).await;
+        if count > 0 {
+            left.push(format!("{database}.{table}: {count} rows of erased people"));
+        }
+    }
+    left
+}
+
+async fn count(cluster: &Cluster, database: &str, from: &str, subjects: &[&str]) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {from}")))
+        .bind(subjects)
+        .fetch_one(&cluster.pool(database).await)
+        .await
+        .unwrap_or_else(|error| panic!("{database}: {from}: {error}"))
+}

@@ -1,0 +1,113 @@
+//! A long run under load and faults, judged afterwards: `--minutes N --seed S`, or with `--from DIR` one
+//! rolling replacement of that build by the one under test. The same seed makes the same choices; what the
+//! machine makes of them differs. Status 1: a guarantee was broken, or a check had nothing to look at.
+#![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
+
+mod check;
+mod dice;
+mod faults;
+mod history;
+mod load;
+mod replacing;
+mod settling;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use assent_runtime::{Clock as _, SystemClock};
+use assent_tests::cluster::{Cluster, Wishes};
+use assent_tests::servers;
+
+use crate::dice::Dice;
+use crate::history::History;
+
+/// What is asked for.
+struct Asked {
+    minutes: u64,
+    seed: u64,
+    /// The folder of the build that is replaced.
+    from: Option<PathBuf>,
+    /// Where to write what happened.
+    report: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let asked = match arguments() {
+        Ok(asked) => asked,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let sound = runtime.expect("a runtime can be built").block_on(run(&asked));
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs, lets everything come to rest, and judges.
+async fn run(asked: &Asked) -> bool {
+    let (mut postgres, mut kafka) = servers::both().await;
+    let mut cluster = Cluster::with(Wishes {
+        replicated: vec!["consent", "vault", "messaging", "erasure", "projector"],
+        // Kafka soon gives the partitions of the dead to others.
+        settings: vec![
+            ("kafka", "session_timeout_ms = 6000"),
+            ("messaging", "whatsapp_timeout_ms = 5000"),
+            ("erasure", "step_timeout_ms = 10000"),
+            ("erasure", "retry_ms = 1000"),
+        ],
+        stores: Some(servers::stores(&postgres, &kafka)),
+        build: asked.from.clone(),
+        ..Wishes::default()
+    })
+    .await;
+    faults::of_the_provider(&cluster).await;
+    let load = load::Load::start(&cluster.client(), asked.seed);
+    println!("seed {}, {} people at a time", asked.seed, load::WORKERS);
+    let happened = match &asked.from {
+        Some(from) => replacing::everything(&mut cluster, from, &load).await,
+        None => {
+            let mut dice = Dice::new(asked.seed, "faults");
+            let end = SystemClock.boottime() + Duration::from_secs(60 * asked.minutes);
+            faults::inject(&mut cluster, &mut postgres, &mut kafka, &mut dice, end, &load).await
+        }
+    };
+    let history: History = load.stop(happened).await;
+    println!("{}", history.summary());
+    let unsettled = settling::settle(&cluster, &history).await;
+    let verdict = check::all(&cluster, &history, unsettled, &postgres.data(), &kafka.data()).await;
+    println!("\n{}", verdict.table());
+    if let Some(path) = &asked.report
+        && let Err(error) = std::fs::write(path, history.report(&verdict))
+    {
+        eprintln!("error: {}: {error}", path.display());
+        return false;
+    }
+    if !verdict.is_sound() {
+        eprintln!("seed {}; the logs are kept in {}", asked.seed, cluster.dir.display());
+        cluster.keep();
+    }
+    verdict.is_sound()
+}
+
+/// `--bench` is cargo's own word.
+fn arguments() -> Result<Asked, String> {
+    let mut asked = Asked { minutes: 2, seed: 1, from: None, report: None };
+    let mut given = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(name) = given.next() {
+        let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: not a number"));
+        match name.as_str() {
+            "--minutes" => asked.minutes = number()?,
+            "--seed" => asked.seed = number()?,
+            "--from" => asked.from = Some(PathBuf::from(value)),
+            "--report" => asked.report = Some(PathBuf::from(value)),
+            _ => {
+                let known = "--minutes, --seed, --from and --report";
+                return Err(format!("{name} is unknown; there are {known}"));
+            }
+        }
+    }
+    Ok(asked)
+}

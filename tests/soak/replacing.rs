@@ -1,0 +1,46 @@
+//! A rolling replacement: the databases first, then one process after the other, each awaited before the
+//! next, with the load going on: old and new side by side on the same databases and topics.
+
+use std::path::Path;
+
+use assent_runtime::{Clock as _, SystemClock};
+use assent_tests::cluster::{Cluster, binaries, until};
+use sha2::{Digest as _, Sha256};
+
+use crate::faults::PROCESSES;
+use crate::history::Fault;
+use crate::load::Load;
+
+/// So many acts before, between two replacements, and after.
+const SOME: usize = 60;
+
+/// Replaces every process of the build in `from` by the build under test.
+pub async fn everything(cluster: &mut Cluster, from: &Path, load: &Load) -> Vec<Fault> {
+    for (what, build) in [("from", from), ("to", &binaries())] {
+        println!("{what} {}", digest(&build.join("assent")));
+    }
+    let go_on = async |acts: usize| {
+        let enough = load.acts() + acts;
+        until("the load goes on", async || load.acts() >= enough).await;
+    };
+    go_on(SOME).await;
+    cluster.migrate();
+    // The old ones live on with the new tables.
+    go_on(SOME).await;
+    let mut happened = Vec::new();
+    for name in PROCESSES.into_iter().chain(["console", "gateway"]) {
+        let from = SystemClock.boottime();
+        cluster.replace(name).await;
+        let until = SystemClock.boottime();
+        println!("{name} replaced in {:.1} s", (until - from).as_secs_f64());
+        happened.push(Fault { kind: "replace", target: name.to_owned(), from, until });
+        go_on(SOME / 3).await;
+    }
+    go_on(SOME).await;
+    happened
+}
+
+fn digest(path: &Path) -> String {
+    let binary = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Sha256::digest(binary).iter().map(|byte| format!("{byte:02x}")).collect()
+}
