@@ -145,7 +145,10 @@ impl Worker {
         let what = match choice {
             0..26 => {
                 let path = "/v1/consents/grant";
-                match self.call("consent", path, &with(by_operator)?).await? {
+                let mut body = with(by_operator)?;
+                // After a no, a bare claim isn't enough.
+                body["evidence"] = self.sealed(subject).await?;
+                match self.call("consent", path, &body).await? {
                     (200, answer) => What::Grant(ids(&answer)),
                     (CONFLICT, problem) if person.ever_stopped() => {
                         What::GrantRefused(problem["code"].clone())
@@ -184,6 +187,14 @@ impl Worker {
             }
         };
         Some(Act { what, asked, answered: SystemClock.boottime() })
+    }
+
+    /// Evidence, sealed under her key.
+    async fn sealed(&mut self, subject: &str) -> Option<Value> {
+        let body = json!({"subject_id": subject, "record": subject, "field": "consent.evidence",
+            "text": "form 12"});
+        let (_, answer) = self.call("vault", "/v1/seal", &body).await?;
+        Some(answer["sealed"].clone())
     }
 
     /// She writes until the webhook has answered that it was taken.

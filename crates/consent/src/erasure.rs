@@ -115,10 +115,10 @@ impl Eraser {
             .map(|bytes| {
                 let token = AddressToken::from_bytes(bytes)
                     .map_err(|error| sqlx::Error::Decode(error.into()))?;
-                Ok(Closing { token, kind: StopKind::Erased, by: command.request_id })
+                Ok(Closing { token, kind: StopKind::Erased, by: command.request_id, since: now })
             })
             .collect::<Result<Vec<_>, sqlx::Error>>()?;
-        gate::close(session.conn(), &closings, now).await?;
+        gate::close(session.conn(), &closings).await?;
         touched.add("addresses", closings.iter().map(|closing| closing.token.to_string()));
         Ok(())
     }

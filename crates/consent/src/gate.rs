@@ -7,7 +7,7 @@ use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
 use assent_contracts::consent::AgeBasis;
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
@@ -214,6 +214,8 @@ pub struct Closing {
     pub kind: StopKind,
     /// By which stop or erasure request.
     pub by: Uuid,
+    /// From when on: what opens it must have been said later.
+    pub since: Timestamp,
 }
 
 /// Closes addresses. Where an address is closed in the same way already, the earlier cause stays:
@@ -221,24 +223,21 @@ pub struct Closing {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn close(
-    conn: &mut PgConnection,
-    closings: &[Closing],
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
+pub async fn close(conn: &mut PgConnection, closings: &[Closing]) -> Result<(), sqlx::Error> {
     const CLOSE: &str = "
         INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
         SELECT DISTINCT ON (token) token,
                CASE WHEN $3 = 'stopped' THEN by END,
                CASE WHEN $3 = 'suppressed' THEN by END,
-               CASE WHEN $3 = 'erased' THEN by END, $4
-        FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS t (token, by, n)
+               CASE WHEN $3 = 'erased' THEN by END, since
+        FROM unnest($1::bytea[], $2::uuid[], $4::timestamptz[])
+            WITH ORDINALITY AS t (token, by, since, n)
         ORDER BY token, n
         ON CONFLICT (token) DO UPDATE SET
             stopped_by = coalesce(g.stopped_by, excluded.stopped_by),
             suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
             erased_by = coalesce(g.erased_by, excluded.erased_by),
-            changed_at = $4
+            changed_at = greatest(g.changed_at, excluded.changed_at)
         WHERE (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
            OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
            OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)";
@@ -246,12 +245,13 @@ pub async fn close(
         let of_kind = || closings.iter().filter(|closing| closing.kind == kind);
         let tokens: Vec<Vec<u8>> = of_kind().map(|c| c.token.to_bytes().to_vec()).collect();
         let by: Vec<Uuid> = of_kind().map(|closing| closing.by).collect();
+        let since: Vec<SqlTimestamp> = of_kind().map(|c| c.since.to_sqlx()).collect();
         if !tokens.is_empty() {
             sqlx::query(CLOSE)
                 .bind(&tokens)
                 .bind(&by)
                 .bind(kind_name(kind))
-                .bind(now.to_sqlx())
+                .bind(&since)
                 .execute(&mut *conn)
                 .await?;
         }
@@ -261,7 +261,7 @@ pub async fn close(
 }
 
 /// Lifts everything that stands against these addresses: the person herself has acted from them;
-/// where that is told later, only what stood by then.
+/// where it is known when, only what stood by then.
 ///
 /// # Errors
 /// When the database fails.
@@ -274,7 +274,7 @@ pub async fn lift_all(
     const LIFT: &str = "
         WITH held AS (SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR UPDATE)
         UPDATE gate_rows SET stopped_by = NULL, suppressed_by = NULL, erased_by = NULL,
-                             changed_at = $2
+                             changed_at = coalesce($3, $2)
         FROM held WHERE gate_rows.token = held.token
           AND (changed_at <= $3 OR $3 IS NULL)";
     sqlx::query(LIFT)

@@ -71,6 +71,7 @@ impl Subscriber for Links {
                         token,
                         kind: StopKind::Suppressed,
                         by: event.id,
+                        since: suppressed.at,
                     };
                     closings.extend(suppressed.addresses.into_iter().map(closing));
                 }
@@ -110,7 +111,7 @@ impl Links {
             .fetch_all(&mut *conn)
             .await?;
         closings.retain(|closing| new.contains(&closing.by));
-        gate::close(conn, &closings, now).await
+        gate::close(conn, &closings).await
     }
 }
 

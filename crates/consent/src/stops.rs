@@ -99,19 +99,21 @@ impl Stops {
                     token: *token,
                     kind: stop.kind,
                     by: stop.stop_id,
+                    since: stop.heard_at.min(now),
                 })
             })
             .collect();
-        // An erasure is the saga's to record; who said it first gives a withdrawal its road.
-        let mut said: BTreeMap<SubjectId, StopKind> = BTreeMap::new();
+        // An erasure is the saga's to record; who said it last gives a withdrawal its road.
+        let mut said: BTreeMap<SubjectId, (Timestamp, StopKind)> = BTreeMap::new();
         for stop in fresh().filter(|stop| stop.kind != StopKind::Erased) {
             for subject in subjects_of(stop) {
-                said.entry(subject).or_insert(stop.kind);
+                let last = said.entry(subject).or_insert((Timestamp::MIN, stop.kind));
+                *last = (*last).max((stop.heard_at.min(now), stop.kind));
             }
         }
         self.withdraw(&mut session, &said, now, traceparent).await?;
         // Rows after streams: everyone takes these locks in this order.
-        gate::close(session.conn(), &closings, now).await?;
+        gate::close(session.conn(), &closings).await?;
         session.commit().await?;
         Ok(response)
     }
@@ -119,21 +121,25 @@ impl Stops {
     async fn withdraw(
         &self,
         session: &mut Session,
-        said: &BTreeMap<SubjectId, StopKind>,
+        said: &BTreeMap<SubjectId, (Timestamp, StopKind)>,
         now: Timestamp,
         traceparent: Option<String>,
     ) -> Result<(), StoreError> {
         let ids: Vec<SubjectId> = said.keys().copied().collect();
         let streams = session.lock(&ids).await?;
         let mut pending = Pending::default();
-        for (subject, kind) in said {
+        for (subject, (heard_at, kind)) in said {
             let Some(stream) = streams.get(subject) else { continue };
             let mut ledger = ledger(stream)?;
-            let (actor, method) = match kind {
-                StopKind::Suppressed => (Actor::Operator, Method::List),
-                StopKind::Stopped | StopKind::Erased => (Actor::Subject, Method::WhatsappMessage),
+            // Her own words count from when they were heard, whatever held them up on the way here:
+            // what she says next is heard after them.
+            let (actor, method, acted_at) = match kind {
+                StopKind::Suppressed => (Actor::Operator, Method::List, None),
+                StopKind::Stopped | StopKind::Erased => {
+                    (Actor::Subject, Method::WhatsappMessage, Some(*heard_at))
+                }
             };
-            let act = Act { actor, method, place: None, evidence: None, acted_at: None };
+            let act = Act { actor, method, place: None, evidence: None, acted_at };
             let command = Command::Withdraw { scope: Scope::everything(), act };
             // Who is erased already can lose nothing more.
             let Ok(events) = ledger.decide(command, now) else { continue };

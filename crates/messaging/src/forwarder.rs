@@ -18,6 +18,7 @@ use assent_contracts::code::{Code, NoCode, Sentence};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
 use assent_http::ClientError;
+use assent_runtime::failpoint;
 use assent_runtime::ops::Watchdog;
 use jiff::SignedDuration;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -65,11 +66,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// When she said it, if it came late: a webhook that fails is repeated for up to seven days, and
-    /// what she said elsewhere since must stand. What comes at once counts in the order of arrival,
-    /// since the provider's times are whole seconds.
-    pub fn said_long_before(&self) -> Option<jiff::Timestamp> {
-        (self.heard_at.duration_since(self.said_at) > ON_ITS_WAY_MAX).then_some(self.said_at)
+    /// From when it counts: what she or others said elsewhere since must stand, however long it is on its
+    /// way from here. That is when it was heard, since the provider's times are whole seconds; where it came
+    /// late (a webhook that fails is repeated for up to seven days), when she said it.
+    pub fn counts_from(&self) -> jiff::Timestamp {
+        match self.heard_at.duration_since(self.said_at) > ON_ITS_WAY_MAX {
+            true => self.said_at,
+            false => self.heard_at,
+        }
     }
 }
 
@@ -142,6 +146,7 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
     let opt_ins = [take(messaging, "start", 16).await?, take(messaging, "code", 16).await?];
     let mut settled = count;
     for pending in opt_ins.iter().flatten() {
+        failpoint::hit_async("messaging.before_opt_in").await;
         let forwarded = match pending.code {
             Some(code) => opt_ins::forward_code(messaging, pending, code).await,
             None => opt_ins::forward_start(messaging, pending).await,

@@ -49,7 +49,7 @@ pub async fn forward_code(
         code,
         sentence,
         addresses: pending.tokens.clone(),
-        said_at: pending.said_long_before(),
+        said_at: Some(pending.counts_from()),
     };
     doubt(messaging, pending, true).await?;
     let answer: Result<CodeAnswer, ClientError> =
@@ -116,7 +116,7 @@ async fn grant(
         actor: Actor::Subject,
         method: agreed.method,
         evidence: None,
-        acted_at: start.said_long_before(),
+        acted_at: Some(start.counts_from()),
         locale: None,
         notice_hash: agreed.notice_hash,
         place: None,
@@ -191,7 +191,8 @@ async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<Sub
         name: None,
         email: None,
     };
-    let request = ImportRequest { origin: Origin::Subject, rows: vec![row] };
+    let acted_at = Some(start.counts_from());
+    let request = ImportRequest { origin: Origin::Subject, acted_at, rows: vec![row] };
     let answer: ImportResponse =
         messaging.vault.post("/v1/subjects/import", &request, None).await?;
     match answer.outcomes.into_iter().next() {

@@ -17,6 +17,7 @@ use assent_http::{Caller, Code, Json, Problem};
 use assent_runtime::telemetry;
 use assent_sealing::{KeyState, StoredKey};
 use axum::extract::State;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -93,13 +94,31 @@ enum Place {
     Again(usize),
 }
 
+/// By which road people come in, and what stands in it.
+#[derive(Debug, Clone, Copy)]
+struct Road {
+    origin: Origin,
+    acted_at: Option<Timestamp>,
+}
+
+impl Road {
+    /// From when on an erasure or a suppression bars it. Her own act opens a new relation, under a new id,
+    /// where it came after them; `None`: none of them bars it.
+    fn barred_since(self) -> Option<Timestamp> {
+        match self.origin {
+            Origin::Subject => self.acted_at,
+            _ => Some(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
 async fn import_rows(app: Arc<App>, request: ImportRequest) -> Result<Vec<Fate>, VaultError> {
-    let origin = request.origin;
+    let road = Road { origin: request.origin, acted_at: request.acted_at };
     let reader = Arc::clone(&app);
     let (places, contacts) = busy(move || read_rows(&reader, request)).await;
     let contacts = Arc::new(contacts);
     for _ in 0..ATTEMPTS {
-        let Some(fates) = try_import(&app, origin, &contacts).await? else { continue };
+        let Some(fates) = try_import(&app, road, &contacts).await? else { continue };
         let fate = |place| match place {
             Place::Rejected(rejected) => Fate::Rejected(rejected),
             Place::First(contact) => fates[contact],
@@ -136,14 +155,14 @@ fn read_rows(app: &App, request: ImportRequest) -> (Vec<Place>, Vec<Contact>) {
 /// One try. `None`: somebody else was faster with one of the numbers; look again.
 async fn try_import(
     app: &Arc<App>,
-    origin: Origin,
+    road: Road,
     contacts: &Arc<Vec<Contact>>,
 ) -> Result<Option<Vec<Fate>>, VaultError> {
-    let mut fates = standing(app, origin, contacts).await?;
+    let mut fates = standing(app, road, contacts).await?;
     let new: Vec<usize> = (0..fates.len()).filter(|&index| fates[index].is_none()).collect();
     if !new.is_empty() {
         let subjects: Vec<Uuid> = new.iter().map(|_| app.ids.v4()).collect();
-        let written = write(app, origin, contacts, &new, &subjects).await;
+        let written = write(app, road, contacts, &new, &subjects).await;
         // Keys that sealed nothing are taken back; where the outcome is unknown they stay.
         if !matches!(written, Ok(true) | Err(VaultError::Store(StoreError::Unknown(_))))
             && let Err(error) = app.keys.discard_unused(&subjects).await
@@ -163,7 +182,7 @@ async fn try_import(
 /// The fate of everyone who is known or barred already.
 async fn standing(
     app: &App,
-    origin: Origin,
+    road: Road,
     contacts: &[Contact],
 ) -> Result<Vec<Option<Fate>>, VaultError> {
     let tokens: Vec<AddressToken> =
@@ -180,12 +199,11 @@ async fn standing(
             })
         })
         .collect();
-    // Her own act opens a new relation, under a new id.
-    if origin != Origin::Subject {
+    if let Some(since) = road.barred_since() {
         let open = contacts.iter().zip(&fates).filter(|(_, fate)| fate.is_none());
         let fingerprints: Vec<_> =
             open.flat_map(|(contact, _)| contact.fingerprints.iter().copied()).collect();
-        let barred = people::barred(app.pool(), &fingerprints).await?;
+        let barred = people::barred(app.pool(), &fingerprints, since).await?;
         for (contact, fate) in contacts.iter().zip(&mut fates) {
             let reasons = contact.fingerprints.iter().filter_map(|it| barred.get(it));
             if fate.is_none() {
@@ -200,7 +218,7 @@ async fn standing(
 /// a number has been taken or barred meanwhile.
 async fn write(
     app: &Arc<App>,
-    origin: Origin,
+    road: Road,
     contacts: &Arc<Vec<Contact>>,
     new: &[usize],
     subjects: &[Uuid],
@@ -209,7 +227,7 @@ async fn write(
     let Some(keys) = keys.into_iter().map(KeyState::live).collect::<Option<Vec<_>>>() else {
         return Ok(false);
     };
-    let people = sealed(app, origin, contacts, new, subjects, keys).await;
+    let people = sealed(app, road.origin, contacts, new, subjects, keys).await;
 
     let mut session = app.store.begin().await?;
     let done = async {
@@ -220,14 +238,14 @@ async fn write(
         {
             return Ok(false);
         }
-        if origin != Origin::Subject {
+        if let Some(since) = road.barred_since() {
             // Looked for again, behind the index entries that are ours now: an erasure that
             // ended between the first look and here has left its fingerprints.
             let fingerprints: Vec<_> = new
                 .iter()
                 .flat_map(|&index| contacts[index].fingerprints.iter().copied())
                 .collect();
-            if !people::barred(session.conn(), &fingerprints).await?.is_empty() {
+            if !people::barred(session.conn(), &fingerprints, since).await?.is_empty() {
                 return Ok(false);
             }
         }

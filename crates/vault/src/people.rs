@@ -74,19 +74,23 @@ pub(crate) async fn known(
     Ok(known)
 }
 
-/// Which of these addresses may not come in.
+/// Which of these addresses may not come in, because of what was recorded at `since` or later.
 pub(crate) async fn barred(
     executor: impl PgExecutor<'_>,
     fingerprints: &[Fingerprint],
+    since: Timestamp,
 ) -> Result<HashMap<Fingerprint, Barred>, VaultError> {
     if fingerprints.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows =
-        sqlx::query("SELECT fingerprint, reason FROM suppressions WHERE fingerprint = ANY($1)")
-            .bind(fingerprint_slices(fingerprints))
-            .fetch_all(executor)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT fingerprint, reason FROM suppressions
+         WHERE fingerprint = ANY($1) AND recorded_at >= $2",
+    )
+    .bind(fingerprint_slices(fingerprints))
+    .bind(since.to_sqlx())
+    .fetch_all(executor)
+    .await?;
     let mut barred = HashMap::with_capacity(rows.len());
     for row in rows {
         let bytes: &[u8] = row.try_get(0)?;
@@ -100,8 +104,8 @@ pub(crate) async fn barred(
     Ok(barred)
 }
 
-/// Records that addresses may not come in. `erased` is never weakened to `suppressed`. Gives how
-/// many were not recorded before.
+/// Records that addresses may not come in. `erased` is never weakened to `suppressed`, and the last time
+/// counts. Gives how many were not recorded before.
 pub(crate) async fn bar(
     connection: &mut PgConnection,
     fingerprints: &[Fingerprint],
@@ -116,8 +120,9 @@ pub(crate) async fn bar(
         "WITH written AS (
              INSERT INTO suppressions AS stored (fingerprint, reason, recorded_at)
              SELECT fingerprint, $2, $3 FROM unnest($1::bytea[]) AS fingerprint ORDER BY 1
-             ON CONFLICT (fingerprint) DO UPDATE SET reason = excluded.reason
-                 WHERE stored.reason = 'suppressed' AND excluded.reason = 'erased'
+             ON CONFLICT (fingerprint) DO UPDATE SET
+                 reason = least(stored.reason, excluded.reason),
+                 recorded_at = greatest(stored.recorded_at, excluded.recorded_at)
              RETURNING xmax = 0 AS new
          )
          SELECT count(*) FROM written WHERE new",

@@ -116,6 +116,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<std::path::PathBuf>,
     },
+    /// Replace every process of an older build by this one, one after the other, with two replicas of each service
+    /// under load; then everything is held against what the clients were told.
+    ///
+    /// The older build is compiled from this repository's history, which takes some minutes the first time.
+    Upgrade {
+        /// Also write the history and what was found to a file.
+        #[arg(long, value_name = "FILE")]
+        report: Option<std::path::PathBuf>,
+    },
     /// Check the Kubernetes manifests without a cluster: schemas, settings, network flows, alerts.
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
@@ -151,6 +160,7 @@ fn main() -> ExitCode {
         Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
         Command::Soak { minutes, seed, report } => soak::soak(minutes, seed, report.as_deref()),
+        Command::Upgrade { report } => soak::upgrade(report.as_deref()),
         Command::Manifests => manifests::manifests(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),

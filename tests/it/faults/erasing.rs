@@ -206,3 +206,25 @@ async fn g6_g7_a_replay_of_every_topic_after_an_erasure_brings_nobody_back() {
     assert_eq!(cluster.subject(&person).await, None);
     assert!(cluster.subject(&kept).await.is_some());
 }
+
+/// Her START is held up on its way, she is erased, and it arrives: she said it before. What she says
+/// afterwards makes her somebody new.
+#[tokio::test(flavor = "multi_thread")]
+async fn g6_a_start_from_before_an_erasure_that_arrives_after_it_brings_nobody_back() {
+    const HELD: &str = "messaging.before_opt_in";
+    let cluster = Cluster::start().await;
+    let (person, subject) = cluster.willing().await;
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set(&format!("{HELD}=hold"));
+    assert_eq!(cluster.hears(&person, "START").await, 200);
+    failpoints.strikes(HELD).await;
+    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    assert_eq!(erased.json["status"], "completed", "{}", erased.text);
+    failpoints.clear();
+    cluster.declared().await;
+    assert_eq!(cluster.subject(&person).await, None);
+    assert_eq!(cluster.hears(&person, "START").await, 200);
+    cluster.declared().await;
+    let somebody = cluster.subject(&person).await;
+    assert!(somebody.is_some_and(|new| new != subject));
+}

@@ -110,14 +110,14 @@ async fn a_repeated_withdrawal_waits_again_and_gives_the_first_answer() {
 }
 
 #[tokio::test]
-async fn withdrawing_what_is_withdrawn_changes_nothing_and_waits() {
+async fn withdrawing_what_is_withdrawn_is_on_record_too_and_waits() {
     let world = world().await;
     let subject = world.consenting(1).await;
     let first = world.withdraw(subject, None).await.unwrap();
     let asked = SystemClock.boottime();
     let second = world.withdraw(subject, None).await.unwrap();
     assert!(SystemClock.boottime() - asked >= LEASE);
-    assert_eq!((second.events.len(), second.version), (0, first.version));
+    assert_eq!((second.events.len(), second.version), (1, first.version + 1));
 }
 
 /// Trap 6: what was sent before the withdrawal and arrives once more after it grants nothing.

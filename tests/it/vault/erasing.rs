@@ -184,7 +184,8 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
 
     let client =
         ServiceClient::new(&format!("http://{address}"), &"all".to_owned().into()).unwrap();
-    let request = ImportRequest { origin: Origin::Import, rows: vec![row("+33600000001")] };
+    let request =
+        ImportRequest { origin: Origin::Import, acted_at: None, rows: vec![row("+33600000001")] };
     let answer: ImportResponse = client.post("/v1/subjects/import", &request, None).await.unwrap();
     let ImportOutcome::Created { subject_id } = answer.outcomes[0] else { panic!() };
 

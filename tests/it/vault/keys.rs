@@ -103,7 +103,8 @@ fn decode(text: &str) -> DataKey {
 async fn a_key_store_that_is_away_leaves_nothing_half_written() {
     let vault = vault().await;
     vault.keys.close().await;
-    let request = ImportRequest { origin: Origin::Import, rows: vec![row("+33600000001")] };
+    let request =
+        ImportRequest { origin: Origin::Import, acted_at: None, rows: vec![row("+33600000001")] };
     let refused = vault.all.post::<_, ImportResponse>("/v1/subjects/import", &request, None).await;
     assert_eq!(code(refused), Some(Code::DependencyUnavailable));
     for table in ["people", "addresses", "eventstore.events", "eventstore.outbox"] {

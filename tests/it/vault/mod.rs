@@ -136,7 +136,7 @@ fn number(n: usize) -> String {
 
 impl Vault {
     async fn import(&self, origin: Origin, rows: Vec<ImportRow>) -> Vec<ImportOutcome> {
-        let request = ImportRequest { origin, rows };
+        let request = ImportRequest { origin, acted_at: None, rows };
         let answer: ImportResponse =
             self.all.post("/v1/subjects/import", &request, None).await.unwrap();
         answer.outcomes

@@ -115,13 +115,13 @@ async fn the_suppressed_and_the_erased_stay_out_and_only_some_may_know_why() {
     let refused = |reason: &str| ImportOutcome::Refused { reason: reason.to_owned() };
     let told = vault.import(Origin::Operator, rows()).await;
     assert_eq!(told, [refused("suppressed"), refused("erased")]);
-    let request = ImportRequest { origin: Origin::Import, rows: rows() };
+    let request = ImportRequest { origin: Origin::Import, acted_at: None, rows: rows() };
     let untold: ImportResponse =
         vault.plain.post("/v1/subjects/import", &request, None).await.unwrap();
     assert_eq!(untold.outcomes, [refused("refused"), refused("refused")]);
 
     // Her own act makes a new person; whoever merely says so may not.
-    let request = ImportRequest { origin: Origin::Subject, rows: rows() };
+    let request = ImportRequest { origin: Origin::Subject, acted_at: None, rows: rows() };
     let lie = vault.plain.post::<_, ImportResponse>("/v1/subjects/import", &request, None).await;
     assert_eq!(code(lie), Some(Code::Forbidden));
     let own = vault.import(Origin::Subject, rows()).await;

@@ -132,6 +132,16 @@ impl Cluster {
         calls.into_iter().filter(|call| hers(call) && call["template"] == TEMPLATE).collect()
     }
 
+    /// Waits until everything that people declared has arrived where it counts.
+    pub async fn declared(&self) {
+        let pool = self.pool("messaging").await;
+        until("what was declared has arrived", async || {
+            let open = "SELECT count(*) FROM declarations WHERE settled_at IS NULL";
+            sqlx::query_scalar::<_, i64>(open).fetch_one(&pool).await.unwrap() == 0
+        })
+        .await;
+    }
+
     /// Waits until the country of her number is in her stream, once she has said something.
     pub async fn located(&self, subject: &str) {
         const LOCATED: &str = "

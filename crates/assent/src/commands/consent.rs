@@ -339,7 +339,7 @@ async fn who_grants(api: &Api, what: &What) -> Result<Result<SubjectId, String>,
         return Ok(Ok(subject));
     }
     let row = ImportRow { phone, country: what.country.clone(), name: None, email: None };
-    let request = ImportRequest { origin: Origin::Operator, rows: vec![row] };
+    let request = ImportRequest { origin: Origin::Operator, acted_at: None, rows: vec![row] };
     let answer: ImportResponse = api.post("/vault/v1/subjects/import", &request, None).await?;
     match answer.outcomes.into_iter().next() {
         Some(ImportOutcome::Created { subject_id } | ImportOutcome::Existing { subject_id }) => {

@@ -160,7 +160,7 @@ async fn send(
         email: text(&contact.email),
     };
     let ask = |rows| async move {
-        let request = ImportRequest { origin: Origin::Import, rows };
+        let request = ImportRequest { origin: Origin::Import, acted_at: None, rows };
         let answer: ImportResponse =
             upload::patiently(|| api.post("/vault/v1/subjects/import", &request, None)).await?;
         Ok(answer.outcomes)

@@ -250,19 +250,12 @@ impl Ledger {
             }
             Command::Refuse { scope, act } => {
                 happened(&act, now)?;
-                Ok(if self.is_settled_no(&scope, &act) {
-                    Vec::new()
-                } else {
-                    vec![Event::Refused { scope, act, at }]
-                })
+                // Also where a no stands already: a yes that was said in between may still be on its way.
+                Ok(vec![Event::Refused { scope, act, at }])
             }
             Command::Withdraw { scope, act } => {
                 happened(&act, now)?;
-                Ok(if self.is_settled_no(&scope, &act) {
-                    Vec::new()
-                } else {
-                    vec![Event::Withdrawn { scope, act, at }]
-                })
+                Ok(vec![Event::Withdrawn { scope, act, at }])
             }
             Command::Expire { scope } => Ok(match self.last_word(&scope) {
                 Some(Line { state: State::Given, valid_until: Some(valid_until), .. })
@@ -410,27 +403,6 @@ impl Ledger {
     fn said_no(&self, scope: &Scope) -> bool {
         self.last_word(scope)
             .is_some_and(|line| matches!(line.state, State::Withdrawn | State::Refused))
-    }
-
-    /// Whether a no about `scope` is on record already and nothing was given since. An earlier act
-    /// that is told now is news all the same: of the time in between.
-    fn is_settled_no(&self, scope: &Scope, act: &Act) -> bool {
-        act.acted_at.is_none()
-            && self.words.contains_key(scope)
-            && !self.has_given(scope)
-            && self.said_no(scope)
-            && !self.waits(scope)
-    }
-
-    /// Whether something within `scope` was said for her, or asked of her, since her newest no about it and
-    /// could still become a yes: then a no is news.
-    fn waits(&self, scope: &Scope) -> bool {
-        self.requests.iter().any(|(id, request)| {
-            let no = self.no(&request.scope).map(|no| no.order.effective_at);
-            scope.covers(&request.scope)
-                && !self.confirmed.contains(id)
-                && no.is_none_or(|no| no < request.said_at)
-        })
     }
 }
 

@@ -51,7 +51,9 @@ pub(super) async fn hear_code(
         Meaning::Told(answer) => return Ok(Json(answer)),
     };
     drop(conn);
-    let told = Told { acted_at: said_at, ..Told::now(Actor::Subject, Method::WhatsappMessage) };
+    // The clock that heard her may be a little ahead of this one.
+    let acted_at = said_at.map(|at| at.min(now));
+    let told = Told { acted_at, ..Told::now(Actor::Subject, Method::WhatsappMessage) };
     let key = IdempotencyKey(Some(message_id.to_string()));
     let command = LedgerCommand {
         subject,

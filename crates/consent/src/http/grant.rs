@@ -51,7 +51,11 @@ pub(super) async fn grant(
     if request.addresses.len() > ADDRESSES_MAX {
         return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));
     }
-    let GrantRequest { actor, method, place, evidence, acted_at, .. } = request;
+    let GrantRequest { actor, method, place, evidence, mut acted_at, .. } = request;
+    if own_act {
+        // The clock that heard her may be a little ahead of this one.
+        acted_at = acted_at.map(|at| at.min(app.0.clock.now()));
+    }
     let shown = match (request.notice_hash, request.locale) {
         (Some(hash), _) => Shown::Notice(hash),
         (None, Some(language)) => Shown::InLanguage(language),

@@ -294,7 +294,7 @@ pub struct CodeRequest {
     /// Tokens of all spellings of the address it came from.
     #[schema(max_items = 32)]
     pub addresses: Vec<AddressToken>,
-    /// When she sent it, if it came late.
+    /// When she sent it; without it: now.
     #[serde(
         default,
         deserialize_with = "crate::moment::read_option",

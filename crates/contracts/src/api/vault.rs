@@ -1,6 +1,7 @@
 //! The vault as the command line, messaging and erasure call it. Identifiers travel in bodies
 //! only, never in URLs.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,6 +18,14 @@ use crate::vault::Origin;
 pub struct ImportRequest {
     /// By which road these people come to be known.
     pub origin: Origin,
+    /// Of the origin `subject`: when she acted. An erasure or a suppression since then stands.
+    #[serde(
+        default,
+        deserialize_with = "crate::moment::read_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub acted_at: Option<Timestamp>,
     /// The rows.
     #[schema(max_items = 2000)]
     pub rows: Vec<ImportRow>,
