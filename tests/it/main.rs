@@ -13,6 +13,7 @@ mod event_store;
 mod evidence;
 mod faults;
 mod gate;
+mod identities;
 mod messaging;
 mod policy;
 mod projector;

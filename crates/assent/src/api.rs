@@ -141,16 +141,22 @@ impl Api {
         response.text().await.map_err(|error| unreachable(&error.without_url()))
     }
 
-    /// Who has this number?
+    /// Who has this number, or this user id?
     ///
     /// # Errors
-    /// [`ClientError`], also when the text is no phone number.
+    /// [`ClientError`], also when the text is neither.
     pub async fn lookup(
         &self,
         phone: String,
         country: Option<String>,
     ) -> Result<LookupResponse, ClientError> {
-        let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
+        // A business-scoped user id begins with its country and a dot: `FR.…`.
+        let is_user_id = phone.as_bytes().get(2) == Some(&b'.');
+        let request = if is_user_id {
+            LookupRequest { user_id: Some(phone), ..LookupRequest::default() }
+        } else {
+            LookupRequest { phone: Some(phone), country, ..LookupRequest::default() }
+        };
         self.post("/vault/v1/subjects/lookup", &request, None).await
     }
 }

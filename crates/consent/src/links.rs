@@ -2,23 +2,26 @@
 //! that nobody who is fenced gets a link and that an address without one is denied.
 //!
 //! Making a link can take a right away: a person with a second, stopped address may be written to
-//! on neither. Nobody is told of a link by an answer, so nobody has to wait for it; whoever needs
-//! it settled (an erasure's fence) names the position in its barrier and waits the lease after it.
+//! on neither. Who is told of a link by an answer waits one lease for it ([`link_settled`]). By an event nobody
+//! is told, so nobody has to wait for it; whoever needs it settled (an erasure's fence) names the position
+//! in its barrier and waits the lease after it.
 
 use std::sync::Arc;
 
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::StopKind;
+use assent_contracts::api::consent::{Link, StopKind};
 use assent_contracts::topics::{Topic, VAULT_EVENTS};
 use assent_contracts::vault::{
-    ADDRESS_SUPPRESSED, AddressSuppressed, SUBJECT_REGISTERED, SubjectRegistered,
+    ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IdentifiersAdded, SUBJECT_LINKED,
+    SUBJECT_REGISTERED, SubjectLinked, SubjectRegistered,
 };
-use assent_runtime::Clock;
+use assent_runtime::{Clock, LeaseTerms, settle};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use serde::de::DeserializeOwned;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::gate::{self, Closing};
 use crate::standing;
@@ -49,20 +52,22 @@ impl Subscriber for Links {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
-        let mut subjects = Vec::new();
-        let mut tokens = Vec::new();
-        let mut regions = Vec::new();
+        let mut links = Columns::default();
         let mut closings = Vec::new();
         let mut heard = Vec::new();
         for (index, event) in batch.iter().enumerate() {
             match event.event_type.as_str() {
                 SUBJECT_REGISTERED => {
                     let registered: SubjectRegistered = decode(index, event)?;
-                    for token in registered.addresses {
-                        subjects.push(event.key);
-                        tokens.push(token.to_bytes().to_vec());
-                        regions.push(registered.region.clone());
-                    }
+                    links.push(event.key, &registered.addresses, registered.region.as_ref());
+                }
+                IDENTIFIERS_ADDED => {
+                    let added: IdentifiersAdded = decode(index, event)?;
+                    links.push(event.key, &added.addresses, added.region.as_ref());
+                }
+                SUBJECT_LINKED => {
+                    let linked: SubjectLinked = decode(index, event)?;
+                    links.push(event.key, &linked.addresses, None);
                 }
                 ADDRESS_SUPPRESSED => {
                     let suppressed: AddressSuppressed = decode(index, event)?;
@@ -78,7 +83,7 @@ impl Subscriber for Links {
             }
         }
         // Links first: a fence takes the linking lock before it takes rows.
-        link(conn, &subjects, &tokens, &regions, self.clock.now()).await?;
+        links.write(conn, self.clock.now()).await?;
         self.suppress(conn, &heard, closings).await?;
         Ok(())
     }
@@ -114,15 +119,27 @@ impl Links {
     }
 }
 
-async fn link(
-    conn: &mut PgConnection,
-    subjects: &[uuid::Uuid],
-    tokens: &[Vec<u8>],
-    regions: &[Option<String>],
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    // A number keeps the country in which it was issued; what was not known may be told later.
-    const LINK: &str = "
+/// Links, as columns.
+#[derive(Default)]
+struct Columns {
+    subjects: Vec<SubjectId>,
+    tokens: Vec<Vec<u8>>,
+    regions: Vec<Option<String>>,
+}
+
+impl Columns {
+    fn push(&mut self, subject: SubjectId, addresses: &[AddressToken], region: Option<&String>) {
+        for token in addresses {
+            self.subjects.push(subject);
+            self.tokens.push(token.to_bytes().to_vec());
+            self.regions.push(region.cloned());
+        }
+    }
+
+    /// Writes them; gives how many are new.
+    async fn write(&self, conn: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
+        // A number keeps the country in which it was issued; what was not known may be told later.
+        const LINK: &str = "
         INSERT INTO gate_links AS l (subject_id, token, region, region_at, linked_at)
         SELECT t.subject_id, t.token, max(t.region), $4, $4
         FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS t (subject_id, token, region)
@@ -132,17 +149,51 @@ async fn link(
             SET region = excluded.region, region_at = excluded.region_at
         WHERE l.region IS NULL AND excluded.region IS NOT NULL
         RETURNING token";
-    if subjects.is_empty() {
-        return Ok(());
+        if self.subjects.is_empty() {
+            return Ok(0);
+        }
+        // Two statements: the second one's snapshot must begin after the lock is held.
+        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+            .bind(LINKING_LOCK)
+            .execute(&mut *conn)
+            .await?;
+        let link =
+            sqlx::query_scalar(LINK).bind(&self.subjects).bind(&self.tokens).bind(&self.regions);
+        let news: Vec<Vec<u8>> = link.bind(now.to_sqlx()).fetch_all(&mut *conn).await?;
+        standing::mark_linked(conn, &news).await?;
+        Ok(news.len() as u64)
     }
-    // Two statements: the second one's snapshot must begin after the lock is held.
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(LINKING_LOCK)
-        .execute(&mut *conn)
-        .await?;
-    let link = sqlx::query_scalar(LINK).bind(subjects).bind(tokens).bind(regions);
-    let news: Vec<Vec<u8>> = link.bind(now.to_sqlx()).fetch_all(&mut *conn).await?;
-    standing::mark_linked(conn, &news).await
+}
+
+/// Links people with addresses and returns when that holds: where something stands against one of the
+/// addresses, or somebody else has it, one lease after the commit. Gives how many links are new.
+///
+/// # Errors
+/// When the database fails; a repeat is harmless.
+pub async fn link_settled(
+    pool: &PgPool,
+    clock: &dyn Clock,
+    terms: &LeaseTerms,
+    links: &[Link],
+) -> Result<u64, sqlx::Error> {
+    // Whether it is new or not: a repeat may be of one that was never waited for.
+    const RESTRICTS: &str = "
+        SELECT EXISTS (SELECT FROM gate_rows WHERE token = ANY($1))
+            OR EXISTS (SELECT FROM gate_links WHERE token = ANY($1)
+                       GROUP BY token HAVING count(*) > 1)";
+    let mut columns = Columns::default();
+    for link in links {
+        columns.push(link.subject_id, &link.addresses, None);
+    }
+    let mut transaction = pool.begin().await?;
+    let linked = columns.write(&mut transaction, clock.now()).await?;
+    let restricts: bool =
+        sqlx::query_scalar(RESTRICTS).bind(&columns.tokens).fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    if restricts {
+        settle(clock, terms).await;
+    }
+    Ok(linked)
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

@@ -9,15 +9,16 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::config::WhatsApp;
 use crate::domain::template::{self, Standing as TemplateStanding};
 use crate::intents::Claimed;
+use crate::state::Messaging;
 use crate::whatsapp::reaction::{DAY, HOUR, LOOK_AGAIN, Reach, Reaction, TemplateFault};
 use crate::whatsapp::updates::AccountUpdate;
-use crate::{campaigns, limits, metrics, rates, templates};
+use crate::{campaigns, identities, limits, metrics, rates, tasks, templates};
 
 /// A refusal, as far as others are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,6 +255,41 @@ pub async fn break_trust(
     bar(conn, &Consequence { reaction, code: None, subject, template: None, said_at }).await
 }
 
+/// She wrote after a long silence: her number may be somebody else's by now, and what rests on her consent
+/// doesn't go out, unless what she wrote was an opt-in that counted. What she just wrote can be answered. Gives
+/// whether it holds from now on. Call it under the lock of her stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hold_templates(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    said_at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    const HOLD: &str = "
+        INSERT INTO person_bars (subject_id, bar, since)
+        SELECT $1, 'silence', $2
+        WHERE NOT EXISTS (SELECT FROM declarations
+                          WHERE will IN ('start', 'code') AND settled_at IS NOT NULL
+                            AND subjects @> ARRAY[$1] AND said_at >= $2)
+        ON CONFLICT (subject_id, bar) DO NOTHING";
+    let held = sqlx::query(HOLD).bind(subject).bind(said_at.to_sqlx()).execute(conn).await?;
+    Ok(held.rows_affected() > 0)
+}
+
+/// These people opted in by an act of their own: that they were silent before matters no more. Call it under
+/// the lock of their streams.
+///
+/// # Errors
+/// When the database fails.
+pub async fn opted_in(conn: &mut PgConnection, subjects: &[SubjectId]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM person_bars WHERE subject_id = ANY($1) AND bar = 'silence'")
+        .bind(subjects)
+        .execute(conn)
+        .await
+        .map(|_| ())
+}
+
 /// She wrote: what waited for that is over. Webhooks come late: what began after she wrote waits on. The
 /// provider says when in whole seconds.
 ///
@@ -275,7 +311,7 @@ pub async fn she_wrote(
 /// # Errors
 /// When the database fails.
 pub async fn trust_again(conn: &mut PgConnection, subject: SubjectId) -> Result<bool, sqlx::Error> {
-    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'identity'")
+    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar IN ('identity', 'silence')")
         .bind(subject)
         .execute(conn)
         .await
@@ -289,6 +325,7 @@ enum Bar {
     Cap,
     Experiment,
     Identity,
+    Silence,
 }
 
 impl Bar {
@@ -308,11 +345,12 @@ impl Bar {
             Self::Cap => "cap",
             Self::Experiment => "experiment",
             Self::Identity => "identity",
+            Self::Silence => "silence",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Pair, Self::Cap, Self::Experiment, Self::Identity]
+        [Self::Pair, Self::Cap, Self::Experiment, Self::Identity, Self::Silence]
             .into_iter()
             .find(|bar| bar.as_str() == text)
     }
@@ -335,6 +373,9 @@ pub struct Standing {
     templates: HashMap<(String, String), TemplateStanding>,
     windows: HashSet<SubjectId>,
     campaigns: HashSet<Uuid>,
+    /// Somebody said stop, nobody knows who, and it may have been one of them.
+    maybe_stopped: HashSet<SubjectId>,
+    marketing_purposes: Vec<String>,
 }
 
 /// What stands in the way of these messages. Ask it within their lease.
@@ -342,8 +383,7 @@ pub struct Standing {
 /// # Errors
 /// When the database fails; then nothing may be sent.
 pub async fn standing(
-    pool: &PgPool,
-    phone_number_id: &str,
+    messaging: &Messaging,
     intents: &[Claimed],
     now: Timestamp,
 ) -> Result<Standing, sqlx::Error> {
@@ -356,12 +396,17 @@ pub async fn standing(
         SELECT name, language,
                CASE WHEN next_category_at <= now() THEN next_category ELSE category END, status
         FROM templates WHERE name = ANY($1)";
+    let phone_number_id = &messaging.config.whatsapp.phone_number_id;
     let subjects: Vec<SubjectId> = intents.iter().map(|it| it.subject).collect();
     let mut names: Vec<&str> = intents.iter().filter_map(|it| it.template.as_deref()).collect();
     names.sort_unstable();
     names.dedup();
     let mut standing = Standing::default();
-    let mut conn = pool.acquire().await?;
+    let mut conn = messaging.pool().acquire().await?;
+    if tasks::someone_stopped(&mut conn).await? {
+        standing.maybe_stopped = identities::without_account(&mut conn, &subjects).await?;
+        standing.marketing_purposes.clone_from(&messaging.config.marketing_purposes);
+    }
     let halts: Vec<String> =
         sqlx::query_scalar(HALTS).bind(phone_number_id).fetch_all(&mut *conn).await?;
     standing.halts = halts.iter().filter_map(|reach| Reach::parse(reach)).collect();
@@ -451,10 +496,14 @@ impl Standing {
             Bar::Cap if marketing => Some(Obstacle::Wait("person_capped", *left)),
             Bar::Experiment if marketing => Some(Obstacle::Refuse("experiment")),
             Bar::Identity => Some(Obstacle::Refuse("identity_changed")),
-            Bar::Cap | Bar::Experiment => None,
+            Bar::Silence if intent.template.is_some() => Some(Obstacle::Refuse("long_silence")),
+            Bar::Cap | Bar::Experiment | Bar::Silence => None,
         });
+        let held = (marketing || self.marketing_purposes.contains(&intent.purpose))
+            && self.maybe_stopped.contains(&intent.subject);
+        let held = held.then_some(Obstacle::Wait(tasks::STOP_UNATTRIBUTED, LOOK_AGAIN));
         // Whatever ends it wins, then whatever takes longest.
-        obstacles.max_by_key(|it| match it {
+        obstacles.chain(held).max_by_key(|it| match it {
             Obstacle::Refuse(_) => Duration::MAX,
             Obstacle::Wait(_, left) => *left,
         })

@@ -14,6 +14,7 @@ use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
     STOP_CONFIRMATION, Stop, StopKind, StopsRequest, StopsResponse,
 };
+use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
 use assent_contracts::code::{Code, NoCode, Sentence};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
@@ -27,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::declarations::{read, sentence};
+use crate::domain::identity::Doubt;
 use crate::hour_keys::HourKeyError;
-use crate::opt_ins;
 use crate::state::{Messaging, fenced, stranger};
+use crate::{consequences, opt_ins, tasks};
 
 /// Most stops in one call.
 const STOPS_MAX: i64 = 500;
@@ -41,6 +43,7 @@ const POLL: Duration = Duration::from_millis(500);
 const ON_ITS_WAY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// A declaration as it is being forwarded.
+#[derive(Clone)]
 pub struct Pending {
     /// Its id.
     pub id: Uuid,
@@ -51,8 +54,12 @@ pub struct Pending {
     pub tokens: Vec<AddressToken>,
     /// Of an opt-in: the phone number, sealed under an hourly key.
     pub phone: Option<Vec<u8>>,
+    /// Its user ids, sealed likewise.
+    pub account: Option<Vec<u8>>,
     /// That key.
     pub hour_key: Option<Uuid>,
+    /// Whose it is, where that doesn't follow from the address.
+    subjects: Vec<SubjectId>,
     /// When she said it, by the provider's clock.
     pub said_at: jiff::Timestamp,
     heard_at: jiff::Timestamp,
@@ -172,7 +179,7 @@ async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pendi
                                 AND before.tokens && it.tokens)
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
-                  code, sentence";
+                  code, sentence, account, subjects";
     let rows = sqlx::query(TAKE)
         .bind(will)
         .bind(limit)
@@ -194,6 +201,8 @@ fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
         heard_at: row.try_get::<SqlTimestamp, _>(7)?.to_jiff(),
         attempts: row.try_get(8)?,
         in_doubt: row.try_get(9)?,
+        account: row.try_get(12)?,
+        subjects: row.try_get(13)?,
         code: row
             .try_get::<Option<&str>, _>(10)?
             .map(str::parse)
@@ -215,6 +224,10 @@ async fn put_back(messaging: &Messaging, pending: &[Pending]) -> Result<(), sqlx
 }
 
 async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(), Failure> {
+    let pending = with_addresses(messaging, pending).await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
     let stops = pending
         .iter()
         .map(|it| Stop {
@@ -233,11 +246,10 @@ async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(),
     let heard: Vec<Heard> = pending
         .iter()
         .zip(answer.subjects)
-        .map(|(it, subjects)| Heard {
-            id: it.id,
-            form: it.form.clone(),
-            tokens: it.tokens.clone(),
-            subjects,
+        .map(|(it, mut subjects)| {
+            let more = it.subjects.iter().filter(|it| !subjects.contains(it));
+            subjects.extend(more.copied().collect::<Vec<_>>());
+            Heard::of(it, subjects)
         })
         .collect();
     let service = messaging.clone();
@@ -254,7 +266,47 @@ struct Heard {
     subjects: Vec<SubjectId>,
 }
 
+/// With the addresses of those whose stop it is though it came from another one, or from none. Where the vault
+/// doesn't answer that stop waits, and the others go on; of who is gone nothing is left to stop.
+async fn with_addresses(
+    messaging: &Messaging,
+    pending: &[Pending],
+) -> Result<Vec<Pending>, sqlx::Error> {
+    const NOBODYS: &str = "UPDATE declarations SET settled_at = $2 WHERE id = $1";
+    let mut all = Vec::with_capacity(pending.len());
+    for it in pending {
+        let mut it = it.clone();
+        if !it.subjects.is_empty() {
+            let ask = ResolveRequest { reason: "stop".to_owned(), subjects: it.subjects.clone() };
+            let answer = messaging.vault.post("/v1/addresses/resolve", &ask, None).await;
+            let answer: ResolveResponse = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::warn!(%error, "a stop waits for the vault; it holds here");
+                    put_back(messaging, std::slice::from_ref(&it)).await?;
+                    continue;
+                }
+            };
+            let hers = answer.addresses.iter().flatten().flat_map(ResolvedAddress::all);
+            let hers: Vec<AddressToken> = hers.filter(|token| !it.tokens.contains(token)).collect();
+            it.tokens.extend(hers);
+        }
+        if it.tokens.is_empty() {
+            let now = messaging.clock.now().to_sqlx();
+            sqlx::query(NOBODYS).bind(it.id).bind(now).execute(messaging.pool()).await?;
+        } else {
+            all.push(it);
+        }
+    }
+    Ok(all)
+}
+
 impl Heard {
+    fn of(pending: &Pending, subjects: Vec<SubjectId>) -> Self {
+        let (form, tokens) = (pending.form.clone(), pending.tokens.clone());
+        Self { id: pending.id, form, tokens, subjects }
+    }
+
     fn streams(&self) -> Vec<SubjectId> {
         if self.subjects.is_empty() { vec![stranger(&self.tokens)] } else { self.subjects.clone() }
     }
@@ -275,6 +327,9 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     let mut session = messaging.store.begin().await?;
     session.lock_versions(&streams).await?;
     let fenced = fenced(session.conn(), &streams).await?;
+    let found: Vec<Uuid> =
+        heard.iter().filter(|it| !it.subjects.is_empty()).map(|it| it.id).collect();
+    let attributed = tasks::attributed(session.conn(), &found, now).await?;
     let mut appends = Vec::new();
     for it in heard {
         let settled = sqlx::query(SETTLED)
@@ -301,7 +356,11 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
         }
     }
     session.append(appends).await?;
-    session.commit().await
+    session.commit().await?;
+    if attributed {
+        tasks::wake(messaging).await;
+    }
+    Ok(())
 }
 
 /// Queues the confirmation, unless she got one within a day.
@@ -338,21 +397,31 @@ async fn confirm(
     messaging.event(subject, id, MESSAGE_REQUESTED, &event, now).map(Some)
 }
 
-/// The phone goes as soon as it is not needed.
+/// Her names go as soon as they are not needed.
 async fn settle_opt_in(
     messaging: &Messaging,
     pending: &Pending,
     subjects: &[SubjectId],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     const SETTLED: &str = "
-        UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, hour_key = NULL
+        UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, account = NULL,
+               hour_key = NULL
         WHERE id = $1";
+    let now = messaging.clock.now();
+    let mut streams = subjects.to_vec();
+    streams.sort_unstable();
+    streams.dedup();
+    let mut session = messaging.store.begin().await?;
+    session.lock_versions(&streams).await?;
     sqlx::query(SETTLED)
         .bind(pending.id)
-        .bind(messaging.clock.now().to_sqlx())
+        .bind(now.to_sqlx())
         .bind(subjects)
-        .execute(messaging.pool())
+        .execute(session.conn())
         .await?;
+    consequences::opted_in(session.conn(), subjects).await?;
+    tasks::settled(session.conn(), subjects, Some(Doubt::Silent), None, now).await?;
+    session.commit().await?;
     messaging.declared.notify_one();
     Ok(())
 }

@@ -4,20 +4,24 @@
 //! [`crate::forwarder`].
 
 use assent_contracts::SubjectId;
+use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{CodeAnswer, CodeRequest, ConsentAnswer, GrantRequest};
 use assent_contracts::api::vault::{
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
+    ResolveRequest, ResolveResponse,
 };
 use assent_contracts::code::{self, Sentence};
 use assent_contracts::consent::{Actor, Method};
 use assent_contracts::vault::Origin;
 use assent_http::{ClientError, Code};
+use uuid::Uuid;
 
-use crate::api::webhook::START_PHONE;
+use crate::api::webhook::{START_ACCOUNT, START_PHONE};
 use crate::declarations::bytes;
 use crate::forwarder::{Failure, Pending};
 use crate::hour_keys::HourKeyError;
 use crate::state::Messaging;
+use crate::whatsapp::updates::Address;
 use jiff_sqlx::ToSqlx as _;
 
 /// How often a start is tried while the consent service doesn't know the new person yet.
@@ -101,32 +105,45 @@ pub async fn forward_start(
     grant(messaging, start, agreed).await
 }
 
-/// Grants by her own act: as a new person, if she is not known (any more).
+/// Grants by her own act: as a new person, if she is not known (any more), and for everybody who is one with
+/// her by the platform's word: what she had stopped for all she opens for all.
 async fn grant(
     messaging: &Messaging,
     start: &Pending,
     agreed: Agreed,
 ) -> Result<Vec<SubjectId>, Failure> {
-    let Some(subject) = subject_of(messaging, start).await? else { return Ok(Vec::new()) };
+    let acts = who_acts(messaging, start).await?;
+    let mut granted = Vec::with_capacity(acts.len());
+    for acting in acts {
+        granted.extend(grant_one(messaging, start, &agreed, acting).await?);
+    }
+    Ok(granted)
+}
+
+async fn grant_one(
+    messaging: &Messaging,
+    start: &Pending,
+    agreed: &Agreed,
+    Acting { subject, addresses, key }: Acting,
+) -> Result<Option<SubjectId>, Failure> {
     doubt(messaging, start, true).await?;
     let request = GrantRequest {
         subject_id: subject,
-        purpose: agreed.purpose,
-        channel: agreed.channel,
+        purpose: agreed.purpose.clone(),
+        channel: agreed.channel.clone(),
         actor: Actor::Subject,
         method: agreed.method,
         evidence: None,
         acted_at: start.said_long_before(),
         locale: None,
-        notice_hash: agreed.notice_hash,
+        notice_hash: agreed.notice_hash.clone(),
         place: None,
-        addresses: start.tokens.clone(),
+        addresses,
     };
-    let key = start.id.to_string();
     let answer: Result<ConsentAnswer, ClientError> =
         messaging.consent.post("/v1/consents/grant", &request, Some(&key)).await;
     match answer {
-        Ok(_) => Ok(vec![subject]),
+        Ok(_) => Ok(Some(subject)),
         // The vault's news of her is on its way.
         Err(error)
             if error.code() == Some(Code::SubjectUnknown) && start.attempts < START_TRIES =>
@@ -135,7 +152,7 @@ async fn grant(
         }
         Err(error) if !error.is_transient() => {
             tracing::warn!(%error, "the consent service refuses an opt-in");
-            Ok(Vec::new())
+            Ok(None)
         }
         Err(error) => Err(error.into()),
     }
@@ -168,28 +185,82 @@ async fn overruled(messaging: &Messaging, start: &Pending) -> Result<bool, sqlx:
         .await
 }
 
-async fn subject_of(messaging: &Messaging, start: &Pending) -> Result<Option<SubjectId>, Failure> {
-    let (Some(sealed), Some(hour_key)) = (&start.phone, start.hour_key) else {
-        // Known by user id only: such a person can be found, but not made.
-        let request = LookupRequest { phone: None, country: None, addresses: start.tokens.clone() };
-        let found: LookupResponse =
-            messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
-        return Ok(found.subject_id);
+/// Somebody for whom an opt-in counts.
+struct Acting {
+    subject: SubjectId,
+    /// All her addresses: what stood against one of them she lifts from all.
+    addresses: Vec<AddressToken>,
+    /// Her grant's idempotency key.
+    key: String,
+}
+
+/// For whom this opt-in counts: nobody, if she can't be made known.
+async fn who_acts(messaging: &Messaging, start: &Pending) -> Result<Vec<Acting>, Failure> {
+    let Some(names) = names(messaging, start).await? else { return Ok(Vec::new()) };
+    let request = if names.is_empty() {
+        LookupRequest { addresses: start.tokens.clone(), ..LookupRequest::default() }
+    } else {
+        messaging.lookup(&names)
     };
+    let found: LookupResponse = messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
+    let with = |hers: &[AddressToken]| {
+        let more = hers.iter().filter(|token| !start.tokens.contains(token));
+        start.tokens.iter().chain(more).copied().collect::<Vec<_>>()
+    };
+    let key = start.id.to_string();
+    let Some(subject) = found.subject_id else {
+        let subject = register(messaging, names, found.in_doubt).await?;
+        let acting = |subject| Acting { subject, addresses: start.tokens.clone(), key };
+        return Ok(subject.map(acting).into_iter().collect());
+    };
+    let mut acts = vec![Acting { subject, addresses: with(&found.hers), key }];
+    for other in found.linked {
+        let ask = ResolveRequest { reason: "opt_in".to_owned(), subjects: vec![other] };
+        let answer: ResolveResponse =
+            messaging.vault.post("/v1/addresses/resolve", &ask, None).await?;
+        let Some(address) = answer.addresses.into_iter().flatten().next() else { continue };
+        let key = Uuid::new_v5(&start.id, other.as_bytes()).to_string();
+        acts.push(Acting { subject: other, addresses: with(&address.all()), key });
+    }
+    Ok(acts)
+}
+
+/// Her names, as they were told with the opt-in; none where they are gone.
+async fn names(messaging: &Messaging, start: &Pending) -> Result<Option<Address>, Failure> {
+    let Some(hour_key) = start.hour_key else { return Ok(Some(Address::default())) };
     let keys = messaging.hour_keys.earlier(&[hour_key]).await?;
-    let phone = match keys.open(start.id, START_PHONE, hour_key, sealed) {
-        Ok(phone) => phone,
-        Err(HourKeyError::Ended) => {
-            tracing::error!("an opt-in could not be forwarded within a day and is lost");
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+    let open = |field, sealed: &Option<Vec<u8>>| {
+        sealed.as_ref().map(|sealed| keys.open(start.id, field, hour_key, sealed)).transpose()
     };
+    let (phone, account) =
+        match (open(START_PHONE, &start.phone), open(START_ACCOUNT, &start.account)) {
+            (Err(HourKeyError::Ended), _) | (_, Err(HourKeyError::Ended)) => {
+                tracing::error!("an opt-in could not be forwarded within a day and is lost");
+                return Ok(None);
+            }
+            (phone, account) => (phone?, account?),
+        };
+    let account: Address =
+        account.and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default();
+    let phone = phone.map(|phone| String::from_utf8_lossy(&phone).into_owned());
+    Ok(Some(Address { phone, ..account }))
+}
+
+/// Makes her known, by what is hers for certain: a number that is held of somebody with another account is not.
+async fn register(
+    messaging: &Messaging,
+    names: Address,
+    in_doubt: bool,
+) -> Result<Option<SubjectId>, Failure> {
+    let Address { phone, user_id, parent_user_id } = names;
+    if phone.is_none() && user_id.is_none() {
+        return Ok(None);
+    }
     let row = ImportRow {
-        phone: String::from_utf8_lossy(&phone).into_owned(),
-        country: None,
-        name: None,
-        email: None,
+        phone: phone.filter(|_| !in_doubt).unwrap_or_default(),
+        parent_user_id: parent_user_id.filter(|_| user_id.is_some()),
+        user_id,
+        ..ImportRow::default()
     };
     let request = ImportRequest { origin: Origin::Subject, rows: vec![row] };
     let answer: ImportResponse =

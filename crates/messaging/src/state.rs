@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::vault::LookupRequest;
 use assent_contracts::topics::MESSAGING_EVENTS;
 use assent_eventstore::batcher::Batcher;
 use assent_eventstore::{Append, EventStore, Expected, NewEvent, StoreError};
@@ -65,6 +66,8 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
+    /// Rings when the platform said something of people's names.
+    pub identities: Notify,
     /// Rings (for all who wait) when a campaign has work.
     pub campaigns: Notify,
     /// Rings when the bot may have something to answer.
@@ -97,7 +100,7 @@ impl Parts {
     /// Tokens of all forms and spellings of an address, as the vault makes them.
     #[must_use]
     pub fn tokens(&self, address: &Address) -> Vec<AddressToken> {
-        let forms = address.phone.iter().chain(&address.user_id);
+        let forms = address.phone.iter().chain(&address.user_id).chain(&address.parent_user_id);
         forms.flat_map(|form| self.index.tokens(form)).collect()
     }
 
@@ -107,6 +110,25 @@ impl Parts {
     pub fn provider_hashes(&self, provider_id: &str) -> Vec<Vec<u8>> {
         let labelled = format!("message id {provider_id}");
         self.index.tokens(&labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
+    }
+
+    /// A keyed hash of a text, by which it is known again.
+    #[must_use]
+    pub fn keyed_hash(&self, labelled: &str) -> Vec<u8> {
+        self.index.tokens(labelled).first().map_or_else(Vec::new, |it| it.to_bytes().to_vec())
+    }
+
+    /// The question whose an address is. The user id counts more than the number.
+    #[must_use]
+    pub fn lookup(&self, address: &Address) -> LookupRequest {
+        let tokens = |forms: [&Option<String>; 2]| -> Vec<AddressToken> {
+            forms.into_iter().flatten().flat_map(|form| self.index.tokens(form)).collect()
+        };
+        LookupRequest {
+            addresses: tokens([&address.phone, &address.parent_user_id]),
+            user_ids: tokens([&address.user_id, &None]),
+            ..LookupRequest::default()
+        }
     }
 
     /// One event for one stream, recorded at `at`.

@@ -19,14 +19,15 @@ use crate::app::{App, PHONE};
 use crate::domain::{self, Event, State};
 use crate::error::VaultError;
 use crate::people::{self, Barred};
-use crate::resolve::open_phone;
+use crate::resolve::open_names;
 use crate::suppress::close_gate;
 
 /// What a sweep looks for here; all are gone after a whole erasure. Her events stay: they hold no
 /// more than her random id and keyed hashes.
-static LEFT: [Held; 3] = [
+static LEFT: [Held; 4] = [
     Held::new("people", "people WHERE subject_id = $1", "subject_id::text"),
     Held::new("addresses", "addresses WHERE subject_id = $1", "encode(token, 'hex')"),
+    LINKS,
     Held::new(
         "unfenced",
         "(SELECT $1 AS id) AS her
@@ -34,6 +35,12 @@ static LEFT: [Held; 3] = [
         "id::text",
     ),
 ];
+
+const LINKS: Held = Held::new(
+    "links",
+    "subject_links WHERE subject_id = $1 OR other_id = $1",
+    "subject_id::text || other_id::text",
+);
 
 impl Steps for App {
     const PARTICIPANT: &'static str = "vault";
@@ -75,7 +82,7 @@ impl Steps for App {
                 touched.add("addresses", people::remove(session.conn(), subject).await?);
                 let removed = people::remove_row(session.conn(), subject).await?;
                 touched.add("people", removed.then_some(subject));
-                held::delete(session.conn(), &[], subject, touched).await?;
+                held::delete(session.conn(), &[LINKS], subject, touched).await?;
             }
             Step::DestroyKeys => record_erased(self, session, command, &stream).await?,
             Step::Sweep => {}
@@ -103,7 +110,9 @@ async fn bar_addresses(
     transaction.commit().await?;
     // A key that is gone already left its fingerprints when it went.
     let Some(KeyState::Live(key)) = app.keys.get(&[subject]).await?.pop() else { return Ok(()) };
-    let fingerprints = app.fingerprints.fingerprints(&open_phone(&person, &key)?);
+    let names = open_names(&person, &key)?;
+    let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
+    let fingerprints: Vec<_> = prints.collect();
     let mut transaction = app.pool().begin().await?;
     people::bar(&mut transaction, &fingerprints, Barred::Erased, app.clock.now()).await?;
     transaction.commit().await?;

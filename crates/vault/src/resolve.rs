@@ -18,14 +18,14 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::access::{self, Access, check_reason};
-use crate::app::{App, PHONE, binding};
+use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID, binding};
 use crate::error::VaultError;
 use crate::people::{self, SealedPerson};
 
 /// Most people of one request.
 const SUBJECTS_MAX: usize = 100;
 
-/// Decrypt the numbers of people, in order to send to them.
+/// Decrypt the numbers and user ids of people, in order to send to them.
 ///
 /// Needs `subjects:resolve`. Each person is put on record, with the reason, before her number is
 /// decrypted. Start the lease before asking.
@@ -44,7 +44,7 @@ pub(crate) async fn resolve(
     let addresses = to_the_end(async move {
         let access = Access { caller: caller.name(), reason: &request.reason, field: PHONE };
         let people = recorded(&app, access, &request.subjects).await?;
-        open_phones(&people)
+        open_addresses(&app, &people)
     })
     .await?;
     Ok(Json(ResolveResponse { addresses }))
@@ -110,23 +110,57 @@ pub(crate) async fn recorded(
     Ok(subjects.iter().map(served).collect())
 }
 
-fn open_phones(
+fn open_addresses(
+    app: &App,
     people: &[Option<(SealedPerson, StoredKey)>],
 ) -> Result<Vec<Option<ResolvedAddress>>, VaultError> {
     let address = |(person, key): &(SealedPerson, StoredKey)| {
         let phone = open_phone(person, key)?;
-        let tokens: Vec<AddressToken> = person.tokens.clone();
-        Ok(ResolvedAddress { phone: phone.to_string(), user_id: None, tokens })
+        let user_id = open_field(person, key, USER_ID, person.user_id.as_deref())?;
+        // Of those that are in the index: a newer index key makes more.
+        let used = phone.as_ref().or(user_id.as_ref()).map(|used| app.addresses.tokens(used));
+        let used = used.unwrap_or_default();
+        let (tokens, others): (Vec<AddressToken>, Vec<AddressToken>) =
+            person.tokens.iter().partition(|token| used.contains(token));
+        let text = |opened: Zeroizing<String>| opened.to_string();
+        let phone = phone.map(text).unwrap_or_default();
+        Ok(ResolvedAddress { phone, user_id: user_id.map(text), tokens, others })
     };
     people.iter().map(|person| person.as_ref().map(address).transpose()).collect()
 }
 
-/// A person's number. The access must be on record.
+/// What a person is known by: number and user ids. The access must be on record.
+pub(crate) fn open_names(
+    person: &SealedPerson,
+    key: &StoredKey,
+) -> Result<Vec<Zeroizing<String>>, SealError> {
+    let names = [
+        (PHONE, &person.phone),
+        (USER_ID, &person.user_id),
+        (PARENT_USER_ID, &person.parent_user_id),
+    ];
+    let opened = names.into_iter().filter_map(|(field, sealed)| {
+        open_field(person, key, field, sealed.as_deref()).transpose()
+    });
+    opened.collect()
+}
+
+/// A person's number, where she has one. The access must be on record.
 pub(crate) fn open_phone(
     person: &SealedPerson,
     key: &StoredKey,
-) -> Result<Zeroizing<String>, SealError> {
-    let aad = binding(person.subject, PHONE, person.key_version);
-    let bytes = open(&key.key, aad, &person.phone)?;
-    std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| SealError)
+) -> Result<Option<Zeroizing<String>>, SealError> {
+    open_field(person, key, PHONE, person.phone.as_deref())
+}
+
+fn open_field(
+    person: &SealedPerson,
+    key: &StoredKey,
+    field: &'static str,
+    sealed: Option<&[u8]>,
+) -> Result<Option<Zeroizing<String>>, SealError> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let bytes = open(&key.key, binding(person.subject, field, person.key_version), sealed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| SealError)?;
+    Ok(Some(Zeroizing::new(text.to_owned())))
 }

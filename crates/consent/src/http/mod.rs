@@ -40,6 +40,7 @@ mod confirm;
 mod consents;
 mod grant;
 mod history;
+mod links;
 mod permits;
 mod plan_policy;
 mod policy;
@@ -258,6 +259,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
         .routes(routes!(permits::give_permits))
+        .routes(routes!(links::link))
         .routes(routes!(stops::hear_stops))
         .routes(routes!(codes::hear_code))
         .routes(routes!(preference_links::create))

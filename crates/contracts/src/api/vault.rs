@@ -23,14 +23,21 @@ pub struct ImportRequest {
 }
 
 /// One person of a contact file. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportRow {
-    /// The phone number in any spelling.
+    /// The phone number in any spelling. It may be missing beside a user id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phone: String,
     /// ISO 3166-1 alpha-2 country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
+    /// Business-scoped user id; only with the origin `subject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The user id that linked portfolios share; only beside a user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_user_id: Option<String>,
     /// Name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -68,17 +75,17 @@ pub enum ImportOutcome {
         /// Stable reason code.
         reason: String,
     },
-    /// The row is no contact: `phone_invalid`, `phone_missing`, `country_unknown`, …
+    /// The row is no contact: `phone_invalid`, `phone_missing`, `country_unknown`, `user_id_invalid`, …
     Rejected {
         /// Stable reason code.
         reason: String,
-        /// Which field is wrong: `phone`, `country`, `name`, `email`.
+        /// Which field is wrong: `phone`, `country`, `user_id`, `parent_user_id`, `name`, `email`.
         field: String,
     },
 }
 
-/// `POST /v1/subjects/lookup`: who has this address? Exactly one of the fields is given.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// `POST /v1/subjects/lookup`: who has this address? A phone number, a user id, or tokens are given.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookupRequest {
     /// A phone number in any spelling.
@@ -87,10 +94,18 @@ pub struct LookupRequest {
     /// Country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
+    /// A business-scoped user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Tokens of one address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 100)]
     pub addresses: Vec<AddressToken>,
+    /// Tokens of the user id that was told beside that address. An account is one person's: it counts
+    /// more than the number, which may be somebody else's by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub user_ids: Vec<AddressToken>,
 }
 
 /// The answer to a lookup.
@@ -105,6 +120,16 @@ pub struct LookupResponse {
     /// Tokens of the address (only for callers with `subjects:resolve` or `gate:write`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,
+    /// Tokens of everything that she is known by (only for callers with `gate:write`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hers: Vec<AddressToken>,
+    /// People who are one with her by the platform's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub linked: Vec<SubjectId>,
+    /// The number is held of somebody with another user id: it is not her who was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
     /// The country that issued the number, where the question was a number: ISO 3166-1 alpha-2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_country: Option<String>,
@@ -138,8 +163,102 @@ pub struct ResolvedAddress {
     /// Business-scoped user id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Tokens of all its spellings.
+    /// Tokens of the address that is to be used, in all its spellings: the number, where there is one.
     pub tokens: Vec<AddressToken>,
+    /// Tokens of what else she is known by: a stop there counts here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<AddressToken>,
+}
+
+impl ResolvedAddress {
+    /// Tokens of everything that she is known by.
+    #[must_use]
+    pub fn all(&self) -> Vec<AddressToken> {
+        self.tokens.iter().chain(&self.others).copied().collect()
+    }
+}
+
+/// `POST /v1/identities`: what the platform says of people, at most 100 at once. Nothing is made known by it
+/// but what belongs to somebody who is known.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitiesRequest {
+    /// The people.
+    #[schema(max_items = 100)]
+    pub told: Vec<ToldIdentity>,
+}
+
+/// One person, by all the names that the platform gave her in one breath. No `Debug`: it holds plaintext.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToldIdentity {
+    /// Who got the message that she answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub answers: Option<SubjectId>,
+    /// Phone number in E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Business-scoped user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The user id that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_user_id: Option<String>,
+}
+
+/// What became of each, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IdentitiesResponse {
+    /// One per person that was told of.
+    pub outcomes: Vec<IdentityOutcome>,
+}
+
+/// What became of what was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum IdentityOutcome {
+    /// Nobody is known by any of it, or she is being erased: nothing is kept.
+    Nobody,
+    /// It is all hers, by now or before.
+    Known {
+        /// Her id.
+        #[schema(value_type = Uuid)]
+        subject_id: SubjectId,
+    },
+    /// These people are one, and stay apart: whatever one of them stopped is stopped for all.
+    Linked {
+        /// Their ids.
+        #[schema(value_type = Vec<Uuid>)]
+        subjects: Vec<SubjectId>,
+    },
+    /// These people are known by another identifier of the same kind: whether it is they is in doubt.
+    InDoubt {
+        /// Their ids.
+        #[schema(value_type = Vec<Uuid>)]
+        subjects: Vec<SubjectId>,
+    },
+    /// It is no identifier: `phone_invalid`, `user_id_invalid`.
+    Rejected {
+        /// Stable reason code.
+        reason: String,
+    },
+}
+
+/// `POST /v1/identities/forget`: a person's number was verified to be hers; her user ids are learnt anew.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// Whose.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+}
+
+/// Whether there were any.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ForgetResponse {
+    /// False: she has none, or nothing else.
+    pub forgotten: bool,
 }
 
 /// `POST /v1/keys/lease`: keys of people for the caller's own sealing, at most 100 at once. They
@@ -253,12 +372,16 @@ pub struct SuppressRequest {
     pub rows: Vec<SuppressRow>,
 }
 
-/// One opt-out. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// One opt-out: a phone number or a user id. No `Debug`: it holds plaintext.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuppressRow {
     /// The phone number.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phone: String,
+    /// A business-scoped user id, or one that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,

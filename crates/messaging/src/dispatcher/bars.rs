@@ -36,10 +36,7 @@ impl Batch {
         intents: Vec<Claimed>,
     ) -> (Vec<Claimed>, HashSet<Uuid>) {
         let now = self.messaging.clock.now();
-        let number = &self.messaging.config.whatsapp.phone_number_id;
-        let standing = match consequences::standing(self.messaging.pool(), number, &intents, now)
-            .await
-        {
+        let standing = match consequences::standing(&self.messaging, &intents, now).await {
             Ok(standing) => standing,
             Err(error) => {
                 tracing::warn!(%error, "what stands against sends can't be read: nothing is sent");
@@ -75,11 +72,11 @@ impl Batch {
         if ready.is_empty() {
             return ready;
         }
-        let tokens: Vec<AddressToken> =
-            ready.iter().flat_map(|it| it.address.tokens.iter().copied()).collect();
+        let tokens: Vec<AddressToken> = ready.iter().flat_map(|it| it.address.all()).collect();
         let subjects = distinct(ready.iter().map(|it| it.intent.subject));
         let bars = async {
-            let blocked = declarations::blocked(self.messaging.pool(), &tokens).await?;
+            let pool = self.messaging.pool();
+            let blocked = declarations::blocked(pool, &tokens, &subjects).await?;
             let mut connection = self.messaging.pool().acquire().await?;
             Ok::<_, sqlx::Error>((blocked, fenced(&mut connection, &subjects).await?))
         };
@@ -91,11 +88,11 @@ impl Batch {
                 return Vec::new();
             }
         };
-        let blocked: HashSet<AddressToken> = blocked.into_iter().collect();
         let mut free = Vec::with_capacity(ready.len());
         let mut settlements = Vec::new();
         for it in ready {
-            let stopped = it.address.tokens.iter().any(|token| blocked.contains(token));
+            let stopped = blocked.subjects.contains(&it.intent.subject)
+                || it.address.all().iter().any(|token| blocked.tokens.contains(token));
             if fenced.contains(&it.intent.subject) {
                 settlements.push(self.settlement(&it.intent, Happening::Denied, "erased"));
             } else if stopped && it.intent.purpose == STOP_CONFIRMATION {

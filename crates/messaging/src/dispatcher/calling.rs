@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use assent_contracts::address::AddressToken;
+use assent_contracts::api::vault::ResolvedAddress;
 use assent_runtime::{Lease, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::opening::{Ready, Said};
 use super::{Batch, LEASE_EXPIRED, pause};
 use crate::domain::intent::Happening;
+use crate::identities::Told;
 use crate::intents::{self, Claimed, Settlement};
 use crate::metrics;
 use crate::person_keys::LeasedKeys;
@@ -101,7 +102,7 @@ impl Batch {
         }
         let Call { outcome, overrun } =
             self.messaging.provider.send(body, lease).instrument(span).await;
-        let mut settlement = self.judge_outcome(&intent, outcome, &address.tokens);
+        let mut settlement = self.judge_outcome(&intent, outcome, &address);
         settlement.overrun = overrun;
         settlement
     }
@@ -110,7 +111,7 @@ impl Batch {
         &self,
         intent: &Claimed,
         outcome: Outcome,
-        tokens: &[AddressToken],
+        address: &ResolvedAddress,
     ) -> Settlement {
         match outcome {
             Outcome::Withheld => self.deferral(intent, LEASE_EXPIRED),
@@ -121,9 +122,10 @@ impl Batch {
             Outcome::Answered(Answer::Unreadable | Answer::Done) => {
                 self.settlement(intent, Happening::Lost, "provider_answer_unreadable")
             }
-            Outcome::Answered(Answer::Accepted { provider_id }) => {
+            Outcome::Answered(Answer::Accepted { provider_id, to }) => {
                 let mut accepted = self.settlement(intent, Happening::Accepted, "");
                 accepted.provider_id = Some(provider_id);
+                accepted.told = Told::by(&to.or_sent_to(address));
                 accepted
             }
             Outcome::Answered(Answer::Refused { http_status, code }) => {
@@ -133,7 +135,7 @@ impl Batch {
                 settlement.provider_code = code;
                 settlement.reaction = Some(meaning.reaction);
                 if meaning.reaction == Reaction::OptOut {
-                    settlement.stopped = Some(tokens.to_vec());
+                    settlement.stopped = Some(address.all());
                 }
                 settlement
             }

@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::parts::{Divided, Part, divide, replace, resealed};
+use self::statuses::OfIntent;
 use crate::api::webhook::{BODY, said_at};
 use crate::consequences;
 use crate::hour_keys::{EarlierKeys, HourKeyError};
+use crate::identities::{self, Told};
 use crate::intents;
 use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
@@ -60,6 +62,8 @@ enum Failure {
     #[error(transparent)]
     Keys(#[from] HourKeyError),
     #[error(transparent)]
+    Identities(#[from] identities::Failure),
+    #[error(transparent)]
     PersonKeys(KeyError),
     /// It will never be processed.
     #[error("not processable: {0}")]
@@ -82,7 +86,7 @@ impl Failure {
                 Some(Code::ValidationFailed | Code::MalformedBody | Code::BodyTooLarge)
             ),
             Self::Unprocessable(_) => true,
-            Self::Store(_) | Self::Keys(_) | Self::PersonKeys(_) => false,
+            Self::Store(_) | Self::Keys(_) | Self::Identities(_) | Self::PersonKeys(_) => false,
         }
     }
 }
@@ -193,7 +197,7 @@ impl Opened {
 }
 
 const fn is_bad(update: &Update) -> bool {
-    matches!(update, Update::Unknown | Update::Unreadable)
+    matches!(update, Update::Unknown | Update::Unreadable | Update::Nameless(_))
 }
 
 /// Opens bodies; those that can't be are put back.
@@ -310,6 +314,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
     let mut statuses = Vec::new();
     let mut moves = Vec::new();
     let mut news = Vec::new();
+    let mut told = Vec::new();
     // An app may hear of more than this deployment's account and number. The stops among it were taken.
     let whatsapp = &messaging.config.whatsapp;
     let ours = whatsapp.business_account_id.as_ref();
@@ -323,16 +328,25 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
             Update::Message(message) if to_another(&message.number) => {}
             Update::Template(update) if of_another(&update.account) => {}
             Update::Account(update) if of_another(&update.account) => {}
-            Update::Message(message) => messages.push(message),
-            Update::Status(status) => statuses.push(status),
+            Update::Message(message) => {
+                told.extend(Told::by(&message.from));
+                messages.push(message);
+            }
+            Update::Status(status) => {
+                told.extend(Told::by(&status.recipient));
+                statuses.push(status);
+            }
             Update::Moved(moved) => moves.push(moves::look(messaging, moved).await?),
             Update::Template(template) => news.push(News::Template(template.clone())),
             Update::Account(account) => news.push(News::Account(account.clone())),
-            Update::Preference(_) | Update::Notice(_) | Update::Unknown | Update::Unreadable => {}
+            Update::Preference(preference) => told.extend(Told::by(&preference.from)),
+            Update::Notice(_) | Update::Unknown | Update::Unreadable | Update::Nameless(_) => {}
         }
     }
     let statuses = statuses::of_intents(messaging, &statuses).await?;
-    let messages = messages::of_people(messaging, messages).await?;
+    told.extend(statuses.iter().filter_map(OfIntent::told));
+    let messages = messages::of_people(messaging, messages, &mut told).await?;
+    let told = identities::news(messaging, told).await?;
     let mut unsettled: Vec<SubjectId> =
         statuses.iter().filter(|it| !it.settled).map(|it| it.subject).collect();
     unsettled.sort_unstable();
@@ -371,6 +385,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
             let is_gone = moved.subject.is_some_and(|subject| gone.contains(&subject));
             moves::apply(&service, session.conn(), moved, is_gone).await?;
         }
+        identities::insert(&service, session.conn(), &told).await?;
         session.commit().await?;
         // After the commit: these are messages of anybody, locked in no order of this transaction's.
         if news.iter().any(News::is_of_the_number)

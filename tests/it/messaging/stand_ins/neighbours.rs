@@ -49,6 +49,22 @@ struct NeighboursState {
     turned_away: AtomicUsize,
     leases: Mutex<Vec<Value>>,
     gives_keys: AtomicBool,
+    identities: Mutex<Vec<Value>>,
+    outcomes: Mutex<HashMap<String, Value>>,
+    forgotten: Mutex<Vec<Value>>,
+    linked: Mutex<HashMap<SubjectId, SubjectId>>,
+}
+
+impl NeighboursState {
+    /// Who has one of these tokens.
+    fn having(&self, tokens: &[Value]) -> Option<SubjectId> {
+        let people = self.people.lock().unwrap();
+        let found = people.iter().find(|(_, name)| {
+            let hers = json!(self.index.tokens(name));
+            tokens.iter().any(|token| hers.as_array().unwrap().contains(token))
+        });
+        found.map(|(subject, _)| *subject)
+    }
 }
 
 impl Neighbours {
@@ -75,12 +91,18 @@ impl Neighbours {
             turned_away: AtomicUsize::new(0),
             leases: Mutex::default(),
             gives_keys: AtomicBool::new(true),
+            identities: Mutex::default(),
+            outcomes: Mutex::default(),
+            forgotten: Mutex::default(),
+            linked: Mutex::default(),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
             .route("/v1/keys/lease", post(lease))
             .route("/v1/subjects/lookup", post(lookup))
             .route("/v1/subjects/import", post(import))
+            .route("/v1/identities", post(identities))
+            .route("/v1/identities/forget", post(forget))
             .route("/v1/permits", post(permits))
             .route("/v1/verdicts", post(verdicts))
             .route("/v1/audience", get(audience))
@@ -140,6 +162,26 @@ impl Neighbours {
         self.state.people.lock().unwrap().insert(subject, user_id.to_owned());
         self.state.unusual.lock().unwrap().insert(subject, address);
         subject
+    }
+
+    /// What the vault was told of people's names.
+    pub fn identities(&self) -> Vec<Value> {
+        self.state.identities.lock().unwrap().clone()
+    }
+
+    /// From now on the vault answers so to this user id.
+    pub fn identity_is(&self, user_id: &str, outcome: Value) {
+        self.state.outcomes.lock().unwrap().insert(user_id.to_owned(), outcome);
+    }
+
+    /// Whose user ids were forgotten.
+    pub fn forgotten(&self) -> Vec<Value> {
+        self.state.forgotten.lock().unwrap().clone()
+    }
+
+    /// From now on the vault says that the two are one.
+    pub fn link(&self, one: SubjectId, other: SubjectId) {
+        self.state.linked.lock().unwrap().extend([(one, other), (other, one)]);
     }
 
     /// From now on a dry run hears this reason about her, and a permit for her is denied for it.
@@ -240,24 +282,57 @@ async fn lease(
 }
 
 async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
-    let people = state.people.lock().unwrap();
-    let found = people.iter().find(|(_, phone)| {
-        let tokens = json!(state.index.tokens(phone));
-        list(&body, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
-    });
-    axum::Json(json!({"subject_id": found.map(|(subject, _)| subject)}))
+    let found = state.having(list(&body, "user_ids"));
+    let found = found.or_else(|| state.having(list(&body, "addresses")));
+    let linked = state.linked.lock().unwrap();
+    let linked: Vec<&SubjectId> = found.iter().filter_map(|it| linked.get(it)).collect();
+    axum::Json(json!({"subject_id": found, "linked": linked}))
+}
+
+/// What was told is known where one of the names is, unless the test says otherwise.
+async fn identities(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let outcome = |told: &Value| {
+        let scripted = state.outcomes.lock().unwrap();
+        if let Some(outcome) = told["user_id"].as_str().and_then(|it| scripted.get(it)) {
+            return outcome.clone();
+        }
+        let names = [&told["phone"], &told["user_id"]].into_iter().filter_map(Value::as_str);
+        let known = names.filter_map(|name| {
+            let tokens = json!(state.index.tokens(name));
+            state.having(tokens.as_array().unwrap())
+        });
+        match known.chain(told["answers"].as_str().map(|it| it.parse().unwrap())).next() {
+            Some(subject) => json!({"outcome": "known", "subject_id": subject}),
+            None => json!({"outcome": "nobody"}),
+        }
+    };
+    let outcomes: Vec<_> = list(&body, "told").iter().map(outcome).collect();
+    state.identities.lock().unwrap().extend(list(&body, "told").iter().cloned());
+    axum::Json(json!({"outcomes": outcomes}))
+}
+
+async fn forget(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.forgotten.lock().unwrap().push(body["subject_id"].clone());
+    axum::Json(json!({"forgotten": true}))
 }
 
 async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     assert_eq!(body["origin"], "subject");
+    let row = &body["rows"][0];
+    let by_user_id = row["user_id"].as_str().filter(|_| row["phone"].is_null());
     let mut people = state.people.lock().unwrap();
-    let phone = body["rows"][0]["phone"].as_str().unwrap();
+    let phone = by_user_id.unwrap_or_else(|| row["phone"].as_str().unwrap());
     let known = people.iter().find(|(_, known)| *known == phone).map(|(subject, _)| *subject);
     let outcome = match known {
         Some(subject) => json!({"outcome": "existing", "subject_id": subject}),
         None => {
             let subject = SystemIds.v4();
             people.insert(subject, phone.to_owned());
+            if let Some(user_id) = by_user_id {
+                let tokens = state.index.tokens(user_id);
+                let address = json!({"phone": "", "user_id": user_id, "tokens": tokens});
+                state.unusual.lock().unwrap().insert(subject, address);
+            }
             json!({"outcome": "created", "subject_id": subject})
         }
     };
