@@ -17,4 +17,4 @@ mod store;
 
 pub use driver::Pace;
 pub use http::openapi;
-pub use service::{Config, StartError, create_topics, migrate, migrate_pool, serve};
+pub use service::{Config, StartError, migrators, serve};

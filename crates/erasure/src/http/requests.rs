@@ -36,6 +36,9 @@ pub(super) struct RequestView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantProgress {
     name: String,
+    /// The team to turn to when it doesn't answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     acknowledged: Vec<Progress>,
     missing: Vec<Progress>,
 }
@@ -87,7 +90,12 @@ pub(super) async fn show(
     caller.require("erasure:read")?;
     let request = load(&app, request_id).await?;
     let missing = request.commands.iter().flat_map(Issued::missing).cloned().collect();
-    let participants = request.participants.iter().map(|name| progress(&request, name)).collect();
+    let mut owners = app.sagas.owners().await.map_err(store_problem)?;
+    let participants = request
+        .participants
+        .iter()
+        .map(|name| progress(&request, name, owners.remove(name)))
+        .collect();
     Ok(Json(RequestView {
         request_id,
         status: request.status(),
@@ -107,7 +115,7 @@ pub(super) async fn load(app: &App, request_id: Uuid) -> Result<Request, Problem
     saga.request.ok_or_else(|| Code::RequestUnknown.into())
 }
 
-fn progress(request: &Request, name: &str) -> ParticipantProgress {
+fn progress(request: &Request, name: &str, owner: Option<String>) -> ParticipantProgress {
     let (acknowledged, missing) = request
         .commands
         .iter()
@@ -120,7 +128,7 @@ fn progress(request: &Request, name: &str) -> ParticipantProgress {
             overdue: command.overdue.contains(name),
         })
         .partition(|progress| progress.acknowledged_at.is_some());
-    ParticipantProgress { name: name.to_owned(), acknowledged, missing }
+    ParticipantProgress { name: name.to_owned(), owner, acknowledged, missing }
 }
 
 #[utoipa::path(
