@@ -77,7 +77,7 @@ async fn someone_known_by_her_user_id_alone_is_written_to_stops_and_stays_erased
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_who_turn_out_to_be_one_are_stopped_as_one_and_agree_as_one() {
+async fn two_who_turn_out_to_be_one_are_stopped_as_one_and_agree_each_by_name() {
     const HER: &str = "FR.90000000000000000002";
     let cluster = Cluster::start().await;
     let (person, by_number) = cluster.willing().await;
@@ -110,7 +110,13 @@ async fn two_who_turn_out_to_be_one_are_stopped_as_one_and_agree_as_one() {
         refused_for(&cluster.send_to(name), "stopped");
     }
 
+    // By one name she speaks for one of them, and who is one with her still says no.
     cluster.hears_from(json!({"user_id": HER}), "START").await;
+    let only = json!(["linked_subject_denies"]);
+    until("she has agreed by that name", async || cluster.reasons_of(HER) == only).await;
+    refused_for(&cluster.send_to(HER), "linked_subject_denies");
+    refused_for(&cluster.send_to(&person.phone), "consent_withdrawn");
+    cluster.hears_from(both(), "START").await;
     until("both have agreed", async || {
         let agreed = json!(["consent_given"]);
         cluster.reasons_of(HER) == agreed && cluster.reasons_of(&person.phone) == agreed

@@ -15,6 +15,10 @@ use uuid::Uuid;
 use crate::domain::stop::{Form, Will};
 use crate::hour_keys::Sealed;
 
+/// The will of a stop that is somebody's whatever address it came from. It has a name of its own so that replicas
+/// from before there were any leave it to others.
+pub const STOP_OF: &str = "stop_of";
+
 /// A declaration that was heard.
 pub struct Declared {
     /// Its id; for the consent service the stop's id.
@@ -31,7 +35,7 @@ pub struct Declared {
     pub phone: Option<Sealed>,
     /// Of an opt-in: the user ids, sealed likewise.
     pub account: Option<Sealed>,
-    /// Whose it is, where that doesn't follow from the address.
+    /// Of a stop: whose it is, where that doesn't follow from the address.
     pub subjects: Vec<SubjectId>,
     /// When she said it, by the provider's clock.
     pub said_at: Timestamp,
@@ -70,7 +74,11 @@ pub async fn insert(
     const INSERT: &str = "
         INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at,
                                   code, sentence, account, subjects)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING";
+        -- Nothing of anybody who is being erased.
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                ARRAY(SELECT it FROM unnest($13::uuid[]) AS it
+                      WHERE it NOT IN (SELECT subject_id FROM fences)))
+        ON CONFLICT DO NOTHING";
     let mut inserted = Vec::new();
     for it in declared {
         let (code, sentence) = match it.will {
@@ -80,7 +88,7 @@ pub async fn insert(
         let sealed = it.phone.as_ref().or(it.account.as_ref());
         let new = sqlx::query(INSERT)
             .bind(it.id)
-            .bind(it.will.as_str())
+            .bind(if it.subjects.is_empty() { it.will.as_str() } else { STOP_OF })
             .bind(it.form.as_str())
             .bind(&it.source)
             .bind(bytes(&it.tokens))
@@ -131,10 +139,11 @@ pub async fn blocked(
 ) -> Result<Blocked, sqlx::Error> {
     const BLOCKED: &str = "
         SELECT DISTINCT token FROM declarations, unnest(tokens) AS token
-        WHERE will = 'stop' AND settled_at IS NULL AND tokens && $1 AND token = ANY($1)";
+        WHERE will IN ('stop', 'stop_of') AND settled_at IS NULL AND tokens && $1
+          AND token = ANY($1)";
     const STOPPED: &str = "
         SELECT DISTINCT subject FROM declarations, unnest(subjects) AS subject
-        WHERE will = 'stop' AND settled_at IS NULL AND subject = ANY($1)";
+        WHERE will = 'stop_of' AND settled_at IS NULL AND subjects && $1 AND subject = ANY($1)";
     let found: Vec<Vec<u8>> =
         sqlx::query_scalar(BLOCKED).bind(bytes(tokens)).fetch_all(pool).await?;
     let subjects: Vec<SubjectId> =

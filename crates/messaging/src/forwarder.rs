@@ -27,9 +27,9 @@ use sqlx::postgres::PgRow;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::declarations::{read, sentence};
-use crate::domain::identity::Doubt;
+use crate::declarations::{STOP_OF, bytes, read, sentence};
 use crate::hour_keys::HourKeyError;
+use crate::opt_ins::Counted;
 use crate::state::{Messaging, fenced, stranger};
 use crate::{consequences, opt_ins, tasks};
 
@@ -58,7 +58,7 @@ pub struct Pending {
     pub account: Option<Vec<u8>>,
     /// That key.
     pub hour_key: Option<Uuid>,
-    /// Whose it is, where that doesn't follow from the address.
+    /// Of a stop: whose it is, where that doesn't follow from the address.
     subjects: Vec<SubjectId>,
     /// When she said it, by the provider's clock.
     pub said_at: jiff::Timestamp,
@@ -138,7 +138,7 @@ pub async fn run(
 
 /// Takes what is due and forwards it. Gives how many declarations it settled.
 async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
-    let stops = take(messaging, "stop", STOPS_MAX).await?;
+    let stops = take(messaging, &["stop", STOP_OF], STOPS_MAX).await?;
     let count = stops.len();
     if !stops.is_empty()
         && let Err(error) = forward_stops(messaging, &stops).await
@@ -146,7 +146,7 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
         put_back(messaging, &stops).await?;
         return Err(error);
     }
-    let opt_ins = [take(messaging, "start", 16).await?, take(messaging, "code", 16).await?];
+    let opt_ins = [take(messaging, &["start"], 16).await?, take(messaging, &["code"], 16).await?];
     let mut settled = count;
     for pending in opt_ins.iter().flatten() {
         let forwarded = match pending.code {
@@ -154,8 +154,8 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
             None => opt_ins::forward_start(messaging, pending).await,
         };
         match forwarded {
-            Ok(subjects) => {
-                settle_opt_in(messaging, pending, &subjects).await?;
+            Ok(counted) => {
+                settle_opt_in(messaging, pending, &counted).await?;
                 settled += 1;
             }
             Err(error) => {
@@ -167,21 +167,25 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
     Ok(settled)
 }
 
-/// Declarations that are due and not behind another of the same address. They are held for [`HOLD`].
-async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pending>, sqlx::Error> {
+/// Declarations that are due and not behind another of the same address or person. They are held for [`HOLD`].
+async fn take(
+    messaging: &Messaging,
+    wills: &[&str],
+    limit: i64,
+) -> Result<Vec<Pending>, sqlx::Error> {
     const TAKE: &str = "
         UPDATE declarations SET not_before = now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE id IN (
             SELECT id FROM declarations AS it
-            WHERE will = $1 AND settled_at IS NULL AND not_before <= now()
+            WHERE will = ANY($1) AND settled_at IS NULL AND not_before <= now()
               AND NOT EXISTS (SELECT FROM declarations AS before
                               WHERE before.settled_at IS NULL AND before.position < it.position
-                                AND before.tokens && it.tokens)
+                                AND (before.tokens && it.tokens OR before.subjects && it.subjects))
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
                   code, sentence, account, subjects";
     let rows = sqlx::query(TAKE)
-        .bind(will)
+        .bind(wills)
         .bind(limit)
         .bind(HOLD.as_secs_f64())
         .fetch_all(messaging.pool())
@@ -287,7 +291,7 @@ async fn with_addresses(
                     continue;
                 }
             };
-            let hers = answer.addresses.iter().flatten().flat_map(ResolvedAddress::all);
+            let hers = answer.addresses.iter().flatten().flat_map(ResolvedAddress::hers);
             let hers: Vec<AddressToken> = hers.filter(|token| !it.tokens.contains(token)).collect();
             it.tokens.extend(hers);
         }
@@ -319,7 +323,8 @@ impl Heard {
 
 async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), StoreError> {
     const SETTLED: &str = "
-        UPDATE declarations SET settled_at = $2, subjects = $3 WHERE id = $1 AND settled_at IS NULL";
+        UPDATE declarations SET settled_at = $2, subjects = $3, tokens = $4
+        WHERE id = $1 AND settled_at IS NULL";
     let now = messaging.clock.now();
     let mut streams: Vec<SubjectId> = heard.iter().flat_map(Heard::streams).collect();
     streams.sort_unstable();
@@ -332,10 +337,14 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     let attributed = tasks::attributed(session.conn(), &found, now).await?;
     let mut appends = Vec::new();
     for it in heard {
+        let open: Vec<SubjectId> =
+            it.subjects.iter().copied().filter(|it| !fenced.contains(it)).collect();
+        // With all the addresses that it stopped: an opt-in from any of them has to know.
         let settled = sqlx::query(SETTLED)
             .bind(it.id)
             .bind(now.to_sqlx())
-            .bind(&it.subjects)
+            .bind(&open)
+            .bind(bytes(&it.tokens))
             .execute(session.conn())
             .await?;
         if settled.rows_affected() == 0 {
@@ -401,26 +410,30 @@ async fn confirm(
 async fn settle_opt_in(
     messaging: &Messaging,
     pending: &Pending,
-    subjects: &[SubjectId],
+    Counted { subjects, purpose }: &Counted,
 ) -> Result<(), StoreError> {
     const SETTLED: &str = "
-        UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, account = NULL,
-               hour_key = NULL
+        UPDATE declarations SET settled_at = $2, subjects = $3, purpose = $4, phone = NULL,
+               account = NULL, hour_key = NULL
         WHERE id = $1";
     let now = messaging.clock.now();
-    let mut streams = subjects.to_vec();
+    let mut streams = subjects.clone();
     streams.sort_unstable();
     streams.dedup();
     let mut session = messaging.store.begin().await?;
     session.lock_versions(&streams).await?;
+    let fenced = fenced(session.conn(), &streams).await?;
+    let open: Vec<SubjectId> = subjects.iter().copied().filter(|it| !fenced.contains(it)).collect();
     sqlx::query(SETTLED)
         .bind(pending.id)
         .bind(now.to_sqlx())
-        .bind(subjects)
+        .bind(&open)
+        .bind(purpose)
         .execute(session.conn())
         .await?;
-    consequences::opted_in(session.conn(), subjects).await?;
-    tasks::settled(session.conn(), subjects, Some(Doubt::Silent), None, now).await?;
+    if let Some(purpose) = purpose {
+        consequences::opted_in(session.conn(), &open, purpose).await?;
+    }
     session.commit().await?;
     messaging.declared.notify_one();
     Ok(())

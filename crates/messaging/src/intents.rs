@@ -435,9 +435,8 @@ pub async fn apply(
     write(session, moves, now).await?;
     appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;
-    let whatsapp = &messaging.config.whatsapp;
     let is_gone = |subject| fenced.contains(&subject);
-    consequences::record(session.conn(), whatsapp, &consequences, is_gone).await?;
+    consequences::record(messaging, session.conn(), &consequences, is_gone).await?;
     for settlement in settlements {
         let Some(tokens) = &settlement.stopped else { continue };
         let declared = Declared {

@@ -6,7 +6,7 @@
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{PermitAsk, PermitsRequest, PermitsResponse};
-use assent_contracts::api::vault::{LookupResponse, ResolveRequest, ResolveResponse};
+use assent_contracts::api::vault::{ResolveRequest, ResolveResponse};
 use assent_http::ClientError;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -57,16 +57,17 @@ impl Follows {
 /// # Errors
 /// When the vault or the consent service doesn't answer.
 pub async fn look(messaging: &Messaging, moved: &Moved) -> Result<Looked, ClientError> {
-    let request = messaging.lookup(&moved.before);
-    let found: LookupResponse = messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
+    let found = messaging.who_is(messaging.asked(&moved.before, None)).await?;
+    // Also where that is in doubt: a doubt more does no harm.
+    let subject = found.named.first().copied();
     let now = messaging.clock.now();
     let said_at = said_at(moved.at, now);
     let hash = messaging.provider_hashes(&news(moved)).into_iter().next();
     let mut tokens = messaging.tokens(&moved.before);
     tokens.extend(found.hers.iter().filter(|it| !tokens.contains(it)).copied().collect::<Vec<_>>());
-    let opted_out = opted_out(messaging, found.subject_id, &tokens).await?;
+    let opted_out = opted_out(messaging, subject, &tokens).await?;
     let follows = follow(messaging, opted_out, &moved.after, hash.clone(), said_at);
-    Ok(Looked { subject: found.subject_id, hash, follows, said_at })
+    Ok(Looked { subject, hash, follows, said_at })
 }
 
 /// Looks for what stands against people of whom it is in doubt whether this address is theirs.

@@ -2,6 +2,8 @@
 //! guarantees that each is a row, written with what it follows from, and that what it holds back is held
 //! from that commit on; listing and closing them is the API's.
 
+use std::collections::HashSet;
+
 use assent_contracts::SubjectId;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -29,10 +31,6 @@ pub async fn doubt(
     why: Doubt,
     since: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    const OPEN: &str = "
-        INSERT INTO tasks (id, kind, subject_id, reason, opened_at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (subject_id, reason) WHERE closed_at IS NULL AND subject_id IS NOT NULL
-        DO NOTHING";
     match why {
         Doubt::Silent => {
             if !consequences::hold_templates(conn, subject, since).await? {
@@ -43,6 +41,23 @@ pub async fn doubt(
             consequences::break_trust(conn, subject, since).await?;
         }
     }
+    open(messaging, conn, subject, why).await
+}
+
+/// Opens the task of a doubt that is held already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn open(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    why: Doubt,
+) -> Result<(), sqlx::Error> {
+    const OPEN: &str = "
+        INSERT INTO tasks (id, kind, subject_id, reason, opened_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (subject_id, reason) WHERE closed_at IS NULL AND subject_id IS NOT NULL
+        DO NOTHING";
     sqlx::query(OPEN)
         .bind(messaging.ids.v7())
         .bind(IDENTITY_IN_DOUBT)
@@ -54,27 +69,19 @@ pub async fn doubt(
     Ok(())
 }
 
-/// Somebody looked, or she spoke for herself: these doubts about people are over.
+/// Somebody looked: the doubts about a person are over.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn settled(
     conn: &mut PgConnection,
-    subjects: &[SubjectId],
-    only: Option<Doubt>,
-    by: Option<&str>,
+    subject: SubjectId,
+    by: &str,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const CLOSE: &str = "
-        UPDATE tasks SET closed_at = $4, closed_by = $3
-        WHERE subject_id = ANY($1) AND closed_at IS NULL AND (reason = $2 OR $2 IS NULL)";
-    sqlx::query(CLOSE)
-        .bind(subjects)
-        .bind(only.map(Doubt::code))
-        .bind(by)
-        .bind(now.to_sqlx())
-        .execute(conn)
-        .await?;
+        UPDATE tasks SET closed_at = $3, closed_by = $2 WHERE subject_id = $1 AND closed_at IS NULL";
+    sqlx::query(CLOSE).bind(subject).bind(by).bind(now.to_sqlx()).execute(conn).await?;
     Ok(())
 }
 
@@ -162,12 +169,23 @@ pub async fn someone_stopped(conn: &mut PgConnection) -> Result<bool, sqlx::Erro
     sqlx::query_scalar(OPEN).fetch_one(conn).await
 }
 
-/// Whether it is in doubt who somebody is.
+/// Of which of these people it is in doubt who they are. A long silence alone is not meant: whoever writes now may
+/// agree for herself.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_in_doubt(conn: &mut PgConnection, subject: SubjectId) -> Result<bool, sqlx::Error> {
-    const OPEN: &str =
-        "SELECT EXISTS (SELECT FROM tasks WHERE closed_at IS NULL AND subject_id = $1)";
-    sqlx::query_scalar(OPEN).bind(subject).fetch_one(conn).await
+pub async fn in_doubt(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<HashSet<SubjectId>, sqlx::Error> {
+    const IN_DOUBT: &str = "
+        SELECT subject_id FROM person_bars WHERE subject_id = ANY($1) AND bar = 'identity'
+        UNION SELECT subject_id FROM tasks
+        WHERE subject_id = ANY($1) AND closed_at IS NULL AND reason <> $2";
+    let found: Vec<SubjectId> = sqlx::query_scalar(IN_DOUBT)
+        .bind(subjects)
+        .bind(Doubt::Silent.code())
+        .fetch_all(conn)
+        .await?;
+    Ok(found.into_iter().collect())
 }

@@ -6,7 +6,8 @@ pub mod identity;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::vault::{
-    AddressSuppressed, IdentifiersAdded, Origin, SubjectErased, SubjectLinked, SubjectRegistered,
+    AddressSuppressed, IdentifiersAdded, IdentifiersRemoved, Origin, SubjectErased, SubjectLinked,
+    SubjectRegistered,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -40,6 +41,15 @@ pub enum Command {
         region: Option<String>,
         /// Which fields are held since.
         fields: Vec<String>,
+    },
+    /// Forget what her number doesn't say: it was verified to be hers.
+    Forget {
+        /// Tokens of what she is not known by any more.
+        addresses: Vec<AddressToken>,
+        /// Which fields are held no more.
+        fields: Vec<String>,
+        /// With whom she is one no more.
+        unlinked: Vec<Uuid>,
     },
     /// Take note that she and others are one by the platform's word.
     Link {
@@ -80,6 +90,8 @@ pub enum Event {
     Registered(SubjectRegistered),
     /// She is known by more.
     Identified(IdentifiersAdded),
+    /// She is known by less.
+    Forgotten(IdentifiersRemoved),
     /// She is one with others.
     Linked(SubjectLinked),
     /// An address may not be used.
@@ -119,15 +131,21 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
         (Command::Identify { addresses, region, fields }, State::Registered) => {
             Ok(Some(Event::Identified(IdentifiersAdded { addresses, region, fields, at: now })))
         }
+        (Command::Forget { addresses, fields, unlinked }, State::Registered) => {
+            let at = now;
+            Ok(Some(Event::Forgotten(IdentifiersRemoved { addresses, fields, unlinked, at })))
+        }
         (Command::Link { others, addresses }, State::Registered) => {
             Ok(Some(Event::Linked(SubjectLinked { others, addresses, at: now })))
         }
-        (Command::Identify { .. } | Command::Link { .. }, State::Fenced | State::Erased) => {
-            Err(Refusal::Erased)
-        }
-        (Command::Identify { .. } | Command::Link { .. }, State::Unknown | State::Suppressed) => {
-            Err(Refusal::Unknown)
-        }
+        (
+            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            State::Fenced | State::Erased,
+        ) => Err(Refusal::Erased),
+        (
+            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            State::Unknown | State::Suppressed,
+        ) => Err(Refusal::Unknown),
         (Command::Suppress { .. }, State::Suppressed) => Ok(None),
         (Command::Suppress { addresses }, _) => {
             Ok(Some(Event::Suppressed(AddressSuppressed { addresses, at: now })))
@@ -145,7 +163,9 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
 #[must_use]
 pub fn evolve(_: State, event: &Event) -> State {
     match event {
-        Event::Registered(_) | Event::Identified(_) | Event::Linked(_) => State::Registered,
+        Event::Registered(_) | Event::Identified(_) | Event::Forgotten(_) | Event::Linked(_) => {
+            State::Registered
+        }
         Event::Suppressed(_) => State::Suppressed,
         Event::Erased(_) => State::Erased,
     }
@@ -200,8 +220,9 @@ mod tests {
             fields: vec!["user_id".into()],
         };
         let link = || Command::Link { others: vec![Uuid::from_u128(2)], addresses: vec![] };
-        assert_eq!(after(vec![register(), identify(), link()]), State::Registered);
-        for command in [identify(), link()] {
+        let forget = || Command::Forget { addresses: vec![], fields: vec![], unlinked: Vec::new() };
+        assert_eq!(after(vec![register(), identify(), link(), forget()]), State::Registered);
+        for command in [identify(), link(), forget()] {
             for (state, refusal) in [
                 (State::Unknown, Refusal::Unknown),
                 (State::Fenced, Refusal::Erased),

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{Link, LinksRequest, LinksResponse};
 use assent_contracts::api::vault::{
-    ForgetRequest, ForgetResponse, IdentitiesRequest, IdentitiesResponse, IdentityOutcome,
-    ToldIdentity,
+    IdentitiesRequest, IdentitiesResponse, IdentityOutcome, ToldIdentity,
 };
 use assent_contracts::topics::VAULT_EVENTS;
-use assent_contracts::vault::{IDENTIFIERS_ADDED, SUBJECT_LINKED};
+use assent_contracts::vault::{IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, SUBJECT_LINKED};
 use assent_eventstore::{Append, Expected, NewEvent, Session, to_the_end};
 use assent_http::{Caller, Code, Json, Problem};
 use assent_runtime::telemetry;
@@ -24,20 +23,20 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::access::Access;
 use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID, binding};
-use crate::domain::identity::{Decision, Kind, decide};
+use crate::domain::identity::{Decision, Kind};
 use crate::domain::{self, Command, Event};
 use crate::error::VaultError;
-use crate::lookup::require_open;
 use crate::people::{self, Additions, SealedPerson};
-use crate::resolve::{open_phone, recorded};
+use crate::who::Found;
 use crate::{phone, user_id};
 
 /// Most people of one request.
 const TOLD_MAX: usize = 100;
 /// Most links that the gate takes at once.
 const LINKS_MAX: usize = 500;
+/// Most addresses of one of them.
+const ADDRESSES_MAX: usize = 100;
 /// How often a batch is tried while others write about the same people.
 const ATTEMPTS: usize = 8;
 
@@ -75,28 +74,6 @@ pub(crate) async fn tell(
     })
     .await?;
     Ok(Json(IdentitiesResponse { outcomes }))
-}
-
-/// Forget a person's user ids: her number was verified, and the platform will tell them anew.
-///
-/// Needs `subjects:write` and `gate:write`. What stands against them stands against her on.
-#[utoipa::path(
-    post, path = "/v1/identities/forget", tag = "subjects", security(("bearer" = [])),
-    request_body = ForgetRequest,
-    responses((status = 200, body = ForgetResponse), (status = 410, description = "subject_erased"))
-)]
-pub(crate) async fn forget(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Json(request): Json<ForgetRequest>,
-) -> Result<Json<ForgetResponse>, Problem> {
-    caller.require("subjects:write")?;
-    caller.require("gate:write")?;
-    let subject = request.subject_id;
-    require_open(&app, subject).await?;
-    let forgotten =
-        to_the_end(async move { forget_user_ids(&app, caller.name(), subject).await }).await?;
-    Ok(Json(ForgetResponse { forgotten }))
 }
 
 /// Who is one with each of these people, by the platform's word.
@@ -150,8 +127,11 @@ impl Names {
 /// What was written, and what the gate is to know of it.
 struct Noted {
     outcomes: Vec<IdentityOutcome>,
-    links: Vec<Link>,
+    links: Links,
 }
+
+/// Who is to have which addresses, each once.
+type Links = BTreeMap<Uuid, BTreeSet<AddressToken>>;
 
 /// Writes what follows, all or nothing. None: somebody else was faster, and it is to be looked at again.
 async fn note(
@@ -171,7 +151,7 @@ async fn note(
 
     let mut session = app.store.begin().await?;
     session.lock_versions(&concerned).await?;
-    let mut noted = Noted { outcomes: Vec::with_capacity(told.len()), links: Vec::new() };
+    let mut noted = Noted { outcomes: Vec::with_capacity(told.len()), links: Links::new() };
     for names in told {
         let outcome = match names {
             Err(reason) => Some(IdentityOutcome::Rejected { reason: (*reason).to_owned() }),
@@ -193,27 +173,18 @@ async fn one(
     session: &mut Session,
     told: &Names,
     locked: &[Uuid],
-    links: &mut Vec<Link>,
+    links: &mut Links,
 ) -> Result<Option<IdentityOutcome>, VaultError> {
     let tokens: Vec<AddressToken> =
         told.names.iter().flat_map(|name| name.tokens.iter().copied()).collect();
-    let known = people::known(&mut *session.conn(), &tokens).await?;
-    let holder = |name: &Name| name.tokens.iter().find_map(|it| known.get(it));
-    let holders: Vec<(Kind, Option<Uuid>)> =
-        told.names.iter().map(|it| (it.kind, holder(it).map(|it| it.subject))).collect();
-    let all = holders.iter().filter_map(|(_, it)| *it).chain(told.answers);
-    let all: Vec<Uuid> = all.collect::<BTreeSet<_>>().into_iter().collect();
-    if all.iter().any(|it| !locked.contains(it)) {
+    let names: Vec<(Kind, &[AddressToken])> =
+        told.names.iter().map(|it| (it.kind, it.tokens.as_slice())).collect();
+    let found = Found::by(session.conn(), &names, told.answers).await?;
+    let everybody: Vec<Uuid> = found.everybody().into_iter().collect();
+    if everybody.iter().any(|it| !locked.contains(it)) {
         return Ok(None);
     }
-    let people = people::reachable(&mut *session.conn(), &all).await?;
-    if people.len() < all.len() {
-        // She is being erased, or the message that was answered was to nobody who is known here.
-        return Ok(Some(IdentityOutcome::Nobody));
-    }
-    let holds: BTreeMap<Uuid, Vec<Kind>> =
-        people.iter().map(|(subject, person)| (*subject, kinds(person))).collect();
-    Ok(Some(match decide(&holders, told.answers, &holds) {
+    Ok(Some(match found.decision() {
         Decision::Nobody => IdentityOutcome::Nobody,
         Decision::Doubt(subjects) => IdentityOutcome::InDoubt { subjects },
         Decision::Known(subject_id) => {
@@ -221,7 +192,7 @@ async fn one(
             IdentityOutcome::Known { subject_id }
         }
         Decision::Add { subject, kinds } => {
-            let person = &people[&subject];
+            let Some(person) = found.held.get(&subject) else { return Ok(None) };
             let new: Vec<&Name> =
                 told.names.iter().filter(|name| kinds.contains(&name.kind)).collect();
             if !add(app, session, person, &new).await? {
@@ -231,20 +202,12 @@ async fn one(
             IdentityOutcome::Known { subject_id: subject }
         }
         Decision::Link(subjects) => {
-            link(app, session, &subjects).await?;
+            // All who are one with any of them are one.
+            link(app, session, &everybody).await?;
             join(session, &subjects, &tokens, links).await?;
             IdentityOutcome::Linked { subjects }
         }
     }))
-}
-
-fn kinds(person: &SealedPerson) -> Vec<Kind> {
-    let held = [
-        (person.phone.is_some(), Kind::Phone),
-        (person.user_id.is_some(), Kind::UserId),
-        (person.parent_user_id.is_some(), Kind::ParentUserId),
-    ];
-    held.into_iter().filter(|(held, _)| *held).map(|(_, kind)| kind).collect()
 }
 
 /// Adds what is new. What may not come in stays out, and the gate knows it all the same: it stands against
@@ -334,7 +297,7 @@ async fn join(
     session: &mut Session,
     subjects: &[Uuid],
     told: &[AddressToken],
-    links: &mut Vec<Link>,
+    links: &mut Links,
 ) -> Result<(), VaultError> {
     let others = linked(&mut *session.conn(), subjects).await?;
     let all = subjects.iter().copied().chain(others.into_iter().map(|(_, other)| other));
@@ -343,22 +306,23 @@ async fn join(
         people::reachable(&mut *session.conn(), &all.into_iter().collect::<Vec<_>>()).await?;
     let theirs = people.values().flat_map(|person| person.tokens.iter().copied());
     let addresses: BTreeSet<AddressToken> = theirs.chain(told.iter().copied()).collect();
-    let addresses: Vec<AddressToken> = addresses.into_iter().collect();
-    let link = |subject_id| Link { subject_id, addresses: addresses.clone() };
-    links.extend(people.into_keys().map(link));
+    for subject in people.into_keys() {
+        links.entry(subject).or_default().extend(&addresses);
+    }
     Ok(())
 }
 
-async fn append(
+/// Appends what follows from a command to the stream of somebody who is registered and not fenced.
+pub(crate) async fn append(
     app: &App,
     session: &mut Session,
     subject: Uuid,
     command: Command,
 ) -> Result<(), VaultError> {
     let now = app.clock.now();
-    // Her row is there and not fenced: she is registered.
     let event = match domain::decide(domain::State::Registered, command, now) {
         Ok(Some(Event::Identified(it))) => NewEvent::new(app.ids.v7(), IDENTIFIERS_ADDED, &it),
+        Ok(Some(Event::Forgotten(it))) => NewEvent::new(app.ids.v7(), IDENTIFIERS_REMOVED, &it),
         Ok(Some(Event::Linked(it))) => NewEvent::new(app.ids.v7(), SUBJECT_LINKED, &it),
         _ => return Ok(()),
     };
@@ -369,34 +333,18 @@ async fn append(
 }
 
 /// Returns when the gate knows these links, and has waited a lease where they take something away.
-async fn link_at_the_gate(app: &App, links: Vec<Link>) -> Result<(), VaultError> {
-    for links in links.chunks(LINKS_MAX) {
+async fn link_at_the_gate(app: &App, links: Links) -> Result<(), VaultError> {
+    let mut all = Vec::with_capacity(links.len());
+    for (subject_id, addresses) in links {
+        let addresses: Vec<AddressToken> = addresses.into_iter().collect();
+        let some = addresses.chunks(ADDRESSES_MAX);
+        all.extend(some.map(|some| Link { subject_id, addresses: some.to_vec() }));
+    }
+    for links in all.chunks(LINKS_MAX) {
         let request = LinksRequest { links: links.to_vec() };
         let posted: Result<LinksResponse, _> =
             app.consent.post("/v1/gate/links", &request, None).await;
         posted.map_err(|error| VaultError::Service("consent", error))?;
     }
     Ok(())
-}
-
-/// Which of her tokens are her number's can be told from the number alone.
-async fn forget_user_ids(app: &App, caller: &str, subject: Uuid) -> Result<bool, VaultError> {
-    let access = Access { caller, reason: "identity_verified", field: PHONE };
-    let Some((person, key)) = recorded(app, access, &[subject]).await?.pop().flatten() else {
-        return Ok(false);
-    };
-    let Some(phone) = open_phone(&person, &key)? else { return Ok(false) };
-    let numbers = app.addresses.tokens(&phone);
-    let mut session = app.store.begin().await?;
-    session.lock_versions(&[subject]).await?;
-    let person = people::reachable(&mut *session.conn(), &[subject]).await?.remove(&subject);
-    let Some(person) = person.filter(|person| person.user_id.is_some()) else {
-        session.rollback().await?;
-        return Ok(false);
-    };
-    let (kept, gone): (Vec<AddressToken>, Vec<AddressToken>) =
-        person.tokens.iter().partition(|token| numbers.contains(token));
-    people::forget_user_ids(session.conn(), subject, &kept, &gone).await?;
-    session.commit().await?;
-    Ok(true)
 }

@@ -9,6 +9,7 @@ mod contact;
 pub mod domain;
 pub mod erasure;
 mod error;
+mod forget;
 mod identities;
 mod import;
 mod lookup;
@@ -21,6 +22,7 @@ mod service;
 mod suppress;
 mod texts;
 mod user_id;
+mod who;
 
 pub use access::AccessRecord;
 pub use app::App;

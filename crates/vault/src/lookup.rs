@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
-use assent_contracts::address::AddressToken;
 use assent_contracts::api::vault::{LookupRequest, LookupResponse};
 use assent_contracts::vault::Origin;
 use assent_http::{Caller, Code, Json, Path, Problem};
@@ -17,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::app::{App, EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID};
 use crate::error::VaultError;
-use crate::people::{self, Barred, Known};
+use crate::people::{self, Barred};
 use crate::{identities, phone, user_id};
 
 /// Find a person by her address.
@@ -34,8 +33,7 @@ pub(crate) async fn lookup(
     Json(request): Json<LookupRequest>,
 ) -> Result<Json<LookupResponse>, Problem> {
     caller.require("subjects:read")?;
-    let user_ids = request.user_ids;
-    let told = request.addresses.len() + user_ids.len();
+    let told = request.addresses.len();
     let (tokens, fingerprints, number_country) = match (request.phone, request.user_id) {
         (Some(text), None) if told == 0 => {
             let text = Zeroizing::new(text);
@@ -57,25 +55,15 @@ pub(crate) async fn lookup(
                 .detail("give a phone, a user_id or the addresses of one person"));
         }
     };
-    let (known, in_doubt) = who(&app, &tokens, &user_ids).await?;
+    let known = people::known(app.pool(), &tokens).await?;
+    let known = tokens.iter().find_map(|token| known.get(token)).copied();
     let barred = if known.is_some_and(|known| known.fenced) {
         Some(Barred::Erased)
     } else {
         people::barred(app.pool(), &fingerprints).await?.into_values().max()
     };
     let gets_tokens = caller.has("subjects:resolve") || caller.has("gate:write");
-    let (mut hers, mut linked) = (Vec::new(), Vec::new());
-    if let Some(known) = known.filter(|known| !known.fenced) {
-        linked = identities::linked(app.pool(), &[known.subject]).await?;
-        if caller.has("gate:write") {
-            let person = people::find(app.pool(), known.subject).await?;
-            hers = person.map(|person| person.tokens).unwrap_or_default();
-        }
-    }
     Ok(Json(LookupResponse {
-        hers,
-        linked: linked.into_iter().map(|(_, other)| other).collect(),
-        in_doubt,
         subject_id: known.map(|known| known.subject),
         barred: barred
             .filter(|_| caller.has("suppression:read"))
@@ -83,29 +71,6 @@ pub(crate) async fn lookup(
         addresses: if gets_tokens { tokens } else { Vec::new() },
         number_country,
     }))
-}
-
-/// Whose they are, and whether the number is held of somebody with another user id: then it is nobody's
-/// who is known.
-async fn who(
-    app: &App,
-    tokens: &[AddressToken],
-    user_ids: &[AddressToken],
-) -> Result<(Option<Known>, bool), VaultError> {
-    let all: Vec<AddressToken> = user_ids.iter().chain(tokens).copied().collect();
-    let known = people::known(app.pool(), &all).await?;
-    let of = |tokens: &[AddressToken]| tokens.iter().find_map(|it| known.get(it)).copied();
-    match (of(user_ids), of(tokens)) {
-        (Some(account), number) => {
-            Ok((Some(account), number.is_some_and(|it| it.subject != account.subject)))
-        }
-        (None, Some(number)) if !user_ids.is_empty() && !number.fenced => {
-            let person = people::find(app.pool(), number.subject).await?;
-            let has_another = person.is_some_and(|person| person.user_id.is_some());
-            Ok((Some(number).filter(|_| !has_another), has_another))
-        }
-        (None, number) => Ok((number, false)),
-    }
 }
 
 /// What the vault holds of a person, without its content.

@@ -12,6 +12,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
+use crate::app::{PARENT_USER_ID, PHONE, USER_ID};
 use crate::error::VaultError;
 
 /// Whom an address belongs to.
@@ -52,6 +53,18 @@ pub(crate) struct SealedPerson {
     pub(crate) region: Option<String>,
     pub(crate) origin: Origin,
     pub(crate) registered_at: Timestamp,
+}
+
+impl SealedPerson {
+    /// What is held of one of the names that she is known by.
+    pub(crate) fn sealed(&self, field: &str) -> Option<&[u8]> {
+        match field {
+            PHONE => self.phone.as_deref(),
+            USER_ID => self.user_id.as_deref(),
+            PARENT_USER_ID => self.parent_user_id.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Who has these addresses. Ask this before [`barred`]: an erasure removes the index entry and
@@ -231,6 +244,18 @@ pub(crate) async fn reachable(
     .await?;
     let people = rows.iter().map(read).map(|person| person.map(|it| (it.subject, it)));
     people.collect()
+}
+
+/// The rows of those of `subjects` who are held, fenced or not.
+pub(crate) async fn held(
+    executor: impl PgExecutor<'_>,
+    subjects: &[Uuid],
+) -> Result<HashMap<Uuid, SealedPerson>, VaultError> {
+    let rows = sqlx::query("SELECT * FROM people WHERE subject_id = ANY($1)")
+        .bind(subjects)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(read).map(|person| person.map(|it| (it.subject, it))).collect()
 }
 
 /// The row of a person, fenced or not.

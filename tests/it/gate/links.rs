@@ -3,8 +3,8 @@
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{Link, LinksRequest, LinksResponse, StopKind};
 use assent_contracts::vault::{
-    ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IdentifiersAdded, SUBJECT_LINKED,
-    SubjectLinked,
+    ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED,
+    IdentifiersAdded, IdentifiersRemoved, SUBJECT_LINKED, SubjectLinked,
 };
 use assent_http::ServiceClient;
 use assent_runtime::{Clock as _, SystemClock};
@@ -161,4 +161,40 @@ async fn what_the_vault_publishes_of_names_and_links_reaches_the_gate() {
     assert_eq!(world.reasons(one, &[1]).await, ["linked_subject_denies"]);
     world.stop(&[3], StopKind::Stopped).await;
     assert!(world.reasons(one, &[1]).await.contains(&"stopped".to_owned()));
+}
+
+/// Only what is her own is closed for good when she is erased: what was hers, and what is of who was one with her,
+/// is somebody else's.
+#[tokio::test]
+async fn an_erasure_closes_her_own_addresses_and_nobody_elses() {
+    let world = world().await;
+    let (one, other) = (world.consenting(1).await, world.consenting(2).await);
+    let at = world.clock.now();
+    let added = IdentifiersAdded {
+        addresses: tokens(&[3, 4]),
+        region: None,
+        fields: vec!["user_id".to_owned()],
+        at,
+    };
+    let linked = SubjectLinked { others: vec![other], addresses: tokens(&[2]), at };
+    let removed = IdentifiersRemoved {
+        addresses: tokens(&[4]),
+        fields: vec!["user_id".to_owned()],
+        unlinked: vec![other],
+        at,
+    };
+    world
+        .hear(&[
+            world.vault_event(one, IDENTIFIERS_ADDED, &added),
+            world.vault_event(one, SUBJECT_LINKED, &linked),
+            world.vault_event(one, IDENTIFIERS_REMOVED, &removed),
+        ])
+        .await;
+    // The vault's calls come in no order: they make nothing her own.
+    join(&world, &[(one, &[1, 2, 3, 4])]).await;
+    world.stop(&[4], StopKind::Stopped).await;
+    assert!(world.reasons(one, &[1]).await.contains(&"stopped".to_owned()), "it stands on");
+    let owns = "SELECT count(*) FROM gate_links WHERE subject_id = $1 AND own";
+    let owns: i64 = sqlx::query_scalar(owns).bind(one).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(owns, 2, "1 and 3");
 }

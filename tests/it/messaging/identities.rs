@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, phone, until};
+use super::stand_ins::{BAD_USER_ID, Home, Neighbours, Provider, Replica, Setup, phone, until};
 
 async fn neighbours(home: &Home) -> Neighbours {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -180,20 +180,236 @@ async fn someone_known_by_her_user_id_alone_opts_in_is_written_to_and_stops() {
     replica.stop().await;
 }
 
-/// What she had stopped for all that she is here she opens for all, by her own act.
+/// A yes counts for whom it names: who is one with her may be somebody else by now.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opt_in_counts_for_everybody_who_is_one_with_her() {
+async fn an_opt_in_counts_for_whom_it_names_and_for_nobody_else() {
     let home = Home::new().await;
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
     let (one, other) = (neighbours.person(1), neighbours.person_by_user_id("FR.1"));
     neighbours.link(one, other);
     assert_eq!(replica.hears(1, "START").await, 200);
-    until("both grants", async || neighbours.grants().len() == 2).await;
+    until("granted", async || replica.count(PENDING).await == 0).await;
     let grants = neighbours.grants();
-    assert_eq!((&grants[0]["subject_id"], &grants[1]["subject_id"]), (&json!(one), &json!(other)));
-    let theirs = [home.index.tokens(&phone(1)), home.index.tokens("FR.1")].concat();
-    assert_eq!(grants[1]["addresses"], json!(theirs));
+    assert_eq!((grants.len(), &grants[0]["subject_id"]), (1, &json!(one)));
+    assert_eq!(
+        grants[0]["addresses"],
+        json!(home.index.tokens(&phone(1))),
+        "hers alone are lifted"
+    );
+    // By both names it is said for both.
+    let mut both = text("wamid.b", "START", json!({"from": digits(1)}));
+    both["contacts"] = json!([{"wa_id": digits(1), "user_id": "FR.1"}]);
+    replica.hears_of(both).await;
+    until("granted", async || replica.count(PENDING).await == 0).await;
+    let whose: Vec<Value> =
+        neighbours.grants()[1..].iter().map(|it| it["subject_id"].clone()).collect();
+    assert_eq!(whose, [json!(other), json!(one)]);
+    replica.stop().await;
+}
+
+/// An opt-in that waits is undone by what she says meanwhile, by whichever of her names.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_start_undoes_no_stop_that_she_said_after_it_by_another_name() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person_with(1, "FR.1");
+    neighbours.say_not_who(true);
+    assert_eq!(replica.hears(1, "START").await, 200);
+    assert_eq!(replica.webhook(from_user_id("wamid.s", "FR.1", "STOP")).await, 200);
+    // They share no address, so the stop waits for nobody.
+    until("the stop arrives", async || neighbours.stops().len() == 1).await;
+    let open = "SELECT count(*) FROM declarations WHERE settled_at IS NULL AND will = 'start'";
+    assert_eq!(replica.count(open).await, 1);
+    neighbours.say_not_who(false);
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    assert!(neighbours.grants().is_empty(), "it would lift the stop");
+
+    // The other way round it is her last word, for all her names.
+    assert_eq!(replica.webhook(from_user_id("wamid.t", "FR.1", "START")).await, 200);
+    until("granted", async || neighbours.grants().len() == 1).await;
+    let all = [home.index.tokens("FR.1"), home.index.tokens(&phone(1))].concat();
+    assert_eq!(neighbours.grants()[0]["addresses"], json!(all));
+    replica.stop().await;
+}
+
+/// The gate is told of a link a lease later, and of the stop when it is back: here both hold at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_a_stop_of_one_of_two_linked_people_blocks_both_at_the_door() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let (one, other) = (neighbours.person(1), neighbours.person_by_user_id("FR.1"));
+    let (third, fourth) = (neighbours.person(3), neighbours.person_by_user_id("FR.3"));
+    neighbours.link(one, other);
+    neighbours.link(third, fourth);
+    let message = replica.send(fourth).await;
+    replica.settled(message).await;
+    for subject in [one, third] {
+        assert_eq!(replica.outcome(subject).await, accepted());
+    }
+    neighbours.refuse_stops(true);
+    assert_eq!(replica.webhook(from_user_id("wamid.1", "FR.1", "STOP")).await, 200);
+    assert_eq!(replica.outcome(one).await, refused("stopped"));
+    // By nothing but the message that it answers.
+    let nameless = text("wamid.3", "STOP", json!({"context": {"id": format!("wamid.{message}")}}));
+    assert_eq!(replica.webhook(nameless).await, 200);
+    assert_eq!(replica.outcome(third).await, refused("stopped"));
+    replica.stop().await;
+}
+
+/// As long as it is in doubt who she is nobody agrees to anything by her names, and nothing becomes hers.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_10_in_doubt_no_opt_in_no_code_and_no_name_counts() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let settled = async || until("settled", async || replica.count(PENDING).await == 0).await;
+    // By what was told here.
+    let moved = neighbours.person(1);
+    let news = json!({"messages": [{"from": digits(1), "type": "system", "id": "wamid.moved",
+        "system": {"type": "user_changed_number", "wa_id": digits(11)}}]});
+    replica.hears_of(news).await;
+    neighbours.codes_mean(json!({"meaning": "join", "purpose": "news", "channel": "whatsapp",
+        "notice_hash": "ab"}));
+    for body in ["START", "7F3K2-9QMXA"] {
+        assert_eq!(replica.hears(1, body).await, 200);
+        settled().await;
+    }
+    let mut message = text("wamid.1", "hello", json!({"from": digits(1)}));
+    message["contacts"] = json!([{"wa_id": digits(1), "user_id": "FR.1"}]);
+    replica.hears_of(message.clone()).await;
+    assert!(neighbours.identities().is_empty(), "it isn't told");
+    // By the vault's word; and by a doubt about who is one with her.
+    let (doubted, linked) = (neighbours.person(2), neighbours.person(3));
+    neighbours.doubt(doubted);
+    neighbours.link(moved, linked);
+    for n in [2, 3] {
+        for body in ["START", "7F3K2-9QMXA"] {
+            assert_eq!(replica.hears(n, body).await, 200);
+            settled().await;
+        }
+    }
+    assert!(neighbours.codes().is_empty() && neighbours.grants().is_empty());
+    assert_eq!(replica.outcome(linked).await, refused("identity_changed"));
+
+    // Somebody looked: what is said from now on is told.
+    let trusted = json!({"subject_id": moved});
+    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
+    let mut again = message.clone();
+    again["messages"][0]["id"] = json!("wamid.2");
+    again["messages"][0]["timestamp"] = json!("1700000000");
+    replica.hears_of(again.clone()).await;
+    assert!(neighbours.identities().is_empty(), "it was said before");
+    again["messages"][0]["id"] = json!("wamid.3");
+    again["messages"][0].as_object_mut().unwrap().remove("timestamp");
+    replica.hears_of(again).await;
+    assert_eq!(neighbours.identities().len(), 1);
+    assert_eq!(replica.outcome(linked).await, accepted());
+    assert_eq!(replica.hears(3, "START").await, 200);
+    until("granted", async || neighbours.grants().len() == 1).await;
+    replica.stop().await;
+}
+
+/// What a doubt is about is known of nobody: a stop by that name alone is still looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubt_makes_no_user_id_known() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    neighbours.identity_is("FR.2", json!({"outcome": "in_doubt", "subjects": [subject]}));
+    let mut message = text("wamid.1", "hello", json!({"from": digits(1)}));
+    message["contacts"] = json!([{"wa_id": digits(1), "user_id": "FR.2"}]);
+    replica.hears_of(message).await;
+    assert_eq!(replica.webhook(from_user_id("wamid.2", "FR.2", "STOP")).await, 200);
+    let unattributed = ("stop_unattributed".to_owned(), "user_id_unknown".to_owned());
+    assert!(replica.tasks().await.contains(&unattributed));
+    replica.stop().await;
+}
+
+/// Her answer from a number that nobody knows: it stops her too, and a human looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_from_an_unknown_number_that_answers_a_message_is_its_recipients_too() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    let message = replica.send(subject).await;
+    replica.settled(message).await;
+    neighbours.doubt(subject);
+    let answer = text(
+        "wamid.9",
+        "STOP",
+        json!({"from": digits(9), "context": {"id": format!("wamid.{message}")}}),
+    );
+    for _ in 0..2 {
+        assert_eq!(replica.webhook(answer.clone()).await, 200);
+        replica.processed().await;
+    }
+    until("both arrive", async || replica.count(PENDING).await == 0).await;
+    let mut stopped: Vec<Value> =
+        neighbours.stops().iter().map(|stop| stop["addresses"].clone()).collect();
+    stopped.sort_by_key(|it| *it != json!(home.index.tokens(&phone(9))));
+    let both = [json!(home.index.tokens(&phone(9))), json!(home.index.tokens(&phone(1)))];
+    assert_eq!(stopped, both, "each once");
+    until("it is told", async || !neighbours.identities().is_empty()).await;
+    assert_eq!(neighbours.identities()[0], json!({"answers": subject, "phone": phone(9)}));
+    replica.stop().await;
+}
+
+/// One that the vault refuses is dropped alone: the others are told, and no erasure waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_name_holds_up_nobody_elses() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.hear_no_names(true);
+    for (n, user_id) in [(1, "FR.1"), (2, BAD_USER_ID), (3, "FR.3"), (4, "FR.4")] {
+        neighbours.person(n);
+        let mut message = text(&format!("wamid.{n}"), "hello", json!({"from": digits(n)}));
+        message["contacts"] = json!([{"wa_id": digits(n), "user_id": user_id}]);
+        assert_eq!(replica.webhook(message).await, 200);
+    }
+    replica.processed().await;
+    neighbours.hear_no_names(false);
+    until("nothing waits", async || replica.count(UNTOLD).await == 0).await;
+    let mut told: Vec<String> = neighbours
+        .identities()
+        .iter()
+        .map(|it| it["user_id"].as_str().unwrap().to_owned())
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, ["FR.1", "FR.3", "FR.4"]);
+    assert_eq!(replica.count("SELECT count(*) FROM told_identities").await, 3);
+    replica.stop().await;
+}
+
+/// What waits to be told counts from when it came in, not from when it was read: an erasure waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_a_name_that_came_in_before_the_fence_is_waited_for() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    neighbours.say_not_who(true);
+    let mut message = text("wamid.1", "hello", json!({"from": digits(1)}));
+    message["contacts"] = json!([{"wa_id": digits(1), "user_id": "FR.1"}]);
+    assert_eq!(replica.webhook(message).await, 200);
+    sqlx::query("INSERT INTO fences (subject_id, request_id, fenced_at) VALUES ($1, $1, now())")
+        .bind(subject)
+        .execute(replica.messaging.store.pool())
+        .await
+        .unwrap();
+    neighbours.hear_no_names(true);
+    neighbours.say_not_who(false);
+    replica.processed().await;
+    let waits = "SELECT count(*) FROM told_identities, fences
+        WHERE sealed IS NOT NULL AND told_at <= fenced_at";
+    assert_eq!(replica.count(waits).await, 1);
+    neighbours.hear_no_names(false);
+    until("nothing waits", async || replica.count(UNTOLD).await == 0).await;
     replica.stop().await;
 }
 
@@ -272,14 +488,32 @@ async fn trap_10_a_changed_identity_hash_and_a_long_silence_put_her_in_doubt() {
     let tasks = [doubt("identity_hash_changed"), doubt("long_silence")];
     assert_eq!(replica.tasks().await, tasks);
 
-    // Her own opt-in ends the silence and nothing else.
+    // Whoever proves to have the number, by a code, has agreed to nothing yet.
+    neighbours.codes_mean(json!({"meaning": "proved", "subject_id": silent}));
+    assert_eq!(replica.hears(2, "7F3K2-9QMXA").await, 200);
+    until("proved", async || replica.count(PENDING).await == 0).await;
+    assert_eq!(replica.outcome(silent).await, refused("long_silence"));
+    // Her own opt-in counts for its purpose and nothing else, and ends no other doubt.
     for n in [1, 2] {
         assert_eq!(replica.hears(n, "START").await, 200);
     }
     until("granted", async || replica.count(PENDING).await == 0).await;
+    assert_eq!(neighbours.grants().len(), 1);
     assert_eq!(replica.outcome(silent).await, accepted());
+    let other = replica.send_template(silent, "news", "hello").await;
+    assert_eq!(replica.settled(other).await["reasons"], json!(["long_silence"]));
     assert_eq!(replica.outcome(hashed).await, refused("identity_changed"));
-    assert_eq!(replica.tasks().await, [doubt("identity_hash_changed")]);
+    assert_eq!(replica.tasks().await, tasks);
+    let trusted = json!({"subject_id": silent});
+    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
+    let other = replica.send_template(silent, "news", "hello").await;
+    assert_eq!(replica.settled(other).await["state"], "accepted");
+
+    // Who never wrote was silent since she is known.
+    let old = neighbours.person(3);
+    neighbours.since(old, SystemClock.now() - jiff::SignedDuration::from_hours(24 * 200));
+    replica.hears_of(message(3, "wamid.6", "")).await;
+    assert_eq!(replica.outcome(old).await, refused("long_silence"));
     replica.stop().await;
 }
 

@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::vault::{
-    ForgetRequest, ForgetResponse, IdentitiesRequest, IdentitiesResponse, IdentityOutcome,
+    Asked, ForgetRequest, ForgetResponse, IdentitiesRequest, IdentitiesResponse, IdentityOutcome,
     ImportOutcome, ImportRequest, ImportResponse, ImportRow, LookupRequest, LookupResponse,
-    ResolveRequest, ResolveResponse, ResolvedAddress, SuppressRequest, SuppressResponse,
-    SuppressRow, ToldIdentity,
+    ResolveRequest, ResolveResponse, ResolvedAddress, Standing, SuppressRequest, SuppressResponse,
+    SuppressRow, ToldIdentity, Who, WhoRequest, WhoResponse,
 };
-use assent_contracts::vault::{IDENTIFIERS_ADDED, Origin, SUBJECT_LINKED};
+use assent_contracts::erasure::Step;
+use assent_contracts::vault::{IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, Origin, SUBJECT_LINKED};
 use assent_http::{ClientError, Code};
 use serde_json::json;
 use uuid::Uuid;
@@ -53,6 +54,13 @@ impl Vault {
         let mut answer: ResolveResponse =
             self.all.post("/v1/addresses/resolve", &request, None).await.unwrap();
         answer.addresses.pop().unwrap()
+    }
+
+    async fn who(&self, asked: Asked) -> Who {
+        let request = WhoRequest { asked: vec![asked] };
+        let mut answer: WhoResponse =
+            self.all.post("/v1/identities/who", &request, None).await.unwrap();
+        answer.answers.remove(0)
     }
 
     async fn created(&self, row: ImportRow) -> Uuid {
@@ -115,6 +123,9 @@ async fn someone_known_by_her_user_id_alone_is_resolved_and_gets_her_number_late
     let again = vault.import(Origin::Subject, vec![by_user_id("FR.1")]).await;
     assert_eq!(again, [ImportOutcome::Existing { subject_id: subject }]);
     let address = vault.address(subject).await.unwrap();
+    let fields = "SELECT array_agg(field ORDER BY field) FROM access_records";
+    let fields: Vec<String> = sqlx::query_scalar(fields).fetch_one(&vault.data).await.unwrap();
+    assert_eq!(fields, ["phone", "user_id"], "both are on record");
     assert_eq!((&*address.phone, address.user_id.as_deref()), ("", Some("FR.1")));
     assert_eq!((&address.tokens, address.others.len()), (&vault.tokens("FR.1"), 0));
 
@@ -159,8 +170,12 @@ async fn two_people_who_are_one_are_linked_once_and_stay_two() {
             assert!(hers[0]["addresses"].as_array().unwrap().contains(&json!(token)));
         }
         let found = vault.address(subject).await.unwrap();
-        let request = LookupRequest { addresses: found.tokens, ..LookupRequest::default() };
-        assert_eq!(vault.asked(&request).await.linked, [other]);
+        assert_eq!(found.linked, [other]);
+        let theirs = vault.address(other).await.unwrap().tokens;
+        assert_eq!((&found.linked_addresses, found.others.len()), (&theirs, 0));
+        let who = vault.who(Asked { phones: found.tokens.clone(), ..Asked::default() }).await;
+        let expected = (Standing::Known, vec![subject], vec![other], found.tokens);
+        assert_eq!((who.standing, who.named, who.linked, who.hers), expected);
     }
     // What one of them is known by later is the other's too.
     let more = told("", "FR.1", "FR.ENT.9");
@@ -172,9 +187,65 @@ async fn two_people_who_are_one_are_linked_once_and_stay_two() {
     let with_parent =
         links.iter().filter(|it| it["addresses"].as_array().unwrap().contains(&parent));
     assert_eq!(with_parent.count(), 2);
-    // When one of them is erased, nothing says any more that they were one.
-    vault.erase(by_id).await;
+    assert_eq!(vault.address(by_number).await.unwrap().linked_addresses.len(), 2);
+}
+
+/// What is held of whom she is one with is hers: an erasure of one of them alone is visibly not done.
+#[tokio::test]
+async fn g4_an_erasure_waits_for_those_who_are_one_with_her() {
+    let vault = vault().await;
+    let (by_number, by_id) =
+        (vault.register(&number(1)).await, vault.created(by_user_id("FR.1")).await);
+    vault.tell(told(&number(1), "FR.1", "")).await.unwrap();
+    vault.step(by_id, Step::Fence).await;
+    let delete = vault.heard(by_id, Step::Delete).await;
+    let replica = vault.replica();
+    for _ in 0..2 {
+        let open = replica.carry_out(&delete).await.unwrap_err();
+        assert!(open.to_string().contains("is one with the person"), "{open}");
+    }
+    assert_eq!(vault.count(&vault.data, "people").await, 2);
+    // With hers it goes on, in any order.
+    vault.step(by_number, Step::Fence).await;
+    replica.carry_out(&delete).await.unwrap();
+    vault.erase(by_number).await;
+    assert_eq!(vault.count(&vault.data, "people").await, 0);
     assert_eq!(vault.count(&vault.data, "subject_links").await, 0);
+}
+
+/// Trap 10, for two who are one: the number goes to a third person, or the account to another number.
+#[tokio::test]
+async fn trap_10_what_one_of_two_linked_people_has_the_other_has_not_anew() {
+    let vault = vault().await;
+    let (by_number, by_id) =
+        (vault.register(&number(1)).await, vault.created(by_user_id("FR.1")).await);
+    vault.tell(told(&number(1), "FR.1", "")).await.unwrap();
+    let doubt = |subject| IdentityOutcome::InDoubt { subjects: vec![subject] };
+    assert_eq!(vault.tell(told(&number(1), "FR.2", "")).await.unwrap(), doubt(by_number));
+    assert_eq!(vault.tell(told(&number(2), "FR.1", "")).await.unwrap(), doubt(by_id));
+    assert_eq!(vault.known_by("FR.2").await, None);
+    let asked = Asked {
+        phones: vault.tokens(&number(1)),
+        user_ids: vault.tokens("FR.2"),
+        ..Asked::default()
+    };
+    let who = vault.who(asked).await;
+    assert_eq!((who.standing, who.subject()), (Standing::InDoubt, None));
+
+    // Verified: who was one with her is so no more, and that is published for both.
+    let forget = ForgetRequest { subject_id: by_number };
+    for forgotten in [true, false] {
+        let answer: ForgetResponse =
+            vault.all.post("/v1/identities/forget", &forget, None).await.unwrap();
+        assert_eq!(answer.forgotten, forgotten);
+    }
+    assert_eq!(vault.count(&vault.data, "subject_links").await, 0);
+    for subject in [by_number, by_id] {
+        assert_eq!(vault.events(subject, IDENTIFIERS_REMOVED).await, 1);
+    }
+    let outcome = vault.tell(told(&number(1), "FR.2", "")).await.unwrap();
+    assert_eq!(outcome, IdentityOutcome::Known { subject_id: by_number });
+    vault.erase(by_id).await;
 }
 
 /// Trap 10: a number with another account is somebody else's until a human says otherwise.
@@ -186,15 +257,17 @@ async fn trap_10_another_account_at_her_number_is_not_her() {
     let doubt = IdentityOutcome::InDoubt { subjects: vec![subject] };
     assert_eq!(vault.tell(told(&number(1), "FR.2", "")).await.unwrap(), doubt);
     assert_eq!(vault.known_by("FR.2").await, None);
-    let question = |user_id: &str| LookupRequest {
-        addresses: vault.tokens(&number(1)),
+    let question = |user_id: &str| Asked {
+        phones: vault.tokens(&number(1)),
         user_ids: vault.tokens(user_id),
-        ..LookupRequest::default()
+        ..Asked::default()
     };
-    let found = vault.asked(&question("FR.2")).await;
-    assert_eq!((found.subject_id, found.in_doubt), (None, true));
-    let found = vault.asked(&question("FR.1")).await;
-    assert_eq!((found.subject_id, found.in_doubt), (Some(subject), false));
+    let who = vault.who(question("FR.2")).await;
+    assert_eq!((who.standing, who.subject()), (Standing::InDoubt, None));
+    let who = vault.who(question("FR.1")).await;
+    assert_eq!((who.standing, who.subject()), (Standing::Known, Some(subject)));
+    let who = vault.who(Asked { user_ids: vault.tokens("FR.9"), ..Asked::default() }).await;
+    assert_eq!((who.standing, who.named), (Standing::Nobody, Vec::new()));
     // The account at another number: it counts more than the number, and is in doubt as well.
     assert_eq!(vault.tell(told(&number(2), "FR.1", "")).await.unwrap(), doubt);
 
@@ -205,6 +278,7 @@ async fn trap_10_another_account_at_her_number_is_not_her() {
             vault.all.post("/v1/identities/forget", &forget, None).await.unwrap();
         assert_eq!(answer.forgotten, forgotten);
     }
+    assert_eq!(vault.events(subject, IDENTIFIERS_REMOVED).await, 1);
     assert_eq!(vault.known_by("FR.1").await, None);
     let outcome = vault.tell(told(&number(1), "FR.2", "")).await.unwrap();
     assert_eq!(outcome, IdentityOutcome::Known { subject_id: subject });
@@ -268,7 +342,7 @@ async fn a_user_id_can_be_suppressed_and_a_fenced_person_learns_nothing_new() {
     assert_eq!(vault.stops.lock().unwrap()[0]["addresses"], json!(vault.tokens("FR.1")));
 
     let subject = vault.register(&number(1)).await;
-    vault.step(subject, assent_contracts::erasure::Step::Fence).await;
+    vault.step(subject, Step::Fence).await;
     let outcome = vault.tell(told(&number(1), "FR.2", "")).await.unwrap();
     assert_eq!(outcome, IdentityOutcome::Nobody);
     assert_eq!(vault.known_by("FR.2").await, None);

@@ -6,14 +6,12 @@ use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
 
-use super::App;
 use super::refusals::database;
+use super::{ADDRESSES_MAX, App};
 use crate::links;
 
 /// Most links in one request.
 const LINKS_MAX: usize = 500;
-/// Most addresses of one link.
-const ADDRESSES_MAX: usize = 100;
 
 /// Link people with addresses.
 ///

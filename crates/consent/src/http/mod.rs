@@ -61,8 +61,8 @@ mod withdraw;
 pub use history::HistoryEvent;
 pub use purpose_versions::PurposeVersion;
 
-/// Most addresses that one act can come from: the spellings of one.
-const ADDRESSES_MAX: usize = 32;
+/// Most addresses of one act or ask: the spellings of all that a person, and who is one with her, is known by.
+const ADDRESSES_MAX: usize = 100;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]

@@ -101,11 +101,6 @@ pub struct LookupRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 100)]
     pub addresses: Vec<AddressToken>,
-    /// Tokens of the user id that was told beside that address. An account is one person's: it counts
-    /// more than the number, which may be somebody else's by now.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 100)]
-    pub user_ids: Vec<AddressToken>,
 }
 
 /// The answer to a lookup.
@@ -120,19 +115,96 @@ pub struct LookupResponse {
     /// Tokens of the address (only for callers with `subjects:resolve` or `gate:write`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressToken>,
-    /// Tokens of everything that she is known by (only for callers with `gate:write`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hers: Vec<AddressToken>,
-    /// People who are one with her by the platform's word.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Uuid>)]
-    pub linked: Vec<SubjectId>,
-    /// The number is held of somebody with another user id: it is not her who was asked for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub in_doubt: bool,
     /// The country that issued the number, where the question was a number: ISO 3166-1 alpha-2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_country: Option<String>,
+}
+
+/// `POST /v1/identities/who`: who is it whom the platform calls so? At most 100 at once; nothing is written.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhoRequest {
+    /// The questions, one for each person.
+    #[schema(max_items = 100)]
+    pub asked: Vec<Asked>,
+}
+
+/// All the names that the platform gave one person in one breath, as tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Of the phone number, in all its spellings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub phones: Vec<AddressToken>,
+    /// Of the business-scoped user id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub user_ids: Vec<AddressToken>,
+    /// Of the user id that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub parent_user_ids: Vec<AddressToken>,
+    /// Who got the message that she answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub answers: Option<SubjectId>,
+}
+
+/// The answers, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WhoResponse {
+    /// One per question.
+    pub answers: Vec<Who>,
+}
+
+/// Who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Who {
+    /// How sure that is.
+    pub standing: Standing,
+    /// Who has one of the names, whoever has the user id first. Empty: nobody, or she is being erased.
+    #[serde(default)]
+    #[schema(value_type = Vec<Uuid>)]
+    pub named: Vec<SubjectId>,
+    /// Who else is one with them by the platform's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub linked: Vec<SubjectId>,
+    /// Tokens of all that those who are named are known by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hers: Vec<AddressToken>,
+    /// Since when the first of them is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub registered_at: Option<jiff::Timestamp>,
+}
+
+impl Who {
+    /// The person, where it isn't in doubt that it is she.
+    #[must_use]
+    pub fn subject(&self) -> Option<SubjectId> {
+        self.named.first().copied().filter(|_| self.standing != Standing::InDoubt)
+    }
+
+    /// Everybody whom it concerns.
+    pub fn everybody(&self) -> impl Iterator<Item = SubjectId> {
+        self.named.iter().chain(&self.linked).copied()
+    }
+}
+
+/// How sure it is who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Nobody has any of the names.
+    Nobody,
+    /// It is she, by all that is known.
+    Known,
+    /// They are several people here, one at the platform, and not linked yet.
+    ToBeLinked,
+    /// Those who have the names are known by another name of the same kind: whoever it is may be somebody else.
+    InDoubt,
 }
 
 /// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is
@@ -168,12 +240,26 @@ pub struct ResolvedAddress {
     /// Tokens of what else she is known by: a stop there counts here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<AddressToken>,
+    /// Tokens of all that those are known by who are one with her: a stop there counts here too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked_addresses: Vec<AddressToken>,
+    /// Who is one with her by the platform's word: what stands against them stands against her.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub linked: Vec<SubjectId>,
 }
 
 impl ResolvedAddress {
-    /// Tokens of everything that she is known by.
+    /// Tokens of everything that she, and who is one with her, is known by.
     #[must_use]
     pub fn all(&self) -> Vec<AddressToken> {
+        let hers = self.tokens.iter().chain(&self.others);
+        hers.chain(&self.linked_addresses).copied().collect()
+    }
+
+    /// Tokens of everything that she is known by herself: what she says is said of these.
+    #[must_use]
+    pub fn hers(&self) -> Vec<AddressToken> {
         self.tokens.iter().chain(&self.others).copied().collect()
     }
 }
@@ -245,7 +331,8 @@ pub enum IdentityOutcome {
     },
 }
 
-/// `POST /v1/identities/forget`: a person's number was verified to be hers; her user ids are learnt anew.
+/// `POST /v1/identities/forget`: a person's number was verified to be hers; her user ids, and who is one with her,
+/// are learnt anew.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetRequest {
@@ -257,7 +344,7 @@ pub struct ForgetRequest {
 /// Whether there were any.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ForgetResponse {
-    /// False: she has none, or nothing else.
+    /// False: there was nothing to forget, or she has no number.
     pub forgotten: bool,
 }
 

@@ -38,7 +38,7 @@ pub async fn take(
     let address = answer.addresses.into_iter().flatten().next().ok_or(Code::SubjectUnknown)?;
     let now = messaging.clock.now();
     let declared = Declared {
-        tokens: address.all(),
+        tokens: address.hers(),
         said_at: now,
         heard_at: now,
         ..Declared::new(request.stop_id, Will::Stop, Form::Page)

@@ -145,6 +145,13 @@ pub async fn close(
     const CLOSE: &str = "UPDATE tasks SET closed_at = $2, closed_by = $3 WHERE id = $1";
     caller.require("messages:write")?;
     let now = messaging.clock.now();
+    let found = sqlx::query(FIND).bind(task_id).fetch_optional(messaging.pool()).await;
+    let row = found.map_err(database)?.ok_or(Code::TaskUnknown)?;
+    let kind = Task::read(&row).map_err(database)?.kind;
+    if request.subject_id.is_some() && kind != STOP_UNATTRIBUTED {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("subject_id: only an unattributed stop can be somebody's"));
+    }
     let declared = match request.subject_id {
         Some(subject) => Some(stop_of(&messaging, subject, task_id, now).await?),
         None => None,
@@ -157,15 +164,14 @@ pub async fn close(
         .map_err(database)?
         .ok_or(Code::TaskUnknown)?;
     let mut task = Task::read(&row).map_err(database)?;
-    if task.closed_at.is_some() {
-        return Ok(Json(task));
-    }
+    // Also where the task is closed: a stop is taken, whoever was faster.
     if let Some(declared) = declared {
-        if task.kind != STOP_UNATTRIBUTED {
-            return Err(Problem::new(Code::ValidationFailed)
-                .detail("subject_id: only an unattributed stop can be somebody's"));
-        }
         declarations::insert(&mut transaction, &[declared]).await.map_err(database)?;
+    }
+    if task.closed_at.is_some() {
+        transaction.commit().await.map_err(database)?;
+        messaging.declared.notify_one();
+        return Ok(Json(task));
     }
     sqlx::query(CLOSE)
         .bind(task_id)
@@ -193,7 +199,7 @@ async fn stop_of(
     let answer: ResolveResponse = answer.map_err(|error| Problem::unavailable("vault", error))?;
     let address = answer.addresses.into_iter().flatten().next().ok_or(Code::SubjectUnknown)?;
     Ok(Declared {
-        tokens: address.all(),
+        tokens: address.hers(),
         subjects: vec![subject],
         said_at: now,
         heard_at: now,

@@ -153,6 +153,9 @@ async fn declared(
             let (subjects, reason) =
                 attribute(messaging, &heard).await.map_err(api::messages::database)?;
             declared.subjects = subjects;
+            // Another number's people are looked for by who has that.
+            let ours = &messaging.config.whatsapp.phone_number_id;
+            let reason = reason.filter(|_| heard.to.is_none_or(|number| number == ours));
             let declaration = (!declared.tokens.is_empty()).then_some(id);
             let source = declared.source.clone();
             all.unattributed.extend(reason.map(|reason| {
@@ -227,6 +230,8 @@ struct Heard<'a> {
     form: Form,
     from: &'a Address,
     source: Option<String>,
+    /// To which number of the business, where that is said.
+    to: Option<&'a str>,
     /// The provider's id of the message of ours that it answers, or is about.
     about: Option<&'a str>,
     said_at: i64,
@@ -248,7 +253,8 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
             }
             let source = Some(&message.id).filter(|id| !id.is_empty()).cloned();
             let (from, about) = (&message.from, message.answers.as_deref());
-            Some(Heard { will, form, from, source, about, said_at: message.said_at })
+            let to = message.number.as_deref();
+            Some(Heard { will, form, from, source, to, about, said_at: message.said_at })
         }
         // Resuming at WhatsApp lifts what she had stopped there. It is no consent to a purpose of ours.
         Update::Preference(preference) if preference.stop => Some(Heard {
@@ -259,6 +265,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 "preference {:?} {:?} {}",
                 preference.from.phone, preference.from.user_id, preference.said_at
             )),
+            to: None,
             about: None,
             said_at: preference.said_at,
         }),
@@ -270,6 +277,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 form: Form::ProviderRefusal,
                 from: &status.recipient,
                 source,
+                to: None,
                 about: Some(&status.id).filter(|id| !id.is_empty()).map(String::as_str),
                 said_at: status.at,
             })

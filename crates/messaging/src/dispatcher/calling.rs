@@ -7,6 +7,7 @@ use assent_contracts::api::vault::ResolvedAddress;
 use assent_runtime::{Lease, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -100,9 +101,10 @@ impl Batch {
         if let Some(parent) = &intent.traceparent {
             telemetry::set_parent(&span, parent);
         }
+        let began = self.messaging.clock.now();
         let Call { outcome, overrun } =
             self.messaging.provider.send(body, lease).instrument(span).await;
-        let mut settlement = self.judge_outcome(&intent, outcome, &address);
+        let mut settlement = self.judge_outcome(&intent, outcome, &address, began);
         settlement.overrun = overrun;
         settlement
     }
@@ -112,6 +114,7 @@ impl Batch {
         intent: &Claimed,
         outcome: Outcome,
         address: &ResolvedAddress,
+        began: Timestamp,
     ) -> Settlement {
         match outcome {
             Outcome::Withheld => self.deferral(intent, LEASE_EXPIRED),
@@ -125,7 +128,7 @@ impl Batch {
             Outcome::Answered(Answer::Accepted { provider_id, to }) => {
                 let mut accepted = self.settlement(intent, Happening::Accepted, "");
                 accepted.provider_id = Some(provider_id);
-                accepted.told = Told::by(&to.or_sent_to(address));
+                accepted.told = Told::by(&to.or_sent_to(address), (began, began));
                 accepted
             }
             Outcome::Answered(Answer::Refused { http_status, code }) => {
@@ -135,7 +138,7 @@ impl Batch {
                 settlement.provider_code = code;
                 settlement.reaction = Some(meaning.reaction);
                 if meaning.reaction == Reaction::OptOut {
-                    settlement.stopped = Some(address.all());
+                    settlement.stopped = Some(address.hers());
                 }
                 settlement
             }

@@ -41,18 +41,26 @@ pub struct Before {
     pub hash: Option<Vec<u8>>,
 }
 
-/// What a message of hers puts in doubt. Webhooks come late and in any order: an earlier message says nothing.
+/// Whether a keyed hash from before is of another text than these are, one per key. One that was made with a key
+/// that is no more can't be compared.
+fn is_another(before: &[u8], now: &[Vec<u8>]) -> bool {
+    let key = before.first();
+    let mut comparable = now.iter().filter(|it| it.first() == key).peekable();
+    comparable.peek().is_some() && comparable.all(|it| it != before)
+}
+
+/// What a message of hers puts in doubt. `hashes` are those of her identity, one per key. Webhooks come late and in any order: an earlier message says nothing.
 #[must_use]
 pub fn doubt(
     before: &Before,
     said_at: Timestamp,
-    hash: Option<&[u8]>,
+    hashes: &[Vec<u8>],
     silence: SignedDuration,
 ) -> Option<Doubt> {
     if before.heard_at.is_some_and(|heard_at| said_at < heard_at) {
         return None;
     }
-    let changed = before.hash.as_deref().zip(hash).is_some_and(|(before, now)| before != now);
+    let changed = before.hash.as_ref().is_some_and(|before| is_another(before, hashes));
     let silent = before.heard_at.is_some_and(|heard_at| said_at.duration_since(heard_at) > silence);
     if changed { Some(Doubt::HashChanged) } else { silent.then_some(Doubt::Silent) }
 }
@@ -69,14 +77,28 @@ mod tests {
             heard_at: Some(days(100)),
             hash: hash.map(<[u8]>::to_vec),
         };
-        let doubt = |before: &Before, day, hash| doubt(before, days(day), hash, silence);
-        assert_eq!(doubt(&Before::default(), 900, Some(b"a")), None, "nothing was known");
-        assert_eq!(doubt(&before(Some(b"a")), 101, Some(b"a")), None);
-        assert_eq!(doubt(&before(Some(b"a")), 101, None), None);
-        assert_eq!(doubt(&before(None), 101, Some(b"a")), None);
-        assert_eq!(doubt(&before(Some(b"a")), 101, Some(b"b")), Some(Doubt::HashChanged));
-        assert_eq!(doubt(&before(Some(b"a")), 99, Some(b"b")), None, "it came late");
+        let doubt = |before: &Before, day, hash: Option<&[u8]>| {
+            let hashes: Vec<Vec<u8>> = hash.into_iter().map(<[u8]>::to_vec).collect();
+            doubt(before, days(day), &hashes, silence)
+        };
+        assert_eq!(doubt(&Before::default(), 900, Some(b"1a")), None, "nothing was known");
+        assert_eq!(doubt(&before(Some(b"1a")), 101, Some(b"1a")), None);
+        assert_eq!(doubt(&before(Some(b"1a")), 101, None), None);
+        assert_eq!(doubt(&before(None), 101, Some(b"1a")), None);
+        assert_eq!(doubt(&before(Some(b"1a")), 101, Some(b"1b")), Some(Doubt::HashChanged));
+        assert_eq!(doubt(&before(Some(b"1a")), 99, Some(b"1b")), None, "it came late");
         assert_eq!(doubt(&before(None), 280, None), None);
         assert_eq!(doubt(&before(None), 281, None), Some(Doubt::Silent));
+    }
+
+    /// The first byte says which key made a hash.
+    #[test]
+    fn another_key_is_no_other_person() {
+        let hash = |text: &[u8]| text.to_vec();
+        let both = [hash(b"2x"), hash(b"1a")];
+        assert!(!is_another(b"1a", &both), "the old key is still there");
+        assert!(is_another(b"1b", &both));
+        assert!(!is_another(b"1a", &[hash(b"2x")]), "it is gone: nothing can be compared");
+        assert!(!is_another(b"1a", &[]));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::vault::LookupResponse;
+use assent_contracts::api::vault::{Asked, Standing, Who};
 use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
 use assent_eventstore::{Append, StoreError};
 use jiff::{SignedDuration, Timestamp};
@@ -14,8 +14,10 @@ use uuid::Uuid;
 
 use super::Failure;
 use crate::api::webhook::said_at;
+use crate::declarations::Declared;
 use crate::domain::conversation::Declares;
 use crate::domain::identity::{Before, doubt};
+use crate::domain::stop::{Form, Will};
 use crate::identities::Told;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::Messaging;
@@ -29,14 +31,34 @@ const SEAL_TOGETHER: usize = 100;
 pub struct FromPerson {
     /// Whose.
     pub subject: SubjectId,
+    /// Since when she is known.
+    registered_at: Option<Timestamp>,
     declares: Declares,
     id: Uuid,
     hash: Vec<u8>,
     kind: &'static str,
     sealed: Vec<u8>,
-    /// Keyed hash of the provider's hash of her identity.
-    identity_hash: Option<Vec<u8>>,
+    /// Keyed hashes of the provider's hash of her identity, one per key.
+    identity_hashes: Vec<Vec<u8>>,
     said_at: i64,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy)]
+struct Sender {
+    subject: SubjectId,
+    registered_at: Option<Timestamp>,
+}
+
+/// What the messages of people come to.
+#[derive(Default)]
+pub struct OfPeople {
+    /// Those of people we know.
+    pub messages: Vec<FromPerson>,
+    /// What they tell of people's names.
+    pub told: Vec<Told>,
+    /// Stops that are more people's than the address says.
+    pub stops: Vec<Declared>,
 }
 
 /// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
@@ -46,54 +68,72 @@ pub struct FromPerson {
 /// When the vault doesn't answer, or later than its keys may be used.
 pub async fn of_people(
     messaging: &Messaging,
-    messages: Vec<&Inbound>,
-    told: &mut Vec<Told>,
-) -> Result<Vec<FromPerson>, Failure> {
-    let numberless = messages.iter().filter(|it| it.from.phone.is_none());
-    let answered: Vec<&str> = numberless.filter_map(|it| it.answers.as_deref()).collect();
+    messages: Vec<(&Inbound, Timestamp)>,
+) -> Result<OfPeople, Failure> {
+    let answered: Vec<&str> =
+        messages.iter().filter_map(|(message, _)| message.answers.as_deref()).collect();
     let answered = intents::sent_to(messaging, &answered).await?;
-    let mut known: Vec<(SubjectId, &Inbound)> = Vec::with_capacity(messages.len());
-    let mut found = HashMap::new();
-    for message in messages {
-        let tokens = messaging.tokens(&message.from);
-        let subject = match found.get(&tokens) {
-            Some(subject) => *subject,
-            None => {
-                let request = messaging.lookup(&message.from);
-                let answer: LookupResponse =
-                    messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
-                found.insert(tokens, answer.subject_id);
-                answer.subject_id
-            }
+    let mut known: Vec<(Sender, &Inbound)> = Vec::with_capacity(messages.len());
+    let mut all = OfPeople::default();
+    let mut found: HashMap<Asked, Who> = HashMap::new();
+    for (message, heard_at) in messages {
+        let answers = message.answers.as_deref().and_then(|id| answered.get(id)).copied();
+        let asked = messaging.asked(&message.from, answers);
+        let who = match found.get(&asked) {
+            Some(who) => who.clone(),
+            None => found.entry(asked.clone()).or_insert(messaging.who_is(asked).await?).clone(),
         };
-        // Without a number, what she answers tells who she is.
-        let without_number = message.answers.as_deref().filter(|_| message.from.phone.is_none());
-        let answers = without_number.and_then(|id| answered.get(id)).copied();
-        let subject = subject.or(answers);
-        if message.from.phone.is_none() {
-            told.extend(subject.map(|it| Told::answering(&message.from, answers.unwrap_or(it))));
+        // Without a number, what she answers tells who she is. With one it says so only where that is new.
+        let is_news = message.from.phone.is_none() || who.standing != Standing::Known;
+        let whose = answers.or_else(|| who.subject().filter(|_| message.from.phone.is_none()));
+        if let Some(whose) = whose.filter(|_| is_news) {
+            let times = (said_at(message.said_at, heard_at), heard_at);
+            all.told.push(Told::answering(&message.from, whose, times));
         }
-        known.extend(subject.map(|subject| (subject, message)));
+        if let Some(whose) = answers.filter(|_| who.standing == Standing::InDoubt) {
+            all.stops.extend(stop_of(messaging, message, whose, heard_at));
+        }
+        let sender = |subject| Sender { subject, registered_at: who.registered_at };
+        known.extend(who.subject().map(|subject| (sender(subject), message)));
     }
     let mut sealed = Vec::with_capacity(known.len());
     // No more under one lease than are sealed in a small part of it.
     for some in known.chunks(SEAL_TOGETHER) {
-        let mut subjects: Vec<SubjectId> = some.iter().map(|(subject, _)| *subject).collect();
+        let mut subjects: Vec<SubjectId> = some.iter().map(|(sender, _)| sender.subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
-        for (subject, message) in some {
-            sealed.extend(from_person(messaging, &keys, *subject, message)?);
+        for (sender, message) in some {
+            sealed.extend(from_person(messaging, &keys, *sender, message)?);
         }
     }
-    Ok(sealed)
+    all.messages = sealed;
+    Ok(all)
+}
+
+/// A stop from where it is in doubt who writes, in answer to a message: whoever got that is stopped too.
+fn stop_of(
+    messaging: &Messaging,
+    message: &Inbound,
+    whose: SubjectId,
+    heard_at: Timestamp,
+) -> Option<Declared> {
+    let declares = conversations::declares(&messaging.config.words, &message.said);
+    let source = format!("stop of {whose} {}", message.id);
+    (declares == Declares::Stop).then(|| Declared {
+        source: messaging.provider_hashes(&source).into_iter().next(),
+        subjects: vec![whose],
+        said_at: said_at(message.said_at, heard_at),
+        heard_at,
+        ..Declared::new(messaging.ids.v7(), Will::Stop, Form::Attributed)
+    })
 }
 
 /// None when she is gone.
 fn from_person(
     messaging: &Messaging,
     keys: &LeasedKeys,
-    subject: SubjectId,
+    Sender { subject, registered_at }: Sender,
     message: &Inbound,
 ) -> Result<Option<FromPerson>, Failure> {
     let id = messaging.ids.v7();
@@ -109,8 +149,19 @@ fn from_person(
     let (kind, said_at) = (message.said.kind(), message.said_at);
     let declares = conversations::declares(&messaging.config.words, &message.said);
     let identity = message.identity_hash.as_ref();
-    let identity_hash = identity.map(|it| messaging.keyed_hash(&format!("identity hash {it}")));
-    Ok(Some(FromPerson { subject, declares, id, hash, kind, sealed, identity_hash, said_at }))
+    let identity = identity.map(|it| messaging.keyed_hashes(&format!("identity hash {it}")));
+    let identity_hashes = identity.unwrap_or_default();
+    Ok(Some(FromPerson {
+        subject,
+        registered_at,
+        declares,
+        id,
+        hash,
+        kind,
+        sealed,
+        identity_hashes,
+        said_at,
+    }))
 }
 
 /// Records a message from a person, unless it was seen before. What she wrote is kept in its row only,
@@ -182,16 +233,20 @@ async fn look_who(
     let row = sqlx::query(NOTE)
         .bind(message.subject)
         .bind(said.to_sqlx())
-        .bind(&message.identity_hash)
+        .bind(message.identity_hashes.first())
         .fetch_one(&mut *conn)
         .await?;
     let before = Before {
-        heard_at: row.try_get::<Option<SqlTimestamp>, _>(0)?.map(SqlTimestamp::to_jiff),
+        // Who never wrote was silent since she is known.
+        heard_at: row
+            .try_get::<Option<SqlTimestamp>, _>(0)?
+            .map(SqlTimestamp::to_jiff)
+            .or(message.registered_at),
         hash: row.try_get(1)?,
     };
     let silence = messaging.config.sending.silence;
     let silence = SignedDuration::try_from(silence).unwrap_or(SignedDuration::MAX);
-    match doubt(&before, said, message.identity_hash.as_deref(), silence) {
+    match doubt(&before, said, &message.identity_hashes, silence) {
         Some(why) => tasks::doubt(messaging, conn, message.subject, why, said).await,
         None => Ok(()),
     }

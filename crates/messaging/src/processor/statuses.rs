@@ -42,9 +42,10 @@ pub struct OfIntent {
 impl OfIntent {
     /// What it tells of her names where no number is told: whose they are, who got the message.
     #[must_use]
-    pub fn told(&self) -> Option<Told> {
+    pub fn told(&self, heard_at: Timestamp) -> Option<Told> {
+        let times = (said_at(self.at, heard_at), heard_at);
         let numberless = self.recipient.phone.is_none() && self.recipient.user_id.is_some();
-        numberless.then(|| Told::answering(&self.recipient, self.subject))
+        numberless.then(|| Told::answering(&self.recipient, self.subject, times))
     }
 }
 
@@ -156,8 +157,7 @@ pub async fn reconcile(
     reached_after_move(messaging, session, statuses).await?;
     let appends = conversations::unsaid(messaging, session.conn(), &failed, now).await?;
     session.append(appends).await?;
-    let whatsapp = &messaging.config.whatsapp;
-    consequences::record(session.conn(), whatsapp, &consequences, |_| false).await?;
+    consequences::record(messaging, session.conn(), &consequences, |_| false).await?;
     let mut appends = Vec::with_capacity(changes.len());
     for (subject, event) in &changes {
         let id = messaging.ids.v7();

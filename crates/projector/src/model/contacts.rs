@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use assent_bus::Received;
 use assent_contracts::vault::{
-    self, IDENTIFIERS_ADDED, IdentifiersAdded, Origin, SUBJECT_ERASED, SUBJECT_REGISTERED,
-    SubjectRegistered,
+    self, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, IdentifiersAdded, IdentifiersRemoved, Origin,
+    SUBJECT_ERASED, SUBJECT_REGISTERED, SubjectRegistered,
 };
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -80,6 +80,12 @@ impl Model for Contacts {
                 row.fields.extend(data.fields);
                 let more = data.addresses.len().try_into().unwrap_or(i32::MAX);
                 row.addresses = row.addresses.saturating_add(more);
+            }
+            IDENTIFIERS_REMOVED => {
+                let data: IdentifiersRemoved = event.read()?;
+                row.fields.retain(|field| !data.fields.contains(field));
+                let fewer = data.addresses.len().try_into().unwrap_or(i32::MAX);
+                row.addresses = row.addresses.saturating_sub(fewer).max(0);
             }
             SUBJECT_ERASED => {
                 event.read::<vault::SubjectErased>()?;
@@ -184,6 +190,8 @@ fn origin(origin: Origin) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use assent_contracts::address::AddressToken;
+
     use super::super::testing::{event, time};
     use super::*;
 
@@ -210,14 +218,25 @@ mod tests {
         row.region = Some("FR".to_owned());
         row.fields = vec!["phone".to_owned()];
         let added = IdentifiersAdded {
-            addresses: Vec::new(),
+            addresses: vec![AddressToken { key_id: 1, mac: [7; 32] }],
             region: None,
             fields: vec!["user_id".to_owned()],
             at: time(2),
         };
         Contacts::fold(&mut row, &event(2, IDENTIFIERS_ADDED, &added)).unwrap();
-        assert_eq!(row.fields, ["phone", "user_id"]);
+        assert_eq!(
+            (&row.fields[..], row.addresses),
+            (&["phone".to_owned(), "user_id".to_owned()][..], 1)
+        );
         assert_eq!(row.region.as_deref(), Some("FR"));
+        let removed = IdentifiersRemoved {
+            addresses: added.addresses,
+            fields: added.fields,
+            unlinked: Vec::new(),
+            at: time(3),
+        };
+        Contacts::fold(&mut row, &event(3, IDENTIFIERS_REMOVED, &removed)).unwrap();
+        assert_eq!((&row.fields[..], row.addresses), (&["phone".to_owned()][..], 0));
     }
 
     #[test]

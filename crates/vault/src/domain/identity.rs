@@ -17,6 +17,11 @@ pub enum Kind {
     ParentUserId,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Phone, Self::UserId, Self::ParentUserId];
+}
+
 /// What follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -38,22 +43,48 @@ pub enum Decision {
     Doubt(Vec<Uuid>),
 }
 
-/// Decides. `told` are the identifiers and who has each; `answers` is who got the message that was answered;
-/// `holds` tells of each of these people which kinds of identifier she has.
+/// What is known of those who have one of the names, and of all who are one with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct People {
+    /// Which kinds of identifier each has.
+    pub holds: BTreeMap<Uuid, Vec<Kind>>,
+    /// Who is one with each by the platform's word. Whoever is missing is one with nobody.
+    pub linked: BTreeMap<Uuid, BTreeSet<Uuid>>,
+}
+
+impl People {
+    /// Everybody who is one with her, herself too.
+    #[must_use]
+    pub fn group(&self, subject: Uuid) -> BTreeSet<Uuid> {
+        let others = self.linked.get(&subject).into_iter().flatten().copied();
+        others.chain([subject]).collect()
+    }
+
+    fn holding(&self, group: &BTreeSet<Uuid>, kind: Kind) -> usize {
+        let holds = |it: &&Uuid| self.holds.get(it).is_some_and(|held| held.contains(&kind));
+        group.iter().filter(holds).count()
+    }
+}
+
+/// Decides. `told` are the identifiers and who has each; `answers` is who got the message that was answered.
+/// People who are one have one identifier of a kind between them: another one is a doubt, whoever of them it
+/// is told of.
 #[must_use]
-pub fn decide(
-    told: &[(Kind, Option<Uuid>)],
-    answers: Option<Uuid>,
-    holds: &BTreeMap<Uuid, Vec<Kind>>,
-) -> Decision {
+pub fn decide(told: &[(Kind, Option<Uuid>)], answers: Option<Uuid>, people: &People) -> Decision {
     let holders: BTreeSet<Uuid> = told.iter().filter_map(|(_, it)| *it).chain(answers).collect();
     let another = |holder: &Uuid| {
-        let held = holds.get(holder).map_or(&[][..], Vec::as_slice);
-        told.iter().any(|(kind, whose)| *whose != Some(*holder) && held.contains(kind))
+        let group = people.group(*holder);
+        let is_theirs = |whose: &Option<Uuid>| whose.is_some_and(|it| group.contains(&it));
+        let mut told = told.iter();
+        told.any(|(kind, whose)| !is_theirs(whose) && people.holding(&group, *kind) > 0)
     };
     let doubted: Vec<Uuid> = holders.iter().copied().filter(|it| another(it)).collect();
     if !doubted.is_empty() {
         return Decision::Doubt(doubted);
+    }
+    let all: BTreeSet<Uuid> = holders.iter().flat_map(|it| people.group(*it)).collect();
+    if Kind::ALL.into_iter().any(|kind| people.holding(&all, kind) > 1) {
+        return Decision::Doubt(holders.into_iter().collect());
     }
     let mut holders = holders.into_iter();
     match (holders.next(), holders.next()) {
@@ -81,8 +112,15 @@ mod tests {
     const A: Uuid = Uuid::from_u128(1);
     const B: Uuid = Uuid::from_u128(2);
 
-    fn holds(of: &[(Uuid, &[Kind])]) -> BTreeMap<Uuid, Vec<Kind>> {
-        of.iter().map(|(subject, kinds)| (*subject, kinds.to_vec())).collect()
+    fn holds(of: &[(Uuid, &[Kind])]) -> People {
+        let holds = of.iter().map(|(subject, kinds)| (*subject, kinds.to_vec())).collect();
+        People { holds, linked: BTreeMap::new() }
+    }
+
+    fn linked(of: &[(Uuid, &[Kind])]) -> People {
+        let all: BTreeSet<Uuid> = of.iter().map(|(subject, _)| *subject).collect();
+        let linked = all.iter().map(|it| (*it, all.clone())).collect();
+        People { linked, ..holds(of) }
     }
 
     #[test]
@@ -131,5 +169,35 @@ mod tests {
         // Her account at another number.
         let moved = [(Phone, None), (UserId, Some(A))];
         assert_eq!(decide(&moved, None, &known), Decision::Doubt(vec![A]));
+    }
+
+    /// Trap 10: the number of somebody who is one with another is given to a third person.
+    #[test]
+    fn what_one_of_them_is_known_by_the_other_is_not_known_by_another() {
+        let pair = linked(&[(A, &[Phone]), (B, &[UserId])]);
+        let unknown_account = [(Phone, Some(A)), (UserId, None)];
+        assert_eq!(decide(&unknown_account, None, &pair), Decision::Doubt(vec![A]));
+        let unknown_number = [(Phone, None), (UserId, Some(B))];
+        assert_eq!(decide(&unknown_number, None, &pair), Decision::Doubt(vec![B]));
+        assert_eq!(decide(&[(UserId, None)], Some(A), &pair), Decision::Doubt(vec![A]));
+        // Between them they have it already, and what neither has is added.
+        let both = [(Phone, Some(A)), (UserId, Some(B))];
+        assert_eq!(decide(&both, None, &pair), Decision::Link(vec![A, B]));
+        let more = [(Phone, Some(A)), (ParentUserId, None)];
+        let added = Decision::Add { subject: A, kinds: vec![ParentUserId] };
+        assert_eq!(decide(&more, None, &pair), added);
+    }
+
+    #[test]
+    fn people_with_two_names_of_a_kind_between_them_are_not_linked() {
+        let known = holds(&[(A, &[Phone, ParentUserId]), (B, &[UserId, ParentUserId])]);
+        let both = [(Phone, Some(A)), (UserId, Some(B))];
+        assert_eq!(decide(&both, None, &known), Decision::Doubt(vec![A, B]));
+        // Nor is a third one to a pair that has what she has.
+        let mut known = linked(&[(A, &[Phone]), (B, &[UserId])]);
+        let third = Uuid::from_u128(3);
+        known.holds.insert(third, vec![UserId, ParentUserId]);
+        let told = [(Phone, Some(A)), (ParentUserId, Some(third))];
+        assert_eq!(decide(&told, None, &known), Decision::Doubt(vec![A, third]));
     }
 }
