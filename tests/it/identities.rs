@@ -51,6 +51,13 @@ async fn someone_known_by_her_user_id_alone_is_written_to_stops_and_stays_erased
     assert_eq!((to_her.len(), &to_her[0]["user_id"]), (1, &json!(HER)), "{to_her:?}");
 
     cluster.hears_from(hers(), "STOP").await;
+    // Until the gate has found her a task may hold what is sent to her.
+    let pool = cluster.pool("messaging").await;
+    until("the stop has arrived", async || {
+        let open = "SELECT count(*) FROM declarations WHERE settled_at IS NULL";
+        sqlx::query_scalar::<_, i64>(open).fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
     refused_for(&cluster.send_to(HER), "stopped");
 
     let erased = cluster.assent(&["erase", HER, "--wait"]);
@@ -63,7 +70,6 @@ async fn someone_known_by_her_user_id_alone_is_written_to_stops_and_stays_erased
     refused_for(&cluster.send_to(HER), "erased");
     // She writes, and agrees to nothing: she stays a stranger.
     cluster.hears_from(hers(), "hello").await;
-    let pool = cluster.pool("messaging").await;
     until("it is processed", async || {
         let waiting = "SELECT count(*) FROM webhook_bodies WHERE parked IS NULL";
         sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 0
