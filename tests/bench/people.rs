@@ -14,7 +14,7 @@ use crate::servers::Reader;
 /// Who reads the vault's events.
 pub const READERS: [Reader; 2] = [
     Reader { database: "projector", name: "projector.contacts", topic: VAULT_EVENTS },
-    Reader { database: "consent", name: "consent.address-links", topic: VAULT_EVENTS },
+    Reader { database: "consent", name: "consent.identity-links", topic: VAULT_EVENTS },
 ];
 
 /// Writes a contact file of `rows` French numbers, none twice.

@@ -14,6 +14,7 @@ mod event_store;
 mod evidence;
 mod faults;
 mod gate;
+mod identities;
 mod kafka_security;
 mod messaging;
 mod policy;

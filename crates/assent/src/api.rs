@@ -134,18 +134,28 @@ impl Api {
         self.client.delete(path).await
     }
 
-    /// Who has this number?
+    /// Who has this number, or this user id?
     ///
     /// # Errors
-    /// [`ClientError`], also when the text is no phone number.
+    /// [`ClientError`], also when the text is neither.
     pub async fn lookup(
         &self,
         phone: String,
         country: Option<String>,
     ) -> Result<LookupResponse, ClientError> {
-        let request = LookupRequest { phone: Some(phone), country, addresses: Vec::new() };
+        let request = if is_user_id(&phone) {
+            LookupRequest { user_id: Some(phone), ..LookupRequest::default() }
+        } else {
+            LookupRequest { phone: Some(phone), country, ..LookupRequest::default() }
+        };
         self.post("/vault/v1/subjects/lookup", &request, None).await
     }
+}
+
+/// A business-scoped user id begins with its country and a dot: `FR.…`.
+fn is_user_id(text: &str) -> bool {
+    let text = text.trim().as_bytes();
+    text.len() > 3 && text[..2].iter().all(u8::is_ascii_uppercase) && text[2] == b'.'
 }
 
 /// A fresh idempotency key: one invocation is one intention.
@@ -171,5 +181,19 @@ impl From<LookupResponse> for Found {
             Some(subject) => Self::Subject(subject),
             None => Self::Nobody { barred: answer.barred },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_user_id;
+
+    #[test]
+    fn a_number_with_dots_is_no_user_id() {
+        for number in ["06.12.34.56.78", "33.612345678", "+33612345678", "", "FR.", "fr.1"] {
+            assert!(!is_user_id(number), "{number}");
+        }
+        assert!(is_user_id("FR.13491208655302741918"));
+        assert!(is_user_id(" US.ENT.1"));
     }
 }

@@ -75,7 +75,8 @@ impl Steps for Eraser {
 }
 
 impl Eraser {
-    /// Closes the ledger and every address of hers for whoever comes to have it.
+    /// Closes the ledger and every address of her own for whoever comes to have it. Those of who is one with her
+    /// are closed by their own erasures.
     async fn fence(
         &self,
         session: &mut Session,
@@ -106,7 +107,7 @@ impl Eraser {
             .execute(session.conn())
             .await?;
         let tokens: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT token FROM gate_links WHERE subject_id = $1")
+            sqlx::query_scalar("SELECT token FROM gate_links WHERE subject_id = $1 AND own")
                 .bind(subject)
                 .fetch_all(session.conn())
                 .await?;

@@ -2,23 +2,27 @@
 //! that nobody who is fenced gets a link and that an address without one is denied.
 //!
 //! Making a link can take a right away: a person with a second, stopped address may be written to
-//! on neither. Nobody is told of a link by an answer, so nobody has to wait for it; whoever needs
-//! it settled (an erasure's fence) names the position in its barrier and waits the lease after it.
+//! on neither. Who is told of a link by an answer waits one lease for it ([`link_settled`]). By an event nobody
+//! is told, so nobody has to wait for it; whoever needs it settled (an erasure's fence) names the position
+//! in its barrier and waits the lease after it.
 
 use std::sync::Arc;
 
 use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::StopKind;
+use assent_contracts::api::consent::{Link, StopKind};
 use assent_contracts::topics::{Topic, VAULT_EVENTS};
 use assent_contracts::vault::{
-    ADDRESS_SUPPRESSED, AddressSuppressed, SUBJECT_REGISTERED, SubjectRegistered,
+    ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED,
+    IdentifiersAdded, IdentifiersRemoved, SUBJECT_LINKED, SUBJECT_REGISTERED, SubjectLinked,
+    SubjectRegistered,
 };
-use assent_runtime::Clock;
+use assent_runtime::{Clock, LeaseTerms, settle};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use serde::de::DeserializeOwned;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::gate::{self, Closing};
 use crate::standing;
@@ -34,10 +38,10 @@ pub struct Links {
 }
 
 impl Subscriber for Links {
-    /// A new name reads the topic from its beginning: links from before countries were kept get theirs
-    /// so. (It was `consent.links`.)
+    /// A new name reads the topic from its beginning: a replica from before user ids were known may have
+    /// passed over what was told of them. (It was `consent.links`, then `consent.address-links`.)
     fn name(&self) -> &'static str {
-        "consent.address-links"
+        "consent.identity-links"
     }
 
     fn topics(&self) -> Vec<Topic> {
@@ -49,20 +53,29 @@ impl Subscriber for Links {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
-        let mut subjects = Vec::new();
-        let mut tokens = Vec::new();
-        let mut regions = Vec::new();
+        let mut links = Columns::default();
+        let mut removed = Columns::default();
         let mut closings = Vec::new();
         let mut heard = Vec::new();
         for (index, event) in batch.iter().enumerate() {
             match event.event_type.as_str() {
                 SUBJECT_REGISTERED => {
                     let registered: SubjectRegistered = decode(index, event)?;
-                    for token in registered.addresses {
-                        subjects.push(event.key);
-                        tokens.push(token.to_bytes().to_vec());
-                        regions.push(registered.region.clone());
-                    }
+                    let region = registered.region.as_ref();
+                    links.push(event.key, &registered.addresses, region, true);
+                }
+                IDENTIFIERS_ADDED => {
+                    let added: IdentifiersAdded = decode(index, event)?;
+                    links.push(event.key, &added.addresses, added.region.as_ref(), true);
+                    removed.take_back(event.key, &added.addresses);
+                }
+                IDENTIFIERS_REMOVED => {
+                    let gone: IdentifiersRemoved = decode(index, event)?;
+                    removed.push(event.key, &gone.addresses, None, false);
+                }
+                SUBJECT_LINKED => {
+                    let linked: SubjectLinked = decode(index, event)?;
+                    links.push(event.key, &linked.addresses, None, false);
                 }
                 ADDRESS_SUPPRESSED => {
                     let suppressed: AddressSuppressed = decode(index, event)?;
@@ -79,7 +92,8 @@ impl Subscriber for Links {
             }
         }
         // Links first: a fence takes the linking lock before it takes rows.
-        link(conn, &subjects, &tokens, &regions, self.clock.now()).await?;
+        links.write(conn, self.clock.now()).await?;
+        removed.disown(conn).await?;
         self.suppress(conn, &heard, closings).await?;
         Ok(())
     }
@@ -115,35 +129,121 @@ impl Links {
     }
 }
 
-async fn link(
-    conn: &mut PgConnection,
-    subjects: &[uuid::Uuid],
-    tokens: &[Vec<u8>],
-    regions: &[Option<String>],
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    // A number keeps the country in which it was issued; what was not known may be told later.
-    const LINK: &str = "
-        INSERT INTO gate_links AS l (subject_id, token, region, region_at, linked_at)
-        SELECT t.subject_id, t.token, max(t.region), $4, $4
-        FROM unnest($1::uuid[], $2::bytea[], $3::text[]) AS t (subject_id, token, region)
-        WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
-        GROUP BY t.subject_id, t.token
-        ON CONFLICT (subject_id, token) DO UPDATE
-            SET region = excluded.region, region_at = excluded.region_at
-        WHERE l.region IS NULL AND excluded.region IS NOT NULL
-        RETURNING token";
-    if subjects.is_empty() {
-        return Ok(());
+/// Links, as columns.
+#[derive(Default)]
+struct Columns {
+    subjects: Vec<SubjectId>,
+    tokens: Vec<Vec<u8>>,
+    regions: Vec<Option<String>>,
+    own: Vec<bool>,
+}
+
+impl Columns {
+    fn push(
+        &mut self,
+        subject: SubjectId,
+        addresses: &[AddressToken],
+        region: Option<&String>,
+        own: bool,
+    ) {
+        for token in addresses {
+            self.own.push(own);
+            self.subjects.push(subject);
+            self.tokens.push(token.to_bytes().to_vec());
+            self.regions.push(region.cloned());
+        }
     }
-    // Two statements: the second one's snapshot must begin after the lock is held.
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(LINKING_LOCK)
-        .execute(&mut *conn)
-        .await?;
-    let link = sqlx::query_scalar(LINK).bind(subjects).bind(tokens).bind(regions);
-    let news: Vec<Vec<u8>> = link.bind(now.to_sqlx()).fetch_all(&mut *conn).await?;
-    standing::mark_linked(conn, &news).await
+
+    /// Without these, which came back.
+    fn take_back(&mut self, subject: SubjectId, addresses: &[AddressToken]) {
+        let back: Vec<Vec<u8>> = addresses.iter().map(|token| token.to_bytes().to_vec()).collect();
+        for at in (0..self.subjects.len()).rev() {
+            if self.subjects[at] == subject && back.contains(&self.tokens[at]) {
+                self.subjects.remove(at);
+                self.tokens.remove(at);
+                self.regions.remove(at);
+                self.own.remove(at);
+            }
+        }
+    }
+
+    /// They are not hers any more; what stands against them stands against her on.
+    async fn disown(&self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        const DISOWN: &str = "
+            UPDATE gate_links AS l SET own = false
+            FROM unnest($1::uuid[], $2::bytea[]) AS t (subject_id, token)
+            WHERE l.subject_id = t.subject_id AND l.token = t.token";
+        if self.subjects.is_empty() {
+            return Ok(());
+        }
+        let disown = sqlx::query(DISOWN).bind(&self.subjects).bind(&self.tokens);
+        disown.execute(conn).await.map(|_| ())
+    }
+
+    /// Writes them, in one order for everybody; gives how many are new.
+    async fn write(&self, conn: &mut PgConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
+        // A number keeps the country in which it was issued; what was not known may be told later.
+        const LINK: &str = "
+        INSERT INTO gate_links AS l (subject_id, token, region, region_at, linked_at, own)
+        SELECT t.subject_id, t.token, max(t.region), $4, $4, bool_or(t.own)
+        FROM unnest($1::uuid[], $2::bytea[], $3::text[], $5::bool[])
+             AS t (subject_id, token, region, own)
+        WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = t.subject_id)
+        GROUP BY t.subject_id, t.token ORDER BY t.subject_id, t.token
+        ON CONFLICT (subject_id, token) DO UPDATE
+            SET region = coalesce(l.region, excluded.region), own = l.own OR excluded.own,
+                region_at = CASE WHEN l.region IS NULL AND excluded.region IS NOT NULL
+                                 THEN excluded.region_at ELSE l.region_at END
+        WHERE l.region IS NULL AND excluded.region IS NOT NULL OR excluded.own AND NOT l.own
+        RETURNING token";
+        if self.subjects.is_empty() {
+            return Ok(0);
+        }
+        // Two statements: the second one's snapshot must begin after the lock is held.
+        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+            .bind(LINKING_LOCK)
+            .execute(&mut *conn)
+            .await?;
+        let link =
+            sqlx::query_scalar(LINK).bind(&self.subjects).bind(&self.tokens).bind(&self.regions);
+        let link = link.bind(now.to_sqlx()).bind(&self.own);
+        let news: Vec<Vec<u8>> = link.fetch_all(&mut *conn).await?;
+        standing::mark_linked(conn, &news).await?;
+        Ok(news.len() as u64)
+    }
+}
+
+/// Links people with addresses and returns when that holds: where something stands against one of the
+/// addresses, or somebody else has it, one lease after the commit. Gives how many links are new.
+///
+/// # Errors
+/// When the database fails; a repeat is harmless.
+pub async fn link_settled(
+    pool: &PgPool,
+    clock: &dyn Clock,
+    terms: &LeaseTerms,
+    links: &[Link],
+) -> Result<u64, sqlx::Error> {
+    // Whether it is new or not: a repeat may be of one that was never waited for.
+    const RESTRICTS: &str = "
+        SELECT EXISTS (SELECT FROM gate_rows WHERE token = ANY($1))
+            OR EXISTS (SELECT FROM gate_links WHERE token = ANY($1)
+                       GROUP BY token HAVING count(*) > 1)";
+    let mut columns = Columns::default();
+    for link in links {
+        // Which of them are her own is said by the vault's events, in their order.
+        columns.push(link.subject_id, &link.addresses, None, false);
+    }
+    let mut transaction = pool.begin().await?;
+    let linked = columns.write(&mut transaction, clock.now()).await?;
+    transaction.commit().await?;
+    // After the commit: what came in beside it counts too.
+    let restricts: bool =
+        sqlx::query_scalar(RESTRICTS).bind(&columns.tokens).fetch_one(pool).await?;
+    if restricts {
+        settle(clock, terms).await;
+    }
+    Ok(linked)
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

@@ -144,6 +144,9 @@ event_types! {
     }
     VAULT_EVENTS Subject {
         "assent.vault.subject_registered.v1" vault::SubjectRegistered,
+        "assent.vault.identifiers_added.v1" vault::IdentifiersAdded,
+        "assent.vault.identifiers_removed.v1" vault::IdentifiersRemoved,
+        "assent.vault.subject_linked.v1" vault::SubjectLinked,
         "assent.vault.subject_erased.v1" vault::SubjectErased,
     }
     VAULT_EVENTS Address {

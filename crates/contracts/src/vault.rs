@@ -8,6 +8,12 @@ use crate::address::AddressToken;
 
 /// `assent.vault.subject_registered.v1`
 pub const SUBJECT_REGISTERED: &str = "assent.vault.subject_registered.v1";
+/// `assent.vault.identifiers_added.v1`
+pub const IDENTIFIERS_ADDED: &str = "assent.vault.identifiers_added.v1";
+/// `assent.vault.identifiers_removed.v1`
+pub const IDENTIFIERS_REMOVED: &str = "assent.vault.identifiers_removed.v1";
+/// `assent.vault.subject_linked.v1`
+pub const SUBJECT_LINKED: &str = "assent.vault.subject_linked.v1";
 /// `assent.vault.address_suppressed.v1`
 pub const ADDRESS_SUPPRESSED: &str = "assent.vault.address_suppressed.v1";
 /// `assent.vault.subject_erased.v1`
@@ -33,10 +39,53 @@ pub struct SubjectRegistered {
     /// ISO 3166-1 alpha-2 region of her number, where known. Drives the applicable law.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Which fields are held (`phone`, `name`, `email`), never their content.
+    /// Which fields are held (`phone`, `user_id`, `parent_user_id`, `name`, `email`), never their content.
     pub fields: Vec<String>,
     /// By which road.
     pub origin: Origin,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// The platform named a known person by more identifiers. No consent comes with them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IdentifiersAdded {
+    /// Tokens of what is new.
+    pub addresses: Vec<AddressToken>,
+    /// ISO 3166-1 alpha-2 region of her number, where it became known by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Which fields are held since (`phone`, `user_id`, `parent_user_id`), never their content.
+    pub fields: Vec<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Somebody verified a person's number: her user ids are forgotten, and so is who was one with her. What stands
+/// against these addresses stands against her on; they are not hers any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IdentifiersRemoved {
+    /// Tokens of what she is not known by any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressToken>,
+    /// Which fields are held no more (`user_id`, `parent_user_id`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// With whom she is one no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlinked: Vec<Uuid>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// By the platform's word this person and others are one. They are not merged: the most restrictive answer
+/// over all of them counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SubjectLinked {
+    /// The others.
+    pub others: Vec<Uuid>,
+    /// Tokens of their addresses.
+    pub addresses: Vec<AddressToken>,
     /// When it was recorded.
     pub at: Timestamp,
 }

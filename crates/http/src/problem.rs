@@ -95,6 +95,8 @@ codes! {
     SubjectErased = "subject_erased", GONE, "The person was erased";
     /// The text is no phone number.
     PhoneInvalid = "phone_invalid", UNPROCESSABLE_ENTITY, "The phone number is not valid";
+    /// There is no such task.
+    TaskUnknown = "task_unknown", NOT_FOUND, "The task is not known";
     /// The template is not known.
     TemplateUnknown = "template_unknown", NOT_FOUND, "The template is not known";
     /// The provider doesn't send the template now.

@@ -186,6 +186,15 @@ pub struct Sending {
     /// How long a claim lasts; also how long after its call began an intent without outcome is taken
     /// for lost.
     pub claim: Duration,
+    /// After so long without a message of hers a number may be somebody else's.
+    pub silence: Duration,
+}
+
+/// Numbers are given to others after 45 days to a year, by country.
+const SILENCE_DAYS: u32 = 180;
+
+const fn days(days: u32) -> Duration {
+    Duration::from_secs(86_400 * days as u64)
 }
 
 impl Default for Sending {
@@ -196,6 +205,7 @@ impl Default for Sending {
             gate_patience: Duration::from_secs(30),
             provider_patience: Duration::from_secs(6 * 3600),
             claim: Duration::from_secs(30),
+            silence: days(SILENCE_DAYS),
         }
     }
 }
@@ -320,6 +330,7 @@ impl Config {
             gate_patience: own.millis("gate_patience_ms", default.gate_patience),
             provider_patience: own.millis("provider_patience_ms", default.provider_patience),
             claim: own.millis("claim_ms", default.claim),
+            silence: days(own.default("number_silence_days", SILENCE_DAYS)),
         };
         if sending.per_second == 0 {
             own.invalid("sends_per_second", "must be at least 1");

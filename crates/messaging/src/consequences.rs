@@ -9,15 +9,16 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::config::WhatsApp;
+use crate::domain::identity::Doubt;
 use crate::domain::template::{self, Standing as TemplateStanding};
 use crate::intents::Claimed;
+use crate::state::Messaging;
 use crate::whatsapp::reaction::{DAY, HOUR, LOOK_AGAIN, Reach, Reaction, TemplateFault};
 use crate::whatsapp::updates::AccountUpdate;
-use crate::{campaigns, limits, metrics, rates, templates};
+use crate::{campaigns, identities, limits, metrics, rates, tasks, templates};
 
 /// A refusal, as far as others are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +40,14 @@ pub struct Consequence {
 /// # Errors
 /// When the database fails.
 pub async fn record(
+    messaging: &Messaging,
     conn: &mut PgConnection,
-    whatsapp: &WhatsApp,
     consequences: &[Consequence],
     is_gone: impl Fn(SubjectId) -> bool,
 ) -> Result<(), sqlx::Error> {
     // One order for everybody, so that two transactions never wait for each other. People are locked by
     // their streams.
+    let whatsapp = &messaging.config.whatsapp;
     let phone_number_id = &whatsapp.phone_number_id;
     let mut sorted: Vec<&Consequence> = consequences.iter().collect();
     sorted.sort_by_key(|it| (rank(it.reaction), &it.template));
@@ -68,6 +70,9 @@ pub async fn record(
             | Reaction::BreakTrust => {
                 if !is_gone(it.subject) {
                     bar(conn, it).await?;
+                    if it.reaction == Reaction::BreakTrust {
+                        tasks::open(messaging, conn, it.subject, Doubt::HashChanged).await?;
+                    }
                 }
             }
             Reaction::Permanent | Reaction::Ambiguous | Reaction::BackOff | Reaction::OptOut => {}
@@ -254,6 +259,44 @@ pub async fn break_trust(
     bar(conn, &Consequence { reaction, code: None, subject, template: None, said_at }).await
 }
 
+/// She wrote after a long silence: her number may be somebody else's by now, and what rests on her consent
+/// doesn't go out, but for what she agrees to from there now. What she just wrote can be answered. Gives
+/// whether it holds from now on. Call it under the lock of her stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hold_templates(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    said_at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    const HOLD: &str = "
+        INSERT INTO person_bars (subject_id, bar, since, lifted_for)
+        SELECT $1, 'silence', $2,
+               ARRAY(SELECT DISTINCT purpose FROM declarations
+                     WHERE will IN ('start', 'code') AND settled_at IS NOT NULL
+                       AND purpose IS NOT NULL AND subjects @> ARRAY[$1] AND said_at >= $2)
+        ON CONFLICT (subject_id, bar) DO NOTHING";
+    let held = sqlx::query(HOLD).bind(subject).bind(said_at.to_sqlx()).execute(conn).await?;
+    Ok(held.rows_affected() > 0)
+}
+
+/// These people agreed to a purpose by an act of their own: for that they were silent before matters no more. The
+/// rest may be somebody else's. Call it under the lock of their streams.
+///
+/// # Errors
+/// When the database fails.
+pub async fn opted_in(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+    purpose: &str,
+) -> Result<(), sqlx::Error> {
+    const LIFT: &str = "
+        UPDATE person_bars SET lifted_for = array_append(lifted_for, $2)
+        WHERE subject_id = ANY($1) AND bar = 'silence' AND $2 <> ALL (lifted_for)";
+    sqlx::query(LIFT).bind(subjects).bind(purpose).execute(conn).await.map(|_| ())
+}
+
 /// She wrote: what waited for that is over. Webhooks come late: what began after she wrote waits on. The
 /// provider says when in whole seconds.
 ///
@@ -275,7 +318,7 @@ pub async fn she_wrote(
 /// # Errors
 /// When the database fails.
 pub async fn trust_again(conn: &mut PgConnection, subject: SubjectId) -> Result<bool, sqlx::Error> {
-    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'identity'")
+    sqlx::query("DELETE FROM person_bars WHERE subject_id = $1 AND bar IN ('identity', 'silence')")
         .bind(subject)
         .execute(conn)
         .await
@@ -289,6 +332,7 @@ enum Bar {
     Cap,
     Experiment,
     Identity,
+    Silence,
 }
 
 impl Bar {
@@ -308,13 +352,69 @@ impl Bar {
             Self::Cap => "cap",
             Self::Experiment => "experiment",
             Self::Identity => "identity",
+            Self::Silence => "silence",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Pair, Self::Cap, Self::Experiment, Self::Identity]
+        [Self::Pair, Self::Cap, Self::Experiment, Self::Identity, Self::Silence]
             .into_iter()
             .find(|bar| bar.as_str() == text)
+    }
+}
+
+/// A bar as it stands.
+#[derive(Debug)]
+struct Barred {
+    bar: Bar,
+    left: Duration,
+    /// Of a silence: the purposes to which she has agreed since.
+    lifted_for: Vec<String>,
+}
+
+impl Barred {
+    /// Why it is in doubt that a message would reach the person who agreed to it.
+    fn doubts(&self, intent: &Claimed) -> Option<&'static str> {
+        match self.bar {
+            Bar::Identity => Some("identity_changed"),
+            Bar::Silence if intent.template.is_some() => {
+                (!self.lifted_for.contains(&intent.purpose)).then_some("long_silence")
+            }
+            Bar::Silence | Bar::Pair | Bar::Cap | Bar::Experiment => None,
+        }
+    }
+}
+
+/// In what doubt people are.
+#[derive(Debug, Default)]
+pub struct Doubts(HashMap<SubjectId, Vec<Barred>>);
+
+impl Doubts {
+    /// Of these people, at one moment.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing may be sent.
+    pub async fn of(conn: &mut PgConnection, subjects: &[SubjectId]) -> Result<Self, sqlx::Error> {
+        const BARS: &str = "
+            SELECT subject_id, bar, lifted_for FROM person_bars
+            WHERE subject_id = ANY($1) AND bar IN ('identity', 'silence')";
+        let mut all: HashMap<_, Vec<Barred>> = HashMap::new();
+        if subjects.is_empty() {
+            return Ok(Self(all));
+        }
+        for row in sqlx::query(BARS).bind(subjects).fetch_all(conn).await? {
+            let Some(bar) = Bar::parse(row.try_get(1)?) else { continue };
+            let barred = Barred { bar, left: Duration::ZERO, lifted_for: row.try_get(2)? };
+            all.entry(row.try_get(0)?).or_default().push(barred);
+        }
+        Ok(Self(all))
+    }
+
+    /// Why a message can't go out, where one of these people is one with whom it is for.
+    #[must_use]
+    pub fn about(&self, intent: &Claimed, people: &[SubjectId]) -> Option<&'static str> {
+        let bars = people.iter().filter_map(|it| self.0.get(it)).flatten();
+        bars.filter_map(|it| it.doubts(intent)).next()
     }
 }
 
@@ -331,10 +431,13 @@ pub enum Obstacle {
 #[derive(Debug, Default)]
 pub struct Standing {
     halts: HashSet<Reach>,
-    bars: HashMap<SubjectId, Vec<(Bar, Duration)>>,
+    bars: HashMap<SubjectId, Vec<Barred>>,
     templates: HashMap<(String, String), TemplateStanding>,
     windows: HashSet<SubjectId>,
     campaigns: HashSet<Uuid>,
+    /// Somebody said stop, nobody knows who, and it may have been one of them.
+    maybe_stopped: HashSet<SubjectId>,
+    marketing_purposes: Vec<String>,
 }
 
 /// What stands in the way of these messages. Ask it within their lease.
@@ -342,33 +445,38 @@ pub struct Standing {
 /// # Errors
 /// When the database fails; then nothing may be sent.
 pub async fn standing(
-    pool: &PgPool,
-    phone_number_id: &str,
+    messaging: &Messaging,
     intents: &[Claimed],
     now: Timestamp,
 ) -> Result<Standing, sqlx::Error> {
     const HALTS: &str = "SELECT reach FROM halts WHERE phone_number_id = $1 AND lifted_at IS NULL";
     const BARS: &str = "
-        SELECT subject_id, bar, coalesce(extract(epoch FROM until - now()), 0)::float8
+        SELECT subject_id, bar, coalesce(extract(epoch FROM until - now()), 0)::float8, lifted_for
         FROM person_bars
         WHERE subject_id = ANY($1) AND (until IS NULL OR until > now())";
     const TEMPLATES: &str = "
         SELECT name, language,
                CASE WHEN next_category_at <= now() THEN next_category ELSE category END, status
         FROM templates WHERE name = ANY($1)";
+    let phone_number_id = &messaging.config.whatsapp.phone_number_id;
     let subjects: Vec<SubjectId> = intents.iter().map(|it| it.subject).collect();
     let mut names: Vec<&str> = intents.iter().filter_map(|it| it.template.as_deref()).collect();
     names.sort_unstable();
     names.dedup();
     let mut standing = Standing::default();
-    let mut conn = pool.acquire().await?;
+    let mut conn = messaging.pool().acquire().await?;
+    if tasks::someone_stopped(&mut conn).await? {
+        standing.maybe_stopped = identities::without_account(&mut conn, &subjects).await?;
+        standing.marketing_purposes.clone_from(&messaging.config.marketing_purposes);
+    }
     let halts: Vec<String> =
         sqlx::query_scalar(HALTS).bind(phone_number_id).fetch_all(&mut *conn).await?;
     standing.halts = halts.iter().filter_map(|reach| Reach::parse(reach)).collect();
     for row in sqlx::query(BARS).bind(subjects).fetch_all(&mut *conn).await? {
         let Some(bar) = Bar::parse(row.try_get(1)?) else { continue };
         let left = Duration::from_secs_f64(row.try_get::<f64, _>(2)?.max(0.0));
-        standing.bars.entry(row.try_get(0)?).or_default().push((bar, left));
+        let barred = Barred { bar, left, lifted_for: row.try_get(3)? };
+        standing.bars.entry(row.try_get(0)?).or_default().push(barred);
     }
     for row in sqlx::query(TEMPLATES).bind(names).fetch_all(&mut *conn).await? {
         let known = TemplateStanding::new(row.try_get(2)?, row.try_get(3)?);
@@ -446,15 +554,18 @@ impl Standing {
             return Some(Obstacle::Refuse("window_closed"));
         }
         let bars = self.bars.get(&intent.subject).map_or(&[][..], Vec::as_slice);
-        let obstacles = bars.iter().filter_map(|(bar, left)| match bar {
-            Bar::Pair => Some(Obstacle::Wait("pair_delayed", *left)),
-            Bar::Cap if marketing => Some(Obstacle::Wait("person_capped", *left)),
+        let obstacles = bars.iter().filter_map(|it| match it.bar {
+            Bar::Pair => Some(Obstacle::Wait("pair_delayed", it.left)),
+            Bar::Cap if marketing => Some(Obstacle::Wait("person_capped", it.left)),
             Bar::Experiment if marketing => Some(Obstacle::Refuse("experiment")),
-            Bar::Identity => Some(Obstacle::Refuse("identity_changed")),
+            Bar::Identity | Bar::Silence => it.doubts(intent).map(Obstacle::Refuse),
             Bar::Cap | Bar::Experiment => None,
         });
+        let held = (marketing || self.marketing_purposes.contains(&intent.purpose))
+            && self.maybe_stopped.contains(&intent.subject);
+        let held = held.then_some(Obstacle::Wait(tasks::STOP_UNATTRIBUTED, LOOK_AGAIN));
         // Whatever ends it wins, then whatever takes longest.
-        obstacles.max_by_key(|it| match it {
+        obstacles.chain(held).max_by_key(|it| match it {
             Obstacle::Refuse(_) => Duration::MAX,
             Obstacle::Wait(_, left) => *left,
         })

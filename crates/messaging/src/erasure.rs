@@ -17,7 +17,7 @@ use crate::state::Messaging;
 #[derive(Debug, thiserror::Error)]
 pub enum StillOpen {
     /// Something unread may name her.
-    #[error("a stored webhook body or an opt-in from before the fence may name the person")]
+    #[error("a stored webhook body, a name or an opt-in from before the fence may name the person")]
     Unprocessed,
     /// The saga deletes only whom it has fenced: this database is older than the saga.
     #[error("the person is not fenced here")]
@@ -35,7 +35,7 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 10] = [
+static HELD: [Held; 13] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
     Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
@@ -44,6 +44,13 @@ static HELD: [Held; 10] = [
     Held::new("conversation_notes", "conversation_notes WHERE subject_id = $1", "id::text"),
     Held::new("bot_turns", "bot_turns WHERE subject_id = $1", "message_id::text"),
     Held::new("person_bars", "person_bars WHERE subject_id = $1", "bar"),
+    Held::new(
+        "told_identities",
+        "told_identities WHERE subjects @> ARRAY[$1]",
+        "encode(hash, 'hex')",
+    ),
+    Held::new("identities", "identities WHERE subject_id = $1", "subject_id::text"),
+    Held::new("tasks", "tasks WHERE subject_id = $1", "id::text"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,
 ];
@@ -116,6 +123,8 @@ async fn fence(
 async fn all_processed(conn: &mut PgConnection, subject: SubjectId) -> Result<(), StillOpen> {
     const WAITING: &str = "
         SELECT EXISTS (SELECT FROM webhook_bodies WHERE received_at <= fenced_at)
+            OR EXISTS (SELECT FROM told_identities
+                       WHERE sealed IS NOT NULL AND told_at <= fenced_at)
             OR EXISTS (SELECT FROM declarations
                        WHERE will IN ('start', 'code') AND settled_at IS NULL AND heard_at <= fenced_at)
         FROM fences WHERE subject_id = $1";

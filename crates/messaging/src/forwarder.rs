@@ -14,6 +14,7 @@ use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
     STOP_CONFIRMATION, Stop, StopKind, StopsRequest, StopsResponse,
 };
+use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
 use assent_contracts::code::{Code, NoCode, Sentence};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
@@ -27,10 +28,11 @@ use sqlx::postgres::PgRow;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::declarations::{read, sentence};
+use crate::declarations::{STOP_OF, bytes, read, sentence};
 use crate::hour_keys::HourKeyError;
-use crate::opt_ins;
+use crate::opt_ins::Counted;
 use crate::state::{Messaging, fenced, stranger};
+use crate::{consequences, opt_ins, tasks};
 
 /// Most stops in one call.
 const STOPS_MAX: i64 = 500;
@@ -42,6 +44,7 @@ const POLL: Duration = Duration::from_millis(500);
 const ON_ITS_WAY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// A declaration as it is being forwarded.
+#[derive(Clone)]
 pub struct Pending {
     /// Its id.
     pub id: Uuid,
@@ -52,8 +55,12 @@ pub struct Pending {
     pub tokens: Vec<AddressToken>,
     /// Of an opt-in: the phone number, sealed under an hourly key.
     pub phone: Option<Vec<u8>>,
+    /// Its user ids, sealed likewise.
+    pub account: Option<Vec<u8>>,
     /// That key.
     pub hour_key: Option<Uuid>,
+    /// Of a stop: whose it is, where that doesn't follow from the address.
+    subjects: Vec<SubjectId>,
     /// When she said it, by the provider's clock.
     pub said_at: jiff::Timestamp,
     heard_at: jiff::Timestamp,
@@ -135,7 +142,7 @@ pub async fn run(
 
 /// Takes what is due and forwards it. Gives how many declarations it settled.
 async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
-    let stops = take(messaging, "stop", STOPS_MAX).await?;
+    let stops = take(messaging, &["stop", STOP_OF], STOPS_MAX).await?;
     let count = stops.len();
     if !stops.is_empty()
         && let Err(error) = forward_stops(messaging, &stops).await
@@ -143,7 +150,7 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
         put_back(messaging, &stops).await?;
         return Err(error);
     }
-    let opt_ins = [take(messaging, "start", 16).await?, take(messaging, "code", 16).await?];
+    let opt_ins = [take(messaging, &["start"], 16).await?, take(messaging, &["code"], 16).await?];
     let mut settled = count;
     for pending in opt_ins.iter().flatten() {
         failpoint::hit_async("messaging.before_opt_in").await;
@@ -152,8 +159,8 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
             None => opt_ins::forward_start(messaging, pending).await,
         };
         match forwarded {
-            Ok(subjects) => {
-                settle_opt_in(messaging, pending, &subjects).await?;
+            Ok(counted) => {
+                settle_opt_in(messaging, pending, &counted).await?;
                 settled += 1;
             }
             Err(error) => {
@@ -165,21 +172,25 @@ async fn pass(messaging: &Messaging) -> Result<usize, Failure> {
     Ok(settled)
 }
 
-/// Declarations that are due and not behind another of the same address. They are held for [`HOLD`].
-async fn take(messaging: &Messaging, will: &str, limit: i64) -> Result<Vec<Pending>, sqlx::Error> {
+/// Declarations that are due and not behind another of the same address or person. They are held for [`HOLD`].
+async fn take(
+    messaging: &Messaging,
+    wills: &[&str],
+    limit: i64,
+) -> Result<Vec<Pending>, sqlx::Error> {
     const TAKE: &str = "
         UPDATE declarations SET not_before = now() + make_interval(secs => $3), attempts = attempts + 1
         WHERE id IN (
             SELECT id FROM declarations AS it
-            WHERE will = $1 AND settled_at IS NULL AND not_before <= now()
+            WHERE will = ANY($1) AND settled_at IS NULL AND not_before <= now()
               AND NOT EXISTS (SELECT FROM declarations AS before
                               WHERE before.settled_at IS NULL AND before.position < it.position
-                                AND before.tokens && it.tokens)
+                                AND (before.tokens && it.tokens OR before.subjects && it.subjects))
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
-                  code, sentence";
+                  code, sentence, account, subjects";
     let rows = sqlx::query(TAKE)
-        .bind(will)
+        .bind(wills)
         .bind(limit)
         .bind(HOLD.as_secs_f64())
         .fetch_all(messaging.pool())
@@ -199,6 +210,8 @@ fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
         heard_at: row.try_get::<SqlTimestamp, _>(7)?.to_jiff(),
         attempts: row.try_get(8)?,
         in_doubt: row.try_get(9)?,
+        account: row.try_get(12)?,
+        subjects: row.try_get(13)?,
         code: row
             .try_get::<Option<&str>, _>(10)?
             .map(str::parse)
@@ -220,6 +233,10 @@ async fn put_back(messaging: &Messaging, pending: &[Pending]) -> Result<(), sqlx
 }
 
 async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(), Failure> {
+    let pending = with_addresses(messaging, pending).await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
     let stops = pending
         .iter()
         .map(|it| Stop {
@@ -238,11 +255,10 @@ async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(),
     let heard: Vec<Heard> = pending
         .iter()
         .zip(answer.subjects)
-        .map(|(it, subjects)| Heard {
-            id: it.id,
-            form: it.form.clone(),
-            tokens: it.tokens.clone(),
-            subjects,
+        .map(|(it, mut subjects)| {
+            let more = it.subjects.iter().filter(|it| !subjects.contains(it));
+            subjects.extend(more.copied().collect::<Vec<_>>());
+            Heard::of(it, subjects)
         })
         .collect();
     let service = messaging.clone();
@@ -259,7 +275,47 @@ struct Heard {
     subjects: Vec<SubjectId>,
 }
 
+/// With the addresses of those whose stop it is though it came from another one, or from none. Where the vault
+/// doesn't answer that stop waits, and the others go on; of who is gone nothing is left to stop.
+async fn with_addresses(
+    messaging: &Messaging,
+    pending: &[Pending],
+) -> Result<Vec<Pending>, sqlx::Error> {
+    const NOBODYS: &str = "UPDATE declarations SET settled_at = $2 WHERE id = $1";
+    let mut all = Vec::with_capacity(pending.len());
+    for it in pending {
+        let mut it = it.clone();
+        if !it.subjects.is_empty() {
+            let ask = ResolveRequest { reason: "stop".to_owned(), subjects: it.subjects.clone() };
+            let answer = messaging.vault.post("/v1/addresses/resolve", &ask, None).await;
+            let answer: ResolveResponse = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::warn!(%error, "a stop waits for the vault; it holds here");
+                    put_back(messaging, std::slice::from_ref(&it)).await?;
+                    continue;
+                }
+            };
+            let hers = answer.addresses.iter().flatten().flat_map(ResolvedAddress::hers);
+            let hers: Vec<AddressToken> = hers.filter(|token| !it.tokens.contains(token)).collect();
+            it.tokens.extend(hers);
+        }
+        if it.tokens.is_empty() {
+            let now = messaging.clock.now().to_sqlx();
+            sqlx::query(NOBODYS).bind(it.id).bind(now).execute(messaging.pool()).await?;
+        } else {
+            all.push(it);
+        }
+    }
+    Ok(all)
+}
+
 impl Heard {
+    fn of(pending: &Pending, subjects: Vec<SubjectId>) -> Self {
+        let (form, tokens) = (pending.form.clone(), pending.tokens.clone());
+        Self { id: pending.id, form, tokens, subjects }
+    }
+
     fn streams(&self) -> Vec<SubjectId> {
         if self.subjects.is_empty() { vec![stranger(&self.tokens)] } else { self.subjects.clone() }
     }
@@ -272,7 +328,8 @@ impl Heard {
 
 async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), StoreError> {
     const SETTLED: &str = "
-        UPDATE declarations SET settled_at = $2, subjects = $3 WHERE id = $1 AND settled_at IS NULL";
+        UPDATE declarations SET settled_at = $2, subjects = $3, tokens = $4
+        WHERE id = $1 AND settled_at IS NULL";
     let now = messaging.clock.now();
     let mut streams: Vec<SubjectId> = heard.iter().flat_map(Heard::streams).collect();
     streams.sort_unstable();
@@ -280,12 +337,19 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     let mut session = messaging.store.begin().await?;
     session.lock_versions(&streams).await?;
     let fenced = fenced(session.conn(), &streams).await?;
+    let found: Vec<Uuid> =
+        heard.iter().filter(|it| !it.subjects.is_empty()).map(|it| it.id).collect();
+    let attributed = tasks::attributed(session.conn(), &found, now).await?;
     let mut appends = Vec::new();
     for it in heard {
+        let open: Vec<SubjectId> =
+            it.subjects.iter().copied().filter(|it| !fenced.contains(it)).collect();
+        // With all the addresses that it stopped: an opt-in from any of them has to know.
         let settled = sqlx::query(SETTLED)
             .bind(it.id)
             .bind(now.to_sqlx())
-            .bind(&it.subjects)
+            .bind(&open)
+            .bind(bytes(&it.tokens))
             .execute(session.conn())
             .await?;
         if settled.rows_affected() == 0 {
@@ -306,7 +370,11 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
         }
     }
     session.append(appends).await?;
-    session.commit().await
+    session.commit().await?;
+    if attributed {
+        tasks::wake(messaging).await;
+    }
+    Ok(())
 }
 
 /// Queues the confirmation, unless she got one within a day.
@@ -343,21 +411,35 @@ async fn confirm(
     messaging.event(subject, id, MESSAGE_REQUESTED, &event, now).map(Some)
 }
 
-/// The phone goes as soon as it is not needed.
+/// Her names go as soon as they are not needed.
 async fn settle_opt_in(
     messaging: &Messaging,
     pending: &Pending,
-    subjects: &[SubjectId],
-) -> Result<(), sqlx::Error> {
+    Counted { subjects, purpose }: &Counted,
+) -> Result<(), StoreError> {
     const SETTLED: &str = "
-        UPDATE declarations SET settled_at = $2, subjects = $3, phone = NULL, hour_key = NULL
+        UPDATE declarations SET settled_at = $2, subjects = $3, purpose = $4, phone = NULL,
+               account = NULL, hour_key = NULL
         WHERE id = $1";
+    let now = messaging.clock.now();
+    let mut streams = subjects.clone();
+    streams.sort_unstable();
+    streams.dedup();
+    let mut session = messaging.store.begin().await?;
+    session.lock_versions(&streams).await?;
+    let fenced = fenced(session.conn(), &streams).await?;
+    let open: Vec<SubjectId> = subjects.iter().copied().filter(|it| !fenced.contains(it)).collect();
     sqlx::query(SETTLED)
         .bind(pending.id)
-        .bind(messaging.clock.now().to_sqlx())
-        .bind(subjects)
-        .execute(messaging.pool())
+        .bind(now.to_sqlx())
+        .bind(&open)
+        .bind(purpose)
+        .execute(session.conn())
         .await?;
+    if let Some(purpose) = purpose {
+        consequences::opted_in(session.conn(), &open, purpose).await?;
+    }
+    session.commit().await?;
     messaging.declared.notify_one();
     Ok(())
 }

@@ -74,6 +74,11 @@ async fn end_keys(messaging: &Messaging) -> Result<(), Failure> {
     if ending.is_empty() {
         return Ok(());
     }
+    // The platform tells them again.
+    sqlx::query("DELETE FROM told_identities WHERE hour_key = ANY($1)")
+        .bind(&ending)
+        .execute(messaging.pool())
+        .await?;
     let parked = sqlx::query(PARKED).bind(&ending).execute(messaging.pool()).await?;
     if parked.rows_affected() > 0 {
         tracing::error!(

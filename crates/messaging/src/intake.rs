@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::declarations::{self, Declared};
 use crate::hour_keys::Sealed;
+use crate::tasks::{self, Unattributed};
 
 /// A body to store.
 pub struct Body {
@@ -20,6 +21,8 @@ pub struct Body {
     pub received_at: Timestamp,
     /// What it declares.
     pub declared: Vec<Declared>,
+    /// Which of the stops in it nobody is known for.
+    pub unattributed: Vec<Unattributed>,
 }
 
 /// Stores bodies; the answer is how many declarations were new.
@@ -27,7 +30,7 @@ pub struct Intake;
 
 impl BatchHandler for Intake {
     type Command = Body;
-    type Answer = u64;
+    type Answer = usize;
     type Error = StoreError;
 
     fn footprint(&self, _: &Body) -> Footprint {
@@ -38,7 +41,7 @@ impl BatchHandler for Intake {
         &self,
         session: &mut Session,
         bodies: &[Body],
-    ) -> Result<Outcomes<u64, StoreError>, StoreError> {
+    ) -> Result<Outcomes<usize, StoreError>, StoreError> {
         const INSERT: &str = "
             INSERT INTO webhook_bodies (id, hour_key, sealed, received_at)
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::timestamptz[])";
@@ -55,7 +58,11 @@ impl BatchHandler for Intake {
             .await?;
         let mut outcomes = Vec::with_capacity(bodies.len());
         for body in bodies {
-            outcomes.push(Ok(declarations::insert(session.conn(), &body.declared).await?));
+            let new = declarations::insert(session.conn(), &body.declared).await?;
+            for it in &body.unattributed {
+                tasks::stop_unattributed(session.conn(), it, &new, body.received_at).await?;
+            }
+            outcomes.push(Ok(new.len()));
         }
         Ok(outcomes)
     }

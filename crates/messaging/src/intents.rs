@@ -28,10 +28,11 @@ use crate::declarations::{self, Declared};
 use crate::domain::content::Values;
 use crate::domain::intent::{Happening, State, after};
 use crate::domain::stop::{Form, Will};
+use crate::identities::Told;
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
-use crate::{campaigns, conversations, limits};
+use crate::{campaigns, conversations, identities, limits};
 
 /// Keys that are leased for longer are still good when the transaction has its locks, most likely.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
@@ -159,6 +160,35 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
     })
 }
 
+/// To whom messages were sent, by the provider's ids of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sent_to<'a>(
+    messaging: &Messaging,
+    provider_ids: &[&'a str],
+) -> Result<HashMap<&'a str, SubjectId>, sqlx::Error> {
+    const SENT: &str = "
+        SELECT provider_hash, subject_id FROM intents WHERE provider_hash = ANY($1)";
+    let by_hash: HashMap<Vec<u8>, &str> = provider_ids
+        .iter()
+        .flat_map(|id| messaging.provider_hashes(id).into_iter().map(move |hash| (hash, *id)))
+        .collect();
+    if by_hash.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let hashes: Vec<&[u8]> = by_hash.keys().map(Vec::as_slice).collect();
+    let rows = sqlx::query(SENT).bind(hashes).fetch_all(messaging.pool()).await?;
+    let mut sent = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let hash: Vec<u8> = row.try_get(0)?;
+        if let Some(id) = by_hash.get(&hash) {
+            sent.insert(*id, row.try_get(1)?);
+        }
+    }
+    Ok(sent)
+}
+
 /// Marks intents as being called, each with its permit, in one statement guarded by the claim. Only
 /// those that come back may be sent: the others' claims have expired, or their people are fenced.
 ///
@@ -217,6 +247,8 @@ pub struct Settlement {
     pub stopped: Option<Vec<AddressToken>>,
     /// What the provider's refusal asks for.
     pub reaction: Option<Reaction>,
+    /// What the provider's answer tells of her names.
+    pub told: Option<Told>,
 }
 
 impl Settlement {
@@ -241,6 +273,7 @@ impl Settlement {
             overrun: None,
             stopped: None,
             reaction: None,
+            told: None,
         }
     }
 }
@@ -270,6 +303,12 @@ async fn settle_now(
     settlements: Vec<Settlement>,
     keys: Option<Arc<LeasedKeys>>,
 ) -> Result<(), StoreError> {
+    let told = settlements.iter().filter_map(|it| it.told.clone()).collect();
+    // Statuses tell it again: an outcome doesn't wait for it.
+    let news = identities::news(messaging, told).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what an answer tells of people is not kept");
+        Vec::new()
+    });
     let keys = match keys.filter(|keys| keys.remaining() > LONG_ENOUGH) {
         Some(keys) => Some(keys),
         None => {
@@ -280,6 +319,7 @@ async fn settle_now(
     };
     let mut session = messaging.store.begin().await?;
     apply(messaging, &mut session, &settlements, keys.as_deref()).await?;
+    identities::insert(messaging, session.conn(), &news).await?;
     session.commit().await
 }
 
@@ -395,20 +435,15 @@ pub async fn apply(
     write(session, moves, now).await?;
     appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;
-    let whatsapp = &messaging.config.whatsapp;
     let is_gone = |subject| fenced.contains(&subject);
-    consequences::record(session.conn(), whatsapp, &consequences, is_gone).await?;
+    consequences::record(messaging, session.conn(), &consequences, is_gone).await?;
     for settlement in settlements {
         let Some(tokens) = &settlement.stopped else { continue };
         let declared = Declared {
-            id: messaging.ids.v7(),
-            will: Will::Stop,
-            form: Form::ProviderRefusal,
-            source: None,
             tokens: tokens.clone(),
-            phone: None,
             said_at: now,
             heard_at: now,
+            ..Declared::new(messaging.ids.v7(), Will::Stop, Form::ProviderRefusal)
         };
         declarations::insert(session.conn(), &[declared]).await?;
         messaging.declared.notify_one();

@@ -16,6 +16,7 @@ mod erasure;
 mod forwarder;
 mod hour_keys;
 mod housekeeping;
+mod identities;
 mod intake;
 mod intents;
 mod limits;
@@ -30,6 +31,7 @@ mod seen;
 mod service;
 mod state;
 mod stored;
+mod tasks;
 mod templates;
 pub mod whatsapp;
 

@@ -29,7 +29,9 @@ use crate::person_keys::PersonKeys;
 use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
-use crate::{bot, campaigns, dispatcher, forwarder, housekeeping, processor, templates};
+use crate::{
+    bot, campaigns, dispatcher, forwarder, housekeeping, identities, processor, templates,
+};
 
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -113,6 +115,7 @@ pub async fn build(
         moved: Notify::new(),
         received: Notify::new(),
         declared: Notify::new(),
+        identities: Notify::new(),
         campaigns: Notify::new(),
         turns: Notify::new(),
         engine: config.conversations.engine.as_ref().map(Engine::new).transpose()?,
@@ -184,6 +187,14 @@ pub fn run(
     lifecycle.spawn(
         "messaging.processor",
         processor::run(messaging.clone(), stopping.clone(), health.watchdog("processor", PATIENCE)),
+    );
+    lifecycle.spawn(
+        "messaging.identities",
+        identities::run(
+            messaging.clone(),
+            stopping.clone(),
+            health.watchdog("identities", PATIENCE),
+        ),
     );
     campaigns::run::spawn(messaging, health, lifecycle);
     lifecycle.spawn(

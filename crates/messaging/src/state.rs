@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::vault::{Asked, Who, WhoRequest, WhoResponse};
 use assent_contracts::topics::MESSAGING_EVENTS;
 use assent_eventstore::batcher::Batcher;
 use assent_eventstore::{Append, EventStore, Expected, NewEvent, StoreError};
-use assent_http::ServiceClient;
+use assent_http::{ClientError, ServiceClient};
 use assent_runtime::{Clock, Ids, telemetry};
 use assent_sealing::AddressIndex;
 use jiff::Timestamp;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
+    /// Rings when the platform said something of people's names.
+    pub identities: Notify,
     /// Rings (for all who wait) when a campaign has work.
     pub campaigns: Notify,
     /// Rings when the bot may have something to answer.
@@ -97,7 +100,7 @@ impl Parts {
     /// Tokens of all forms and spellings of an address, as the vault makes them.
     #[must_use]
     pub fn tokens(&self, address: &Address) -> Vec<AddressToken> {
-        let forms = address.phone.iter().chain(&address.user_id);
+        let forms = address.phone.iter().chain(&address.user_id).chain(&address.parent_user_id);
         forms.flat_map(|form| self.index.tokens(form)).collect()
     }
 
@@ -105,8 +108,52 @@ impl Parts {
     /// be the stored one.
     #[must_use]
     pub fn provider_hashes(&self, provider_id: &str) -> Vec<Vec<u8>> {
-        let labelled = format!("message id {provider_id}");
-        self.index.tokens(&labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
+        self.keyed_hashes(&format!("message id {provider_id}"))
+    }
+
+    /// Keyed hashes of a text, by which it is known again, one per index key. The first is the one to store, any
+    /// may be the stored one.
+    #[must_use]
+    pub fn keyed_hashes(&self, labelled: &str) -> Vec<Vec<u8>> {
+        self.index.tokens(labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
+    }
+
+    /// The question who is meant by these names.
+    #[must_use]
+    pub fn asked(&self, address: &Address, answers: Option<SubjectId>) -> Asked {
+        let tokens = |form: &Option<String>| -> Vec<AddressToken> {
+            form.as_deref().map(|form| self.index.tokens(form)).unwrap_or_default()
+        };
+        Asked {
+            phones: tokens(&address.phone),
+            user_ids: tokens(&address.user_id),
+            parent_user_ids: tokens(&address.parent_user_id),
+            answers,
+        }
+    }
+
+    /// Asks the vault who is meant, one answer for each question.
+    ///
+    /// # Errors
+    /// When the vault doesn't answer, or something else than was asked.
+    pub async fn who(&self, asked: Vec<Asked>) -> Result<Vec<Who>, ClientError> {
+        let count = asked.len();
+        let request = WhoRequest { asked };
+        let answer: WhoResponse = self.vault.post("/v1/identities/who", &request, None).await?;
+        if answer.answers.len() == count {
+            Ok(answer.answers)
+        } else {
+            Err(ClientError::Protocol("other people than asked for".to_owned()))
+        }
+    }
+
+    /// Who is meant by these names.
+    ///
+    /// # Errors
+    /// As [`Self::who`].
+    pub async fn who_is(&self, asked: Asked) -> Result<Who, ClientError> {
+        let mut answers = self.who(vec![asked]).await?;
+        answers.pop().ok_or_else(|| ClientError::Protocol("nobody".to_owned()))
     }
 
     /// One event for one stream, recorded at `at`.

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 /// The fields that the vault holds of a person.
 pub(crate) const PHONE: &str = "phone";
+pub(crate) const USER_ID: &str = "user_id";
+pub(crate) const PARENT_USER_ID: &str = "parent_user_id";
 pub(crate) const NAME: &str = "name";
 pub(crate) const EMAIL: &str = "email";
 

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::app::{App, EMAIL, NAME, PHONE, binding};
+use crate::app::{App, EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID, binding};
 use crate::people::SealedPerson;
-use crate::phone;
+use crate::user_id::UserId;
+use crate::{phone, user_id};
 
 /// Longest name, in bytes.
 const NAME_MAX: usize = 1024;
@@ -22,11 +23,13 @@ const EMAIL_MAX: usize = 320;
 
 /// A row that is a contact. No `Debug`: it holds plaintext.
 pub(crate) struct Contact {
-    phone: Zeroizing<String>,
+    phone: Option<Zeroizing<String>>,
+    user_id: Option<Zeroizing<String>>,
+    parent_user_id: Option<Zeroizing<String>>,
     name: Option<Zeroizing<String>>,
     email: Option<Zeroizing<String>>,
     pub(crate) region: Option<String>,
-    /// Tokens of all spellings; never empty.
+    /// Tokens of all that she is known by, in all spellings; never empty.
     pub(crate) tokens: Vec<AddressToken>,
     pub(crate) fingerprints: Vec<Fingerprint>,
 }
@@ -41,7 +44,13 @@ pub(crate) struct Rejected {
 impl Contact {
     /// Which fields are held.
     pub(crate) fn fields(&self) -> Vec<String> {
-        let held = [(true, PHONE), (self.name.is_some(), NAME), (self.email.is_some(), EMAIL)];
+        let held = [
+            (self.phone.is_some(), PHONE),
+            (self.user_id.is_some(), USER_ID),
+            (self.parent_user_id.is_some(), PARENT_USER_ID),
+            (self.name.is_some(), NAME),
+            (self.email.is_some(), EMAIL),
+        ];
         held.iter().filter(|(held, _)| *held).map(|(_, field)| (*field).to_owned()).collect()
     }
 }
@@ -49,9 +58,19 @@ impl Contact {
 /// Reads a row.
 pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
     let rejected = |reason, field| Rejected { reason, field };
+    let user_id = read_user_id(row.user_id, USER_ID)?;
+    let parent = read_user_id(row.parent_user_id, PARENT_USER_ID)?;
+    if parent.is_some() && user_id.is_none() {
+        return Err(rejected(user_id::INVALID, USER_ID));
+    }
     let phone = Zeroizing::new(row.phone);
-    let phone = phone::parse(&phone, row.country.as_deref())
-        .map_err(|invalid| rejected(invalid.reason(), invalid.field()))?;
+    let phone = if phone.is_empty() && user_id.is_some() {
+        None
+    } else {
+        let phone = phone::parse(&phone, row.country.as_deref())
+            .map_err(|invalid| rejected(invalid.reason(), invalid.field()))?;
+        Some(phone)
+    };
     let name = trimmed(row.name);
     if name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
         return Err(rejected("name_too_long", NAME));
@@ -60,14 +79,29 @@ pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
     if email.as_ref().is_some_and(|email| email.len() > EMAIL_MAX || !email.contains('@')) {
         return Err(rejected("email_invalid", EMAIL));
     }
+    // A user id begins with the country of its account's number.
+    let region = match &phone {
+        Some(phone) => phone.region.clone(),
+        None => user_id.as_ref().map(|user_id| user_id.region.clone()),
+    };
+    let (phone, user_id) = (phone.map(|it| it.e164), user_id.map(|it| it.text));
+    let parent_user_id = parent.map(|it| it.text);
+    let names = || [&phone, &user_id, &parent_user_id].into_iter().flatten();
     Ok(Contact {
-        tokens: app.addresses.tokens(&phone.e164),
-        fingerprints: app.fingerprints.fingerprints(&phone.e164),
-        phone: phone.e164,
-        region: phone.region,
+        tokens: names().flat_map(|name| app.addresses.tokens(name)).collect(),
+        fingerprints: names().flat_map(|name| app.fingerprints.fingerprints(name)).collect(),
+        phone,
+        user_id,
+        parent_user_id,
+        region,
         name,
         email,
     })
+}
+
+fn read_user_id(text: Option<String>, field: &'static str) -> Result<Option<UserId>, Rejected> {
+    let invalid = Rejected { reason: user_id::INVALID, field };
+    text.map(|text| user_id::parse(&Zeroizing::new(text)).ok_or(invalid)).transpose()
 }
 
 fn trimmed(text: Option<String>) -> Option<Zeroizing<String>> {
@@ -91,7 +125,9 @@ pub(crate) fn seal_contact(
     SealedPerson {
         subject,
         key_version: key.version,
-        phone: sealed(PHONE, &contact.phone),
+        phone: contact.phone.as_ref().map(|phone| sealed(PHONE, phone)),
+        user_id: contact.user_id.as_ref().map(|it| sealed(USER_ID, it)),
+        parent_user_id: contact.parent_user_id.as_ref().map(|it| sealed(PARENT_USER_ID, it)),
         name: contact.name.as_ref().map(|name| sealed(NAME, name)),
         email: contact.email.as_ref().map(|email| sealed(EMAIL, email)),
         tokens: contact.tokens.clone(),

@@ -2,8 +2,13 @@
 //! registered twice or again after an erasure, and that an address is suppressed once; sealing,
 //! indexes and keys are left to the shell around it.
 
+pub mod identity;
+
 use assent_contracts::address::AddressToken;
-use assent_contracts::vault::{AddressSuppressed, Origin, SubjectErased, SubjectRegistered};
+use assent_contracts::vault::{
+    AddressSuppressed, IdentifiersAdded, IdentifiersRemoved, Origin, SubjectErased, SubjectLinked,
+    SubjectRegistered,
+};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -28,6 +33,31 @@ pub enum State {
 pub enum Command {
     /// Register a person under a new id.
     Register(Registration),
+    /// Take note that the platform names her by more identifiers.
+    Identify {
+        /// Tokens of what is new.
+        addresses: Vec<AddressToken>,
+        /// Region of her number, where that is new.
+        region: Option<String>,
+        /// Which fields are held since.
+        fields: Vec<String>,
+    },
+    /// Forget what her number doesn't say: it was verified to be hers.
+    Forget {
+        /// Tokens of what she is not known by any more.
+        addresses: Vec<AddressToken>,
+        /// Which fields are held no more.
+        fields: Vec<String>,
+        /// With whom she is one no more.
+        unlinked: Vec<Uuid>,
+    },
+    /// Take note that she and others are one by the platform's word.
+    Link {
+        /// The others.
+        others: Vec<Uuid>,
+        /// Tokens of their addresses.
+        addresses: Vec<AddressToken>,
+    },
     /// Take note of an opt-out by address.
     Suppress {
         /// Tokens of all spellings.
@@ -43,7 +73,7 @@ pub enum Command {
 /// What is published of a new person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// Tokens of all spellings of her number.
+    /// Tokens of all that she is known by.
     pub addresses: Vec<AddressToken>,
     /// Region of her number.
     pub region: Option<String>,
@@ -58,6 +88,12 @@ pub struct Registration {
 pub enum Event {
     /// A person is known.
     Registered(SubjectRegistered),
+    /// She is known by more.
+    Identified(IdentifiersAdded),
+    /// She is known by less.
+    Forgotten(IdentifiersRemoved),
+    /// She is one with others.
+    Linked(SubjectLinked),
     /// An address may not be used.
     Suppressed(AddressSuppressed),
     /// A person was erased.
@@ -71,6 +107,8 @@ pub enum Refusal {
     AlreadyRegistered,
     /// The person was or is being erased.
     Erased,
+    /// Nobody is known under this id.
+    Unknown,
 }
 
 /// Decides. `Ok(None)`: it is so already.
@@ -90,6 +128,24 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
             origin: it.origin,
             at: now,
         }))),
+        (Command::Identify { addresses, region, fields }, State::Registered) => {
+            Ok(Some(Event::Identified(IdentifiersAdded { addresses, region, fields, at: now })))
+        }
+        (Command::Forget { addresses, fields, unlinked }, State::Registered) => {
+            let at = now;
+            Ok(Some(Event::Forgotten(IdentifiersRemoved { addresses, fields, unlinked, at })))
+        }
+        (Command::Link { others, addresses }, State::Registered) => {
+            Ok(Some(Event::Linked(SubjectLinked { others, addresses, at: now })))
+        }
+        (
+            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            State::Fenced | State::Erased,
+        ) => Err(Refusal::Erased),
+        (
+            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            State::Unknown | State::Suppressed,
+        ) => Err(Refusal::Unknown),
         (Command::Suppress { .. }, State::Suppressed) => Ok(None),
         (Command::Suppress { addresses }, _) => {
             Ok(Some(Event::Suppressed(AddressSuppressed { addresses, at: now })))
@@ -107,7 +163,9 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
 #[must_use]
 pub fn evolve(_: State, event: &Event) -> State {
     match event {
-        Event::Registered(_) => State::Registered,
+        Event::Registered(_) | Event::Identified(_) | Event::Forgotten(_) | Event::Linked(_) => {
+            State::Registered
+        }
         Event::Suppressed(_) => State::Suppressed,
         Event::Erased(_) => State::Erased,
     }
@@ -152,6 +210,27 @@ mod tests {
         assert_eq!(decide(state, register(), NOW), Err(Refusal::Erased));
         assert_eq!(decide(State::Fenced, register(), NOW), Err(Refusal::Erased));
         assert_eq!(decide(state, erase(), NOW), Ok(None), "repeating is harmless");
+    }
+
+    #[test]
+    fn only_who_is_known_gets_more_identifiers_and_links() {
+        let identify = || Command::Identify {
+            addresses: vec![],
+            region: None,
+            fields: vec!["user_id".into()],
+        };
+        let link = || Command::Link { others: vec![Uuid::from_u128(2)], addresses: vec![] };
+        let forget = || Command::Forget { addresses: vec![], fields: vec![], unlinked: Vec::new() };
+        assert_eq!(after(vec![register(), identify(), link(), forget()]), State::Registered);
+        for command in [identify(), link(), forget()] {
+            for (state, refusal) in [
+                (State::Unknown, Refusal::Unknown),
+                (State::Fenced, Refusal::Erased),
+                (State::Erased, Refusal::Erased),
+            ] {
+                assert_eq!(decide(state, command.clone(), NOW), Err(refusal));
+            }
+        }
     }
 
     #[test]

@@ -13,20 +13,22 @@ use assent_participant::{Held, Steps, Touched, held};
 use assent_runtime::telemetry;
 use assent_sealing::KeyState;
 use jiff_sqlx::ToSqlx as _;
+use uuid::Uuid;
 
 use crate::access::{self, Access};
-use crate::app::{App, PHONE};
+use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID};
 use crate::domain::{self, Event, State};
 use crate::error::VaultError;
 use crate::people::{self, Barred};
-use crate::resolve::open_phone;
+use crate::resolve::open_names;
 use crate::suppress::close_gate;
 
 /// What a sweep looks for here; all are gone after a whole erasure. Her events stay: they hold no
 /// more than her random id and keyed hashes.
-static LEFT: [Held; 3] = [
+static LEFT: [Held; 4] = [
     Held::new("people", "people WHERE subject_id = $1", "subject_id::text"),
     Held::new("addresses", "addresses WHERE subject_id = $1", "encode(token, 'hex')"),
+    LINKS,
     Held::new(
         "unfenced",
         "(SELECT $1 AS id) AS her
@@ -34,6 +36,12 @@ static LEFT: [Held; 3] = [
         "id::text",
     ),
 ];
+
+const LINKS: Held = Held::new(
+    "links",
+    "subject_links WHERE subject_id = $1 OR other_id = $1",
+    "subject_id::text || other_id::text",
+);
 
 impl Steps for App {
     const PARTICIPANT: &'static str = "vault";
@@ -72,16 +80,33 @@ impl Steps for App {
         match command.step {
             Step::Fence => touched.add("tombstones", [subject]),
             Step::Delete => {
+                wait_for_linked(session, subject).await?;
                 touched.add("addresses", people::remove(session.conn(), subject).await?);
                 let removed = people::remove_row(session.conn(), subject).await?;
                 touched.add("people", removed.then_some(subject));
-                held::delete(session.conn(), &[], subject, touched).await?;
+                held::delete(session.conn(), &[LINKS], subject, touched).await?;
             }
             Step::DestroyKeys => record_erased(self, session, command, &stream).await?,
             Step::Sweep => {}
         }
         Ok(())
     }
+}
+
+/// By the platform's word they are one: what is held of the others is hers. Her erasure goes on when theirs have
+/// begun; until then it is visibly not done. Under the lock of her stream, behind her fence: nobody is linked
+/// with her any more.
+async fn wait_for_linked(session: &mut Session, subject: Uuid) -> Result<(), VaultError> {
+    const OPEN: &str = "
+        SELECT other_id FROM subject_links
+        WHERE subject_id = $1 AND other_id NOT IN (SELECT subject_id FROM tombstones)
+        ORDER BY other_id";
+    let open: Vec<Uuid> = sqlx::query_scalar(OPEN).bind(subject).fetch_all(session.conn()).await?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    tracing::error!(?open, "an erasure waits for requests for those who are one with the person");
+    Err(VaultError::LinkedRemain)
 }
 
 /// Closes the gate for her addresses and leaves a fingerprint of each.
@@ -98,12 +123,19 @@ async fn bar_addresses(
     close_gate(app, StopKind::Erased, &occasion, tokens).await?;
 
     let mut transaction = app.pool().begin().await?;
-    let access = Access { caller: App::PARTICIPANT, reason: "erasure", field: PHONE };
-    access::record(&mut transaction, app.ids.as_ref(), app.clock.now(), access, &[subject]).await?;
+    for field in [PHONE, USER_ID, PARENT_USER_ID] {
+        if person.sealed(field).is_some() {
+            let access = Access { caller: App::PARTICIPANT, reason: "erasure", field };
+            let (ids, now) = (app.ids.as_ref(), app.clock.now());
+            access::record(&mut transaction, ids, now, access, &[subject]).await?;
+        }
+    }
     transaction.commit().await?;
     // A key that is gone already left its fingerprints when it went.
     let Some(KeyState::Live(key)) = app.keys.get(&[subject]).await?.pop() else { return Ok(()) };
-    let fingerprints = app.fingerprints.fingerprints(&open_phone(&person, &key)?);
+    let names = open_names(&person, &key)?;
+    let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
+    let fingerprints: Vec<_> = prints.collect();
     let mut transaction = app.pool().begin().await?;
     people::bar(&mut transaction, &fingerprints, Barred::Erased, app.clock.now()).await?;
     transaction.commit().await?;

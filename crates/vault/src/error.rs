@@ -26,6 +26,11 @@ pub enum VaultError {
     /// The database holds something that this code doesn't write.
     #[error("the database holds an invalid {0}")]
     Corrupt(&'static str),
+    /// The person is one with others who are not being erased.
+    #[error(
+        "who is one with the person is not being erased: ask for that too, or verify her number"
+    )]
+    LinkedRemain,
     /// Others kept winning the race for the same numbers.
     #[error("too many imports of the same numbers at once")]
     Contended,

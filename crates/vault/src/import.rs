@@ -1,4 +1,4 @@
-//! `POST /v1/subjects/import`: people in bulk. It guarantees one person per number, whoever else
+//! `POST /v1/subjects/import`: people in bulk. It guarantees one person per number or user id, whoever else
 //! imports it at the same moment, and that the suppressed and the erased stay out; consent is
 //! never created here.
 //!
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse};
+use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse, ImportRow};
 use assent_contracts::topics::VAULT_EVENTS;
 use assent_contracts::vault::{Origin, SUBJECT_REGISTERED};
 use assent_eventstore::{Append, Expected, NewEvent, Session, StoreError, to_the_end};
@@ -49,6 +49,11 @@ pub(crate) async fn import(
     caller.require("subjects:write")?;
     if request.origin == Origin::Subject {
         caller.require("gate:write")?;
+    }
+    let told_of = |row: &ImportRow| row.user_id.is_some() || row.parent_user_id.is_some();
+    if request.origin != Origin::Subject && request.rows.iter().any(told_of) {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("a user id comes with a person's own act, whose origin is subject"));
     }
     if request.rows.len() > ROWS_MAX {
         return Err(

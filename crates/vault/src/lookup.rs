@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::app::{App, EMAIL, NAME, PHONE};
+use crate::app::{App, EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID};
 use crate::error::VaultError;
 use crate::people::{self, Barred};
-use crate::phone;
+use crate::{identities, phone, user_id};
 
 /// Find a person by her address.
 ///
@@ -33,20 +33,26 @@ pub(crate) async fn lookup(
     Json(request): Json<LookupRequest>,
 ) -> Result<Json<LookupResponse>, Problem> {
     caller.require("subjects:read")?;
-    let (tokens, fingerprints, number_country) = match (request.phone, request.addresses) {
-        (Some(text), addresses) if addresses.is_empty() => {
+    let told = request.addresses.len();
+    let (tokens, fingerprints, number_country) = match (request.phone, request.user_id) {
+        (Some(text), None) if told == 0 => {
             let text = Zeroizing::new(text);
             let phone = phone::parse(&text, request.country.as_deref())
                 .map_err(|invalid| Problem::new(Code::PhoneInvalid).detail(invalid.reason()))?;
             let fingerprints = app.fingerprints.fingerprints(&phone.e164);
             (app.addresses.tokens(&phone.e164), fingerprints, phone.region)
         }
-        (None, addresses) if !addresses.is_empty() && addresses.len() <= 100 => {
-            (addresses, Vec::new(), None)
+        (None, Some(text)) if told == 0 => {
+            let user_id = user_id::parse(&Zeroizing::new(text)).ok_or_else(|| {
+                Problem::new(Code::ValidationFailed).detail("user_id: CC. and letters or digits")
+            })?;
+            let fingerprints = app.fingerprints.fingerprints(&user_id.text);
+            (app.addresses.tokens(&user_id.text), fingerprints, None)
         }
+        (None, None) if (1..=100).contains(&told) => (request.addresses, Vec::new(), None),
         _ => {
             return Err(Problem::new(Code::ValidationFailed)
-                .detail("give either phone or the addresses of one number"));
+                .detail("give a phone, a user_id or the addresses of one person"));
         }
     };
     let known = people::known(app.pool(), &tokens).await?;
@@ -74,6 +80,9 @@ pub(crate) struct Subject {
     subject_id: Uuid,
     /// Which fields are held.
     fields: Vec<&'static str>,
+    /// People who are one with her by the platform's word. Each is erased by a request of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    linked: Vec<Uuid>,
     /// ISO 3166-1 alpha-2 region of her number.
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<String>,
@@ -101,10 +110,18 @@ pub(crate) async fn show(
     require_open(&app, subject_id).await?;
     let person = people::find(app.pool(), subject_id).await?;
     let person = person.ok_or_else(|| Problem::new(Code::SubjectUnknown))?;
-    let held = [(true, PHONE), (person.name.is_some(), NAME), (person.email.is_some(), EMAIL)];
+    let held = [
+        (person.phone.is_some(), PHONE),
+        (person.user_id.is_some(), USER_ID),
+        (person.parent_user_id.is_some(), PARENT_USER_ID),
+        (person.name.is_some(), NAME),
+        (person.email.is_some(), EMAIL),
+    ];
+    let linked = identities::linked(app.pool(), &[subject_id]).await?;
     Ok(Json(Subject {
         subject_id,
         fields: held.iter().filter(|(held, _)| *held).map(|(_, field)| *field).collect(),
+        linked: linked.into_iter().map(|(_, other)| other).collect(),
         region: person.region,
         origin: person.origin,
         registered_at: person.registered_at,

@@ -12,6 +12,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
+use crate::app::{PARENT_USER_ID, PHONE, USER_ID};
 use crate::error::VaultError;
 
 /// Whom an address belongs to.
@@ -42,13 +43,28 @@ impl Barred {
 pub(crate) struct SealedPerson {
     pub(crate) subject: Uuid,
     pub(crate) key_version: i32,
-    pub(crate) phone: Vec<u8>,
+    /// None: she is known by her user id only.
+    pub(crate) phone: Option<Vec<u8>>,
+    pub(crate) user_id: Option<Vec<u8>>,
+    pub(crate) parent_user_id: Option<Vec<u8>>,
     pub(crate) name: Option<Vec<u8>>,
     pub(crate) email: Option<Vec<u8>>,
     pub(crate) tokens: Vec<AddressToken>,
     pub(crate) region: Option<String>,
     pub(crate) origin: Origin,
     pub(crate) registered_at: Timestamp,
+}
+
+impl SealedPerson {
+    /// What is held of one of the names that she is known by.
+    pub(crate) fn sealed(&self, field: &str) -> Option<&[u8]> {
+        match field {
+            PHONE => self.phone.as_deref(),
+            USER_ID => self.user_id.as_deref(),
+            PARENT_USER_ID => self.parent_user_id.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Who has these addresses. Ask this before [`barred`]: an erasure removes the index entry and
@@ -196,19 +212,23 @@ pub(crate) async fn insert(
     let tokens: Vec<Vec<u8>> = people.iter().map(|person| join_tokens(&person.tokens)).collect();
     sqlx::query(
         "INSERT INTO people
-             (subject_id, key_version, phone, name, email, tokens, region, origin, registered_at)
+             (subject_id, key_version, phone, name, email, tokens, region, origin, registered_at,
+              user_id, parent_user_id)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::bytea[], $4::bytea[], $5::bytea[],
-                              $6::bytea[], $7::text[], $8::text[], $9::timestamptz[])",
+                              $6::bytea[], $7::text[], $8::text[], $9::timestamptz[],
+                              $10::bytea[], $11::bytea[])",
     )
     .bind(people.iter().map(|person| person.subject).collect::<Vec<_>>())
     .bind(people.iter().map(|person| person.key_version).collect::<Vec<_>>())
-    .bind(people.iter().map(|person| person.phone.as_slice()).collect::<Vec<_>>())
+    .bind(column(|person| person.phone.as_deref()))
     .bind(column(|person| person.name.as_deref()))
     .bind(column(|person| person.email.as_deref()))
     .bind(tokens)
     .bind(people.iter().map(|person| person.region.as_deref()).collect::<Vec<_>>())
     .bind(people.iter().map(|person| origin_name(person.origin)).collect::<Vec<_>>())
     .bind(people.iter().map(|person| person.registered_at.to_sqlx()).collect::<Vec<_>>())
+    .bind(column(|person| person.user_id.as_deref()))
+    .bind(column(|person| person.parent_user_id.as_deref()))
     .execute(connection)
     .await?;
     Ok(())
@@ -231,6 +251,18 @@ pub(crate) async fn reachable(
     people.collect()
 }
 
+/// The rows of those of `subjects` who are held, fenced or not.
+pub(crate) async fn held(
+    executor: impl PgExecutor<'_>,
+    subjects: &[Uuid],
+) -> Result<HashMap<Uuid, SealedPerson>, VaultError> {
+    let rows = sqlx::query("SELECT * FROM people WHERE subject_id = ANY($1)")
+        .bind(subjects)
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(read).map(|person| person.map(|it| (it.subject, it))).collect()
+}
+
 /// The row of a person, fenced or not.
 pub(crate) async fn find(
     executor: impl PgExecutor<'_>,
@@ -241,6 +273,77 @@ pub(crate) async fn find(
         .fetch_optional(executor)
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// What became known of a person: sealed, with its tokens.
+#[derive(Default)]
+pub(crate) struct Additions {
+    pub(crate) phone: Option<Vec<u8>>,
+    pub(crate) user_id: Option<Vec<u8>>,
+    pub(crate) parent_user_id: Option<Vec<u8>>,
+    pub(crate) region: Option<String>,
+    pub(crate) tokens: Vec<AddressToken>,
+}
+
+/// Adds identifiers to a person, under her stream's lock. False: one is taken meanwhile, and only a
+/// rollback is left.
+pub(crate) async fn add(
+    connection: &mut PgConnection,
+    subject: Uuid,
+    additions: &Additions,
+) -> Result<bool, VaultError> {
+    let mut tokens: Vec<[u8; 33]> = additions.tokens.iter().map(|it| it.to_bytes()).collect();
+    tokens.sort_unstable();
+    let done =
+        sqlx::query("INSERT INTO addresses (token, subject_id) SELECT unnest($1::bytea[]), $2")
+            .bind(slices(&tokens))
+            .bind(subject)
+            .execute(&mut *connection)
+            .await;
+    match done {
+        Ok(_) => {}
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    sqlx::query(
+        "UPDATE people SET phone = coalesce(phone, $2), user_id = coalesce(user_id, $3),
+                parent_user_id = coalesce(parent_user_id, $4), region = coalesce($5, region),
+                tokens = tokens || $6
+         WHERE subject_id = $1",
+    )
+    .bind(subject)
+    .bind(&additions.phone)
+    .bind(&additions.user_id)
+    .bind(&additions.parent_user_id)
+    .bind(&additions.region)
+    .bind(join_tokens(&additions.tokens))
+    .execute(connection)
+    .await?;
+    Ok(true)
+}
+
+/// Takes a person's user ids away, under her stream's lock. `kept` and `gone` are her tokens.
+pub(crate) async fn forget_user_ids(
+    connection: &mut PgConnection,
+    subject: Uuid,
+    kept: &[AddressToken],
+    gone: &[AddressToken],
+) -> Result<(), VaultError> {
+    let gone: Vec<[u8; 33]> = gone.iter().map(|token| token.to_bytes()).collect();
+    sqlx::query("DELETE FROM addresses WHERE token = ANY($2) AND subject_id = $1")
+        .bind(subject)
+        .bind(slices(&gone))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "UPDATE people SET user_id = NULL, parent_user_id = NULL, tokens = $2
+         WHERE subject_id = $1",
+    )
+    .bind(subject)
+    .bind(join_tokens(kept))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Removes a person's index entries; gives them.
@@ -280,6 +383,8 @@ fn read(row: &sqlx::postgres::PgRow) -> Result<SealedPerson, VaultError> {
         subject: row.try_get("subject_id")?,
         key_version: row.try_get("key_version")?,
         phone: row.try_get("phone")?,
+        user_id: row.try_get("user_id")?,
+        parent_user_id: row.try_get("parent_user_id")?,
         name: row.try_get("name")?,
         email: row.try_get("email")?,
         tokens: split_tokens(row.try_get("tokens")?)?,

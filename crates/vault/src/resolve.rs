@@ -2,6 +2,7 @@
 //! It guarantees that an access record is committed before anything is decrypted or handed out,
 //! and that nobody who is being erased is served; whoever is served holds it for one lease.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
@@ -18,14 +19,15 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::access::{self, Access, check_reason};
-use crate::app::{App, PHONE, binding};
+use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID, binding};
 use crate::error::VaultError;
+use crate::identities;
 use crate::people::{self, SealedPerson};
 
 /// Most people of one request.
 const SUBJECTS_MAX: usize = 100;
 
-/// Decrypt the numbers of people, in order to send to them.
+/// Decrypt the numbers and user ids of people, in order to send to them.
 ///
 /// Needs `subjects:resolve`. Each person is put on record, with the reason, before her number is
 /// decrypted. Start the lease before asking.
@@ -43,8 +45,9 @@ pub(crate) async fn resolve(
     check(&request.reason, &request.subjects)?;
     let addresses = to_the_end(async move {
         let access = Access { caller: caller.name(), reason: &request.reason, field: PHONE };
-        let people = recorded(&app, access, &request.subjects).await?;
-        open_phones(&people)
+        let people = recorded(&app, access, &[USER_ID], &request.subjects).await?;
+        let linked = linked_to(&app, &people).await?;
+        open_addresses(&app, &people, &linked)
     })
     .await?;
     Ok(Json(ResolveResponse { addresses }))
@@ -67,7 +70,7 @@ pub(crate) async fn lease(
     check(&request.reason, &request.subjects)?;
     let keys = to_the_end(async move {
         let access = Access { caller: caller.name(), reason: &request.reason, field: "key" };
-        let people = recorded(&app, access, &request.subjects).await?;
+        let people = recorded(&app, access, &[], &request.subjects).await?;
         let label = format!("lease:{}", caller.name());
         let text = |(_, key): (SealedPerson, StoredKey)| {
             STANDARD_NO_PAD.encode(key.key.derive(&label).expose())
@@ -87,16 +90,24 @@ fn check(reason: &str, subjects: &[SubjectId]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// People and their keys, in the order of `subjects`, once the access is on record. Record and
+/// People and their keys, in the order of `subjects`, once the access is on record, for each of the other
+/// fields `also` where she has that. Record and
 /// look at the tombstones are one transaction: a primary that was deposed can't answer.
 pub(crate) async fn recorded(
     app: &App,
     access: Access<'_>,
+    also: &[&'static str],
     subjects: &[SubjectId],
 ) -> Result<Vec<Option<(SealedPerson, StoredKey)>>, VaultError> {
     let mut transaction = app.pool().begin().await?;
     access::record(&mut transaction, app.ids.as_ref(), app.clock.now(), access, subjects).await?;
     let mut people = people::reachable(&mut *transaction, subjects).await?;
+    for field in also {
+        let with = people.values().filter(|person| person.sealed(field).is_some());
+        let with: Vec<SubjectId> = with.map(|person| person.subject).collect();
+        let access = Access { field, ..access };
+        access::record(&mut transaction, app.ids.as_ref(), app.clock.now(), access, &with).await?;
+    }
     transaction.commit().await?;
 
     let mut wanted: Vec<SubjectId> = people.keys().copied().collect();
@@ -110,23 +121,84 @@ pub(crate) async fn recorded(
     Ok(subjects.iter().map(served).collect())
 }
 
-fn open_phones(
+/// Who is one with each of these people, and by which tokens they are known.
+async fn linked_to(
+    app: &App,
     people: &[Option<(SealedPerson, StoredKey)>],
+) -> Result<HashMap<SubjectId, Vec<(SubjectId, Vec<AddressToken>)>>, VaultError> {
+    let subjects: Vec<SubjectId> =
+        people.iter().flatten().map(|(person, _)| person.subject).collect();
+    let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    let pairs = identities::linked(app.pool(), &subjects).await?;
+    if pairs.is_empty() {
+        return Ok(all);
+    }
+    let others: Vec<SubjectId> = pairs.iter().map(|(_, other)| *other).collect();
+    // Fenced or not: what stands against somebody stands on while she is erased.
+    let held = people::held(app.pool(), &others).await?;
+    for (subject, other) in pairs {
+        let tokens = held.get(&other).map(|person| person.tokens.clone()).unwrap_or_default();
+        all.entry(subject).or_default().push((other, tokens));
+    }
+    Ok(all)
+}
+
+fn open_addresses(
+    app: &App,
+    people: &[Option<(SealedPerson, StoredKey)>],
+    linked: &HashMap<SubjectId, Vec<(SubjectId, Vec<AddressToken>)>>,
 ) -> Result<Vec<Option<ResolvedAddress>>, VaultError> {
     let address = |(person, key): &(SealedPerson, StoredKey)| {
         let phone = open_phone(person, key)?;
-        let tokens: Vec<AddressToken> = person.tokens.clone();
-        Ok(ResolvedAddress { phone: phone.to_string(), user_id: None, tokens })
+        let user_id = open_field(person, key, USER_ID, person.user_id.as_deref())?;
+        // Of those that are in the index: a newer index key makes more.
+        let used = phone.as_ref().or(user_id.as_ref()).map(|used| app.addresses.tokens(used));
+        let used = used.unwrap_or_default();
+        let (tokens, others): (Vec<AddressToken>, Vec<AddressToken>) =
+            person.tokens.iter().partition(|token| used.contains(token));
+        let theirs = linked.get(&person.subject).map_or(&[][..], Vec::as_slice);
+        let linked_addresses = theirs.iter().flat_map(|(_, tokens)| tokens).copied().collect();
+        let linked = theirs.iter().map(|(other, _)| *other).collect();
+        let text = |opened: Zeroizing<String>| opened.to_string();
+        let phone = phone.map(text).unwrap_or_default();
+        let user_id = user_id.map(text);
+        Ok(ResolvedAddress { phone, user_id, tokens, others, linked_addresses, linked })
     };
     people.iter().map(|person| person.as_ref().map(address).transpose()).collect()
 }
 
-/// A person's number. The access must be on record.
+/// What a person is known by: number and user ids. The access must be on record.
+pub(crate) fn open_names(
+    person: &SealedPerson,
+    key: &StoredKey,
+) -> Result<Vec<Zeroizing<String>>, SealError> {
+    let names = [
+        (PHONE, &person.phone),
+        (USER_ID, &person.user_id),
+        (PARENT_USER_ID, &person.parent_user_id),
+    ];
+    let opened = names.into_iter().filter_map(|(field, sealed)| {
+        open_field(person, key, field, sealed.as_deref()).transpose()
+    });
+    opened.collect()
+}
+
+/// A person's number, where she has one. The access must be on record.
 pub(crate) fn open_phone(
     person: &SealedPerson,
     key: &StoredKey,
-) -> Result<Zeroizing<String>, SealError> {
-    let aad = binding(person.subject, PHONE, person.key_version);
-    let bytes = open(&key.key, aad, &person.phone)?;
-    std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(|_| SealError)
+) -> Result<Option<Zeroizing<String>>, SealError> {
+    open_field(person, key, PHONE, person.phone.as_deref())
+}
+
+fn open_field(
+    person: &SealedPerson,
+    key: &StoredKey,
+    field: &'static str,
+    sealed: Option<&[u8]>,
+) -> Result<Option<Zeroizing<String>>, SealError> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let bytes = open(&key.key, binding(person.subject, field, person.key_version), sealed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| SealError)?;
+    Ok(Some(Zeroizing::new(text.to_owned())))
 }

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::{access, import, lookup, resolve, screen, suppress, texts};
+use crate::{access, forget, identities, import, lookup, resolve, screen, suppress, texts, who};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -22,6 +22,9 @@ struct Document;
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(import::import))
+        .routes(routes!(identities::tell))
+        .routes(routes!(forget::forget))
+        .routes(routes!(who::who))
         .routes(routes!(lookup::lookup))
         .routes(routes!(lookup::show))
         .routes(routes!(resolve::resolve))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{Stop, StopKind, StopsRequest, StopsResponse};
-use assent_contracts::api::vault::{SuppressRequest, SuppressResponse};
+use assent_contracts::api::vault::{SuppressRequest, SuppressResponse, SuppressRow};
 use assent_contracts::topics::VAULT_EVENTS;
 use assent_contracts::vault::ADDRESS_SUPPRESSED;
 use assent_eventstore::{Append, Expected, NewEvent, to_the_end};
@@ -22,14 +22,14 @@ use crate::app::{App, derived_id};
 use crate::domain::{self, Command, Event, State as Standing};
 use crate::error::VaultError;
 use crate::people::{self, Barred};
-use crate::phone;
+use crate::{phone, user_id};
 
 /// Most rows of one request.
 const ROWS_MAX: usize = 2_000;
 /// Most stops that the gate takes at once.
 const STOPS_MAX: usize = 500;
 
-/// Record opt-outs by phone number.
+/// Record opt-outs by phone number or user id.
 ///
 /// Needs `suppression:write`. Answers when settled; repeating it is harmless.
 #[utoipa::path(
@@ -65,14 +65,13 @@ async fn suppress_rows(app: &App, request: SuppressRequest) -> Result<Vec<String
     let mut seen: HashMap<Uuid, usize> = HashMap::new();
     let mut places = Vec::with_capacity(request.rows.len());
     for row in request.rows {
-        let text = Zeroizing::new(row.phone);
-        places.push(match phone::parse(&text, row.country.as_deref()) {
-            Err(invalid) => Err(invalid.reason()),
-            Ok(phone) => {
-                let tokens = app.addresses.tokens(&phone.e164);
+        places.push(match name(row) {
+            Err(reason) => Err(reason),
+            Ok(name) => {
+                let tokens = app.addresses.tokens(&name);
                 let stream = derived_id("suppression", &tokens);
                 Ok(*seen.entry(stream).or_insert_with(|| {
-                    let fingerprints = app.fingerprints.fingerprints(&phone.e164);
+                    let fingerprints = app.fingerprints.fingerprints(&name);
                     addresses.push(Address { tokens, fingerprints, stream });
                     addresses.len() - 1
                 }))
@@ -90,6 +89,20 @@ async fn suppress_rows(app: &App, request: SuppressRequest) -> Result<Vec<String
         Ok(_) => "already_suppressed",
     };
     Ok(places.into_iter().map(outcome).map(str::to_owned).collect())
+}
+
+/// The number or the user id of a row.
+fn name(row: SuppressRow) -> Result<Zeroizing<String>, &'static str> {
+    let phone = Zeroizing::new(row.phone);
+    match row.user_id {
+        None => phone::parse(&phone, row.country.as_deref())
+            .map(|phone| phone.e164)
+            .map_err(phone::Invalid::reason),
+        Some(text) if phone.is_empty() => user_id::parse(&Zeroizing::new(text))
+            .map(|user_id| user_id.text)
+            .ok_or(user_id::INVALID),
+        Some(_) => Err(user_id::INVALID),
+    }
 }
 
 /// Writes fingerprints and events, for each address whether it is new.

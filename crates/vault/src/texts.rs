@@ -141,7 +141,7 @@ pub(crate) async fn open_text(
     let (record, sealed) = unbound(&request.sealed).ok_or_else(unopened)?;
     let person = to_the_end(async move {
         let access = Access { caller: caller.name(), reason: &request.reason, field: EVIDENCE };
-        recorded(&app, access, &[request.subject_id]).await
+        recorded(&app, access, &[], &[request.subject_id]).await
     })
     .await?
     .pop()

@@ -6,6 +6,7 @@ mod campaigns;
 mod contents;
 mod conversations;
 mod forgetting;
+mod identities;
 mod limits;
 mod refusals;
 mod sending;

@@ -213,6 +213,8 @@ async fn a_changed_identity_ends_everything_until_it_is_verified() {
     provider.manner(Manner::Refuses(137_000));
     let first = replica.send(subject).await;
     assert_eq!(replica.settled(first).await["reasons"], json!(["identity_changed"]));
+    let tasks = replica.get("/v1/tasks").await;
+    assert_eq!(tasks["items"][0]["reason"], "identity_hash_changed", "a human is to look");
     provider.manner(Manner::Accepts);
     replica.hears(1, "it is me").await;
     replica.processed().await;
@@ -220,6 +222,8 @@ async fn a_changed_identity_ends_everything_until_it_is_verified() {
     assert_eq!(replica.settled(second).await["reasons"], json!(["identity_changed"]));
     let (_, answer) = replica.post("/v1/sender/trust", json!({"subject_id": subject})).await;
     assert_eq!(answer["lifted"], true);
+    assert_eq!(neighbours.forgotten(), [json!(subject)]);
+    assert!(replica.get("/v1/tasks").await["items"].as_array().unwrap().is_empty());
     let third = replica.send(subject).await;
     assert_eq!(replica.settled(third).await["state"], "accepted");
     replica.stop().await;

@@ -133,7 +133,7 @@ async fn a_shredder_that_does_nothing_is_found_by_the_sweep() {
 async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_alike() {
     let bus = BusConfig::new(harness::kafka(), harness::topic_prefix());
     ensure_topics(&bus, &[VAULT_EVENTS, ERASURE_COMMANDS]).await.unwrap();
-    let (consent_url, _, _) = consent().await;
+    let consent_url = consent().await.url;
     let acks: Arc<Mutex<Vec<Ack>>> = Arc::default();
     let noted = Arc::clone(&acks);
     let erasure_url = listen(Router::new().route(

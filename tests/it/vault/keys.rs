@@ -120,6 +120,7 @@ async fn nothing_identifying_reaches_a_table_file_in_plain() {
         country: None,
         name: Some("Canarina Kestrel".to_owned()),
         email: Some("canarina@kestrel.example".to_owned()),
+        ..ImportRow::default()
     };
     let outcomes = vault.import(Origin::Import, vec![person]).await;
     let ImportOutcome::Created { subject_id } = outcomes[0] else { panic!("{outcomes:?}") };

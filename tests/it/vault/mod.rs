@@ -1,6 +1,7 @@
 //! The vault against real Postgres (and, for its place in the saga, real Kafka).
 
 mod erasing;
+mod identities;
 mod keys;
 mod people;
 
@@ -57,6 +58,7 @@ struct Vault {
     all: ServiceClient,
     plain: ServiceClient,
     stops: Arc<Mutex<Vec<Value>>>,
+    links: Arc<Mutex<Vec<Value>>>,
     consent_is_down: Arc<AtomicBool>,
 }
 
@@ -73,12 +75,31 @@ async fn listen(router: Router) -> String {
     address
 }
 
-/// A consent service that notes stops.
-async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
+/// A consent service that notes stops and links.
+struct Consent {
+    url: String,
+    stops: Arc<Mutex<Vec<Value>>>,
+    links: Arc<Mutex<Vec<Value>>>,
+    is_down: Arc<AtomicBool>,
+}
+
+async fn consent() -> Consent {
     let stops = Arc::new(Mutex::new(Vec::new()));
+    let links = Arc::new(Mutex::new(Vec::new()));
     let down = Arc::new(AtomicBool::new(false));
     let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
+    let (noted_links, links_down) = (Arc::clone(&links), Arc::clone(&down));
     let router = Router::new().route(
+        "/v1/gate/links",
+        post(move |axum::Json(body): axum::Json<Value>| async move {
+            if links_down.load(Ordering::SeqCst) {
+                return Err(axum::http::StatusCode::SERVICE_UNAVAILABLE);
+            }
+            noted_links.lock().unwrap().extend(body["links"].as_array().unwrap().clone());
+            Ok(axum::Json(json!({"linked": 0})))
+        }),
+    );
+    let router = router.route(
         "/v1/gate/stops",
         post(move |axum::Json(body): axum::Json<Value>| async move {
             if is_down.load(Ordering::SeqCst) {
@@ -90,7 +111,7 @@ async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
             Ok(axum::Json(answer))
         }),
     );
-    (listen(router).await, stops, down)
+    Consent { url: listen(router).await, stops, links, is_down: down }
 }
 
 async fn vault() -> Vault {
@@ -103,7 +124,7 @@ async fn vault() -> Vault {
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let kek = FileKek::new(DataKey::generate(&SystemIds), Arc::clone(&ids));
     let index_keys = IndexKeys::generate(&SystemIds);
-    let (consent_url, stops, consent_is_down) = consent().await;
+    let Consent { url, stops, links, is_down: consent_is_down } = consent().await;
     let client =
         |base: &str, token: &str| ServiceClient::new(base, &token.to_owned().into()).unwrap();
     let app = Arc::new(App {
@@ -115,7 +136,7 @@ async fn vault() -> Vault {
         ids,
         screening_rows_per_hour: 5_000_000,
         lease: TERMS,
-        consent: client(&consent_url, "t"),
+        consent: client(&url, "t"),
         erasure: client("http://127.0.0.1:1", "t"),
     });
     let parked = ParkedMessages::new(data.clone(), BusConfig::new("127.0.0.1:1", "t."));
@@ -123,11 +144,11 @@ async fn vault() -> Vault {
     let limits = Limits { body_bytes_max: 4 << 20, ..Limits::default() };
     let base = listen(router_layers(router, limits)).await;
     let (all, plain) = (client(&base, "all"), client(&base, "plain"));
-    Vault { app, data, keys, all, plain, stops, consent_is_down }
+    Vault { app, data, keys, all, plain, stops, links, consent_is_down }
 }
 
 fn row(phone: &str) -> ImportRow {
-    ImportRow { phone: phone.to_owned(), country: Some("FR".to_owned()), name: None, email: None }
+    ImportRow { phone: phone.to_owned(), country: Some("FR".to_owned()), ..ImportRow::default() }
 }
 
 fn number(n: usize) -> String {
@@ -174,15 +195,15 @@ impl Vault {
     }
 
     async fn suppress(&self, phones: &[&str]) -> Result<Vec<String>, ClientError> {
-        let row = |phone: &&str| SuppressRow { phone: (*phone).to_owned(), country: None };
+        let row =
+            |phone: &&str| SuppressRow { phone: (*phone).to_owned(), ..SuppressRow::default() };
         let request = SuppressRequest { rows: phones.iter().map(row).collect() };
         let answer: SuppressResponse = self.all.post("/v1/suppressions", &request, None).await?;
         Ok(answer.outcomes)
     }
 
     async fn lookup(&self, phone: &str) -> LookupResponse {
-        let request =
-            LookupRequest { phone: Some(phone.to_owned()), country: None, addresses: vec![] };
+        let request = LookupRequest { phone: Some(phone.to_owned()), ..LookupRequest::default() };
         self.all.post("/v1/subjects/lookup", &request, None).await.unwrap()
     }
 

@@ -338,7 +338,7 @@ async fn who_grants(api: &Api, what: &What) -> Result<Result<SubjectId, String>,
     if let Found::Subject(subject) = api.lookup(phone.clone(), what.country.clone()).await?.into() {
         return Ok(Ok(subject));
     }
-    let row = ImportRow { phone, country: what.country.clone(), name: None, email: None };
+    let row = ImportRow { phone, country: what.country.clone(), ..ImportRow::default() };
     let request = ImportRequest { origin: Origin::Operator, acted_at: None, rows: vec![row] };
     let answer: ImportResponse = api.post("/vault/v1/subjects/import", &request, None).await?;
     match answer.outcomes.into_iter().next() {

@@ -158,6 +158,7 @@ async fn send(
         country: text(&contact.country).or_else(|| country.map(str::to_owned)),
         name: text(&contact.name),
         email: text(&contact.email),
+        ..ImportRow::default()
     };
     let ask = |rows| async move {
         let request = ImportRequest { origin: Origin::Import, acted_at: None, rows };

@@ -81,6 +81,7 @@ async fn send(api: &Api, batch: &Batch, country: Option<&str>) -> Result<Vec<Str
             contact.phones.iter().map(move |phone| SuppressRow {
                 phone: phone.text.clone(),
                 country: own.or(country).map(str::to_owned),
+                ..SuppressRow::default()
             })
         })
         .collect();

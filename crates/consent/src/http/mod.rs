@@ -40,6 +40,7 @@ mod confirm;
 mod consents;
 mod grant;
 mod history;
+mod links;
 mod permits;
 mod plan_policy;
 mod policy;
@@ -60,8 +61,8 @@ mod withdraw;
 pub use history::HistoryEvent;
 pub use purpose_versions::PurposeVersion;
 
-/// Most addresses that one act can come from: the spellings of one.
-const ADDRESSES_MAX: usize = 32;
+/// Most addresses of one act or ask: the spellings of all that a person, and who is one with her, is known by.
+const ADDRESSES_MAX: usize = 100;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -258,6 +259,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
         .routes(routes!(permits::give_permits))
+        .routes(routes!(links::link))
         .routes(routes!(stops::hear_stops))
         .routes(routes!(codes::hear_code))
         .routes(routes!(preference_links::create))

@@ -428,6 +428,34 @@ pub enum StopKind {
     Erased,
 }
 
+/// `POST /v1/gate/links`: addresses that people have as well, at most 500 at once. Answers when settled.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinksRequest {
+    /// The links.
+    #[schema(max_items = 500)]
+    pub links: Vec<Link>,
+}
+
+/// A person and addresses of hers, or of somebody who is one with her.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Who.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The addresses' tokens.
+    #[schema(min_items = 1, max_items = 100)]
+    pub addresses: Vec<AddressToken>,
+}
+
+/// The links hold.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LinksResponse {
+    /// How many were new.
+    pub linked: u64,
+}
+
 /// The answer to stops: settled.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StopsResponse {

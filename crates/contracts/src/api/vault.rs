@@ -32,14 +32,21 @@ pub struct ImportRequest {
 }
 
 /// One person of a contact file. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportRow {
-    /// The phone number in any spelling.
+    /// The phone number in any spelling. It may be missing beside a user id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phone: String,
     /// ISO 3166-1 alpha-2 country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
+    /// Business-scoped user id; only with the origin `subject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The user id that linked portfolios share; only beside a user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_user_id: Option<String>,
     /// Name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -77,17 +84,17 @@ pub enum ImportOutcome {
         /// Stable reason code.
         reason: String,
     },
-    /// The row is no contact: `phone_invalid`, `phone_missing`, `country_unknown`, …
+    /// The row is no contact: `phone_invalid`, `phone_missing`, `country_unknown`, `user_id_invalid`, …
     Rejected {
         /// Stable reason code.
         reason: String,
-        /// Which field is wrong: `phone`, `country`, `name`, `email`.
+        /// Which field is wrong: `phone`, `country`, `user_id`, `parent_user_id`, `name`, `email`.
         field: String,
     },
 }
 
-/// `POST /v1/subjects/lookup`: who has this address? Exactly one of the fields is given.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// `POST /v1/subjects/lookup`: who has this address? A phone number, a user id, or tokens are given.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LookupRequest {
     /// A phone number in any spelling.
@@ -96,6 +103,9 @@ pub struct LookupRequest {
     /// Country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
+    /// A business-scoped user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Tokens of one address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 100)]
@@ -117,6 +127,93 @@ pub struct LookupResponse {
     /// The country that issued the number, where the question was a number: ISO 3166-1 alpha-2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_country: Option<String>,
+}
+
+/// `POST /v1/identities/who`: who is it whom the platform calls so? At most 100 at once; nothing is written.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhoRequest {
+    /// The questions, one for each person.
+    #[schema(max_items = 100)]
+    pub asked: Vec<Asked>,
+}
+
+/// All the names that the platform gave one person in one breath, as tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Of the phone number, in all its spellings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub phones: Vec<AddressToken>,
+    /// Of the business-scoped user id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub user_ids: Vec<AddressToken>,
+    /// Of the user id that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub parent_user_ids: Vec<AddressToken>,
+    /// Who got the message that she answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub answers: Option<SubjectId>,
+}
+
+/// The answers, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WhoResponse {
+    /// One per question.
+    pub answers: Vec<Who>,
+}
+
+/// Who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Who {
+    /// How sure that is.
+    pub standing: Standing,
+    /// Who has one of the names, whoever has the user id first. Empty: nobody, or she is being erased.
+    #[serde(default)]
+    #[schema(value_type = Vec<Uuid>)]
+    pub named: Vec<SubjectId>,
+    /// Who else is one with them by the platform's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub linked: Vec<SubjectId>,
+    /// Tokens of all that those who are named are known by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hers: Vec<AddressToken>,
+    /// Since when the first of them is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub registered_at: Option<jiff::Timestamp>,
+}
+
+impl Who {
+    /// The person, where it isn't in doubt that it is she.
+    #[must_use]
+    pub fn subject(&self) -> Option<SubjectId> {
+        self.named.first().copied().filter(|_| self.standing != Standing::InDoubt)
+    }
+
+    /// Everybody whom it concerns.
+    pub fn everybody(&self) -> impl Iterator<Item = SubjectId> {
+        self.named.iter().chain(&self.linked).copied()
+    }
+}
+
+/// How sure it is who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Nobody has any of the names.
+    Nobody,
+    /// It is she, by all that is known.
+    Known,
+    /// They are several people here, one at the platform, and not linked yet.
+    ToBeLinked,
+    /// Those who have the names are known by another name of the same kind: whoever it is may be somebody else.
+    InDoubt,
 }
 
 /// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is
@@ -147,8 +244,117 @@ pub struct ResolvedAddress {
     /// Business-scoped user id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Tokens of all its spellings.
+    /// Tokens of the address that is to be used, in all its spellings: the number, where there is one.
     pub tokens: Vec<AddressToken>,
+    /// Tokens of what else she is known by: a stop there counts here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<AddressToken>,
+    /// Tokens of all that those are known by who are one with her: a stop there counts here too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked_addresses: Vec<AddressToken>,
+    /// Who is one with her by the platform's word: what stands against them stands against her.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub linked: Vec<SubjectId>,
+}
+
+impl ResolvedAddress {
+    /// Tokens of everything that she, and who is one with her, is known by.
+    #[must_use]
+    pub fn all(&self) -> Vec<AddressToken> {
+        let hers = self.tokens.iter().chain(&self.others);
+        hers.chain(&self.linked_addresses).copied().collect()
+    }
+
+    /// Tokens of everything that she is known by herself: what she says is said of these.
+    #[must_use]
+    pub fn hers(&self) -> Vec<AddressToken> {
+        self.tokens.iter().chain(&self.others).copied().collect()
+    }
+}
+
+/// `POST /v1/identities`: what the platform says of people, at most 100 at once. Nothing is made known by it
+/// but what belongs to somebody who is known.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitiesRequest {
+    /// The people.
+    #[schema(max_items = 100)]
+    pub told: Vec<ToldIdentity>,
+}
+
+/// One person, by all the names that the platform gave her in one breath. No `Debug`: it holds plaintext.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToldIdentity {
+    /// Who got the message that she answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub answers: Option<SubjectId>,
+    /// Phone number in E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Business-scoped user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The user id that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_user_id: Option<String>,
+}
+
+/// What became of each, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IdentitiesResponse {
+    /// One per person that was told of.
+    pub outcomes: Vec<IdentityOutcome>,
+}
+
+/// What became of what was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum IdentityOutcome {
+    /// Nobody is known by any of it, or she is being erased: nothing is kept.
+    Nobody,
+    /// It is all hers, by now or before.
+    Known {
+        /// Her id.
+        #[schema(value_type = Uuid)]
+        subject_id: SubjectId,
+    },
+    /// These people are one, and stay apart: whatever one of them stopped is stopped for all.
+    Linked {
+        /// Their ids.
+        #[schema(value_type = Vec<Uuid>)]
+        subjects: Vec<SubjectId>,
+    },
+    /// These people are known by another identifier of the same kind: whether it is they is in doubt.
+    InDoubt {
+        /// Their ids.
+        #[schema(value_type = Vec<Uuid>)]
+        subjects: Vec<SubjectId>,
+    },
+    /// It is no identifier: `phone_invalid`, `user_id_invalid`.
+    Rejected {
+        /// Stable reason code.
+        reason: String,
+    },
+}
+
+/// `POST /v1/identities/forget`: a person's number was verified to be hers; her user ids, and who is one with her,
+/// are learnt anew.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetRequest {
+    /// Whose.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+}
+
+/// Whether there were any.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ForgetResponse {
+    /// False: there was nothing to forget, or she has no number.
+    pub forgotten: bool,
 }
 
 /// `POST /v1/keys/lease`: keys of people for the caller's own sealing, at most 100 at once. They
@@ -262,12 +468,16 @@ pub struct SuppressRequest {
     pub rows: Vec<SuppressRow>,
 }
 
-/// One opt-out. No `Debug`: it holds plaintext.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// One opt-out: a phone number or a user id. No `Debug`: it holds plaintext.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuppressRow {
     /// The phone number.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phone: String,
+    /// A business-scoped user id, or one that linked portfolios share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
     /// Country for numbers without a country code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,

@@ -7,6 +7,7 @@ pub mod inbound;
 pub mod messages;
 pub mod sender;
 pub mod stops;
+pub mod tasks;
 pub mod templates;
 pub mod webhook;
 
@@ -42,6 +43,8 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/sender", get(sender::show))
         .route("/v1/sender/lift", post(sender::lift))
         .route("/v1/sender/trust", post(sender::trust))
+        .route("/v1/tasks", get(tasks::list))
+        .route("/v1/tasks/{task_id}/close", post(tasks::close))
         .route("/v1/campaigns", get(campaigns::list).post(campaigns::draft))
         .route("/v1/campaigns/{campaign_id}", get(campaigns::show))
         .route("/v1/campaigns/{campaign_id}/dry-run", post(campaigns::try_dry))
@@ -93,6 +96,8 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         sender::lift,
         sender::trust,
         stops::take,
+        tasks::list,
+        tasks::close,
         templates::list,
         templates::put,
         webhook::verify,

@@ -2,7 +2,8 @@
 //! take back what only somebody who looked may take back.
 
 use assent_contracts::SubjectId;
-use assent_http::{Caller, Json, Problem};
+use assent_contracts::api::vault::{ForgetRequest, ForgetResponse};
+use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
@@ -11,9 +12,9 @@ use sqlx::Row as _;
 use utoipa::ToSchema;
 
 use crate::api::messages::database;
-use crate::consequences;
 use crate::state::Messaging;
 use crate::whatsapp::reaction::Reach;
+use crate::{consequences, identities, tasks};
 
 /// The number that messages go out from.
 #[derive(Debug, Serialize, ToSchema)]
@@ -138,15 +139,17 @@ pub async fn lift(
     Ok(Json(Lifted { lifted }))
 }
 
-/// Says that a person's number was verified again, after the provider had doubted that it is still hers.
+/// Says that a person's number was verified again, after it had been in doubt that it is still hers. Her user
+/// ids, and who is one with her, are learnt anew, and the tasks of those doubts are closed.
 ///
 /// # Errors
-/// `dependency_unavailable`.
+/// `subject_erased`, `dependency_unavailable`.
 #[utoipa::path(
     post, path = "/v1/sender/trust", tag = "sender", security(("bearer" = [])),
     request_body = TrustRequest,
     responses(
-        (status = 200, description = "She may be written to again, or could all along", body = Lifted)
+        (status = 200, description = "She may be written to again, or could all along", body = Lifted),
+        (status = 410, description = "subject_erased")
     )
 )]
 pub async fn trust(
@@ -155,8 +158,17 @@ pub async fn trust(
     Json(request): Json<TrustRequest>,
 ) -> Result<Json<Lifted>, Problem> {
     caller.require("messages:write")?;
-    let mut conn = messaging.pool().acquire().await.map_err(database)?;
-    let lifted =
-        consequences::trust_again(&mut conn, request.subject_id).await.map_err(database)?;
+    let (subject_id, now) = (request.subject_id, messaging.clock.now());
+    let forget = ForgetRequest { subject_id };
+    let forgotten = messaging.vault.post("/v1/identities/forget", &forget, None).await;
+    let _: ForgetResponse = forgotten.map_err(|error| match error.code() {
+        Some(Code::SubjectErased) => Code::SubjectErased.into(),
+        _ => Problem::unavailable("vault", error),
+    })?;
+    let mut transaction = messaging.pool().begin().await.map_err(database)?;
+    let lifted = consequences::trust_again(&mut transaction, subject_id).await.map_err(database)?;
+    identities::verified(&mut transaction, subject_id, now).await.map_err(database)?;
+    tasks::settled(&mut transaction, subject_id, caller.name(), now).await.map_err(database)?;
+    transaction.commit().await.map_err(database)?;
     Ok(Json(Lifted { lifted }))
 }

@@ -38,14 +38,10 @@ pub async fn take(
     let address = answer.addresses.into_iter().flatten().next().ok_or(Code::SubjectUnknown)?;
     let now = messaging.clock.now();
     let declared = Declared {
-        id: request.stop_id,
-        will: Will::Stop,
-        form: Form::Page,
-        source: None,
-        tokens: address.tokens,
-        phone: None,
+        tokens: address.hers(),
         said_at: now,
         heard_at: now,
+        ..Declared::new(request.stop_id, Will::Stop, Form::Page)
     };
     let mut conn = messaging.pool().acquire().await.map_err(database)?;
     declarations::insert(&mut conn, &[declared]).await.map_err(database)?;

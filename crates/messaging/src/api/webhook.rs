@@ -2,6 +2,7 @@
 //! is durable, sealed, together with every stop in it, and that neither the consent service nor the
 //! vault is needed for that. Everything else about the body is left to the processor.
 
+use assent_contracts::SubjectId;
 use assent_http::{Code, Problem, Query};
 use assent_runtime::failpoint;
 use axum::body::Bytes;
@@ -17,15 +18,19 @@ use crate::domain::stop::{Form, Will, Words};
 use crate::hour_keys::HourKeyError;
 use crate::intake::Body;
 use crate::state::Messaging;
+use crate::tasks::Unattributed;
 use crate::whatsapp::envelope::Webhook;
 use crate::whatsapp::reaction::PERSON_STOPPED_MARKETING;
 use crate::whatsapp::signature;
 use crate::whatsapp::updates::{Address, Said, Update};
+use crate::{identities, intents};
 
 /// The field that raw bodies are sealed as.
 pub const BODY: &str = "webhook.body";
 /// The field that the phone number of an opt-in is sealed as.
 pub const START_PHONE: &str = "declaration.phone";
+/// The field that its user ids are sealed as.
+pub const START_ACCOUNT: &str = "declaration.account";
 
 /// The provider's verification request.
 #[derive(Deserialize)]
@@ -104,8 +109,8 @@ pub async fn receive(
     }
     let (id, received_at) = (messaging.ids.v7(), messaging.clock.now());
     let sealed = messaging.hour_keys.seal(id, BODY, &body).await.map_err(keys)?;
-    let declared = declared(&messaging, &body, received_at).await?;
-    let body = Body { id, sealed, received_at, declared };
+    let Declarations { declared, unattributed } = declared(&messaging, &body, received_at).await?;
+    let body = Body { id, sealed, received_at, declared, unattributed };
     let declared = messaging.intake.run(body).await.map_err(api::messages::store)?;
     failpoint::hit_async("messaging.webhook_committed").await;
     messaging.received.notify_one();
@@ -115,36 +120,99 @@ pub async fn receive(
     Ok(StatusCode::OK)
 }
 
+/// What a body declares.
+#[derive(Default)]
+struct Declarations {
+    declared: Vec<Declared>,
+    unattributed: Vec<Unattributed>,
+}
+
 async fn declared(
     messaging: &Messaging,
     body: &[u8],
     now: Timestamp,
-) -> Result<Vec<Declared>, Problem> {
-    let Ok(webhook) = Webhook::read(body) else { return Ok(Vec::new()) };
-    let mut declared = Vec::new();
+) -> Result<Declarations, Problem> {
+    let Ok(webhook) = Webhook::read(body) else { return Ok(Declarations::default()) };
+    let mut all = Declarations::default();
     for (_, update) in webhook.updates() {
         let Some(heard) = hear(&messaging.config.words, update) else { continue };
         let id = messaging.ids.v7();
-        let phone = match (heard.will, &heard.from.phone) {
-            (Will::Start | Will::Code(..), Some(phone)) => Some(
-                messaging.hour_keys.seal(id, START_PHONE, phone.as_bytes()).await.map_err(keys)?,
-            ),
-            _ => None,
-        };
-        let source =
-            heard.source.and_then(|source| messaging.provider_hashes(&source).into_iter().next());
-        declared.push(Declared {
-            id,
-            will: heard.will,
-            form: heard.form,
-            source,
+        let mut declared = Declared {
             tokens: messaging.tokens(heard.from),
-            phone,
             said_at: said_at(heard.said_at, now),
             heard_at: now,
-        });
+            ..Declared::new(id, heard.will, heard.form)
+        };
+        if matches!(heard.will, Will::Start | Will::Code(..)) {
+            seal_names(messaging, heard.from, &mut declared).await.map_err(keys)?;
+        }
+        let source = heard.source.as_deref();
+        declared.source =
+            source.and_then(|source| messaging.provider_hashes(source).into_iter().next());
+        if heard.will == Will::Stop && heard.from.phone.is_none() {
+            let (subjects, reason) =
+                attribute(messaging, &heard).await.map_err(api::messages::database)?;
+            declared.subjects = subjects;
+            // Another number's people are looked for by who has that.
+            let ours = &messaging.config.whatsapp.phone_number_id;
+            let reason = reason.filter(|_| heard.to.is_none_or(|number| number == ours));
+            let declaration = (!declared.tokens.is_empty()).then_some(id);
+            let source = declared.source.clone();
+            all.unattributed.extend(reason.map(|reason| {
+                let id = messaging.ids.v7();
+                Unattributed { id, declaration, source, reason }
+            }));
+        }
+        if !declared.tokens.is_empty() || !declared.subjects.is_empty() {
+            all.declared.push(declared);
+        }
     }
-    Ok(declared)
+    Ok(all)
+}
+
+/// Seals the names of who opts in, for as long as that is under way.
+async fn seal_names(
+    messaging: &Messaging,
+    from: &Address,
+    declared: &mut Declared,
+) -> Result<(), HourKeyError> {
+    let (id, hour_keys) = (declared.id, &messaging.hour_keys);
+    if let Some(phone) = &from.phone {
+        declared.phone = Some(hour_keys.seal(id, START_PHONE, phone.as_bytes()).await?);
+    }
+    if from.user_id.is_some() {
+        let account = Address { phone: None, ..from.clone() };
+        let account = serde_json::to_vec(&account).unwrap_or_default();
+        let account = hour_keys.seal(id, START_ACCOUNT, &account).await?;
+        // One hour's key for both: the hour may have turned between them.
+        if let Some(phone) = &from.phone
+            && declared.phone.as_ref().is_some_and(|it| it.hour_key != account.hour_key)
+        {
+            declared.phone = Some(hour_keys.seal(id, START_PHONE, phone.as_bytes()).await?);
+        }
+        declared.account = Some(account);
+    }
+    Ok(())
+}
+
+/// Whose a stop without a number is, as far as can be told here: the one to whom we had sent what it answers,
+/// or is about. Otherwise, why nobody can be found, unless the user id is known.
+async fn attribute(
+    messaging: &Messaging,
+    heard: &Heard<'_>,
+) -> Result<(Vec<SubjectId>, Option<&'static str>), sqlx::Error> {
+    let sent = match heard.about {
+        Some(about) => intents::sent_to(messaging, &[about]).await?.into_values().next(),
+        None => None,
+    };
+    Ok(match (sent, &heard.from.user_id) {
+        (Some(subject), _) => (vec![subject], None),
+        (None, Some(user_id)) if identities::is_known(messaging, user_id).await? => {
+            (Vec::new(), None)
+        }
+        (None, Some(_)) => (Vec::new(), Some("user_id_unknown")),
+        (None, None) => (Vec::new(), Some("nameless")),
+    })
 }
 
 /// The provider's time, as far as it can be true: never in the future.
@@ -162,12 +230,16 @@ struct Heard<'a> {
     form: Form,
     from: &'a Address,
     source: Option<String>,
+    /// To which number of the business, where that is said.
+    to: Option<&'a str>,
+    /// The provider's id of the message of ours that it answers, or is about.
+    about: Option<&'a str>,
     said_at: i64,
 }
 
 fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
     match update {
-        Update::Message(message) => {
+        Update::Message(message) | Update::Nameless(message) => {
             let (will, form) = match &message.said {
                 Said::Text(text) => (words.in_text(text)?, Form::Word),
                 Said::Button { payload, text } => {
@@ -175,8 +247,14 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 }
                 Said::Other(_) => return None,
             };
+            // Of nobody nothing but a stop is heard.
+            if message.from.is_empty() && will != Will::Stop {
+                return None;
+            }
             let source = Some(&message.id).filter(|id| !id.is_empty()).cloned();
-            Some(Heard { will, form, from: &message.from, source, said_at: message.said_at })
+            let (from, about) = (&message.from, message.answers.as_deref());
+            let to = message.number.as_deref();
+            Some(Heard { will, form, from, source, to, about, said_at: message.said_at })
         }
         // Resuming at WhatsApp lifts what she had stopped there. It is no consent to a purpose of ours.
         Update::Preference(preference) if preference.stop => Some(Heard {
@@ -187,12 +265,11 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 "preference {:?} {:?} {}",
                 preference.from.phone, preference.from.user_id, preference.said_at
             )),
+            to: None,
+            about: None,
             said_at: preference.said_at,
         }),
         Update::Status(status) if status.codes.contains(&PERSON_STOPPED_MARKETING) => {
-            if status.recipient.is_empty() {
-                return None;
-            }
             // The status of a message comes more than once; its refusal is one declaration.
             let source = Some(format!("refusal {}", status.id));
             Some(Heard {
@@ -200,6 +277,8 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 form: Form::ProviderRefusal,
                 from: &status.recipient,
                 source,
+                to: None,
+                about: Some(&status.id).filter(|id| !id.is_empty()).map(String::as_str),
                 said_at: status.at,
             })
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::opening::Ready;
 use super::{Batch, distinct};
-use crate::consequences::{self, Obstacle};
+use crate::consequences::{self, Doubts, Obstacle};
 use crate::domain::intent::Happening;
 use crate::intents::Claimed;
 use crate::state::fenced;
@@ -36,10 +36,7 @@ impl Batch {
         intents: Vec<Claimed>,
     ) -> (Vec<Claimed>, HashSet<Uuid>) {
         let now = self.messaging.clock.now();
-        let number = &self.messaging.config.whatsapp.phone_number_id;
-        let standing = match consequences::standing(self.messaging.pool(), number, &intents, now)
-            .await
-        {
+        let standing = match consequences::standing(&self.messaging, &intents, now).await {
             Ok(standing) => standing,
             Err(error) => {
                 tracing::warn!(%error, "what stands against sends can't be read: nothing is sent");
@@ -70,20 +67,24 @@ impl Batch {
         (free, marketing)
     }
 
-    /// Without those whom a stop that was heard here, or a fence, forbids.
+    /// Without those whom a stop that was heard here, or a fence, forbids, and without those who are one with
+    /// somebody whom one forbids, or of whom it is in doubt who she is.
     pub(super) async fn without_local_bars(&self, ready: Vec<Ready>) -> Vec<Ready> {
         if ready.is_empty() {
             return ready;
         }
-        let tokens: Vec<AddressToken> =
-            ready.iter().flat_map(|it| it.address.tokens.iter().copied()).collect();
-        let subjects = distinct(ready.iter().map(|it| it.intent.subject));
+        let tokens: Vec<AddressToken> = ready.iter().flat_map(|it| it.address.all()).collect();
+        let linked = || ready.iter().flat_map(|it| it.address.linked.iter().copied());
+        let subjects = distinct(ready.iter().map(|it| it.intent.subject).chain(linked()));
+        let linked = distinct(linked());
         let bars = async {
-            let blocked = declarations::blocked(self.messaging.pool(), &tokens).await?;
+            let pool = self.messaging.pool();
+            let blocked = declarations::blocked(pool, &tokens, &subjects).await?;
             let mut connection = self.messaging.pool().acquire().await?;
-            Ok::<_, sqlx::Error>((blocked, fenced(&mut connection, &subjects).await?))
+            let doubts = Doubts::of(&mut connection, &linked).await?;
+            Ok::<_, sqlx::Error>((blocked, fenced(&mut connection, &subjects).await?, doubts))
         };
-        let (blocked, fenced) = match bars.await {
+        let (blocked, fenced, doubts) = match bars.await {
             Ok(bars) => bars,
             Err(error) => {
                 tracing::warn!(%error, "local stops can't be read: nothing is sent");
@@ -91,18 +92,21 @@ impl Batch {
                 return Vec::new();
             }
         };
-        let blocked: HashSet<AddressToken> = blocked.into_iter().collect();
         let mut free = Vec::with_capacity(ready.len());
         let mut settlements = Vec::new();
         for it in ready {
-            let stopped = it.address.tokens.iter().any(|token| blocked.contains(token));
-            if fenced.contains(&it.intent.subject) {
+            let one = || it.address.linked.iter().chain([&it.intent.subject]);
+            let stopped = one().any(|it| blocked.subjects.contains(it))
+                || it.address.all().iter().any(|token| blocked.tokens.contains(token));
+            if one().any(|it| fenced.contains(it)) {
                 settlements.push(self.settlement(&it.intent, Happening::Denied, "erased"));
             } else if stopped && it.intent.purpose == STOP_CONFIRMATION {
                 // It waits for the stop to be settled at the consent service.
                 settlements.push(self.deferral(&it.intent, "stop_settling"));
             } else if stopped {
                 settlements.push(self.settlement(&it.intent, Happening::Denied, "stopped"));
+            } else if let Some(reason) = doubts.about(&it.intent, &it.address.linked) {
+                settlements.push(self.settlement(&it.intent, Happening::Denied, reason));
             } else {
                 free.push(it);
             }

@@ -3,16 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use assent_contracts::address::AddressToken;
+use assent_contracts::api::vault::ResolvedAddress;
 use assent_runtime::{Lease, telemetry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::opening::{Ready, Said};
 use super::{Batch, LEASE_EXPIRED, pause};
 use crate::domain::intent::Happening;
+use crate::identities::Told;
 use crate::intents::{self, Claimed, Settlement};
 use crate::metrics;
 use crate::person_keys::LeasedKeys;
@@ -99,9 +101,10 @@ impl Batch {
         if let Some(parent) = &intent.traceparent {
             telemetry::set_parent(&span, parent);
         }
+        let began = self.messaging.clock.now();
         let Call { outcome, overrun } =
             self.messaging.provider.send(body, lease).instrument(span).await;
-        let mut settlement = self.judge_outcome(&intent, outcome, &address.tokens);
+        let mut settlement = self.judge_outcome(&intent, outcome, &address, began);
         settlement.overrun = overrun;
         settlement
     }
@@ -110,7 +113,8 @@ impl Batch {
         &self,
         intent: &Claimed,
         outcome: Outcome,
-        tokens: &[AddressToken],
+        address: &ResolvedAddress,
+        began: Timestamp,
     ) -> Settlement {
         match outcome {
             Outcome::Withheld => self.deferral(intent, LEASE_EXPIRED),
@@ -121,9 +125,10 @@ impl Batch {
             Outcome::Answered(Answer::Unreadable | Answer::Done) => {
                 self.settlement(intent, Happening::Lost, "provider_answer_unreadable")
             }
-            Outcome::Answered(Answer::Accepted { provider_id }) => {
+            Outcome::Answered(Answer::Accepted { provider_id, to }) => {
                 let mut accepted = self.settlement(intent, Happening::Accepted, "");
                 accepted.provider_id = Some(provider_id);
+                accepted.told = Told::by(&to.or_sent_to(address), (began, began));
                 accepted
             }
             Outcome::Answered(Answer::Refused { http_status, code }) => {
@@ -133,7 +138,7 @@ impl Batch {
                 settlement.provider_code = code;
                 settlement.reaction = Some(meaning.reaction);
                 if meaning.reaction == Reaction::OptOut {
-                    settlement.stopped = Some(tokens.to_vec());
+                    settlement.stopped = Some(address.hers());
                 }
                 settlement
             }

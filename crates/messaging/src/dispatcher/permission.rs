@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use assent_contracts::api::consent::{
-    CONSENT_REQUEST, Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse, Verdict,
+    CONSENT_REQUEST, Decision, Permit, PermitAsk, PermitsRequest, PermitsResponse,
+    STOP_CONFIRMATION, Verdict,
 };
 use assent_http::ClientError;
 use uuid::Uuid;
@@ -141,10 +142,13 @@ fn denied(verdict: &Verdict) -> Judged {
 }
 
 fn ask(ready: &Ready) -> PermitAsk {
+    // The confirmation answers the stop of one address; everything else needs all that she is known by.
+    let confirms = ready.intent.purpose == STOP_CONFIRMATION;
+    let addresses = if confirms { ready.address.tokens.clone() } else { ready.address.all() };
     PermitAsk {
         message_id: ready.intent.id,
         subject_id: ready.intent.subject,
-        addresses: ready.address.tokens.clone(),
+        addresses,
         purpose: ready.intent.purpose.clone(),
         channel: ready.intent.channel.clone(),
         template: ready.intent.template.clone().unwrap_or_else(|| ready.intent.kind.clone()),

@@ -48,6 +48,8 @@ pub enum Form {
     Page,
     /// It was said under an address that she had before, and follows her.
     Moved,
+    /// A human found out who had said it.
+    Attributed,
 }
 
 impl Form {
@@ -61,6 +63,7 @@ impl Form {
             Self::ProviderRefusal => "provider_refusal",
             Self::Page => "page",
             Self::Moved => "moved",
+            Self::Attributed => "attributed",
         }
     }
 }

@@ -4,20 +4,25 @@
 use std::collections::HashMap;
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::vault::{LookupRequest, LookupResponse};
+use assent_contracts::api::vault::{Asked, Standing, Who};
 use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
 use assent_eventstore::{Append, StoreError};
-use jiff_sqlx::ToSqlx as _;
-use sqlx::PgConnection;
+use jiff::{SignedDuration, Timestamp};
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::Failure;
 use crate::api::webhook::said_at;
+use crate::declarations::Declared;
 use crate::domain::conversation::Declares;
+use crate::domain::identity::{Before, doubt};
+use crate::domain::stop::{Form, Will};
+use crate::identities::Told;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::Messaging;
 use crate::whatsapp::updates::Inbound;
-use crate::{consequences, conversations, seen};
+use crate::{consequences, conversations, intents, seen, tasks};
 
 /// Messages that are sealed under one lease of keys.
 const SEAL_TOGETHER: usize = 100;
@@ -26,12 +31,34 @@ const SEAL_TOGETHER: usize = 100;
 pub struct FromPerson {
     /// Whose.
     pub subject: SubjectId,
+    /// Since when she is known.
+    registered_at: Option<Timestamp>,
     declares: Declares,
     id: Uuid,
     hash: Vec<u8>,
     kind: &'static str,
     sealed: Vec<u8>,
+    /// Keyed hashes of the provider's hash of her identity, one per key.
+    identity_hashes: Vec<Vec<u8>>,
     said_at: i64,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy)]
+struct Sender {
+    subject: SubjectId,
+    registered_at: Option<Timestamp>,
+}
+
+/// What the messages of people come to.
+#[derive(Default)]
+pub struct OfPeople {
+    /// Those of people we know.
+    pub messages: Vec<FromPerson>,
+    /// What they tell of people's names.
+    pub told: Vec<Told>,
+    /// Stops that are more people's than the address says.
+    pub stops: Vec<Declared>,
 }
 
 /// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
@@ -41,44 +68,72 @@ pub struct FromPerson {
 /// When the vault doesn't answer, or later than its keys may be used.
 pub async fn of_people(
     messaging: &Messaging,
-    messages: Vec<&Inbound>,
-) -> Result<Vec<FromPerson>, Failure> {
-    let mut known: Vec<(SubjectId, &Inbound)> = Vec::with_capacity(messages.len());
-    let mut found = HashMap::new();
-    for message in messages {
-        let tokens = messaging.tokens(&message.from);
-        let subject = match found.get(&tokens) {
-            Some(subject) => *subject,
-            None => {
-                let request =
-                    LookupRequest { phone: None, country: None, addresses: tokens.clone() };
-                let answer: LookupResponse =
-                    messaging.vault.post("/v1/subjects/lookup", &request, None).await?;
-                found.insert(tokens, answer.subject_id);
-                answer.subject_id
-            }
+    messages: Vec<(&Inbound, Timestamp)>,
+) -> Result<OfPeople, Failure> {
+    let answered: Vec<&str> =
+        messages.iter().filter_map(|(message, _)| message.answers.as_deref()).collect();
+    let answered = intents::sent_to(messaging, &answered).await?;
+    let mut known: Vec<(Sender, &Inbound)> = Vec::with_capacity(messages.len());
+    let mut all = OfPeople::default();
+    let mut found: HashMap<Asked, Who> = HashMap::new();
+    for (message, heard_at) in messages {
+        let answers = message.answers.as_deref().and_then(|id| answered.get(id)).copied();
+        let asked = messaging.asked(&message.from, answers);
+        let who = match found.get(&asked) {
+            Some(who) => who.clone(),
+            None => found.entry(asked.clone()).or_insert(messaging.who_is(asked).await?).clone(),
         };
-        known.extend(subject.map(|subject| (subject, message)));
+        // Without a number, what she answers tells who she is. With one it says so only where that is new.
+        let is_news = message.from.phone.is_none() || who.standing != Standing::Known;
+        let whose = answers.or_else(|| who.subject().filter(|_| message.from.phone.is_none()));
+        if let Some(whose) = whose.filter(|_| is_news) {
+            let times = (said_at(message.said_at, heard_at), heard_at);
+            all.told.push(Told::answering(&message.from, whose, times));
+        }
+        if let Some(whose) = answers.filter(|_| who.standing == Standing::InDoubt) {
+            all.stops.extend(stop_of(messaging, message, whose, heard_at));
+        }
+        let sender = |subject| Sender { subject, registered_at: who.registered_at };
+        known.extend(who.subject().map(|subject| (sender(subject), message)));
     }
     let mut sealed = Vec::with_capacity(known.len());
     // No more under one lease than are sealed in a small part of it.
     for some in known.chunks(SEAL_TOGETHER) {
-        let mut subjects: Vec<SubjectId> = some.iter().map(|(subject, _)| *subject).collect();
+        let mut subjects: Vec<SubjectId> = some.iter().map(|(sender, _)| sender.subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
-        for (subject, message) in some {
-            sealed.extend(from_person(messaging, &keys, *subject, message)?);
+        for (sender, message) in some {
+            sealed.extend(from_person(messaging, &keys, *sender, message)?);
         }
     }
-    Ok(sealed)
+    all.messages = sealed;
+    Ok(all)
+}
+
+/// A stop from where it is in doubt who writes, in answer to a message: whoever got that is stopped too.
+fn stop_of(
+    messaging: &Messaging,
+    message: &Inbound,
+    whose: SubjectId,
+    heard_at: Timestamp,
+) -> Option<Declared> {
+    let declares = conversations::declares(&messaging.config.words, &message.said);
+    let source = format!("stop of {whose} {}", message.id);
+    (declares == Declares::Stop).then(|| Declared {
+        source: messaging.provider_hashes(&source).into_iter().next(),
+        subjects: vec![whose],
+        said_at: said_at(message.said_at, heard_at),
+        heard_at,
+        ..Declared::new(messaging.ids.v7(), Will::Stop, Form::Attributed)
+    })
 }
 
 /// None when she is gone.
 fn from_person(
     messaging: &Messaging,
     keys: &LeasedKeys,
-    subject: SubjectId,
+    Sender { subject, registered_at }: Sender,
     message: &Inbound,
 ) -> Result<Option<FromPerson>, Failure> {
     let id = messaging.ids.v7();
@@ -93,7 +148,20 @@ fn from_person(
     };
     let (kind, said_at) = (message.said.kind(), message.said_at);
     let declares = conversations::declares(&messaging.config.words, &message.said);
-    Ok(Some(FromPerson { subject, declares, id, hash, kind, sealed, said_at }))
+    let identity = message.identity_hash.as_ref();
+    let identity = identity.map(|it| messaging.keyed_hashes(&format!("identity hash {it}")));
+    let identity_hashes = identity.unwrap_or_default();
+    Ok(Some(FromPerson {
+        subject,
+        registered_at,
+        declares,
+        id,
+        hash,
+        kind,
+        sealed,
+        identity_hashes,
+        said_at,
+    }))
 }
 
 /// Records a message from a person, unless it was seen before. What she wrote is kept in its row only,
@@ -116,6 +184,7 @@ pub async fn receive(
         return Ok(Vec::new());
     }
     consequences::she_wrote(&mut *conn, message.subject, said).await?;
+    look_who(messaging, &mut *conn, message, said).await?;
     let heard = conversations::Heard {
         message: message.id,
         subject: message.subject,
@@ -144,4 +213,41 @@ pub async fn receive(
     let id = messaging.ids.v7();
     appends.push(messaging.event(message.subject, id, MESSAGE_RECEIVED, &event, now)?);
     Ok(appends)
+}
+
+/// Whether it may be somebody else who has her number by now. Under the lock of her stream.
+async fn look_who(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    message: &FromPerson,
+    said: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const NOTE: &str = "
+        WITH before AS (SELECT heard_at, identity_hash FROM identities WHERE subject_id = $1)
+        INSERT INTO identities AS held (subject_id, heard_at, identity_hash) VALUES ($1, $2, $3)
+        ON CONFLICT (subject_id) DO UPDATE
+            SET heard_at = greatest(held.heard_at, excluded.heard_at),
+                identity_hash = CASE WHEN held.heard_at > excluded.heard_at THEN held.identity_hash
+                    ELSE coalesce(excluded.identity_hash, held.identity_hash) END
+        RETURNING (SELECT heard_at FROM before), (SELECT identity_hash FROM before)";
+    let row = sqlx::query(NOTE)
+        .bind(message.subject)
+        .bind(said.to_sqlx())
+        .bind(message.identity_hashes.first())
+        .fetch_one(&mut *conn)
+        .await?;
+    let before = Before {
+        // Who never wrote was silent since she is known.
+        heard_at: row
+            .try_get::<Option<SqlTimestamp>, _>(0)?
+            .map(SqlTimestamp::to_jiff)
+            .or(message.registered_at),
+        hash: row.try_get(1)?,
+    };
+    let silence = messaging.config.sending.silence;
+    let silence = SignedDuration::try_from(silence).unwrap_or(SignedDuration::MAX);
+    match doubt(&before, said, &message.identity_hashes, silence) {
+        Some(why) => tasks::doubt(messaging, conn, message.subject, why, said).await,
+        None => Ok(()),
+    }
 }

@@ -18,16 +18,18 @@ use sqlx::{PgConnection, Row as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::messages::OfPeople;
 use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
 use crate::consequences;
 use crate::hour_keys::{EarlierKeys, HourKeyError};
+use crate::identities::{self, Told};
 use crate::intents;
 use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::envelope::{Place, Webhook};
 use crate::whatsapp::updates::{AccountUpdate, TemplateUpdate, Update};
-use crate::{campaigns, limits, metrics, moves, templates};
+use crate::{campaigns, declarations, limits, metrics, moves, templates};
 
 /// Bodies taken at once, most of which are small.
 const TAKE: i64 = 256;
@@ -60,6 +62,8 @@ enum Failure {
     #[error(transparent)]
     Keys(#[from] HourKeyError),
     #[error(transparent)]
+    Identities(#[from] identities::Failure),
+    #[error(transparent)]
     PersonKeys(KeyError),
     /// It will never be processed.
     #[error("not processable: {0}")]
@@ -82,7 +86,7 @@ impl Failure {
                 Some(Code::ValidationFailed | Code::MalformedBody | Code::BodyTooLarge)
             ),
             Self::Unprocessable(_) => true,
-            Self::Store(_) | Self::Keys(_) | Self::PersonKeys(_) => false,
+            Self::Store(_) | Self::Keys(_) | Self::Identities(_) | Self::PersonKeys(_) => false,
         }
     }
 }
@@ -193,7 +197,7 @@ impl Opened {
 }
 
 const fn is_bad(update: &Update) -> bool {
-    matches!(update, Update::Unknown | Update::Unreadable)
+    matches!(update, Update::Unknown | Update::Unreadable | Update::Nameless(_))
 }
 
 /// Opens bodies; those that can't be are put back.
@@ -303,6 +307,15 @@ async fn halve(messaging: &Messaging, body: &Opened, failure: Failure) -> Result
     replace(messaging, Divided::new(&body.stored, parts)).await
 }
 
+/// What is to be read of these bodies, each with when it came in.
+fn good(bodies: &[Opened]) -> Vec<(&Update, Timestamp)> {
+    let mut all = Vec::new();
+    for body in bodies {
+        all.extend(body.good().map(|(_, update)| (update, body.stored.received_at)));
+    }
+    all
+}
+
 /// Applies what these bodies tell, and parks what was not to be read, in one transaction. Gives false when
 /// another processor was faster.
 async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure> {
@@ -310,6 +323,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
     let mut statuses = Vec::new();
     let mut moves = Vec::new();
     let mut news = Vec::new();
+    let mut told = Vec::new();
     // An app may hear of more than this deployment's account and number. The stops among it were taken.
     let whatsapp = &messaging.config.whatsapp;
     let ours = whatsapp.business_account_id.as_ref();
@@ -318,21 +332,38 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
     let to_another = |number: &Option<String>| {
         number.as_ref().is_some_and(|number| *number != whatsapp.phone_number_id)
     };
-    for (_, update) in bodies.iter().flat_map(Opened::good) {
+    for (update, heard_at) in good(bodies) {
         match update {
             Update::Message(message) if to_another(&message.number) => {}
             Update::Template(update) if of_another(&update.account) => {}
             Update::Account(update) if of_another(&update.account) => {}
-            Update::Message(message) => messages.push(message),
-            Update::Status(status) => statuses.push(status),
+            Update::Message(message) => {
+                let times = (said_at(message.said_at, heard_at), heard_at);
+                told.extend(Told::by(&message.from, times));
+                messages.push((message, heard_at));
+            }
+            Update::Status(status) => {
+                let times = (said_at(status.at, heard_at), heard_at);
+                told.extend(Told::by(&status.recipient, times));
+                statuses.push(status);
+            }
             Update::Moved(moved) => moves.push(moves::look(messaging, moved).await?),
             Update::Template(template) => news.push(News::Template(template.clone())),
             Update::Account(account) => news.push(News::Account(account.clone())),
-            Update::Preference(_) | Update::Notice(_) | Update::Unknown | Update::Unreadable => {}
+            Update::Preference(preference) => {
+                let times = (said_at(preference.said_at, heard_at), heard_at);
+                told.extend(Told::by(&preference.from, times));
+            }
+            Update::Notice(_) | Update::Unknown | Update::Unreadable | Update::Nameless(_) => {}
         }
     }
     let statuses = statuses::of_intents(messaging, &statuses).await?;
-    let messages = messages::of_people(messaging, messages).await?;
+    // The earliest of these bodies': none of them is gone before all of them are.
+    let heard_at = bodies.iter().map(|body| body.stored.received_at).min().unwrap_or_default();
+    told.extend(statuses.iter().filter_map(|it| it.told(heard_at)));
+    let OfPeople { messages, told: more, stops } = messages::of_people(messaging, messages).await?;
+    told.extend(more);
+    let told = identities::news(messaging, told).await?;
     let mut unsettled: Vec<SubjectId> =
         statuses.iter().filter(|it| !it.settled).map(|it| it.subject).collect();
     unsettled.sort_unstable();
@@ -371,6 +402,10 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
             let is_gone = moved.subject.is_some_and(|subject| gone.contains(&subject));
             moves::apply(&service, session.conn(), moved, is_gone).await?;
         }
+        if !declarations::insert(session.conn(), &stops).await?.is_empty() {
+            service.declared.notify_one();
+        }
+        identities::insert(&service, session.conn(), &told).await?;
         session.commit().await?;
         // After the commit: these are messages of anybody, locked in no order of this transaction's.
         if news.iter().any(News::is_of_the_number)

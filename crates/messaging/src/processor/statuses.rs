@@ -13,13 +13,15 @@ use uuid::Uuid;
 
 use crate::api::webhook::said_at;
 use crate::consequences::{self, Consequence};
+use crate::domain::identity::Doubt;
 use crate::domain::intent::{Happening, State, advance, after};
+use crate::identities::Told;
 use crate::intents::{self, Settlement};
 use crate::person_keys::LeasedKeys;
 use crate::state::Messaging;
 use crate::whatsapp::reaction;
-use crate::whatsapp::updates::StatusUpdate;
-use crate::{conversations, metrics};
+use crate::whatsapp::updates::{Address, StatusUpdate};
+use crate::{conversations, metrics, tasks};
 
 /// A status and the intent that it is about.
 pub struct OfIntent {
@@ -33,6 +35,18 @@ pub struct OfIntent {
     code: Option<i64>,
     /// When, seconds since 1970.
     at: i64,
+    /// By which names the provider knows her.
+    recipient: Address,
+}
+
+impl OfIntent {
+    /// What it tells of her names where no number is told: whose they are, who got the message.
+    #[must_use]
+    pub fn told(&self, heard_at: Timestamp) -> Option<Told> {
+        let times = (said_at(self.at, heard_at), heard_at);
+        let numberless = self.recipient.phone.is_none() && self.recipient.user_id.is_some();
+        numberless.then(|| Told::answering(&self.recipient, self.subject, times))
+    }
 }
 
 /// An update, what it reports, our id of the message, and the provider's as it is stored.
@@ -90,6 +104,7 @@ pub async fn of_intents(
             provider_id: update.id.clone(),
             code: update.codes.first().copied(),
             at: update.at,
+            recipient: update.recipient.clone(),
         })
     };
     Ok(reported.into_iter().filter_map(of_intent).collect())
@@ -139,16 +154,44 @@ pub async fn reconcile(
         intents::apply(messaging, session, &settlements, keys).await?;
     }
     advance_all(session, &changes, now).await?;
+    reached_after_move(messaging, session, statuses).await?;
     let appends = conversations::unsaid(messaging, session.conn(), &failed, now).await?;
     session.append(appends).await?;
-    let whatsapp = &messaging.config.whatsapp;
-    consequences::record(session.conn(), whatsapp, &consequences, |_| false).await?;
+    consequences::record(messaging, session.conn(), &consequences, |_| false).await?;
     let mut appends = Vec::with_capacity(changes.len());
     for (subject, event) in &changes {
         let id = messaging.ids.v7();
         appends.push(messaging.event(*subject, id, STATUS_CHANGED, event, now)?);
     }
     session.append(appends).await?;
+    Ok(())
+}
+
+/// She was said to have another number, and a message reached the old one: somebody has it.
+async fn reached_after_move(
+    messaging: &Messaging,
+    session: &mut Session,
+    statuses: &[&OfIntent],
+) -> Result<(), StoreError> {
+    const MOVED: &str = "
+        SELECT subject_id, moved_at FROM identities
+        WHERE subject_id = ANY($1) AND moved_at IS NOT NULL";
+    let now = messaging.clock.now();
+    let reached = |it: &&&OfIntent| matches!(it.status, Status::Delivered | Status::Read);
+    let reached: Vec<&&OfIntent> = statuses.iter().filter(reached).collect();
+    if reached.is_empty() {
+        return Ok(());
+    }
+    let subjects: Vec<SubjectId> = reached.iter().map(|it| it.subject).collect();
+    for row in sqlx::query(MOVED).bind(subjects).fetch_all(session.conn()).await? {
+        let subject: SubjectId = row.try_get(0)?;
+        let moved_at = row.try_get::<jiff_sqlx::Timestamp, _>(1)?.to_jiff();
+        let after = |it: &&&&OfIntent| it.subject == subject && said_at(it.at, now) > moved_at;
+        if let Some(it) = reached.iter().find(after) {
+            let at = said_at(it.at, now);
+            tasks::doubt(messaging, session.conn(), subject, Doubt::DeliveredAfterMove, at).await?;
+        }
+    }
     Ok(())
 }
 

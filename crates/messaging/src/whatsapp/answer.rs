@@ -3,12 +3,16 @@
 
 use serde::Deserialize;
 
+use super::updates::Address;
+
 /// The provider's judgement of one send.
 pub enum Answer {
     /// It took the message. Accepted is not delivered.
     Accepted {
         /// The provider's id (`wamid…`). It is base64 around the recipient's number: personal data.
         provider_id: String,
+        /// By which names the provider knows who gets it.
+        to: Address,
     },
     /// It refused the message, with its error code where it gave one.
     Refused {
@@ -26,9 +30,21 @@ pub enum Answer {
 #[derive(Deserialize)]
 struct Success {
     #[serde(default)]
+    contacts: Vec<SentTo>,
+    #[serde(default)]
     messages: Vec<SentMessage>,
     #[serde(default)]
     success: bool,
+}
+
+#[derive(Deserialize)]
+struct SentTo {
+    #[serde(default)]
+    wa_id: Option<String>,
+    #[serde(default)]
+    user_id: Option<String>,
+    #[serde(default)]
+    parent_user_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,8 +68,13 @@ struct FailureCode {
 pub fn read(http_status: u16, body: &[u8]) -> Answer {
     if (200..300).contains(&http_status) {
         return match serde_json::from_slice::<Success>(body) {
-            Ok(Success { messages, success }) => match messages.into_iter().next() {
-                Some(SentMessage { id }) if !id.is_empty() => Answer::Accepted { provider_id: id },
+            Ok(Success { contacts, messages, success }) => match messages.into_iter().next() {
+                Some(SentMessage { id }) if !id.is_empty() => {
+                    let to = contacts.into_iter().next().map(|it| {
+                        Address::new(it.wa_id, it.user_id).with_parent(it.parent_user_id)
+                    });
+                    Answer::Accepted { provider_id: id, to: to.unwrap_or_default() }
+                }
                 None if success => Answer::Done,
                 _ => Answer::Unreadable,
             },
@@ -72,9 +93,8 @@ mod tests {
     fn an_acceptance_with_unknown_fields_is_read() {
         let body = br#"{"messaging_product":"whatsapp","contacts":[{"input":"+33612345678","user_id":"FR.x"}],
             "messages":[{"id":"wamid.X","message_status":"held_for_quality_assessment","new":1}],"more":[]}"#;
-        assert!(
-            matches!(read(200, body), Answer::Accepted { provider_id } if provider_id == "wamid.X")
-        );
+        let Answer::Accepted { provider_id, to } = read(200, body) else { panic!("accepted") };
+        assert_eq!((&*provider_id, to.user_id.as_deref()), ("wamid.X", Some("FR.x")));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn read_change(
             listed = true;
             let update = match key {
                 "messages" => message(item, contacts, number.as_deref()),
-                "statuses" => status(item),
+                "statuses" => status(item, contacts),
                 "user_preferences" => preference(item),
                 _ => moved(item),
             };
@@ -173,32 +173,39 @@ fn seconds(value: &Value) -> i64 {
 }
 
 fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
-    let mut from = Address::new(text(item, "from"), text(item, "from_user_id"));
+    let mut from = Address::new(text(item, "from"), text(item, "from_user_id"))
+        .with_parent(text(item, "from_parent_user_id"));
+    let mut identity_hash = None;
     // With one contact beside one or more messages it is their sender; it may know the other form.
     if let [contact] = contacts {
-        let contact = Address::new(text(contact, "wa_id"), text(contact, "user_id"));
-        let same = from.is_empty()
-            || (from.phone.is_some() && from.phone == contact.phone)
-            || (from.user_id.is_some() && from.user_id == contact.user_id);
-        if same {
-            from.phone = from.phone.or(contact.phone);
-            from.user_id = from.user_id.or(contact.user_id);
-        }
+        from = from.completed(self::contact(contact));
+        identity_hash = text(contact, "identity_key_hash").filter(|hash| !hash.is_empty());
     }
-    if from.is_empty() {
+    if !item.is_object() || (from.is_empty() && item.get("type").is_none()) {
         return Update::Unreadable;
     }
     if item.get("type").and_then(Value::as_str) == Some("system") {
-        return system(item, from);
+        return if from.is_empty() { Update::Unreadable } else { system(item, from) };
     }
-    Update::Message(Inbound {
+    let answers = item.get("context").and_then(|it| text(it, "id"));
+    let nameless = from.is_empty();
+    let message = Inbound {
         from,
+        answers: answers.filter(|id| !id.is_empty()),
+        identity_hash,
         number: number.map(str::to_owned),
         id: text(item, "id").unwrap_or_default(),
         said_at: seconds(item),
         said: said(item),
         raw: item.clone(),
-    })
+    };
+    if nameless { Update::Nameless(message) } else { Update::Message(message) }
+}
+
+/// An entry of `contacts`.
+fn contact(contact: &Value) -> Address {
+    Address::new(text(contact, "wa_id"), text(contact, "user_id"))
+        .with_parent(text(contact, "parent_user_id"))
 }
 
 /// What a message says: the element as it came.
@@ -228,17 +235,23 @@ struct ErrorCode {
     code: i64,
 }
 
-fn status(item: &Value) -> Update {
+fn status(item: &Value, contacts: &[Value]) -> Update {
     let codes = list(item, "errors")
         .iter()
         .filter_map(|error| ErrorCode::deserialize(error).ok())
         .map(|error| error.code)
         .collect();
     let Some(status) = text(item, "status") else { return Update::Unreadable };
+    let recipient = Address::new(text(item, "recipient_id"), text(item, "recipient_user_id"))
+        .with_parent(text(item, "recipient_parent_user_id"));
+    let recipient = match contacts {
+        [one] => recipient.completed(contact(one)),
+        _ => recipient,
+    };
     Update::Status(StatusUpdate {
         id: text(item, "id").unwrap_or_default(),
         status,
-        recipient: Address::new(text(item, "recipient_id"), text(item, "recipient_user_id")),
+        recipient,
         callback_data: text(item, "biz_opaque_callback_data"),
         codes,
         at: seconds(item),
@@ -246,7 +259,7 @@ fn status(item: &Value) -> Update {
 }
 
 fn preference(item: &Value) -> Update {
-    let from = Address::new(text(item, "wa_id"), text(item, "user_id"));
+    let from = contact(item);
     let marketing = text(item, "category").is_none_or(|it| it == "marketing_messages");
     match item.get("value").and_then(Value::as_str) {
         _ if from.is_empty() => Update::Unreadable,
@@ -287,7 +300,8 @@ mod tests {
             "statuses":[{},{"id":"wamid.C","status":"delivered","timestamp":"x","errors":[{"code":"no"},{"code":131050}]}]}"#,
         );
         assert_eq!(all.len(), 7);
-        assert_eq!(all.iter().filter(|it| matches!(it, Update::Unreadable)).count(), 4);
+        let bad = |it: &&Update| matches!(it, Update::Unreadable | Update::Nameless(_));
+        assert_eq!(all.iter().filter(bad).count(), 4);
         let Update::Message(stop) = &all[4] else { panic!("a message") };
         assert!(matches!(&stop.said, Said::Text(text) if text == "STOP"));
         assert_eq!(stop.said_at, 1_760_000_001);
@@ -317,7 +331,7 @@ mod tests {
             "messages":[{"from":"","from_user_id":"FR.abc","id":"w","timestamp":"1","type":"text","text":{"body":"stop"}}]}"#,
         );
         let Update::Message(message) = &all[0] else { panic!("a message") };
-        assert!(message.from == Address { phone: None, user_id: Some("FR.abc".into()) });
+        assert!(message.from == Address::new(None, Some("FR.abc".into())));
     }
 
     #[test]
@@ -328,6 +342,33 @@ mod tests {
         );
         let Update::Message(message) = &all[0] else { panic!("a message") };
         assert_eq!(message.from.user_id.as_deref(), Some("FR.abc"));
+        let all = updates(
+            r#"{"contacts":[{"wa_id":"33612345678","user_id":"FR.abc","parent_user_id":"FR.ENT.p","identity_key_hash":"h"}],
+            "messages":[{"from":"33612345678","id":"w","type":"text","text":{"body":"hi"},"context":{"id":"wamid.ours"}}]}"#,
+        );
+        let Update::Message(message) = &all[0] else { panic!("a message") };
+        assert_eq!(message.from.parent_user_id.as_deref(), Some("FR.ENT.p"));
+        assert_eq!(message.identity_hash.as_deref(), Some("h"));
+        assert_eq!(message.answers.as_deref(), Some("wamid.ours"));
+        let all = updates(
+            r#"{"contacts":[{"wa_id":"33612345678","user_id":"FR.abc"}],
+            "statuses":[{"id":"w","status":"sent","recipient_id":"33612345678"},
+                {"id":"w","status":"sent","recipient_id":"33600000000"}]}"#,
+        );
+        let Update::Status(status) = &all[0] else { panic!("a status") };
+        assert_eq!(status.recipient.user_id.as_deref(), Some("FR.abc"));
+        let Update::Status(anothers) = &all[1] else { panic!("a status") };
+        assert_eq!(anothers.recipient.user_id, None, "the contact is somebody else");
+    }
+
+    #[test]
+    fn a_message_that_names_nobody_is_kept_apart() {
+        let all = updates(
+            r#"{"messages":[{"id":"w","type":"text","text":{"body":"STOP"},"context":{"id":"wamid.ours"}}]}"#,
+        );
+        let Update::Nameless(message) = &all[0] else { panic!("nameless") };
+        assert_eq!(message.answers.as_deref(), Some("wamid.ours"));
+        assert_eq!(all[0].kind(), "unreadable");
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What webhooks tell, as it is worked with here. How it is read is [`super::reading`]'s to say.
 
+use assent_contracts::api::vault::ResolvedAddress;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One thing that a webhook told. No `Debug`: it holds numbers and messages.
 pub enum Update {
     /// A person wrote or pressed a button.
     Message(Inbound),
+    /// Somebody wrote of whom nothing is said. What it declares counts; the rest can't be worked with.
+    Nameless(Inbound),
     /// Progress of a message that we sent.
     Status(StatusUpdate),
     /// A person changed WhatsApp's own marketing preference.
@@ -37,7 +41,7 @@ impl Update {
             Self::Account(_) => "account",
             Self::Notice(field) => field,
             Self::Unknown => "unknown",
-            Self::Unreadable => "unreadable",
+            Self::Nameless(_) | Self::Unreadable => "unreadable",
         }
     }
 }
@@ -111,12 +115,14 @@ pub struct AccountUpdate {
 
 /// Who, in the forms in which the provider names people. A phone may be absent, or empty, for people
 /// with usernames.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Phone number in E.164, with its plus sign.
     pub phone: Option<String>,
     /// Business-scoped user id, `CC.` and alphanumerics.
     pub user_id: Option<String>,
+    /// The user id that linked portfolios share, `CC.ENT.` and alphanumerics.
+    pub parent_user_id: Option<String>,
 }
 
 impl Address {
@@ -125,13 +131,49 @@ impl Address {
             .map(|phone| phone.chars().filter(char::is_ascii_digit).collect::<String>())
             .filter(|digits| !digits.is_empty())
             .map(|digits| format!("+{digits}"));
-        Self { phone, user_id: user_id.filter(|id| !id.is_empty()) }
+        let user_id = user_id.filter(|id| !id.is_empty());
+        Self { phone, user_id, parent_user_id: None }
+    }
+
+    pub(super) fn with_parent(mut self, parent_user_id: Option<String>) -> Self {
+        self.parent_user_id = parent_user_id.filter(|id| !id.is_empty());
+        self
+    }
+
+    /// With what a contact tells that names the same person.
+    pub(super) fn completed(mut self, contact: Self) -> Self {
+        let same = self.is_empty()
+            || (self.phone.is_some() && self.phone == contact.phone)
+            || (self.user_id.is_some() && self.user_id == contact.user_id);
+        if same {
+            self.phone = self.phone.or(contact.phone);
+            self.user_id = self.user_id.or(contact.user_id);
+            self.parent_user_id = self.parent_user_id.or(contact.parent_user_id);
+        }
+        self
+    }
+
+    /// With the name that a message was sent to, where the provider's answer doesn't say it.
+    #[must_use]
+    pub fn or_sent_to(mut self, address: &ResolvedAddress) -> Self {
+        if self.phone.is_none() && !address.phone.is_empty() {
+            self.phone = Some(address.phone.clone());
+        } else if self.user_id.is_none() && address.phone.is_empty() {
+            self.user_id.clone_from(&address.user_id);
+        }
+        self
+    }
+
+    /// By how many names.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        [&self.phone, &self.user_id, &self.parent_user_id].into_iter().flatten().count()
     }
 
     /// Whether it names nobody.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.phone.is_none() && self.user_id.is_none()
+        self.phone.is_none() && self.user_id.is_none() && self.parent_user_id.is_none()
     }
 }
 
@@ -143,6 +185,10 @@ pub struct Inbound {
     pub number: Option<String>,
     /// The provider's id: personal data.
     pub id: String,
+    /// The provider's id of the message that it answers: personal data.
+    pub answers: Option<String>,
+    /// The provider's own hash of her identity, which changes when somebody else may have her number.
+    pub identity_hash: Option<String>,
     /// When she sent it, seconds since 1970; 0 when the provider didn't say.
     pub said_at: i64,
     /// What she sent.

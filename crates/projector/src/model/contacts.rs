@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use assent_bus::Received;
 use assent_contracts::vault::{
-    self, Origin, SUBJECT_ERASED, SUBJECT_REGISTERED, SubjectRegistered,
+    self, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, IdentifiersAdded, IdentifiersRemoved, Origin,
+    SUBJECT_ERASED, SUBJECT_REGISTERED, SubjectRegistered,
 };
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -72,6 +73,19 @@ impl Model for Contacts {
                 row.origin = Some(origin(data.origin).to_owned());
                 row.fields = data.fields;
                 row.addresses = data.addresses.len().try_into().unwrap_or(i32::MAX);
+            }
+            IDENTIFIERS_ADDED => {
+                let data: IdentifiersAdded = event.read()?;
+                row.region = data.region.or_else(|| row.region.take());
+                row.fields.extend(data.fields);
+                let more = data.addresses.len().try_into().unwrap_or(i32::MAX);
+                row.addresses = row.addresses.saturating_add(more);
+            }
+            IDENTIFIERS_REMOVED => {
+                let data: IdentifiersRemoved = event.read()?;
+                row.fields.retain(|field| !data.fields.contains(field));
+                let fewer = data.addresses.len().try_into().unwrap_or(i32::MAX);
+                row.addresses = row.addresses.saturating_sub(fewer).max(0);
             }
             SUBJECT_ERASED => {
                 event.read::<vault::SubjectErased>()?;
@@ -176,6 +190,8 @@ fn origin(origin: Origin) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use assent_contracts::address::AddressToken;
+
     use super::super::testing::{event, time};
     use super::*;
 
@@ -194,6 +210,33 @@ mod tests {
         assert_eq!(row.registered_at, Some(time(1)));
         assert_eq!(row.updated_at, time(2));
         assert_eq!(row.origin.as_deref(), Some("import"));
+    }
+
+    #[test]
+    fn what_the_platform_calls_her_as_well_is_counted() {
+        let mut row = Contacts::empty(Uuid::nil());
+        row.region = Some("FR".to_owned());
+        row.fields = vec!["phone".to_owned()];
+        let added = IdentifiersAdded {
+            addresses: vec![AddressToken { key_id: 1, mac: [7; 32] }],
+            region: None,
+            fields: vec!["user_id".to_owned()],
+            at: time(2),
+        };
+        Contacts::fold(&mut row, &event(2, IDENTIFIERS_ADDED, &added)).unwrap();
+        assert_eq!(
+            (&row.fields[..], row.addresses),
+            (&["phone".to_owned(), "user_id".to_owned()][..], 1)
+        );
+        assert_eq!(row.region.as_deref(), Some("FR"));
+        let removed = IdentifiersRemoved {
+            addresses: added.addresses,
+            fields: added.fields,
+            unlinked: Vec::new(),
+            at: time(3),
+        };
+        Contacts::fold(&mut row, &event(3, IDENTIFIERS_REMOVED, &removed)).unwrap();
+        assert_eq!((&row.fields[..], row.addresses), (&["phone".to_owned()][..], 0));
     }
 
     #[test]

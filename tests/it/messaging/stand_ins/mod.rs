@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub use assent_tests::cluster::until;
 
-pub use self::neighbours::Neighbours;
+pub use self::neighbours::{BAD_USER_ID, Neighbours};
 pub use self::provider::{Manner, Provider};
 pub use self::service::{Home, Replica, Setup};
 

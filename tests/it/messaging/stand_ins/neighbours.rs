@@ -49,6 +49,41 @@ struct NeighboursState {
     turned_away: AtomicUsize,
     leases: Mutex<Vec<Value>>,
     gives_keys: AtomicBool,
+    identities: Mutex<Vec<Value>>,
+    outcomes: Mutex<HashMap<String, Value>>,
+    forgotten: Mutex<Vec<Value>>,
+    linked: Mutex<HashMap<SubjectId, SubjectId>>,
+    doubted: Mutex<Vec<SubjectId>>,
+    registered: Mutex<HashMap<SubjectId, Timestamp>>,
+    says_not_who: AtomicBool,
+    hears_no_names: AtomicBool,
+}
+
+/// With these names told, the vault refuses all that it was told with them.
+pub const BAD_USER_ID: &str = "FR.bad";
+
+impl NeighboursState {
+    /// Who has one of these tokens.
+    fn having(&self, tokens: &[Value]) -> Option<SubjectId> {
+        let people: Vec<SubjectId> = self.people.lock().unwrap().keys().copied().collect();
+        let has = |it: &SubjectId| {
+            let hers = self.tokens_of(*it);
+            tokens.iter().any(|token| hers.contains(token))
+        };
+        people.into_iter().find(has)
+    }
+
+    /// By which tokens she is known.
+    fn tokens_of(&self, subject: SubjectId) -> Vec<Value> {
+        if let Some(address) = self.unusual.lock().unwrap().get(&subject) {
+            let of = |key: &str| address[key].as_array().cloned().unwrap_or_default();
+            return [of("tokens"), of("others")].concat();
+        }
+        let people = self.people.lock().unwrap();
+        let name = people.get(&subject);
+        name.map(|name| json!(self.index.tokens(name)).as_array().unwrap().clone())
+            .unwrap_or_default()
+    }
 }
 
 impl Neighbours {
@@ -75,12 +110,22 @@ impl Neighbours {
             turned_away: AtomicUsize::new(0),
             leases: Mutex::default(),
             gives_keys: AtomicBool::new(true),
+            identities: Mutex::default(),
+            outcomes: Mutex::default(),
+            forgotten: Mutex::default(),
+            linked: Mutex::default(),
+            doubted: Mutex::default(),
+            registered: Mutex::default(),
+            says_not_who: AtomicBool::new(false),
+            hears_no_names: AtomicBool::new(false),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
             .route("/v1/keys/lease", post(lease))
-            .route("/v1/subjects/lookup", post(lookup))
+            .route("/v1/identities/who", post(who))
             .route("/v1/subjects/import", post(import))
+            .route("/v1/identities", post(identities))
+            .route("/v1/identities/forget", post(forget))
             .route("/v1/permits", post(permits))
             .route("/v1/verdicts", post(verdicts))
             .route("/v1/audience", get(audience))
@@ -140,6 +185,57 @@ impl Neighbours {
         self.state.people.lock().unwrap().insert(subject, user_id.to_owned());
         self.state.unusual.lock().unwrap().insert(subject, address);
         subject
+    }
+
+    /// Makes the `n`th person known, by this user id too.
+    pub fn person_with(&self, n: usize, user_id: &str) -> SubjectId {
+        let subject = self.person(n);
+        let (tokens, others) =
+            (self.state.index.tokens(&phone(n)), self.state.index.tokens(user_id));
+        let address = json!({"phone": phone(n), "user_id": user_id, "tokens": tokens,
+            "others": others});
+        self.state.unusual.lock().unwrap().insert(subject, address);
+        subject
+    }
+
+    /// From now on it is in doubt, by the vault's word, who she is.
+    pub fn doubt(&self, subject: SubjectId) {
+        self.state.doubted.lock().unwrap().push(subject);
+    }
+
+    /// She was made known at this moment.
+    pub fn since(&self, subject: SubjectId, at: Timestamp) {
+        self.state.registered.lock().unwrap().insert(subject, at);
+    }
+
+    /// From now on the vault doesn't say who somebody is, or does again.
+    pub fn say_not_who(&self, not: bool) {
+        self.state.says_not_who.store(not, Ordering::SeqCst);
+    }
+
+    /// From now on the vault is told of nobody's names, or is again.
+    pub fn hear_no_names(&self, not: bool) {
+        self.state.hears_no_names.store(not, Ordering::SeqCst);
+    }
+
+    /// What the vault was told of people's names.
+    pub fn identities(&self) -> Vec<Value> {
+        self.state.identities.lock().unwrap().clone()
+    }
+
+    /// From now on the vault answers so to this user id.
+    pub fn identity_is(&self, user_id: &str, outcome: Value) {
+        self.state.outcomes.lock().unwrap().insert(user_id.to_owned(), outcome);
+    }
+
+    /// Whose user ids were forgotten.
+    pub fn forgotten(&self) -> Vec<Value> {
+        self.state.forgotten.lock().unwrap().clone()
+    }
+
+    /// From now on the vault says that the two are one.
+    pub fn link(&self, one: SubjectId, other: SubjectId) {
+        self.state.linked.lock().unwrap().extend([(one, other), (other, one)]);
     }
 
     /// From now on a dry run hears this reason about her, and a permit for her is denied for it.
@@ -204,15 +300,22 @@ impl Neighbours {
 type Shared = State<Arc<NeighboursState>>;
 
 async fn resolve(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let linked = state.linked.lock().unwrap();
     let people = state.people.lock().unwrap();
     let unusual = state.unusual.lock().unwrap();
+    let hers = |subject: SubjectId| match unusual.get(&subject) {
+        Some(address) => Some(address.clone()),
+        None => people
+            .get(&subject)
+            .map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)})),
+    };
     let address = |subject: &Value| {
-        if let Some(address) = unusual.get(&id(subject)) {
-            return Some(address.clone());
+        let mut address = hers(id(subject))?;
+        if let Some(other) = linked.get(&id(subject)) {
+            address["linked"] = json!([other]);
+            address["linked_addresses"] = hers(*other).unwrap()["tokens"].clone();
         }
-        people
-            .get(&id(subject))
-            .map(|phone| json!({"phone": phone, "tokens": state.index.tokens(phone)}))
+        Some(address)
     };
     let addresses: Vec<_> = list(&body, "subjects").iter().map(address).collect();
     axum::Json(json!({"addresses": addresses}))
@@ -239,25 +342,104 @@ async fn lease(
     Ok(axum::Json(json!({"keys": keys})))
 }
 
-async fn lookup(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
-    let people = state.people.lock().unwrap();
-    let found = people.iter().find(|(_, phone)| {
-        let tokens = json!(state.index.tokens(phone));
-        list(&body, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
-    });
-    axum::Json(json!({"subject_id": found.map(|(subject, _)| subject)}))
+/// Who has the names; in doubt where the test says so of one of them.
+async fn who(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    if state.says_not_who.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let linked = state.linked.lock().unwrap();
+    let doubted = state.doubted.lock().unwrap();
+    let answer = |asked: &Value| {
+        let names = ["user_ids", "phones", "parent_user_ids"].map(|kind| asked.get(kind));
+        let names = names.into_iter().flatten().filter_map(Value::as_array);
+        let answers = asked["answers"].as_str().map(|it| it.parse().unwrap());
+        let found = names.filter_map(|tokens| state.having(tokens)).chain(answers);
+        let mut named: Vec<SubjectId> = Vec::new();
+        for subject in found {
+            if !named.contains(&subject) {
+                named.push(subject);
+            }
+        }
+        let others = named.iter().filter_map(|it| linked.get(it));
+        let others: Vec<SubjectId> = others.filter(|it| !named.contains(it)).copied().collect();
+        let is_one = |it: &SubjectId| named[0] == *it || linked.get(&named[0]) == Some(it);
+        let standing = if named.is_empty() {
+            "nobody"
+        } else if named.iter().any(|it| doubted.contains(it)) {
+            "in_doubt"
+        } else if named.iter().all(is_one) {
+            "known"
+        } else {
+            "to_be_linked"
+        };
+        let hers: Vec<_> = named.iter().flat_map(|it| state.tokens_of(*it)).collect();
+        let since = state.registered.lock().unwrap();
+        let since = named.first().and_then(|it| since.get(it));
+        json!({"standing": standing, "named": named, "linked": others, "hers": hers,
+            "registered_at": since})
+    };
+    let answers: Vec<_> = list(&body, "asked").iter().map(answer).collect();
+    Ok(axum::Json(json!({"answers": answers})))
+}
+
+/// What was told is known where one of the names is, unless the test says otherwise.
+async fn identities(
+    State(state): Shared,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, (StatusCode, axum::Json<Value>)> {
+    if list(&body, "told").iter().any(|told| told["user_id"] == BAD_USER_ID) {
+        let problem = json!({"type": "about:blank", "title": "no", "status": 422,
+            "code": "validation_failed"});
+        return Err((StatusCode::UNPROCESSABLE_ENTITY, axum::Json(problem)));
+    }
+    if state.hears_no_names.load(Ordering::SeqCst) {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, axum::Json(Value::Null)));
+    }
+    let outcome = |told: &Value| {
+        let scripted = state.outcomes.lock().unwrap();
+        if let Some(outcome) = told["user_id"].as_str().and_then(|it| scripted.get(it)) {
+            return outcome.clone();
+        }
+        let names = [&told["phone"], &told["user_id"]].into_iter().filter_map(Value::as_str);
+        let known = names.filter_map(|name| {
+            let tokens = json!(state.index.tokens(name));
+            state.having(tokens.as_array().unwrap())
+        });
+        match known.chain(told["answers"].as_str().map(|it| it.parse().unwrap())).next() {
+            Some(subject) => json!({"outcome": "known", "subject_id": subject}),
+            None => json!({"outcome": "nobody"}),
+        }
+    };
+    let outcomes: Vec<_> = list(&body, "told").iter().map(outcome).collect();
+    state.identities.lock().unwrap().extend(list(&body, "told").iter().cloned());
+    Ok(axum::Json(json!({"outcomes": outcomes})))
+}
+
+async fn forget(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    state.forgotten.lock().unwrap().push(body["subject_id"].clone());
+    axum::Json(json!({"forgotten": true}))
 }
 
 async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     assert_eq!(body["origin"], "subject");
+    let row = &body["rows"][0];
+    let by_user_id = row["user_id"].as_str().filter(|_| row["phone"].is_null());
     let mut people = state.people.lock().unwrap();
-    let phone = body["rows"][0]["phone"].as_str().unwrap();
+    let phone = by_user_id.unwrap_or_else(|| row["phone"].as_str().unwrap());
     let known = people.iter().find(|(_, known)| *known == phone).map(|(subject, _)| *subject);
     let outcome = match known {
         Some(subject) => json!({"outcome": "existing", "subject_id": subject}),
         None => {
             let subject = SystemIds.v4();
             people.insert(subject, phone.to_owned());
+            if let Some(user_id) = by_user_id {
+                let tokens = state.index.tokens(user_id);
+                let address = json!({"phone": "", "user_id": user_id, "tokens": tokens});
+                state.unusual.lock().unwrap().insert(subject, address);
+            }
             json!({"outcome": "created", "subject_id": subject})
         }
     };

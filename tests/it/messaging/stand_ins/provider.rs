@@ -37,6 +37,7 @@ struct ProviderState {
     requests: Mutex<Vec<String>>,
     templates: Mutex<Vec<Value>>,
     empty: Mutex<usize>,
+    knows_as: Mutex<Option<&'static str>>,
 }
 
 impl Provider {
@@ -71,6 +72,7 @@ impl Provider {
             requests: Mutex::default(),
             templates: Mutex::default(),
             empty: Mutex::default(),
+            knows_as: Mutex::default(),
         });
         let address = listener.local_addr().unwrap();
         let shared = Arc::clone(&state);
@@ -85,6 +87,11 @@ impl Provider {
     /// Changes its manner.
     pub fn manner(&self, manner: Manner) {
         *self.state.manner.lock().unwrap() = manner;
+    }
+
+    /// From now on its answers name this user id beside the number.
+    pub fn knows_as(&self, user_id: Option<&'static str>) {
+        *self.state.knows_as.lock().unwrap() = user_id;
     }
 
     /// The bodies that arrived whole.
@@ -143,6 +150,7 @@ async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
     state.requests.lock().unwrap().push(request.lines().next().unwrap().to_owned());
     let is_mark = body["status"] == "read";
     let wamid = format!("wamid.{}", body["biz_opaque_callback_data"].as_str().unwrap_or("mark"));
+    let input = body["to"].clone();
     state.bodies.lock().unwrap().push(body);
     let manner = {
         let mut manner = state.manner.lock().unwrap();
@@ -154,7 +162,13 @@ async fn answer(state: Arc<ProviderState>, mut stream: TcpStream) {
     };
     let (status, answer) = match manner {
         Manner::Accepts if is_mark => ("200 OK", json!({"success": true})),
-        Manner::Accepts => ("200 OK", json!({"messages": [{"id": wamid}]})),
+        Manner::Accepts => {
+            let mut answer = json!({"messages": [{"id": wamid}]});
+            if let Some(user_id) = *state.knows_as.lock().unwrap() {
+                answer["contacts"] = json!([{"input": input, "user_id": user_id}]);
+            }
+            ("200 OK", answer)
+        }
         Manner::Refuses(code) | Manner::RefusesOnce(code) => {
             ("400 Bad Request", json!({"error": {"code": code}}))
         }
