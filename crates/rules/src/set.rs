@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::calendar::zone;
 use crate::examples::Examples;
 use crate::file::{Reach, Rule, RuleFile, Value};
 
@@ -183,7 +184,7 @@ pub enum Change {
         /// What it is.
         after: Rule,
     },
-    /// A jurisdiction has another name, reach or general law.
+    /// A jurisdiction has another name, reach, general law, calendar or authority.
     Jurisdiction {
         /// Which.
         jurisdiction: String,
@@ -255,6 +256,16 @@ fn file_faults(name: &str, file: &RuleFile, examples: &Examples) -> Vec<String> 
     }
     if examples.examples.is_empty() {
         faults.push("at least one example is needed beside it".to_owned());
+    }
+    if let Some(calendar) = &file.calendar
+        && zone(&calendar.zone).is_none()
+    {
+        faults.push(format!("`{}` is no time zone", calendar.zone));
+    }
+    if let Some(authority) = &file.authority
+        && (authority.name.trim().is_empty() || !authority.address.starts_with("https://"))
+    {
+        faults.push("its authority has no name, or no https address".to_owned());
     }
     for rule in &file.rules {
         let Rule { id, article, says, from, until, source, value } = rule;
