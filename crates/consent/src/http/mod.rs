@@ -51,6 +51,7 @@ mod refusals;
 mod refuse;
 mod rules;
 mod rules_answers;
+mod rules_terms;
 mod stops;
 mod verdict;
 mod verdict_as_of;
@@ -279,6 +280,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(receipts::receipts))
         .routes(routes!(receipts::public_key))
         .routes(routes!(rules_answers::rules_answers))
+        .routes(routes!(rules_terms::rules_terms))
 }
 
 /// The routes, each behind a key; `operations` are those that don't need the app.
