@@ -1,6 +1,8 @@
 //! The erasure service against real Postgres and Kafka, with participants whose lines are written
 //! here: G4, erasure is whole or visibly not done.
 
+mod holds;
+mod rights;
 mod world;
 
 use std::collections::BTreeMap;

@@ -22,8 +22,10 @@ use tokio::sync::Notify;
 
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
+use crate::due;
 use crate::http::{App, router};
 use crate::store::Sagas;
+use crate::tracking::Tracking;
 use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
@@ -34,7 +36,7 @@ const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
 pub struct Config {
     /// Where it listens, its database, its token.
     pub service: ServiceConfig,
-    /// Keys the hashes of idempotency keys.
+    /// Keys the hashes of idempotency keys, and the secrets that requests are tracked by.
     pub idempotency_secret: SecretString,
     /// Kafka.
     pub bus: BusConfig,
@@ -197,8 +199,10 @@ pub async fn serve(
     let pool =
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
+    let counted = pool.clone();
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids };
+    let tracking = Tracking::new(config.idempotency_secret.expose_secret().as_bytes());
+    let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking };
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }
@@ -227,6 +231,8 @@ pub async fn serve(
         wake: Arc::clone(&wake),
     };
     lifecycle.spawn("erasure.driver", driver.run(lifecycle.stopping()));
+    let counting = due::report(counted, Arc::clone(&clock), lifecycle.stopping());
+    lifecycle.spawn("erasure.due", counting);
     let stopping = lifecycle.stopping();
     lifecycle.spawn("erasure.cleaning", async move {
         store.keep_clean(clock, stopping).await;

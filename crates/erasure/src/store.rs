@@ -1,11 +1,11 @@
-//! Sagas in Postgres: their events, the row that shows where each stands, and who takes part. It
-//! guarantees that a saga is decided under the lock of its stream and with a registry that nobody
-//! changes meanwhile; what is decided is left to the domain.
+//! Persons in Postgres: the events of their requests, erasures and holds, and who takes part in
+//! erasures. It guarantees that everything about one person is decided under the lock of her stream
+//! and with a registry that nobody changes meanwhile; what is decided is left to the domain.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::Actor;
 use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
 use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
@@ -18,13 +18,18 @@ use serde_json::value::to_raw_value;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::domain::{Event, Issued, Participant, Registry, Saga, Summary};
+use crate::domain::{Event, Issued, Participant, Person, Registry, Summary};
+use crate::rows;
+use crate::tracking::Tracking;
 
 /// Advisory lock over the registry: shared by whoever decides with it, exclusive to whoever
 /// changes it. A newcomer is thus seen by a completion, or comes after it.
 const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
 
-/// The sagas of this deployment. Cheap to clone.
+/// Events that are read at once.
+const PAGE: i64 = 500;
+
+/// The persons of this deployment. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas {
     /// The events.
@@ -33,34 +38,28 @@ pub struct Sagas {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// What people are given to look at their requests.
+    pub tracking: Tracking,
 }
 
-/// A saga under lock, in one transaction with everything that is written about it.
+/// A person under lock, in one transaction with everything that is written about her.
 pub struct Held {
     session: Session,
     ids: Arc<dyn Ids>,
+    tracking: Tracking,
     subject: SubjectId,
     version: i64,
     traceparent: Option<String>,
     /// The state, what was recorded in this transaction included.
-    pub saga: Saga,
+    pub person: Person,
     /// Who takes part; unchanged until the end of the transaction.
     pub registry: Registry,
     /// The moment of this transaction.
     pub now: Timestamp,
 }
 
-/// Who asked, and on what ground: kept beside the saga, not in its events.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who asked.
-    pub actor: Actor,
-    /// A code for the ground.
-    pub reason: Option<String>,
-}
-
 impl Sagas {
-    /// Locks the saga of `subject`. Await it, and what follows, in a task that nobody cancels.
+    /// Locks the stream of `subject`. Await it, and what follows, in a task that nobody cancels.
     ///
     /// # Errors
     /// When the database fails.
@@ -72,10 +71,10 @@ impl Sagas {
             .await?;
         let registry = registry(session.conn()).await?;
         let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
-        let mut saga = Saga::default();
+        let mut person = Person::default();
         for stored in &stream.events {
             if let Some(event) = Event::read(stored)? {
-                saga.evolve(&event);
+                person.evolve(&event);
             }
         }
         // All that follows from a request belongs to its trace, whoever does it and whenever.
@@ -88,46 +87,83 @@ impl Sagas {
         Ok(Held {
             session,
             ids: Arc::clone(&self.ids),
+            tracking: self.tracking.clone(),
             subject,
             version: stream.version,
             traceparent,
-            saga,
+            person,
             registry,
             now: self.clock.now(),
         })
     }
 
-    /// The saga of `subject` as it stands, without locking it.
+    /// The state of `subject`, without locking it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(&self, subject: SubjectId) -> Result<Saga, StoreError> {
-        const PAGE: i64 = 500;
-        let mut saga = Saga::default();
+    pub async fn load(&self, subject: SubjectId) -> Result<Person, StoreError> {
+        let mut person = Person::default();
         let mut after = 0;
         loop {
             let events = self.store.load(subject, after, PAGE).await?;
             for stored in &events {
                 if let Some(event) = Event::read(stored)? {
-                    saga.evolve(&event);
+                    person.evolve(&event);
                 }
                 after = stored.version;
             }
             if i64::try_from(events.len()) != Ok(PAGE) {
-                return Ok(saga);
+                return Ok(person);
             }
         }
     }
 
-    /// Whom a request concerns.
+    /// The state of `stream` right after these events, and the first of them; without events, as it
+    /// stands.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn as_of(
+        &self,
+        stream: SubjectId,
+        events: &[Uuid],
+    ) -> Result<(Person, Option<Event>), StoreError> {
+        if events.is_empty() {
+            return Ok((self.load(stream).await?, None));
+        }
+        let (mut person, mut first, mut left) = (Person::default(), None, events.len());
+        let mut after = 0;
+        while left > 0 {
+            let page = self.store.load(stream, after, PAGE).await?;
+            if page.is_empty() {
+                return Err(StoreError::Aborted);
+            }
+            for stored in &page {
+                after = stored.version;
+                let Some(event) = Event::read(stored)? else { continue };
+                person.evolve(&event);
+                if events.contains(&stored.id) {
+                    left -= 1;
+                    first = first.or(Some(event));
+                    if left == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((person, first))
+    }
+
+    /// Whom a request concerns. One that a replica of the version before took in has its row in
+    /// `requests` alone until it moves on.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn subject_of(&self, request_id: Uuid) -> Result<Option<SubjectId>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT subject_id FROM requests WHERE request_id = $1")
-            .bind(request_id)
-            .fetch_optional(self.store.pool())
-            .await?)
+        const SUBJECT: &str = "
+            SELECT subject_id FROM subject_requests WHERE request_id = $1
+            UNION SELECT subject_id FROM requests WHERE request_id = $1";
+        Ok(sqlx::query_scalar(SUBJECT).bind(request_id).fetch_optional(self.store.pool()).await?)
     }
 
     /// Puts off when the driver looks at an open saga.
@@ -226,41 +262,6 @@ impl Held {
         self.session.first_answer(key).await
     }
 
-    /// Records the first event of a saga with its row.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn begin_request(
-        &mut self,
-        events: Vec<Event>,
-        origin: &Origin,
-        idempotency: Option<Idempotency>,
-    ) -> Result<(), StoreError> {
-        const INSERT: &str = "
-            INSERT INTO requests
-                (request_id, subject_id, status, actor, reason, requested_at, due, look_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $6)";
-        self.append(events, idempotency).await?;
-        let Some(request) = &self.saga.request else { return Ok(()) };
-        let actor = match origin.actor {
-            Actor::Subject => "subject",
-            Actor::Guardian => "guardian",
-            Actor::Operator => "operator",
-            Actor::System => "system",
-        };
-        sqlx::query(INSERT)
-            .bind(request.id)
-            .bind(self.subject)
-            .bind(request.status().name())
-            .bind(actor)
-            .bind(&origin.reason)
-            .bind(request.requested_at.to_sqlx())
-            .bind(request.due.to_sqlx())
-            .execute(self.session.conn())
-            .await?;
-        Ok(())
-    }
-
     /// Keeps an idempotency key for a command that changed nothing.
     ///
     /// # Errors
@@ -269,30 +270,41 @@ impl Held {
         self.append(Vec::new(), Some(idempotency)).await
     }
 
-    /// Records events of a saga that has begun, and where it stands after them. If they made
-    /// something due, the driver looks at once.
+    /// Records events and where things stand after them. If they made something due, the driver
+    /// looks at once.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
-        const UPDATE: &str = "
-            UPDATE requests
-            SET status = $2, completed_at = $3, look_at = CASE WHEN $4 THEN $5 ELSE look_at END
-            WHERE request_id = $1";
+    pub async fn record(
+        &mut self,
+        events: Vec<Event>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
-        self.append(events, None).await?;
-        let Some(request) = &self.saga.request else { return Ok(()) };
-        let due = request.summary(&self.registry) != Summary::Waiting;
-        sqlx::query(UPDATE)
-            .bind(request.id)
-            .bind(request.status().name())
-            .bind(request.completed_at.map(|at| at.to_sqlx()))
-            .bind(due)
-            .bind(self.now.to_sqlx())
-            .execute(self.session.conn())
-            .await?;
+        let requests: BTreeSet<Uuid> = events.iter().filter_map(Event::request_id).collect();
+        let holds: BTreeSet<Uuid> = events.iter().filter_map(Event::hold_id).collect();
+        let erasing = self.person.saga.request.is_some();
+        self.append(events, idempotency).await?;
+        let Self { session, person, registry, subject, tracking, now, .. } = self;
+        for request in requests.into_iter().filter_map(|id| person.requests.get(id)) {
+            rows::write_request(session.conn(), *subject, request, tracking).await?;
+        }
+        for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
+            rows::write_hold(session.conn(), *subject, hold).await?;
+        }
+        match &person.saga.request {
+            None => {}
+            Some(erasure) if !erasing => {
+                rows::write_erasure(session.conn(), *subject, person, erasure).await?;
+            }
+            Some(erasure) => {
+                let next = person.next(registry, *now);
+                let due = next != Some(Summary::Waiting) && erasure.completed_at.is_none();
+                rows::update_erasure(session.conn(), erasure, due.then_some(*now)).await?;
+            }
+        }
         Ok(())
     }
 
@@ -314,7 +326,7 @@ impl Held {
             self.version = appended.version;
         }
         for event in &events {
-            self.saga.evolve(event);
+            self.person.evolve(event);
         }
         Ok(())
     }
@@ -324,7 +336,7 @@ impl Held {
     /// # Errors
     /// When the database fails.
     pub async fn issue(&mut self, issued: &Issued) -> Result<(), StoreError> {
-        let Some(request) = &self.saga.request else { return Ok(()) };
+        let Some(request) = &self.person.saga.request else { return Ok(()) };
         let command = SagaCommand {
             command_id: issued.command_id,
             request_id: request.id,

@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 27] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
@@ -33,8 +33,10 @@ pub const SCOPES: [&str; 25] = [
     "conversations:write",
     "erasure:ack",
     "erasure:read",
+    "erasure:track",
     "erasure:write",
     "gate:write",
+    "holds:write",
     "keys:lease",
     "messages:read",
     "messages:write",

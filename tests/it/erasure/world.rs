@@ -2,7 +2,7 @@
 //! and an ear on the command topic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,13 +13,15 @@ use assent_erasure::{Config, Pace};
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
 use assent_http::{Keys, Problem};
-use assent_runtime::{Health, Lifecycle, ServiceConfig, Settings};
+use assent_rules::{Ask, RuleSet, Where};
+use assent_runtime::{Clock as _, Health, Lifecycle, ServiceConfig, Settings, SystemClock};
 use assent_signing::Issuer;
 use axum::Router;
 use axum::routing::post;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use jiff::{SignedDuration, Timestamp};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
@@ -61,6 +63,7 @@ pub struct World {
     replicas: Vec<(Lifecycle, String)>,
     stops: Arc<Mutex<Vec<Value>>>,
     down: Arc<AtomicBool>,
+    age: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
     deaf: Arc<AtomicBool>,
 }
@@ -77,7 +80,7 @@ impl World {
         let database_url = harness::database_url("erasure").await;
         let pool = PgPool::connect(&database_url).await.unwrap();
         assent_erasure::migrate_pool(&pool).await.unwrap();
-        let (consent_url, stops, down) = consent().await;
+        let (consent_url, stops, down, age) = consent().await;
         let config = configure(&database_url, &consent_url, participants, pace);
         assent_erasure::create_topics(&config.bus).await.unwrap();
         let commands = Arc::default();
@@ -91,6 +94,7 @@ impl World {
             replicas: Vec::new(),
             stops,
             down,
+            age,
             commands,
             deaf,
         };
@@ -124,6 +128,28 @@ impl World {
 
     pub fn consent_is_down(&self, down: bool) {
         self.down.store(down, Ordering::Release);
+    }
+
+    /// Requests that come from now on are due in thirty days less so many.
+    pub fn came_days_ago(&self, days: i64) {
+        self.age.store(days, Ordering::Release);
+    }
+
+    /// What waits, as alerts are told it.
+    pub async fn due(&self) -> assent_erasure::due::Due {
+        assent_erasure::due::count(&self.pool, SystemClock.now()).await.unwrap()
+    }
+
+    /// Every row of this service in the clear, and every event, as text.
+    pub async fn all_that_is_kept(&self) -> String {
+        let mut all = String::new();
+        for table in ["subject_requests", "requests", "holds", "eventstore.events"] {
+            let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");
+            let rows: String =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&self.pool).await.unwrap();
+            all.push_str(&rows);
+        }
+        all
     }
 
     /// The withdrawals that the consent service heard.
@@ -196,7 +222,8 @@ impl World {
 
     /// Asks to erase the subject.
     pub async fn request(&self, key: &str) -> (StatusCode, Uuid) {
-        let body = json!({"subject_id": self.subject, "actor": "subject"});
+        let identity = json!({"method": "number_reply", "reason": "code_repeated"});
+        let body = json!({"subject_id": self.subject, "actor": "subject", "identity": identity});
         let (status, answer) = self.post("operator", "/v1/requests", &body, Some(key)).await;
         (status, serde_json::from_value(answer["request_id"].clone()).unwrap())
     }
@@ -288,11 +315,12 @@ fn subject() -> Uuid {
 }
 
 fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pace) -> Config {
-    let everything = ["erasure:read", "erasure:write", "operations"];
+    let everything = ["erasure:read", "erasure:track", "erasure:write", "operations"];
     let keys: String = ["consent", "vault", "crm", "stranger"]
         .iter()
         .map(|name| key_entry(name, name, &["erasure:ack"]))
         .chain([key_entry("operator", "operator", &everything)])
+        .chain([key_entry("counsel", "counsel", &["erasure:read", "holds:write"])])
         .collect();
     let pem = SigningKey::from_bytes(&[7; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
     // Participants are read as a deployment writes them; the rest is given.
@@ -320,8 +348,10 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
     }
 }
 
-/// A consent service that notes withdrawals, or is down.
-async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
+type Consent = (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>, Arc<AtomicI64>);
+
+/// A consent service in France that notes withdrawals and tells terms, or is down.
+async fn consent() -> Consent {
     let (stops, down) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<AtomicBool>::default());
     let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
     let withdraw = post(move |axum::Json(body): axum::Json<Value>| async move {
@@ -332,11 +362,48 @@ async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
         noted.lock().unwrap().push(body);
         Ok(axum::Json(answer))
     });
+    let age = Arc::<AtomicI64>::default();
+    let (days, is_down) = (Arc::clone(&age), Arc::clone(&down));
+    let terms = post(move |axum::Json(body): axum::Json<Value>| async move {
+        if is_down.load(Ordering::Acquire) {
+            return Err(Problem::unavailable("database", "down"));
+        }
+        Ok(axum::Json(terms(&body, days.load(Ordering::Acquire))))
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/v1/consents/withdraw", withdraw);
+    let router =
+        Router::new().route("/v1/consents/withdraw", withdraw).route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, stops, down)
+    (url, stops, down, age)
+}
+
+/// The terms of the rules that come with Assent; with `days`, thirty days less so many.
+fn terms(question: &Value, days: i64) -> Value {
+    let ask: Ask = serde_json::from_value(question["kind"].clone()).unwrap();
+    let received: Timestamp = serde_json::from_value(question["received_at"].clone()).unwrap();
+    let stated = question["person"].as_str().map(|place| place.parse().unwrap());
+    let at = Where { seat: Some("FR".parse().unwrap()), stated, number: None };
+    let rules = RuleSet::shipped().unwrap();
+    let mut terms = rules.terms(ask, received, &at).unwrap();
+    if days != 0 {
+        terms.answer.end.over_at = received + SignedDuration::from_hours(24 * (30 - days));
+    }
+    let term = |term: &assent_rules::Term| {
+        json!({
+            "jurisdiction": term.jurisdiction, "rule": term.rule, "article": term.article,
+            "period": term.period.to_string(), "last_day": term.end.on, "over_at": term.end.over_at,
+        })
+    };
+    let authority = |it: &assent_rules::Authority| json!({"name": it.name, "address": it.address});
+    json!({
+        "rules": rules.hash(),
+        "acknowledge": terms.acknowledge.as_ref().map(term),
+        "answer": term(&terms.answer),
+        "extended": terms.extended.as_ref().map(term),
+        "identity": terms.identity,
+        "authorities": terms.authorities.iter().map(authority).collect::<Vec<_>>(),
+    })
 }
 
 fn client(bus: &BusConfig) -> ClientConfig {

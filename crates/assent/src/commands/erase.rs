@@ -21,15 +21,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  assent erase '+33 6 39 98 00 01'
+  assent erase '+33 6 39 98 00 01' --checked called_back
   assent erase - --country FR --wait --certificate erasure.jws --json < number.txt
 
 Marketing has stopped when it returns; deletion goes on by itself. Exit status: 0 requested (with
---wait: completed), 1 nobody with this number is known, 2 wrong use, 3 a service didn't answer or the
+--wait: completed), 1 nobody with this number is known, or a legal hold keeps her data, 2 wrong use, 3 a service didn't answer or the
 waiting time is over.")]
 pub struct Erase {
     /// Phone number in any spelling; `-` reads it from standard input.
     phone: Phone,
+    /// What showed that she asks herself, as a code of yours; it is on record
+    #[arg(long, value_name = "CODE", default_value = "operator_vouches")]
+    checked: String,
+    /// Where she says that she is (FR, US-CA): whose law counts beside yours
+    #[arg(long, value_name = "PLACE")]
+    place: Option<String>,
     /// Return when the erasure is complete.
     #[arg(long)]
     wait: bool,
@@ -85,7 +91,10 @@ impl Erase {
                 return Ok(if erased { Status::Done } else { Status::Refused });
             }
         };
-        let request = json!({"subject_id": subject, "actor": "operator"});
+        let identity = json!({"method": "operator", "reason": self.checked});
+        let request = json!({
+            "subject_id": subject, "actor": "operator", "place": self.place, "identity": identity,
+        });
         let requested: Requested =
             api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
         let mut erasure = erasure(Some(requested.request_id), &requested.status);
@@ -96,7 +105,9 @@ impl Erase {
                 requested.request_id
             ));
             self.follow(api, &mut erasure).await?;
-            if erasure.status != "completed" {
+            if erasure.status == "on_hold" {
+                status = Status::Refused;
+            } else if erasure.status != "completed" {
                 status = Status::Unreachable;
             } else if let Some(path) = &self.certificate {
                 let source = format!("/erasure/v1/requests/{}/certificate", requested.request_id);
@@ -122,7 +133,9 @@ impl Erase {
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
             }
-            if erasure.status == "completed" || SystemClock.boottime() >= until {
+            if matches!(erasure.status.as_str(), "completed" | "on_hold")
+                || SystemClock.boottime() >= until
+            {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -77,14 +77,14 @@ async fn record(
         return Ok(Err(Refusal::UnknownRequest));
     };
     let mut held = app.sagas.hold(subject).await?;
-    match held.saga.decide(Command::Acknowledge { request_id, ack }, held.now) {
-        Ok(events) => held.record(events).await?,
+    match held.person.saga.decide(Command::Acknowledge { request_id, ack }, held.now) {
+        Ok(events) => held.record(events, None).await?,
         Err(refusal) => {
             held.rollback().await?;
             return Ok(Err(refusal));
         }
     }
-    let status = held.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
+    let status = held.person.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
     held.commit().await?;
     Ok(Ok(status))
 }

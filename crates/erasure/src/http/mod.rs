@@ -16,10 +16,13 @@ use crate::store::Sagas;
 
 mod acknowledge;
 mod certificate;
+mod decisions;
 mod erased;
+mod holds;
 mod participants;
 mod request;
 mod requests;
+mod tracking;
 
 pub use participants::is_participant_name;
 
@@ -39,15 +42,24 @@ pub struct App {
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
     title = "Assent erasure",
-    description = "Requests to be forgotten, their progress, certificates, participants.",
+    description = "Requests of people about their data, by when they are answered, erasures and their progress, legal holds, certificates, participants.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
 struct Document;
 
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(request::request_erasure, requests::list))
+        .routes(routes!(request::request, requests::list))
         .routes(routes!(requests::show))
+        .routes(routes!(decisions::acknowledge))
+        .routes(routes!(decisions::identity))
+        .routes(routes!(decisions::extend))
+        .routes(routes!(decisions::refuse))
+        .routes(routes!(decisions::answer))
+        .routes(routes!(tracking::track))
+        .routes(routes!(holds::place, holds::list))
+        .routes(routes!(holds::review))
+        .routes(routes!(holds::release))
         .routes(routes!(acknowledge::acknowledge))
         .routes(routes!(certificate::certificate))
         .routes(routes!(certificate::public_key))
@@ -70,6 +82,17 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// Reasons are codes: what a person told an operator has no place in an event.
+fn code(field: &str, text: &str) -> Result<(), Problem> {
+    let is_code = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_code {
+        return Ok(());
+    }
+    Err(Problem::new(Code::ValidationFailed)
+        .detail(format!("{field}: 1 to 64 of a-z, 0-9 and _, no free text")))
+}
+
 /// What a failure of the store means to the caller.
 fn store_problem(error: StoreError) -> Problem {
     match error {
@@ -88,7 +111,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 8, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 17, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

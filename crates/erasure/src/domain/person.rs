@@ -1,0 +1,176 @@
+//! All that is on record of one person here: her requests, the saga of her erasure, the holds on her
+//! data. It guarantees that an erasure begins only with a request that may begin it, and waits while a
+//! hold stands.
+
+use assent_contracts::consent::Actor;
+use assent_contracts::rights::{RequestKind, RequestOpened, Terms};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::hold::{HoldCommand, HoldError, Holds};
+use super::request::{
+    Check, Identity, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
+};
+use super::{Command, Event, Registry, Saga, Status, Summary};
+
+/// The state of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Person {
+    /// The saga of her erasure.
+    pub saga: Saga,
+    /// Her requests.
+    pub requests: SubjectRequests,
+    /// The holds on her data.
+    pub holds: Holds,
+}
+
+/// A request that comes in.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Its id, should it be new.
+    pub request_id: Uuid,
+    /// What is asked for.
+    pub kind: RequestKind,
+    /// Who asked.
+    pub actor: Actor,
+    /// A code for the ground.
+    pub reason: Option<String>,
+    /// Where she says that she is.
+    pub place: Option<String>,
+    /// Whether it is about a person who is known here.
+    pub known: bool,
+    /// Its dates by law.
+    pub terms: Terms,
+    /// How it was shown that she asks herself; none: it isn't yet.
+    pub check: Option<Check>,
+}
+
+impl Person {
+    /// Takes one event in.
+    pub fn evolve(&mut self, event: &Event) {
+        self.saga.evolve(event);
+        self.requests.evolve(event);
+        self.holds.evolve(event);
+    }
+
+    /// Takes a request in: the request that stands for it, and the events. A person has one erasure;
+    /// who asks again keeps it.
+    #[must_use]
+    pub fn open(&self, new: Opening, registry: &Registry, now: Timestamp) -> (Uuid, Vec<Event>) {
+        if new.kind == RequestKind::Erasure
+            && let Some(standing) = self.requests.erasure()
+        {
+            let events = new.check.map(|check| {
+                let confirm = RequestCommand::ConfirmIdentity(check);
+                self.decide(standing.id, confirm, registry, now).unwrap_or_default()
+            });
+            return (standing.id, events.unwrap_or_default());
+        }
+        let Opening { request_id, kind, actor, reason, place, known, terms, check } = new;
+        // Nobody asked where time ran out: there is nobody to show who she is.
+        let identity = terms.identity && actor != Actor::System;
+        let opened = Event::RequestOpened(Box::new(RequestOpened {
+            request_id,
+            kind,
+            actor,
+            reason,
+            place,
+            known,
+            identity,
+            terms,
+            at: now,
+        }));
+        let mut then = self.clone();
+        then.evolve(&opened);
+        let mut events = vec![opened];
+        let next = match check {
+            Some(check) if identity => {
+                then.decide(request_id, RequestCommand::ConfirmIdentity(check), registry, now)
+            }
+            _ => Ok(then.begun(request_id, registry, now)),
+        };
+        events.extend(next.unwrap_or_default());
+        (request_id, events)
+    }
+
+    /// Decides about a request that is there, and what that sets off.
+    ///
+    /// # Errors
+    /// [`RequestRefusal`]; nothing changes then.
+    pub fn decide(
+        &self,
+        request_id: Uuid,
+        command: RequestCommand,
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, RequestRefusal> {
+        let request = self.requests.get(request_id).ok_or(RequestRefusal::Unknown)?;
+        let mut events = request.decide(command, self.is_erasing(request_id), now)?;
+        let mut then = self.clone();
+        for event in &events {
+            then.evolve(event);
+        }
+        events.extend(then.begun(request_id, registry, now));
+        Ok(events)
+    }
+
+    /// The beginning of the saga, where this request may begin it.
+    fn begun(&self, request_id: Uuid, registry: &Registry, now: Timestamp) -> Vec<Event> {
+        let begins = |request: &&SubjectRequest| {
+            request.kind == RequestKind::Erasure
+                && request.known
+                && request.closed.is_none()
+                && request.identity != Identity::Pending
+        };
+        let Some(request) = self.requests.get(request_id).filter(begins) else {
+            return Vec::new();
+        };
+        let command = Command::RequestErasure { request_id, registry, due: request.due };
+        self.saga.decide(command, now).unwrap_or_default()
+    }
+
+    /// Decides about holds.
+    ///
+    /// # Errors
+    /// [`HoldError`]; nothing changes then.
+    pub fn hold(
+        &self,
+        command: HoldCommand,
+        caller: String,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, HoldError> {
+        self.holds.decide(command, self.saga.is_fenced(), caller, now)
+    }
+
+    /// What the saga does next; none: there is none.
+    #[must_use]
+    pub fn next(&self, registry: &Registry, now: Timestamp) -> Option<Summary> {
+        let request = self.saga.request.as_ref()?;
+        Some(request.summary(registry, self.holds.stand(now)))
+    }
+
+    /// Where a request stands, with the steps of an erasure that is under way.
+    #[must_use]
+    pub fn status(&self, request: &SubjectRequest, now: Timestamp) -> Status {
+        match request.state() {
+            RequestState::IdentityPending => Status::IdentityPending,
+            RequestState::Refused => Status::Refused,
+            _ if self.is_erasing(request.id) => {
+                let saga = self.saga.request.as_ref().map_or(Status::Open, |it| it.status());
+                match saga {
+                    Status::Requested if self.holds.stand(now) => Status::OnHold,
+                    status => status,
+                }
+            }
+            RequestState::Open => Status::Open,
+            RequestState::Answered => Status::Answered,
+        }
+    }
+
+    fn is_erasing(&self, request_id: Uuid) -> bool {
+        self.saga.request.as_ref().is_some_and(|erasing| erasing.id == request_id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The rows that show where requests, erasures and holds stand, written in the transaction of their
+//! events. It guarantees that each is what the state says; who may read them is left to the API.
+
+use assent_contracts::SubjectId;
+use assent_contracts::consent::Actor;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
+
+use crate::domain::hold::Hold;
+use crate::domain::request::SubjectRequest;
+use crate::domain::{Person, Request};
+use crate::tracking::{self, Tracking};
+
+/// A request.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_request(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    request: &SubjectRequest,
+    tracking: &Tracking,
+) -> Result<(), sqlx::Error> {
+    const WRITE: &str = "
+        INSERT INTO subject_requests
+            (request_id, subject_id, kind, status, reference, secret_sha256, opened_at, due,
+             acknowledge_by, closed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (request_id) DO UPDATE
+        SET status = excluded.status, due = excluded.due,
+            acknowledge_by = excluded.acknowledge_by, closed_at = excluded.closed_at";
+    sqlx::query(WRITE)
+        .bind(request.id)
+        .bind(subject)
+        .bind(request.kind.name())
+        .bind(request.state().name())
+        .bind(tracking::reference(request.id))
+        .bind(tracking::hash(&tracking.secret(request.id)))
+        .bind(request.opened_at.to_sqlx())
+        .bind(request.due.to_sqlx())
+        .bind(request.acknowledge_by().map(|at| at.to_sqlx()))
+        .bind(request.closed.map(|end| end.at.to_sqlx()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An erasure that begins: the driver looks at once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_erasure(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    person: &Person,
+    erasure: &Request,
+) -> Result<(), sqlx::Error> {
+    const WRITE: &str = "
+        INSERT INTO requests
+            (request_id, subject_id, status, actor, reason, requested_at, due, look_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $6)";
+    let asked = person.requests.get(erasure.id);
+    let actor = match asked.map(|asked| asked.actor) {
+        Some(Actor::Subject) => "subject",
+        Some(Actor::Guardian) => "guardian",
+        Some(Actor::Operator) | None => "operator",
+        Some(Actor::System) => "system",
+    };
+    sqlx::query(WRITE)
+        .bind(erasure.id)
+        .bind(subject)
+        .bind(erasure.status().name())
+        .bind(actor)
+        .bind(asked.and_then(|asked| asked.reason.as_deref()))
+        .bind(erasure.requested_at.to_sqlx())
+        .bind(erasure.due.to_sqlx())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An erasure that goes on; with `look_at`, the driver looks then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn update_erasure(
+    conn: &mut PgConnection,
+    erasure: &Request,
+    look_at: Option<Timestamp>,
+) -> Result<(), sqlx::Error> {
+    const UPDATE: &str = "
+        UPDATE requests
+        SET status = $2, completed_at = $3, look_at = coalesce($4, look_at)
+        WHERE request_id = $1";
+    sqlx::query(UPDATE)
+        .bind(erasure.id)
+        .bind(erasure.status().name())
+        .bind(erasure.completed_at.map(|at| at.to_sqlx()))
+        .bind(look_at.map(|at| at.to_sqlx()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A hold.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_hold(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    hold: &Hold,
+) -> Result<(), sqlx::Error> {
+    const WRITE: &str = "
+        INSERT INTO holds
+            (hold_id, subject_id, purpose, reason, caller, placed_at, review_on, ends_at, released_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (hold_id) DO UPDATE
+        SET review_on = excluded.review_on, released_at = excluded.released_at";
+    let placed = &hold.placed;
+    sqlx::query(WRITE)
+        .bind(placed.hold_id)
+        .bind(subject)
+        .bind(&placed.purpose)
+        .bind(&placed.reason)
+        .bind(&placed.caller)
+        .bind(placed.at.to_sqlx())
+        .bind(hold.review_on.to_sqlx())
+        .bind(placed.ends_at.map(|at| at.to_sqlx()))
+        .bind(hold.released_at.map(|at| at.to_sqlx()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

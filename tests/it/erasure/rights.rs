@@ -1,0 +1,263 @@
+//! Requests of every kind against real Postgres and Kafka: intake, identity, terms, refusal, tracking.
+
+use assent_contracts::erasure::{REQUESTED, Step};
+use assent_contracts::rights::{
+    IDENTITY_CONFIRMED, REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED, RequestKind,
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::world::{World, pace};
+
+impl World {
+    /// Takes a request of this kind in.
+    async fn open(&self, kind: &str, more: Value) -> (StatusCode, Value) {
+        let mut body = json!({"subject_id": self.subject, "kind": kind, "actor": "subject"});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        self.post("operator", "/v1/requests", &body, None).await
+    }
+
+    async fn does(&self, request: &Value, what: &str, body: Value) -> (StatusCode, Value) {
+        let id = request["request_id"].as_str().unwrap();
+        self.post("operator", &format!("/v1/requests/{id}/{what}"), &body, None).await
+    }
+
+    async fn tracks(&self, reference: &Value, secret: &Value) -> (StatusCode, Value) {
+        let guess = json!({"reference": reference, "secret": secret});
+        self.post("operator", "/v1/tracking", &guess, None).await
+    }
+
+    async fn lists(&self, query: &str) -> Value {
+        let (status, text) = self.get(&format!("/v1/requests{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_every_kind_is_taken_in_shown_tracked_and_answered() {
+    let world = World::new("consent", pace()).await;
+    for kind in RequestKind::ALL {
+        let stops = world.stops().len();
+        let (status, opened) = world.open(kind.name(), json!({"place": "FR"})).await;
+        assert_eq!((status, &opened["status"]), (StatusCode::CREATED, &json!("identity_pending")));
+        let stopped = world.stops().len() - stops;
+        assert_eq!(stopped == 1, kind.stops_marketing(), "{kind:?}: {stopped}");
+        let (status, tracked) = world.tracks(&opened["reference"], &opened["secret"]).await;
+        assert_eq!((status, &tracked["kind"]), (StatusCode::OK, &json!(kind)));
+        assert_eq!(tracked["due"], opened["due"]);
+        if kind == RequestKind::Erasure {
+            continue;
+        }
+        let (status, problem) = world.does(&opened, "answer", json!({})).await;
+        assert_eq!(
+            (status, &problem["reason"]),
+            (StatusCode::CONFLICT, &json!("identity_pending"))
+        );
+        let check = json!({"method": "signed_link", "reason": "link_followed"});
+        let (status, view) = world.does(&opened, "identity", check).await;
+        assert_eq!((status, &view["status"]), (StatusCode::OK, &json!("open")));
+        assert_eq!((&view["identity"]["by"], &view["known"]), (&json!("operator"), &json!(true)));
+        for _ in 0..2 {
+            let (status, view) = world.does(&opened, "answer", json!({})).await;
+            assert_eq!((status, &view["status"]), (StatusCode::OK, &json!("answered")));
+        }
+        let (_, tracked) = world.tracks(&opened["reference"], &opened["secret"]).await;
+        assert_eq!(tracked["status"], "answered");
+    }
+    assert_eq!(world.events(REQUESTED).await, 0, "nobody was erased");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn trap_19_a_forged_erasure_request_stops_marketing_and_erases_nobody() {
+    let world = World::new("vault", pace()).await;
+    let (_, forged) = world.open("erasure", json!({})).await;
+    assert_eq!(world.stops().len(), 1);
+    let (_, again) = world.open("erasure", json!({})).await;
+    assert_eq!(again["request_id"], forged["request_id"]);
+    assert_eq!(again["secret"], Value::Null, "who asks second gets nobody else's secret");
+    let ground = json!({"ground": "legal_claims"});
+    let (status, problem) = world.does(&forged, "refusal", ground).await;
+    assert_eq!((status, &problem["reason"]), (StatusCode::CONFLICT, &json!("ground_tells")));
+    let ground = json!({"ground": "identity_not_shown"});
+    let (status, view) = world.does(&forged, "refusal", ground).await;
+    assert_eq!((status, &view["status"]), (StatusCode::OK, &json!("refused")));
+    let letter = view["refusal"]["letter"]["fr"].as_str().unwrap();
+    assert!(letter.contains("CNIL") && letter.contains("https://www.cnil.fr/"), "{letter}");
+
+    // Hers comes later and is confirmed: now the saga begins, under its id.
+    let (_, hers) = world.open("erasure", json!({})).await;
+    assert_ne!(hers["request_id"], forged["request_id"]);
+    assert_eq!(world.events(REQUESTED).await, 0);
+    let check = json!({"method": "number_reply", "reason": "code_repeated"});
+    assert_eq!(world.does(&hers, "identity", check).await.0, StatusCode::OK);
+    let fence = world.hears(Step::Fence, "vault").await;
+    assert_eq!(json!(fence.request_id), hers["request_id"]);
+    assert_eq!(world.events(REQUEST_REFUSED).await, 1);
+    assert_eq!(world.events(IDENTITY_CONFIRMED).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn trap_19_a_wrong_guess_says_nothing_about_who_is_known() {
+    let world = World::new("consent", pace()).await;
+    let (status, known) = world.open("access", json!({})).await;
+    let nobody = json!({"kind": "access", "actor": "subject"});
+    let (as_if, unknown) = world.post("operator", "/v1/requests", &nobody, None).await;
+    assert_eq!(status, as_if);
+    let names = |it: &Value| it.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&known), names(&unknown), "it looks the same");
+    assert_eq!(known["status"], unknown["status"]);
+
+    let told = world.tracks(&known["reference"], &known["secret"]).await.1;
+    let as_if = world.tracks(&unknown["reference"], &unknown["secret"]).await.1;
+    assert_eq!(names(&told), names(&as_if));
+    assert_eq!(told["status"], as_if["status"]);
+    let mut wrong = Vec::new();
+    for (reference, secret) in [
+        (&known["reference"], &unknown["secret"]),
+        (&known["reference"], &json!("")),
+        (&json!("00000-00000"), &known["secret"]),
+    ] {
+        wrong.push(world.tracks(reference, secret).await);
+    }
+    assert!(wrong.iter().all(|(status, it)| *status == StatusCode::NOT_FOUND && it == &wrong[0].1));
+
+    let ground = json!({"ground": "nothing_held"});
+    assert_eq!(world.does(&unknown, "refusal", ground).await.0, StatusCode::CONFLICT);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn trap_12_neither_the_secret_nor_free_text_of_a_request_is_kept() {
+    let world = World::new("consent", pace()).await;
+    let (_, opened) = world.open("access", json!({"reason": "curious"})).await;
+    for free in ["Ana called", "+33639980001", "ana@example.org", ""] {
+        let (status, _) = world.open("access", json!({"reason": free})).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{free}");
+        let check = json!({"method": "operator", "reason": free});
+        let (status, _) = world.does(&opened, "identity", check).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{free}");
+    }
+    let kept = world.all_that_is_kept().await;
+    assert!(kept.contains("curious"), "this looks at the right rows");
+    assert!(!kept.contains(opened["secret"].as_str().unwrap()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn repeating_an_intake_gives_the_first_answer_with_its_secret() {
+    let world = World::new("vault", pace()).await;
+    let body = json!({"subject_id": world.subject, "kind": "erasure", "actor": "subject"});
+    let first = world.post("operator", "/v1/requests", &body, Some("one")).await;
+    assert_eq!(world.post("operator", "/v1/requests", &body, Some("one")).await, first);
+    // A check that comes with a second request counts for the first, and its repeat says the same.
+    let mut checked = body.clone();
+    checked["identity"] = json!({"method": "operator", "reason": "called_back"});
+    let second = world.post("operator", "/v1/requests", &checked, Some("two")).await;
+    assert_eq!((second.0, &second.1["status"]), (StatusCode::OK, &json!("requested")));
+    world.hears(Step::Fence, "vault").await;
+    assert_eq!(world.post("operator", "/v1/requests", &checked, Some("two")).await, second);
+    assert_eq!(world.post("operator", "/v1/requests", &body, Some("one")).await, first);
+    let nobody = json!({"kind": "access", "actor": "subject"});
+    let first = world.post("operator", "/v1/requests", &nobody, Some("three")).await;
+    assert_eq!(world.post("operator", "/v1/requests", &nobody, Some("three")).await, first);
+    assert_eq!(world.events(REQUEST_OPENED).await, 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn trap_14_a_term_comes_from_the_rules_and_is_extended_only_while_it_runs() {
+    let world = World::new("consent", pace()).await;
+    let (_, running) = world.open("access", json!({"place": "FR"})).await;
+    let extend = json!({"reasons": ["complexity"]});
+    let (status, view) = world.does(&running, "extension", extend.clone()).await;
+    assert_eq!((status, &view["extended"]), (StatusCode::OK, &json!(true)));
+    assert_eq!(view["terms"]["answer"]["rule"], "gdpr-answer");
+    assert_eq!(view["due"], view["terms"]["extended"]["over_at"]);
+    let none = world.does(&running, "extension", json!({"reasons": []})).await;
+    assert_eq!((none.0, &none.1["reason"]), (StatusCode::CONFLICT, &json!("extended_already")));
+
+    world.came_days_ago(60);
+    let (_, late) = world.open("access", json!({"place": "FR"})).await;
+    let (status, problem) = world.does(&late, "extension", extend).await;
+    assert_eq!((status, &problem["reason"]), (StatusCode::CONFLICT, &json!("term_over")));
+    assert_eq!(world.events(REQUEST_EXTENDED).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_opt_out_of_sale_in_california_needs_no_proof_and_is_acknowledged() {
+    let world = World::new("consent", pace()).await;
+    let (_, opened) = world.open("opt_out", json!({"place": "US-CA"})).await;
+    assert_eq!(opened["status"], "open");
+    assert_eq!(world.stops().len(), 1, "it has stopped before the answer");
+    let (_, access) = world.open("access", json!({"place": "US-CA"})).await;
+    let listed = world.lists("?order=due").await;
+    assert!(listed["items"].as_array().unwrap().iter().all(|it| it["acknowledge_by"].is_string()));
+    for request in [&opened, &access] {
+        let (status, view) = world.does(request, "acknowledgement", json!({})).await;
+        assert_eq!((status, view["acknowledged_at"].is_string()), (StatusCode::OK, true));
+    }
+    let listed = world.lists("?order=due").await;
+    assert!(listed["items"].as_array().unwrap().iter().all(|it| it["acknowledge_by"].is_null()));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_due_next_is_listed_first_page_by_page_and_counted() {
+    let world = World::new("consent", pace()).await;
+    let mut expected = Vec::new();
+    for (days, kind) in [(0, "access"), (60, "portability"), (25, "rectification"), (90, "access")]
+    {
+        world.came_days_ago(days);
+        let (_, opened) = world.open(kind, json!({})).await;
+        expected.push((std::cmp::Reverse(days), opened["request_id"].clone()));
+    }
+    world.came_days_ago(120);
+    let (_, over) = world.open("restriction", json!({})).await;
+    world.does(&over, "refusal", json!({"ground": "excessive"})).await;
+    expected.sort_by_key(|(days, _)| *days);
+    let mut found = Vec::new();
+    let mut query = "?order=due&limit=2".to_owned();
+    loop {
+        let page = world.lists(&query).await;
+        found.extend(page["items"].as_array().unwrap().iter().map(|it| it["request_id"].clone()));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?order=due&limit=2&cursor={next}");
+    }
+    assert_eq!(found, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    let newest = world.lists("").await;
+    assert_eq!(newest["items"][0]["request_id"], over["request_id"]);
+    assert_eq!(newest["items"].as_array().unwrap().len(), 5);
+
+    let due = world.due().await;
+    let count = |kind: &str| {
+        let it = due.requests[kind];
+        (it.open, it.due_soon, it.overdue)
+    };
+    assert_eq!(count("access"), (2, 0, 1));
+    assert_eq!(count("portability"), (1, 0, 1));
+    assert_eq!(count("rectification"), (1, 1, 0));
+    assert_eq!(count("restriction"), (0, 0, 0));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_rules_nothing_is_taken_in_and_a_place_that_is_none_is_refused() {
+    let world = World::new("consent", pace()).await;
+    world.consent_is_down(true);
+    let (status, problem) = world.open("access", json!({})).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(problem["code"], "dependency_unavailable");
+    world.consent_is_down(false);
+    let unknown = json!({"request_id": Uuid::from_u128(5)});
+    let (status, problem) = world.does(&unknown, "answer", json!({})).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("request_unknown")));
+    assert_eq!(world.events(REQUEST_OPENED).await, 0);
+    world.stop().await;
+}
