@@ -398,7 +398,8 @@ async fn a_waiting_erase_ends_only_when_everyone_has_proved_it() {
     .await;
     let certificate = std::env::temp_dir().join(unique("certificate"));
     let mut erase = command(&stub.url);
-    erase.args(["erase", PHONE, "--wait", "--json", "--certificate"]).arg(&certificate);
+    erase.args(["erase", PHONE, "--checked", "called_back", "--wait", "--json", "--certificate"]);
+    erase.arg(&certificate);
     let output = stub.run(&mut erase).await;
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let erased = json(&output);

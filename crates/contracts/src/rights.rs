@@ -80,6 +80,13 @@ impl RequestKind {
         }
     }
 
+    /// Whether what it asks for is done when it is taken in: its answer needs no proof of who asks,
+    /// since it hands nothing out and destroys nothing (GDPR Article 21(3), CCPA § 1798.135).
+    #[must_use]
+    pub const fn is_done_at_intake(self) -> bool {
+        matches!(self, Self::Objection | Self::OptOut)
+    }
+
     /// Whether taking it in is a stop to all marketing, before anything else is looked at.
     #[must_use]
     pub const fn stops_marketing(self) -> bool {
@@ -187,6 +194,21 @@ pub enum RefusalGround {
 }
 
 impl RefusalGround {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::IdentityNotShown,
+        Self::ManifestlyUnfounded,
+        Self::Excessive,
+        Self::NothingHeld,
+        Self::FreedomOfExpression,
+        Self::LegalObligation,
+        Self::PublicHealth,
+        Self::ArchivingOrResearch,
+        Self::LegalClaims,
+        Self::RightsOfOthers,
+        Self::AccurateAlready,
+    ];
+
     /// Whether it may be said to whoever hasn't shown who she is: it tells nothing about what is held.
     #[must_use]
     pub const fn tells_nothing(self) -> bool {

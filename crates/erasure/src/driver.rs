@@ -254,7 +254,7 @@ impl Driver {
             registry: &held.registry,
             certificate_sha256: signed.payload_sha256,
         };
-        let events = held.person.saga.decide(command, held.now)?;
+        let events = held.person.complete(command, held.now)?;
         held.record(events, None).await?;
         held.keep_certificate(request_id, &signed.jws).await?;
         held.look_again(None, 0).await?;

@@ -6,6 +6,7 @@ use assent_contracts::consent::Actor;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::hold::Hold;
 use crate::domain::request::SubjectRequest;
@@ -75,6 +76,18 @@ pub async fn write_erasure(
         .bind(asked.and_then(|asked| asked.reason.as_deref()))
         .bind(erasure.requested_at.to_sqlx())
         .bind(erasure.due.to_sqlx())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An erasure that was refused before its first command: nobody is to forget her for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_erasure(conn: &mut PgConnection, request_id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM requests WHERE request_id = $1")
+        .bind(request_id)
         .execute(conn)
         .await?;
     Ok(())

@@ -285,7 +285,7 @@ impl Held {
         }
         let requests: BTreeSet<Uuid> = events.iter().filter_map(Event::request_id).collect();
         let holds: BTreeSet<Uuid> = events.iter().filter_map(Event::hold_id).collect();
-        let erasing = self.person.saga.request.is_some();
+        let erasing = self.person.saga.request.as_ref().map(|erasure| erasure.id);
         self.append(events, idempotency).await?;
         let Self { session, person, registry, subject, tracking, now, .. } = self;
         for request in requests.into_iter().filter_map(|id| person.requests.get(id)) {
@@ -294,9 +294,14 @@ impl Held {
         for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
             rows::write_hold(session.conn(), *subject, hold).await?;
         }
+        if let Some(stopped) = erasing
+            .filter(|id| person.saga.request.as_ref().is_none_or(|erasure| erasure.id != *id))
+        {
+            rows::delete_erasure(session.conn(), stopped).await?;
+        }
         match &person.saga.request {
             None => {}
-            Some(erasure) if !erasing => {
+            Some(erasure) if erasing != Some(erasure.id) => {
                 rows::write_erasure(session.conn(), *subject, person, erasure).await?;
             }
             Some(erasure) => {

@@ -31,7 +31,7 @@ pub struct Erase {
     /// Phone number in any spelling; `-` reads it from standard input.
     phone: Phone,
     /// What showed that she asks herself, as a code of yours; it is on record
-    #[arg(long, value_name = "CODE", default_value = "operator_vouches")]
+    #[arg(long, value_name = "CODE")]
     checked: String,
     /// Where she says that she is (FR, US-CA): whose law counts beside yours
     #[arg(long, value_name = "PLACE")]

@@ -3,6 +3,7 @@
 //! storing and sending are left to the store and the driver.
 
 mod event;
+mod ground;
 pub mod hold;
 mod person;
 pub mod request;

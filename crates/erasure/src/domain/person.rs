@@ -3,7 +3,7 @@
 //! hold stands.
 
 use assent_contracts::consent::Actor;
-use assent_contracts::rights::{RequestKind, RequestOpened, Terms};
+use assent_contracts::rights::{RequestAnswered, RequestKind, RequestOpened, Terms};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::hold::{HoldCommand, HoldError, Holds};
 use super::request::{
     Check, Identity, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
 };
-use super::{Command, Event, Registry, Saga, Status, Summary};
+use super::{Command, Event, Refusal, Registry, Saga, Status, Summary};
 
 /// The state of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,11 +54,15 @@ impl Person {
     }
 
     /// Takes a request in: the request that stands for it, and the events. A person has one erasure;
-    /// who asks again keeps it.
+    /// who asks again keeps it. One that nobody asked for, because time ran out, begins all the same
+    /// while another waits for a proof that may never come.
     #[must_use]
     pub fn open(&self, new: Opening, registry: &Registry, now: Timestamp) -> (Uuid, Vec<Event>) {
+        // Nobody asked where time ran out: there is nobody to show who she is.
+        let unasked = new.actor == Actor::System;
         if new.kind == RequestKind::Erasure
-            && let Some(standing) = self.requests.erasure()
+            && let Some(standing) = self.standing()
+            && (standing.identity != Identity::Pending || !unasked)
         {
             let events = new.check.map(|check| {
                 let confirm = RequestCommand::ConfirmIdentity(check);
@@ -67,8 +71,7 @@ impl Person {
             return (standing.id, events.unwrap_or_default());
         }
         let Opening { request_id, kind, actor, reason, place, known, terms, check } = new;
-        // Nobody asked where time ran out: there is nobody to show who she is.
-        let identity = terms.identity && actor != Actor::System;
+        let identity = terms.identity && !unasked;
         let opened = Event::RequestOpened(Box::new(RequestOpened {
             request_id,
             kind,
@@ -87,7 +90,7 @@ impl Person {
             Some(check) if identity => {
                 then.decide(request_id, RequestCommand::ConfirmIdentity(check), registry, now)
             }
-            _ => Ok(then.begun(request_id, registry, now)),
+            _ => Ok(then.follows(registry, now)),
         };
         events.extend(next.unwrap_or_default());
         (request_id, events)
@@ -105,28 +108,61 @@ impl Person {
         now: Timestamp,
     ) -> Result<Vec<Event>, RequestRefusal> {
         let request = self.requests.get(request_id).ok_or(RequestRefusal::Unknown)?;
-        let mut events = request.decide(command, self.is_erasing(request_id), now)?;
+        let underway = self.saga.is_fenced() && request.erases();
+        let mut events = request.decide(command, underway, now)?;
         let mut then = self.clone();
         for event in &events {
             then.evolve(event);
         }
-        events.extend(then.begun(request_id, registry, now));
+        events.extend(then.follows(registry, now));
         Ok(events)
     }
 
-    /// The beginning of the saga, where this request may begin it.
-    fn begun(&self, request_id: Uuid, registry: &Registry, now: Timestamp) -> Vec<Event> {
-        let begins = |request: &&SubjectRequest| {
-            request.kind == RequestKind::Erasure
-                && request.known
-                && request.closed.is_none()
-                && request.identity != Identity::Pending
-        };
-        let Some(request) = self.requests.get(request_id).filter(begins) else {
+    /// Concludes the saga: its completion answers every erasure that was confirmed for her.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing changes then.
+    pub fn complete(&self, command: Command<'_>, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        let mut events = self.saga.decide(command, now)?;
+        let mut then = self.clone();
+        for event in &events {
+            then.evolve(event);
+        }
+        events.extend(then.answered(now));
+        Ok(events)
+    }
+
+    /// The erasure that stands: the saga's, or one that was asked for and not refused.
+    #[must_use]
+    pub fn standing(&self) -> Option<&SubjectRequest> {
+        let saga = self.saga.request.as_ref().and_then(|saga| self.requests.get(saga.id));
+        saga.or_else(|| self.requests.erasure())
+    }
+
+    /// What follows from confirmed erasures: the saga begins with the oldest; those beside it are
+    /// answered with it, also when it is complete already.
+    fn follows(&self, registry: &Registry, now: Timestamp) -> Vec<Event> {
+        match &self.saga.request {
+            Some(_) => self.answered(now),
+            None => {
+                let first = self.requests.iter().find(|request| request.erases());
+                let begin = first.map(|request| {
+                    let (request_id, due) = (request.id, request.due);
+                    self.saga.decide(Command::RequestErasure { request_id, registry, due }, now)
+                });
+                begin.and_then(Result::ok).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The answers of erasures that were confirmed beside a saga that is complete.
+    fn answered(&self, now: Timestamp) -> Vec<Event> {
+        if self.saga.request.as_ref().is_none_or(|saga| saga.completed_at.is_none()) {
             return Vec::new();
-        };
-        let command = Command::RequestErasure { request_id, registry, due: request.due };
-        self.saga.decide(command, now).unwrap_or_default()
+        }
+        let beside = self.requests.iter().filter(|request| request.erases());
+        let answer = |it: &SubjectRequest| RequestAnswered { request_id: it.id, at: now };
+        beside.map(|it| Event::RequestAnswered(answer(it))).collect()
     }
 
     /// Decides about holds.
@@ -155,7 +191,7 @@ impl Person {
         match request.state() {
             RequestState::IdentityPending => Status::IdentityPending,
             RequestState::Refused => Status::Refused,
-            _ if self.is_erasing(request.id) => {
+            _ if self.saga.request.is_some() && self.is_of_saga(request) => {
                 let saga = self.saga.request.as_ref().map_or(Status::Open, |it| it.status());
                 match saga {
                     Status::Requested if self.holds.stand(now) => Status::OnHold,
@@ -167,8 +203,10 @@ impl Person {
         }
     }
 
-    fn is_erasing(&self, request_id: Uuid) -> bool {
-        self.saga.request.as_ref().is_some_and(|erasing| erasing.id == request_id)
+    /// Whether the saga is what this request asks for.
+    fn is_of_saga(&self, request: &SubjectRequest) -> bool {
+        let own = self.saga.request.as_ref().is_some_and(|saga| saga.id == request.id);
+        own || request.erases()
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Event;
+use super::{Event, ground};
 
 /// All requests of a person, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -147,7 +147,10 @@ pub enum RequestRefusal {
         "this ground says something about what is held, and it is not shown that she asks herself"
     )]
     GroundTells,
-    /// An erasure that has begun goes on; it is answered by its completion.
+    /// The ground is none for a request of this kind, or in this state.
+    #[error("this ground is none for a request of this kind, or no more where it stands")]
+    GroundNotApplicable,
+    /// An erasure that has issued a command goes on; it is answered by its completion.
     #[error("the erasure goes its own way: it is not answered, and no more refused, by hand")]
     ErasureUnderway,
     /// The law has no extension.
@@ -173,6 +176,7 @@ impl RequestRefusal {
             Self::Closed => "closed",
             Self::IdentityPending => "identity_pending",
             Self::GroundTells => "ground_tells",
+            Self::GroundNotApplicable => "ground_not_applicable",
             Self::ErasureUnderway => "erasure_underway",
             Self::NoExtension => "no_extension",
             Self::ExtendedAlready => "extended_already",
@@ -194,7 +198,7 @@ impl SubjectRequests {
         self.0.values()
     }
 
-    /// The erasure that stands: one that was asked for and not refused.
+    /// The oldest erasure that was asked for and not refused.
     #[must_use]
     pub fn erasure(&self) -> Option<&SubjectRequest> {
         let refused = |it: &SubjectRequest| it.closed.is_some_and(|end| end.refused.is_some());
@@ -292,8 +296,17 @@ impl SubjectRequest {
         Some(term.over_at)
     }
 
-    /// Decides; no events: nothing has to change. `underway` is whether the saga of this request has
-    /// begun.
+    /// Whether it is an erasure of somebody that may go on: her identity is shown or need not be.
+    #[must_use]
+    pub fn erases(&self) -> bool {
+        self.kind == RequestKind::Erasure
+            && self.known
+            && self.closed.is_none()
+            && self.identity != Identity::Pending
+    }
+
+    /// Decides; no events: nothing has to change. `underway` is whether the saga that does what this
+    /// request asks for has issued a command: until then it can be refused (GDPR Article 17(3)).
     ///
     /// # Errors
     /// [`RequestRefusal`]; nothing changes then either.
@@ -326,16 +339,14 @@ impl SubjectRequest {
             }
             RequestCommand::Extend { reasons } => self.extend(reasons, now),
             RequestCommand::Refuse { .. } if underway => Err(RequestRefusal::ErasureUnderway),
-            RequestCommand::Refuse { ground }
-                if self.identity == Identity::Pending && !ground.tells_nothing() =>
-            {
-                Err(RequestRefusal::GroundTells)
-            }
             RequestCommand::Refuse { ground } => {
+                ground::admissible(ground, self.kind, &self.identity)?;
                 let event = RequestRefused { request_id, ground, at: now };
                 Ok(vec![Event::RequestRefused(event)])
             }
-            RequestCommand::Answer if self.identity == Identity::Pending => {
+            RequestCommand::Answer
+                if self.identity == Identity::Pending && !self.kind.is_done_at_intake() =>
+            {
                 Err(RequestRefusal::IdentityPending)
             }
             RequestCommand::Answer if self.kind == RequestKind::Erasure => {

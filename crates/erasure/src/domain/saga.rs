@@ -246,6 +246,12 @@ impl Saga {
                 }
             }
             (Event::Completed(event), Some(request)) => request.completed_at = Some(event.at),
+            // What she asked for was refused before anything was issued.
+            (Event::RequestRefused(event), request)
+                if request.as_ref().is_some_and(|it| it.id == event.request_id) =>
+            {
+                *request = None;
+            }
             _ => {}
         }
     }

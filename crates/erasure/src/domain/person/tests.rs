@@ -175,7 +175,7 @@ impl Story {
             registry: &self.registry.clone(),
             certificate_sha256: "f".repeat(64),
         };
-        let events = self.person.saga.decide(command, self.now).unwrap();
+        let events = self.person.complete(command, self.now).unwrap();
         self.happens(&events);
     }
 
@@ -219,11 +219,13 @@ fn trap_19_what_is_held_is_told_to_nobody_who_has_not_shown_who_she_is() {
             let told = story.refuse(request, ground);
             assert_eq!(told, Err(RequestRefusal::GroundTells), "{kind:?} {ground:?}");
         }
-        assert_eq!(
-            story.when(request, RequestCommand::Answer),
-            Err(RequestRefusal::IdentityPending)
-        );
-        assert!(story.confirm(request).is_ok());
+        let answered = story.when(request, RequestCommand::Answer);
+        if kind.is_done_at_intake() {
+            assert_eq!(answered, Ok(1), "{kind:?}: it has stopped, and nothing is told");
+        } else {
+            assert_eq!(answered, Err(RequestRefusal::IdentityPending), "{kind:?}");
+            assert!(story.confirm(request).is_ok());
+        }
     }
 }
 
@@ -324,15 +326,92 @@ fn what_is_over_stays_over() {
 }
 
 #[test]
-fn an_erasure_that_has_begun_is_neither_refused_nor_answered_by_hand() {
+fn an_erasure_that_has_issued_a_command_is_neither_refused_nor_answered_by_hand() {
     let mut story = Story::new();
     let request = story.open(RequestKind::Erasure);
     story.confirm(request).unwrap();
+    story.step();
     for command in
         [RequestCommand::Answer, RequestCommand::Refuse { ground: RefusalGround::LegalClaims }]
     {
         assert_eq!(story.when(request, command), Err(RequestRefusal::ErasureUnderway));
     }
+}
+
+#[test]
+fn an_erasure_on_hold_can_be_refused_and_then_stops() {
+    let mut story = Story::new();
+    story.place(None).unwrap();
+    let request = story.open(RequestKind::Erasure);
+    story.confirm(request).unwrap();
+    assert_eq!(story.next(), Some(Summary::Held));
+    let foreign = story.refuse(request, RefusalGround::AccurateAlready);
+    assert_eq!(foreign, Err(RequestRefusal::GroundNotApplicable));
+    assert_eq!(story.refuse(request, RefusalGround::LegalClaims), Ok(1));
+    assert_eq!((story.status(request), story.next()), (Status::Refused, None));
+    let release = HoldCommand::Release { hold_id: HOLD, reason: "settled".to_owned() };
+    story.holds(release).unwrap();
+    assert_eq!(story.next(), None, "what was refused stays undone");
+
+    let again = story.open(RequestKind::Erasure);
+    assert_ne!(again, request);
+    assert_eq!(story.confirm(again), Ok(2));
+    assert_eq!(story.step(), Some(Step::Fence));
+    assert_eq!(story.person.saga.request.as_ref().unwrap().id, again);
+}
+
+#[test]
+fn a_request_that_waits_for_its_proof_does_not_keep_her_who_is_kept_no_longer() {
+    let mut story = Story::new();
+    let forged = story.open(RequestKind::Erasure);
+    let new = story.opening(RequestKind::Erasure);
+    let (retention, events) = story.opens(Opening { actor: Actor::System, ..new });
+    assert_ne!(retention, forged);
+    assert!(matches!(events[..], [Event::RequestOpened(_), Event::Requested(_)]));
+    assert_eq!(
+        (story.status(forged), story.next()),
+        (Status::IdentityPending, Some(Summary::Due(Step::Fence)))
+    );
+    let new = story.opening(RequestKind::Erasure);
+    let again = story.opens(Opening { actor: Actor::System, ..new });
+    assert_eq!(again, (retention, Vec::new()), "time runs out once");
+    let again = story.opening(RequestKind::Erasure);
+    assert_eq!(story.opens(again), (retention, Vec::new()));
+}
+
+#[test]
+fn an_erasure_that_is_confirmed_beside_another_is_answered_with_it() {
+    for late in [false, true] {
+        let mut story = Story::new();
+        let hers = story.open(RequestKind::Erasure);
+        let new = story.opening(RequestKind::Erasure);
+        let (retention, _) = story.opens(Opening { actor: Actor::System, ..new });
+        if late {
+            story.erase(retention);
+            assert_eq!(story.status(hers), Status::IdentityPending);
+            assert_eq!(story.confirm(hers), Ok(2), "it is done already");
+        } else {
+            assert_eq!(story.confirm(hers), Ok(1));
+            story.step();
+            assert_eq!(story.status(hers), Status::Fencing);
+            let refused = story.refuse(hers, RefusalGround::LegalClaims);
+            assert_eq!(refused, Err(RequestRefusal::ErasureUnderway));
+            story.erase(retention);
+        }
+        assert_eq!(story.status(hers), Status::Answered);
+        assert_eq!(story.status(retention), Status::Completed);
+    }
+}
+
+#[test]
+fn of_two_confirmed_erasures_the_other_goes_on_when_one_is_refused() {
+    let mut story = Story::new();
+    let hers = story.open(RequestKind::Erasure);
+    let new = story.opening(RequestKind::Erasure);
+    let (retention, _) = story.opens(Opening { actor: Actor::System, ..new });
+    story.confirm(hers).unwrap();
+    assert_eq!(story.refuse(retention, RefusalGround::LegalClaims), Ok(2));
+    assert_eq!(story.person.saga.request.as_ref().unwrap().id, hers);
 }
 
 #[test]
