@@ -194,7 +194,7 @@ async fn g6_g7_trap_13_a_replay_of_every_topic_after_an_erasure_brings_nobody_ba
         messages.1["items"].as_array().is_some_and(|items| items.len() == 2)
     })
     .await;
-    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    let erased = cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]);
     assert_eq!(erased.json["status"], "completed", "{}", erased.text);
 
     for projection in ["contacts", "consents", "messages"] {

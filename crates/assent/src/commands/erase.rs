@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 #[command(after_help = "\
 Examples:
   assent erase '+33 6 39 98 00 01' --checked called_back
-  assent erase - --country FR --wait --certificate erasure.jws --json < number.txt
+  assent erase - --country FR --checked called_back --wait --certificate erasure.jws --json < number.txt
 
 Marketing has stopped when it returns; deletion goes on by itself. Exit status: 0 requested (with
 --wait: completed), 1 nobody with this number is known, or a legal hold keeps her data, 2 wrong use, 3 a service didn't answer or the
