@@ -26,9 +26,6 @@ use assent_signing::canonical::CanonicalError;
 /// Sagas that are worked on at the same time.
 const TOGETHER: i64 = 8;
 
-/// How long before an erasure that a hold keeps is looked at again, should nothing announce its end.
-const HOLD_LOOK: Duration = Duration::from_secs(3600);
-
 /// How patient the saga is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -156,9 +153,8 @@ impl Driver {
             };
             match next {
                 Summary::Held => {
-                    let latest = later(held.now, HOLD_LOOK);
-                    let end = held.person.holds.first_end(held.now).unwrap_or(latest);
-                    held.look_again(Some(end.min(latest)), 0).await?;
+                    let end = held.person.holds.end(held.now);
+                    held.look_again(end, 0).await?;
                     return Ok(held.commit().await?);
                 }
                 Summary::Completed => {

@@ -27,8 +27,10 @@ pub struct Waiting {
     pub open: u64,
     /// Those whose term ends within a week.
     pub due_soon: u64,
-    /// Those whose term is over.
+    /// Those whose term is over; not those that a hold keeps waiting.
     pub overdue: u64,
+    /// Erasures that a legal hold keeps waiting.
+    pub held: u64,
     /// Those that had to be acknowledged and were not.
     pub unacknowledged: u64,
 }
@@ -48,9 +50,15 @@ pub struct Due {
 /// When the database fails.
 pub async fn count(pool: &PgPool, now: Timestamp) -> Result<Due, sqlx::Error> {
     const REQUESTS: &str = "
-        SELECT kind, count(*), count(*) FILTER (WHERE due > $1 AND due <= $2),
-               count(*) FILTER (WHERE due <= $1), count(*) FILTER (WHERE acknowledge_by <= $1)
-        FROM subject_requests WHERE closed_at IS NULL GROUP BY kind";
+        SELECT kind, count(*), count(*) FILTER (WHERE due > $1 AND due <= $2 AND NOT held),
+               count(*) FILTER (WHERE due <= $1 AND NOT held),
+               count(*) FILTER (WHERE acknowledge_by <= $1), count(*) FILTER (WHERE held)
+        FROM (SELECT s.kind, s.due, s.acknowledge_by,
+                     coalesce(r.status = 'on_hold', false) AS held
+              FROM subject_requests s LEFT JOIN requests r USING (request_id)
+              -- A replica of the version before completes erasures in its own table.
+              WHERE s.closed_at IS NULL AND r.completed_at IS NULL) open
+        GROUP BY kind";
     const HOLDS: &str = "
         SELECT count(*) FROM holds
         WHERE released_at IS NULL AND (ends_at IS NULL OR ends_at > $1) AND review_on < $2";
@@ -70,6 +78,7 @@ pub async fn count(pool: &PgPool, now: Timestamp) -> Result<Due, sqlx::Error> {
             due_soon: count(2)?,
             overdue: count(3)?,
             unacknowledged: count(4)?,
+            held: count(5)?,
         };
         let kind: String = row.try_get(0)?;
         if let Some(of_kind) = due.requests.get_mut(kind.as_str()) {

@@ -17,7 +17,7 @@ mod metrics;
 mod rows;
 mod service;
 mod store;
-mod tracking;
+pub mod tracking;
 
 pub use driver::Pace;
 pub use http::openapi;

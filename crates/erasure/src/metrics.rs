@@ -61,7 +61,9 @@ static DUE_SOON: LazyLock<Gauge<u64>> = LazyLock::new(|| {
 static REQUESTS_OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.requests.overdue")
-        .with_description("Requests whose term is over and that are not, by kind.")
+        .with_description(
+            "Requests whose term is over and that are not, by kind; without those on hold.",
+        )
         .build()
 });
 
@@ -69,6 +71,13 @@ static UNACKNOWLEDGED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.requests.unacknowledged")
         .with_description("Requests that had to be acknowledged by now and were not, by kind.")
+        .build()
+});
+
+static HELD: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.held")
+        .with_description("Erasures that a legal hold keeps waiting, by kind of request.")
         .build()
 });
 
@@ -86,6 +95,7 @@ pub fn waiting(due: &Due) {
         OPEN.record(waiting.open, &kind);
         DUE_SOON.record(waiting.due_soon, &kind);
         REQUESTS_OVERDUE.record(waiting.overdue, &kind);
+        HELD.record(waiting.held, &kind);
         UNACKNOWLEDGED.record(waiting.unacknowledged, &kind);
     }
     UNREVIEWED.record(due.holds_unreviewed, &[]);

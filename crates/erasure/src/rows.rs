@@ -47,7 +47,7 @@ pub async fn write_request(
     Ok(())
 }
 
-/// An erasure that begins: the driver looks at once.
+/// An erasure that begins: the driver looks at once, or when no hold stands any more.
 ///
 /// # Errors
 /// When the database fails.
@@ -56,11 +56,12 @@ pub async fn write_erasure(
     subject: SubjectId,
     person: &Person,
     erasure: &Request,
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const WRITE: &str = "
         INSERT INTO requests
             (request_id, subject_id, status, actor, reason, requested_at, due, look_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $6)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let asked = person.requests.get(erasure.id);
     let actor = match asked.map(|asked| asked.actor) {
         Some(Actor::Subject) => "subject",
@@ -68,14 +69,17 @@ pub async fn write_erasure(
         Some(Actor::Operator) | None => "operator",
         Some(Actor::System) => "system",
     };
+    let look_at =
+        if person.holds.stand(now) { person.holds.end(now) } else { Some(erasure.requested_at) };
     sqlx::query(WRITE)
         .bind(erasure.id)
         .bind(subject)
-        .bind(erasure.status().name())
+        .bind(person.saga_status(erasure, now).name())
         .bind(actor)
         .bind(asked.and_then(|asked| asked.reason.as_deref()))
         .bind(erasure.requested_at.to_sqlx())
         .bind(erasure.due.to_sqlx())
+        .bind(look_at.map(|at| at.to_sqlx()))
         .execute(conn)
         .await?;
     Ok(())
@@ -93,23 +97,40 @@ pub async fn delete_erasure(conn: &mut PgConnection, request_id: Uuid) -> Result
     Ok(())
 }
 
-/// An erasure that goes on; with `look_at`, the driver looks then.
+/// When the driver looks at an erasure again.
+#[derive(Debug, Clone, Copy)]
+pub enum Look {
+    /// As it was.
+    AsBefore,
+    /// Then; none: not by itself. While a hold stands no moment before its end is set, since a
+    /// replica of the version before knows no holds and would begin to destroy.
+    At(Option<Timestamp>),
+}
+
+/// An erasure that goes on.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn update_erasure(
     conn: &mut PgConnection,
+    person: &Person,
     erasure: &Request,
-    look_at: Option<Timestamp>,
+    look: Look,
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const UPDATE: &str = "
         UPDATE requests
-        SET status = $2, completed_at = $3, look_at = coalesce($4, look_at)
+        SET status = $2, completed_at = $3, look_at = CASE WHEN $4 THEN $5 ELSE look_at END
         WHERE request_id = $1";
+    let (sets, look_at) = match look {
+        Look::AsBefore => (false, None),
+        Look::At(at) => (true, at),
+    };
     sqlx::query(UPDATE)
         .bind(erasure.id)
-        .bind(erasure.status().name())
+        .bind(person.saga_status(erasure, now).name())
         .bind(erasure.completed_at.map(|at| at.to_sqlx()))
+        .bind(sets)
         .bind(look_at.map(|at| at.to_sqlx()))
         .execute(conn)
         .await?;

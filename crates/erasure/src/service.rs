@@ -44,6 +44,8 @@ pub struct Config {
     pub keys: Arc<Keys>,
     /// Signs certificates.
     pub issuer: Issuer,
+    /// What people are given to look at their requests; its key follows from the signing key.
+    pub tracking: Tracking,
     /// The legal entity that certificates name.
     pub controller: String,
     /// The deployment's own participants, registered at start.
@@ -65,7 +67,9 @@ impl Config {
         let services = settings.section("services");
         let service = ServiceConfig::read(settings, "erasure", 8);
         let idempotency_secret = erasure.optional_secret("idempotency_secret");
-        let issuer = erasure.file("signing_key_file").and_then(|pem| {
+        let signing = erasure.file("signing_key_file");
+        let tracking = signing.as_ref().map(|pem| Tracking::of_key(pem.as_bytes()));
+        let issuer = signing.and_then(|pem| {
             Issuer::from_pem(&pem)
                 .map_err(|error| erasure.invalid("signing_key_file", error.to_string()))
                 .ok()
@@ -92,6 +96,7 @@ impl Config {
             bus: bus?,
             keys: keys?,
             issuer: issuer?,
+            tracking: tracking?,
             controller: controller?,
             participants: participants?,
             key_backup_kept,
@@ -201,8 +206,8 @@ pub async fn serve(
             .await?;
     let counted = pool.clone();
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    let tracking = Tracking::new(config.idempotency_secret.expose_secret().as_bytes());
-    let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking };
+    let sagas =
+        Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking: config.tracking };
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }

@@ -19,8 +19,8 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::domain::{Event, Issued, Participant, Person, Registry, Summary};
-use crate::rows;
-use crate::tracking::Tracking;
+use crate::rows::{self, Look};
+use crate::tracking::{self, Tracking};
 
 /// Advisory lock over the registry: shared by whoever decides with it, exclusive to whoever
 /// changes it. A newcomer is thus seen by a completion, or comes after it.
@@ -118,40 +118,47 @@ impl Sagas {
         }
     }
 
-    /// The state of `stream` right after these events, and the first of them; without events, as it
-    /// stands.
+    /// The state of `stream` at a version of it, and the first of these events; none: there are none.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn as_of(
         &self,
         stream: SubjectId,
+        version: i64,
         events: &[Uuid],
     ) -> Result<(Person, Option<Event>), StoreError> {
-        if events.is_empty() {
-            return Ok((self.load(stream).await?, None));
-        }
-        let (mut person, mut first, mut left) = (Person::default(), None, events.len());
+        let (mut person, mut first) = (Person::default(), None);
         let mut after = 0;
-        while left > 0 {
+        while after < version {
             let page = self.store.load(stream, after, PAGE).await?;
             if page.is_empty() {
                 return Err(StoreError::Aborted);
             }
-            for stored in &page {
-                after = stored.version;
+            for stored in page.iter().filter(|stored| stored.version <= version) {
                 let Some(event) = Event::read(stored)? else { continue };
                 person.evolve(&event);
-                if events.contains(&stored.id) {
-                    left -= 1;
-                    first = first.or(Some(event));
-                    if left == 0 {
-                        break;
-                    }
+                if first.is_none() && events.contains(&stored.id) {
+                    first = Some(event);
                 }
             }
+            after = page.last().map_or(version, |last| last.version);
         }
         Ok((person, first))
+    }
+
+    /// Whether this is what was kept of a request's secret.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_secret_of(&self, request_id: Uuid, secret: &str) -> Result<bool, StoreError> {
+        const KEPT: &str = "SELECT secret_sha256 FROM subject_requests WHERE request_id = $1";
+        let kept: Option<Vec<u8>> = sqlx::query_scalar(KEPT)
+            .bind(request_id)
+            .fetch_optional(self.store.pool())
+            .await?
+            .flatten();
+        Ok(tracking::opens(secret, kept.as_deref()))
     }
 
     /// Whom a request concerns. One that a replica of the version before took in has its row in
@@ -206,10 +213,10 @@ impl Sagas {
             .bind(now)
             .fetch_one(&mut *transaction)
             .await?;
-        sqlx::query("UPDATE requests SET look_at = $1 WHERE look_at > $1")
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
+        // One that is on hold is asked nothing; a replica of before would take it for due.
+        const LOOK: &str =
+            "UPDATE requests SET look_at = $1 WHERE look_at > $1 AND status <> 'on_hold'";
+        sqlx::query(LOOK).bind(now).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(new)
     }
@@ -302,12 +309,15 @@ impl Held {
         match &person.saga.request {
             None => {}
             Some(erasure) if erasing != Some(erasure.id) => {
-                rows::write_erasure(session.conn(), *subject, person, erasure).await?;
+                rows::write_erasure(session.conn(), *subject, person, erasure, *now).await?;
             }
             Some(erasure) => {
-                let next = person.next(registry, *now);
-                let due = next != Some(Summary::Waiting) && erasure.completed_at.is_none();
-                rows::update_erasure(session.conn(), erasure, due.then_some(*now)).await?;
+                let look = match person.next(registry, *now) {
+                    Some(Summary::Held) => Look::At(person.holds.end(*now)),
+                    Some(Summary::Waiting | Summary::Completed) | None => Look::AsBefore,
+                    Some(Summary::Due(_) | Summary::Proved) => Look::At(Some(*now)),
+                };
+                rows::update_erasure(session.conn(), person, erasure, look, *now).await?;
             }
         }
         Ok(())

@@ -14,22 +14,45 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 #[derive(Clone)]
 pub struct Tracking(Vec<u8>);
 
+impl std::fmt::Debug for Tracking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracking").finish_non_exhaustive()
+    }
+}
+
 impl Tracking {
-    /// Secrets under this key.
+    /// Secrets under a key that follows from a private key of the service, for this use alone. No token
+    /// will do: whoever shows it elsewhere could make every secret.
     #[must_use]
-    pub fn new(key: &[u8]) -> Self {
-        Self(key.to_vec())
+    pub fn of_key(private_key: &[u8]) -> Self {
+        Self(mac(private_key, b"assent request tracking key").to_vec())
     }
 
     /// The secret of a request: 130 bits.
     #[must_use]
     pub fn secret(&self, request_id: Uuid) -> String {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of every length");
-        mac.update(b"assent request tracking");
-        mac.update(request_id.as_bytes());
-        digits(&mac.finalize().into_bytes(), 26)
+        digits(&mac(&self.0, request_id.as_bytes()), 26)
     }
+}
+
+fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// Whether a secret is the one of which this was kept. It takes as long for any, also where nothing
+/// was kept.
+#[must_use]
+pub fn opens(secret: &str, kept: Option<&[u8]>) -> bool {
+    const NOTHING: [u8; 32] = [0; 32];
+    let shown = hash(secret);
+    let against = kept.filter(|kept| kept.len() == shown.len());
+    let differs = shown
+        .iter()
+        .zip(against.unwrap_or(&NOTHING))
+        .fold(0, |differs, (shown, kept)| differs | (shown ^ kept));
+    std::hint::black_box(differs) == 0 && against.is_some()
 }
 
 /// The reference of a request: fifty of its id's random bits, `4K7QX-9B2MT`.
@@ -63,12 +86,17 @@ mod tests {
     #[test]
     fn a_secret_is_the_same_each_time_and_another_for_each_request_and_key() {
         let (one, two) = (Uuid::from_u128(1 << 32), Uuid::from_u128(2 << 32));
-        let tracking = Tracking::new(b"key");
+        let tracking = Tracking::of_key(b"key");
         assert_eq!(tracking.secret(one).len(), 26);
         assert_eq!(tracking.secret(one), tracking.secret(one));
         assert_ne!(tracking.secret(one), tracking.secret(two));
-        assert_ne!(tracking.secret(one), Tracking::new(b"other").secret(one));
+        assert_ne!(tracking.secret(one), Tracking::of_key(b"other").secret(one));
         assert_eq!(hash("abc "), hash("ABC"), "typed in any way");
+        let kept = hash(&tracking.secret(one));
+        assert!(opens(&tracking.secret(one).to_lowercase(), Some(&kept)));
+        for kept in [None, Some(&kept[..31]), Some(&hash(&tracking.secret(two))[..])] {
+            assert!(!opens(&tracking.secret(one), kept));
+        }
         assert_ne!(reference(one), reference(two));
         assert_eq!(reference(Uuid::from_u128(31)).len(), 11);
     }

@@ -110,7 +110,7 @@ impl RuleSet {
         let mut longest = ends(&|law| law.extended(ask).or_else(|| law.answer(ask)));
         let extended = longest.next().filter(|term| term.end.over_at > answer.end.over_at);
         Some(Terms {
-            acknowledge: ends(&|law| law.acknowledge()).next(),
+            acknowledge: ends(&|law| law.acknowledge(ask)).next(),
             extended,
             identity: !(ask == Ask::OptOut && laws.iter().any(InForce::takes_opt_outs_unproved)),
             authorities: authorities(&laws),
@@ -139,8 +139,11 @@ impl InForce<'_> {
         self.rules.iter().find_map(|rule| Some(((*rule).clone(), period(&rule.value)?)))
     }
 
-    fn acknowledge(&self) -> Option<(Rule, Period)> {
+    /// An opt-out isn't acknowledged: it is followed (CCPA Regulations § 7021(a) names the requests to
+    /// delete, to correct and to know).
+    fn acknowledge(&self, ask: Ask) -> Option<(Rule, Period)> {
         self.rule(|value| match value {
+            _ if ask == Ask::OptOut => None,
             Value::AcknowledgeWithin(period) => Some(*period),
             _ => None,
         })

@@ -39,6 +39,13 @@ async fn trap_15_a_hold_keeps_an_erasure_waiting_and_marketing_stops_all_the_sam
     assert_eq!(world.stops().len(), 1, "the stop asks no hold");
     let view = world.until(request, "on_hold").await;
     assert_eq!(view["held"], true);
+    let (_, listed) = world.get("/v1/requests").await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["items"][0]["status"], "on_hold", "the list says what the request says");
+    assert!(!world.is_looked_at(request).await, "no replica, of before too, finds it due");
+    let far = SystemClock.now() + SignedDuration::from_hours(24 * 365);
+    let counted = world.due_at(far).await.requests["erasure"];
+    assert_eq!((counted.open, counted.held, counted.overdue), (1, 1, 0), "it waits for the hold");
     // Another person's erasure, asked for later, has passed by: the driver has been at work.
     let other = json!({"subject_id": uuid::Uuid::from_u128(9), "actor": "operator",
         "identity": {"method": "operator", "reason": "test"}});
@@ -56,6 +63,39 @@ async fn trap_15_a_hold_keeps_an_erasure_waiting_and_marketing_stops_all_the_sam
     world.until(request, "fencing").await;
     assert_eq!(world.events(HOLD_PLACED).await, 1);
     assert_eq!(world.events(HOLD_RELEASED).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_erasure_on_hold_is_refused_and_never_begins() {
+    let world = World::new("vault", pace()).await;
+    let (_, hold) = world.place(json!({})).await;
+    let (_, request) = world.request("key").await;
+    world.until(request, "on_hold").await;
+    let refusal = format!("/v1/requests/{request}/refusal");
+    let ground = json!({"ground": "legal_claims"});
+    let (status, view) = world.post("operator", &refusal, &ground, None).await;
+    assert_eq!((status, &view["status"]), (StatusCode::OK, &json!("refused")));
+    world.release(&hold).await;
+    // Another erasure of hers goes its way: what was refused is not in it.
+    let (_, again) = world.request("again").await;
+    assert_ne!(again, request);
+    let fence = world.hears(Step::Fence, "vault").await;
+    assert_eq!(fence.request_id, again);
+    assert_eq!(world.view(request).await["status"], "refused");
+    assert_eq!(world.events(STEP_STARTED).await, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_whose_day_of_review_has_passed_is_counted_until_it_is_released() {
+    let world = World::new("vault", pace()).await;
+    let (_, hold) = world.place(json!({})).await;
+    assert_eq!(world.due().await.holds_unreviewed, 0);
+    world.reviews_are_late().await;
+    assert_eq!(world.due().await.holds_unreviewed, 1);
+    world.release(&hold).await;
+    assert_eq!(world.due().await.holds_unreviewed, 0);
     world.stop().await;
 }
 

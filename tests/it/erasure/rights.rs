@@ -4,6 +4,8 @@ use assent_contracts::erasure::{REQUESTED, Step};
 use assent_contracts::rights::{
     IDENTITY_CONFIRMED, REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED, RequestKind,
 };
+use assent_runtime::{Clock as _, SystemClock};
+use jiff::SignedDuration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -191,20 +193,24 @@ async fn trap_14_a_term_comes_from_the_rules_and_is_extended_only_while_it_runs(
 }
 
 #[tokio::test]
-async fn an_opt_out_of_sale_in_california_needs_no_proof_and_is_acknowledged() {
+async fn an_opt_out_of_sale_in_california_needs_no_proof_and_other_requests_are_acknowledged() {
     let world = World::new("consent", pace()).await;
     let (_, opened) = world.open("opt_out", json!({"place": "US-CA"})).await;
     assert_eq!(opened["status"], "open");
     assert_eq!(world.stops().len(), 1, "it has stopped before the answer");
     let (_, access) = world.open("access", json!({"place": "US-CA"})).await;
-    let listed = world.lists("?order=due").await;
-    assert!(listed["items"].as_array().unwrap().iter().all(|it| it["acknowledge_by"].is_string()));
+    let waits = |listed: &Value| {
+        let items = listed["items"].as_array().unwrap().iter();
+        let waits = items.filter(|it| it["acknowledge_by"].is_string());
+        waits.map(|it| it["request_id"].clone()).collect::<Vec<_>>()
+    };
+    let access_alone = [access["request_id"].clone()];
+    assert_eq!(waits(&world.lists("?order=due").await), access_alone, "an opt-out is followed");
     for request in [&opened, &access] {
         let (status, view) = world.does(request, "acknowledgement", json!({})).await;
         assert_eq!((status, view["acknowledged_at"].is_string()), (StatusCode::OK, true));
     }
-    let listed = world.lists("?order=due").await;
-    assert!(listed["items"].as_array().unwrap().iter().all(|it| it["acknowledge_by"].is_null()));
+    assert_eq!(waits(&world.lists("?order=due").await), Vec::<Value>::new());
     world.stop().await;
 }
 
@@ -259,5 +265,86 @@ async fn without_the_rules_nothing_is_taken_in_and_a_place_that_is_none_is_refus
     let (status, problem) = world.does(&unknown, "answer", json!({})).await;
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("request_unknown")));
     assert_eq!(world.events(REQUEST_OPENED).await, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn that_nobody_asked_is_the_word_of_the_ledger_alone_and_a_forged_request_does_not_hinder_it()
+{
+    let world = World::new("vault", pace()).await;
+    let (_, forged) = world.open("erasure", json!({})).await;
+    let unasked = json!({"subject_id": world.subject, "actor": "system", "reason": "retention"});
+    let (status, _) = world.post("operator", "/v1/requests", &unasked, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "erasure:write doesn't say so");
+    let asked = json!({"subject_id": world.subject, "actor": "subject"});
+    let (status, _) = world.post("ledger", "/v1/requests", &asked, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "nor does the ledger ask for anybody");
+    let mut access = unasked.clone();
+    access["kind"] = json!("access");
+    let (status, _) = world.post("ledger", "/v1/requests", &access, None).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(world.events(REQUESTED).await, 0);
+    let (status, begun) = world.post("ledger", "/v1/requests", &unasked, Some("one")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_ne!(begun["request_id"], forged["request_id"]);
+    let fence = world.hears(Step::Fence, "vault").await;
+    assert_eq!(json!(fence.request_id), begun["request_id"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_or_a_service_of_before_is_an_absent_dependency_and_nothing_is_stopped() {
+    let world = World::new("consent", pace()).await;
+    for refuses in [403, 404] {
+        world.terms_are_refused(refuses);
+        let (status, problem) = world.open("erasure", json!({})).await;
+        let code = json!("dependency_unavailable");
+        assert_eq!((status, &problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &code));
+    }
+    assert_eq!((world.stops().len(), world.events(REQUEST_OPENED).await), (0, 0));
+    world.terms_are_refused(0);
+    assert_eq!(world.open("erasure", json!({})).await.0, StatusCode::CREATED);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_replica_of_before_completed_is_not_due() {
+    let world = World::new("vault", pace()).await;
+    let (_, request) = world.request("key").await;
+    assert_eq!(world.due().await.requests["erasure"].open, 1);
+    world.complete_as_before(request).await;
+    assert_eq!(world.due().await.requests["erasure"].open, 0);
+    assert_eq!(world.lists("?order=due").await["items"], json!([]));
+    let newest = world.lists("").await;
+    assert_eq!(newest["items"][0]["status"], "completed");
+    assert!(newest["items"][0]["completed_at"].is_string());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_must_be_acknowledged_and_was_not_is_counted() {
+    let world = World::new("consent", pace()).await;
+    let (_, access) = world.open("access", json!({"place": "US-CA"})).await;
+    let later = SystemClock.now() + SignedDuration::from_hours(24 * 20);
+    let unacknowledged = async |at| world.due_at(at).await.requests["access"].unacknowledged;
+    assert_eq!(unacknowledged(SystemClock.now()).await, 0);
+    assert_eq!(unacknowledged(later).await, 1);
+    world.does(&access, "acknowledgement", json!({})).await;
+    assert_eq!(unacknowledged(later).await, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeat_answers_for_the_request_that_stood_when_the_first_was_given() {
+    let world = World::new("vault", pace()).await;
+    let (_, first) = world.open("erasure", json!({})).await;
+    let body = json!({"subject_id": world.subject, "kind": "erasure", "actor": "subject"});
+    // It finds the one that stands, and changes nothing.
+    let again = world.post("operator", "/v1/requests", &body, Some("again")).await;
+    assert_eq!(again.1["request_id"], first["request_id"]);
+    world.does(&first, "refusal", json!({"ground": "identity_not_shown"})).await;
+    let (_, other) = world.open("erasure", json!({})).await;
+    assert_ne!(other["request_id"], first["request_id"]);
+    assert_eq!(world.post("operator", "/v1/requests", &body, Some("again")).await, again);
     world.stop().await;
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use assent_bus::BusConfig;
 use assent_contracts::erasure::{Ack, Command, Evidence, Step};
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
+use assent_erasure::tracking::Tracking;
 use assent_erasure::{Config, Pace};
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
@@ -64,6 +65,7 @@ pub struct World {
     stops: Arc<Mutex<Vec<Value>>>,
     down: Arc<AtomicBool>,
     age: Arc<AtomicI64>,
+    refused: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
     deaf: Arc<AtomicBool>,
 }
@@ -80,7 +82,7 @@ impl World {
         let database_url = harness::database_url("erasure").await;
         let pool = PgPool::connect(&database_url).await.unwrap();
         assent_erasure::migrate_pool(&pool).await.unwrap();
-        let (consent_url, stops, down, age) = consent().await;
+        let (consent_url, stops, down, age, refused) = consent().await;
         let config = configure(&database_url, &consent_url, participants, pace);
         assent_erasure::create_topics(&config.bus).await.unwrap();
         let commands = Arc::default();
@@ -95,6 +97,7 @@ impl World {
             stops,
             down,
             age,
+            refused,
             commands,
             deaf,
         };
@@ -137,7 +140,17 @@ impl World {
 
     /// What waits, as alerts are told it.
     pub async fn due(&self) -> assent_erasure::due::Due {
-        assent_erasure::due::count(&self.pool, SystemClock.now()).await.unwrap()
+        self.due_at(SystemClock.now()).await
+    }
+
+    /// What will wait at a moment if nothing happens.
+    pub async fn due_at(&self, at: Timestamp) -> assent_erasure::due::Due {
+        assent_erasure::due::count(&self.pool, at).await.unwrap()
+    }
+
+    /// Terms are refused with this status; 0: they are told.
+    pub fn terms_are_refused(&self, status: i64) {
+        self.refused.store(status, Ordering::Release);
     }
 
     /// Every row of this service in the clear, and every event, as text.
@@ -150,6 +163,30 @@ impl World {
             all.push_str(&rows);
         }
         all
+    }
+
+    /// Whether a driver, also one of the version before, finds the erasure by itself some day.
+    pub async fn is_looked_at(&self, request: Uuid) -> bool {
+        sqlx::query_scalar("SELECT look_at IS NOT NULL FROM requests WHERE request_id = $1")
+            .bind(request)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Completes an erasure as a replica of the version before would: in its own table alone.
+    pub async fn complete_as_before(&self, request: Uuid) {
+        let sql = "UPDATE requests SET status = 'completed', completed_at = now(), look_at = NULL
+                   WHERE request_id = $1";
+        sqlx::query(sql).bind(request).execute(&self.pool).await.unwrap();
+    }
+
+    /// Moves every hold's day of review into the past.
+    pub async fn reviews_are_late(&self) {
+        sqlx::query("UPDATE holds SET review_on = review_on - 3650")
+            .execute(&self.pool)
+            .await
+            .unwrap();
     }
 
     /// The withdrawals that the consent service heard.
@@ -320,6 +357,7 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
         .iter()
         .map(|name| key_entry(name, name, &["erasure:ack"]))
         .chain([key_entry("operator", "operator", &everything)])
+        .chain([key_entry("ledger", "ledger", &["erasure:retention"])])
         .chain([key_entry("counsel", "counsel", &["erasure:read", "holds:write"])])
         .collect();
     let pem = SigningKey::from_bytes(&[7; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
@@ -336,6 +374,7 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
         bus: BusConfig::new(harness::kafka(), harness::topic_prefix()),
         keys: Arc::new(Keys::parse(&keys).unwrap()),
         issuer: Issuer::from_pem(&pem).unwrap(),
+        tracking: Tracking::of_key(pem.as_bytes()),
         controller: "Boulangerie Exemple SARL".to_owned(),
         participants: Config::read_participants(
             &Settings::from_parts(&format!("[erasure]\nparticipants = {participants:?}"), [])
@@ -348,7 +387,7 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
     }
 }
 
-type Consent = (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>, Arc<AtomicI64>);
+type Consent = (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>, Arc<AtomicI64>, Arc<AtomicI64>);
 
 /// A consent service in France that notes withdrawals and tells terms, or is down.
 async fn consent() -> Consent {
@@ -363,10 +402,16 @@ async fn consent() -> Consent {
         Ok(axum::Json(answer))
     });
     let age = Arc::<AtomicI64>::default();
-    let (days, is_down) = (Arc::clone(&age), Arc::clone(&down));
+    let refused = Arc::<AtomicI64>::default();
+    let (days, is_down, refuses) = (Arc::clone(&age), Arc::clone(&down), Arc::clone(&refused));
     let terms = post(move |axum::Json(body): axum::Json<Value>| async move {
         if is_down.load(Ordering::Acquire) {
             return Err(Problem::unavailable("database", "down"));
+        }
+        match refuses.load(Ordering::Acquire) {
+            403 => return Err(assent_http::Code::Forbidden.into()),
+            404 => return Err(assent_http::Code::NotFound.into()),
+            _ => {}
         }
         Ok(axum::Json(terms(&body, days.load(Ordering::Acquire))))
     });
@@ -375,7 +420,7 @@ async fn consent() -> Consent {
     let router =
         Router::new().route("/v1/consents/withdraw", withdraw).route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, stops, down, age)
+    (url, stops, down, age, refused)
 }
 
 /// The terms of the rules that come with Assent; with `days`, thirty days less so many.

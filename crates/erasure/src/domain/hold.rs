@@ -85,11 +85,12 @@ impl Holds {
         self.0.values().any(|hold| hold.stands(now))
     }
 
-    /// When the first of those that stand ends by itself.
+    /// When the last of those that stand ends by itself; none: one of them is without an end.
     #[must_use]
-    pub fn first_end(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn end(&self, now: Timestamp) -> Option<Timestamp> {
         let standing = self.0.values().filter(|hold| hold.stands(now));
-        standing.filter_map(|hold| hold.placed.ends_at).min()
+        let ends: Option<Vec<Timestamp>> = standing.map(|hold| hold.placed.ends_at).collect();
+        ends?.into_iter().max()
     }
 
     /// Takes one event in.

@@ -11,7 +11,7 @@ use super::hold::{HoldCommand, HoldError, Holds};
 use super::request::{
     Check, Identity, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
 };
-use super::{Command, Event, Refusal, Registry, Saga, Status, Summary};
+use super::{Command, Event, Refusal, Registry, Request, Saga, Status, Summary};
 
 /// The state of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,14 +192,20 @@ impl Person {
             RequestState::IdentityPending => Status::IdentityPending,
             RequestState::Refused => Status::Refused,
             _ if self.saga.request.is_some() && self.is_of_saga(request) => {
-                let saga = self.saga.request.as_ref().map_or(Status::Open, |it| it.status());
-                match saga {
-                    Status::Requested if self.holds.stand(now) => Status::OnHold,
-                    status => status,
-                }
+                let saga = self.saga.request.as_ref();
+                saga.map_or(Status::Open, |saga| self.saga_status(saga, now))
             }
             RequestState::Open => Status::Open,
             RequestState::Answered => Status::Answered,
+        }
+    }
+
+    /// Where her erasure stands: before its first command a hold keeps it waiting.
+    #[must_use]
+    pub fn saga_status(&self, saga: &Request, now: Timestamp) -> Status {
+        match saga.status() {
+            Status::Requested if self.holds.stand(now) => Status::OnHold,
+            status => status,
         }
     }
 

@@ -276,7 +276,8 @@ async fn record(
         && let Some(first) = held.first_answer(key).await?
     {
         held.rollback().await?;
-        let (person, event) = app.sagas.as_of(first.stream, &first.event_ids).await?;
+        let (person, event) =
+            app.sagas.as_of(first.stream, first.version, &first.event_ids).await?;
         let hold = event.and_then(|event| person.holds.get(event.hold_id()?));
         return Ok(hold.map(|hold| view(first.stream, hold)).ok_or(Outcome::TooLate));
     }

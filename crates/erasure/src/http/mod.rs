@@ -84,13 +84,21 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// Reasons are codes: what a person told an operator has no place in an event.
 fn code(field: &str, text: &str) -> Result<(), Problem> {
-    let is_code = (1..=64).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if is_code {
+    if is_code(text) {
         return Ok(());
     }
-    Err(Problem::new(Code::ValidationFailed)
-        .detail(format!("{field}: 1 to 64 of a-z, 0-9 and _, no free text")))
+    Err(Problem::new(Code::ValidationFailed).detail(format!(
+        "{field}: 1 to 64 of a-z, 0-9 and _ with a letter first and at most four digits, no free text"
+    )))
+}
+
+/// A letter first and few digits: no number of a telephone or a document is a code.
+fn is_code(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && digits <= 4
 }
 
 /// What a failure of the store means to the caller.
@@ -106,6 +114,19 @@ fn store_problem(error: StoreError) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_passes_as_a_code() {
+        for good in ["a", "known_customer", "art_17_1", "form_2026"] {
+            assert!(is_code(good), "{good}");
+        }
+        let wrong =
+            ["", "33639980001", "a33639980001", "n_33_63_99_80", "_a", "1a", "Ana", "a b", "é"];
+        for wrong in wrong {
+            assert!(!is_code(wrong), "{wrong}");
+        }
+        assert!(!is_code(&"a".repeat(65)));
+    }
 
     #[test]
     fn every_operation_is_documented_behind_a_key() {

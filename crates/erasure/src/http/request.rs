@@ -117,12 +117,12 @@ pub(super) async fn request(
         code("reason", reason)?;
     }
     let check = new.identity.clone().map(|check| check.by(&caller)).transpose()?;
+    let terms = terms(&app, &new).await?;
     if let Some(subject_id) = new.subject_id
         && new.kind.stops_marketing()
     {
         stop_marketing(&app, &new, subject_id).await?;
     }
-    let terms = terms(&app, &new).await?;
     let idempotency = key.0.map(|key| app.sagas.store.idempotency(caller.name(), &key, &body));
     let opening = Opening {
         request_id: app.sagas.ids.v7(),
@@ -195,9 +195,15 @@ async fn terms(app: &App, new: &NewRequest) -> Result<Terms, Problem> {
     told.map_err(|error| match error.code() {
         Some(Code::MalformedBody) => Problem::new(Code::ValidationFailed)
             .detail("place: write a country such as FR, or a part of one such as US-CA"),
-        _ if error.is_transient() => Problem::unavailable("consent", error),
+        _ if error.is_transient() || is_older(&error) => Problem::unavailable("consent", error),
         _ => Problem::internal(error),
     })
+}
+
+/// A consent service of before doesn't know the question, and a key of before may not ask it.
+fn is_older(error: &ClientError) -> bool {
+    let older = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
+    matches!(error, ClientError::Problem { status, .. } if older.contains(status))
 }
 
 async fn accept(
@@ -211,12 +217,20 @@ async fn accept(
         && let Some(first) = held.first_answer(key).await?
     {
         held.rollback().await?;
-        let (person, event) = app.sagas.as_of(first.stream, &first.event_ids).await?;
+        let (person, event) =
+            app.sagas.as_of(first.stream, first.version, &first.event_ids).await?;
         let opened = matches!(event, Some(Event::RequestOpened(_)));
         let standing = || Some(person.standing()?.id);
         let request_id = event.and_then(|event| event.request_id()).or_else(standing);
         let request_id = request_id.ok_or(StoreError::Aborted)?;
-        return answer(app, &person, request_id, opened).ok_or(StoreError::Aborted);
+        let mut first = answer(app, &person, request_id, opened).ok_or(StoreError::Aborted)?;
+        // Another key than it was given under makes another one.
+        if let Some(secret) = &first.1.secret
+            && !app.sagas.is_secret_of(request_id, secret).await?
+        {
+            first.1.secret = None;
+        }
+        return Ok(first);
     }
     let new_id = opening.request_id;
     let (request_id, events) = held.person.open(opening, &held.registry, held.now);

@@ -26,7 +26,8 @@ macro_rules! list_columns {
     () => {
         "SELECT s.request_id, s.kind,
                 CASE WHEN s.status = 'refused' THEN s.status ELSE coalesce(r.status, s.status) END,
-                s.reference, s.opened_at, s.due, s.acknowledge_by, s.closed_at, s.place
+                s.reference, s.opened_at, s.due, s.acknowledge_by, coalesce(s.closed_at, r.completed_at),
+                s.place
          FROM subject_requests s LEFT JOIN requests r USING (request_id)"
     };
 }
@@ -263,7 +264,7 @@ pub(super) async fn list(
         concat!(list_columns!(), " WHERE s.place < $1 ORDER BY s.place DESC LIMIT $2");
     const DUE: &str = concat!(
         list_columns!(),
-        " WHERE s.closed_at IS NULL AND (s.due, s.place) > ($1, $2) ORDER BY s.due, s.place LIMIT $3"
+        " WHERE s.closed_at IS NULL AND r.completed_at IS NULL AND (s.due, s.place) > ($1, $2) ORDER BY s.due, s.place LIMIT $3"
     );
     caller.require("erasure:read")?;
     let page = Page { limit, cursor };

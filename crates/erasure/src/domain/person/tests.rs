@@ -457,7 +457,22 @@ fn trap_15_a_hold_ends_by_itself_on_its_day_and_is_reviewed_before() {
     let mut story = Story::new();
     let ends_at = at("2027-06-30T22:00:00Z");
     story.place(Some(ends_at)).unwrap();
-    assert_eq!(story.person.holds.first_end(story.now), Some(ends_at));
+    assert_eq!(story.person.holds.end(story.now), Some(ends_at));
+    let mut two = story.person.clone();
+    let place = |hold_id: u128, ends_at| HoldCommand::Place {
+        hold_id: Uuid::from_u128(hold_id),
+        purpose: None,
+        reason: "audit".to_owned(),
+        review_on: "2027-01-31".parse().unwrap(),
+        ends_at,
+    };
+    let sooner = ends_at - SignedDuration::from_hours(1);
+    for (hold_id, ends, end) in [(1, Some(sooner), Some(ends_at)), (2, None, None)] {
+        for event in two.hold(place(hold_id, ends), "counsel".to_owned(), story.now).unwrap() {
+            two.evolve(&event);
+        }
+        assert_eq!(two.holds.end(story.now), end, "not before the last of them");
+    }
     let request = story.open(RequestKind::Erasure);
     story.confirm(request).unwrap();
     let review = |day: &str| HoldCommand::Review { hold_id: HOLD, review_on: day.parse().unwrap() };
