@@ -9,6 +9,7 @@ use assent_bus::producer::Record;
 use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
 use assent_contracts::consent::GRANTED;
 use assent_contracts::topics::{ALL, CONSENT_EVENTS};
+use assent_eventstore::schema;
 use assent_projector::rebuild::{self, Rebuilder};
 use assent_projector::{Follower, Projection};
 use assent_runtime::{Clock as _, Ids as _, Lifecycle, SystemClock, SystemIds};
@@ -76,7 +77,7 @@ async fn publish(bus: &BusConfig) -> String {
 async fn read_models() -> PgPool {
     let url = harness::database_url("projection").await;
     let pool = assent_eventstore::connect(&url, 12).await.expect("Postgres answers");
-    assent_projector::migrate_pool(&pool).await.expect("the schema can be made");
+    schema::migrate(&pool, assent_projector::migrators()).await.expect("the schema can be made");
     pool
 }
 

@@ -54,7 +54,9 @@ async fn relayed() -> f64 {
     let pool = assent_eventstore::connect(&harness::database_url("relay").await, 4)
         .await
         .expect("Postgres answers");
-    assent_eventstore::migrate(&pool).await.expect("the schema can be made");
+    assent_eventstore::schema::migrate(&pool, [assent_eventstore::migrator()])
+        .await
+        .expect("the schema can be made");
     fill(&pool).await;
     let stopping = CancellationToken::new();
     let producer = Producer::new(&bus).expect("a producer can be made");

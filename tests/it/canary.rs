@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use assent_bus::ensure_topics;
-use assent_contracts::topics::{Cleanup, Topic};
+use assent_contracts::topics::{CONSENT_EVENTS, Topic};
 use assent_runtime::{Ids as _, SystemIds};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -193,7 +193,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     .unwrap();
     let control_database: String =
         sqlx::query_scalar("SELECT current_database()").fetch_one(&control_pool).await.unwrap();
-    let control_topic = Topic { suffix: "control", partitions: 1, cleanup: Cleanup::Keep };
+    let control_topic = Topic { suffix: "control", partitions: 1, ..CONSENT_EVENTS };
     ensure_topics(&cluster.bus, &[control_topic]).await.unwrap();
     let topic = cluster.bus.topic_name(&control_topic);
     let producer: FutureProducer =

@@ -364,6 +364,26 @@ async fn a_request_is_opened_alike_for_whom_we_know_and_whom_we_do_not() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_a_call_without_a_body_keeps_its_code() {
+    let stub = Stub::start(|_, _| stub::problem(404, "participant_unknown")).await;
+    let mut retire = command(&stub.url);
+    let retire = stub.run(retire.args(["participant", "retire", "nobody"])).await;
+    assert_eq!(status(&retire), 2);
+    assert!(stderr(&retire).contains("participant_unknown"), "{}", stderr(&retire));
+    assert_eq!(stub.asked()[0].path, "/erasure/v1/participants/nobody");
+}
+
+#[test]
+fn a_rehearsal_writes_to_no_topics_of_a_deployment() {
+    for prefix in ["assent.", "", "rehearsals."] {
+        let check = ["participant", "check", "crm", "--brokers", "127.0.0.1:1", "--prefix", prefix];
+        let refused = run(&nobody(), &check);
+        assert_eq!(status(&refused), 2, "{prefix}");
+        assert!(stderr(&refused).contains("rehearsal."), "{}", stderr(&refused));
+    }
+}
+
+#[tokio::test]
 async fn an_erasure_by_an_operator_carries_what_was_checked_and_stops_waiting_at_a_hold() {
     let stub = Stub::start(|path, _| match path {
         "/vault/v1/subjects/lookup" => stub::ok(known(SUBJECT)),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use assent_contracts::erasure::{REQUESTED, STEP_STARTED, Step};
 use assent_contracts::topics::CONSENT_EVENTS;
-use assent_erasure::certificate;
+use assent_erasure::{Pace, certificate};
+use assent_tests::cluster::until;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::StatusCode;
@@ -101,8 +102,10 @@ async fn without_the_consent_service_nothing_is_accepted() {
 
 #[tokio::test]
 async fn an_unreachable_participant_shows_as_incomplete_until_its_answer_comes() {
-    let pace = assent_erasure::Pace { step_timeout: Duration::from_millis(400), ..pace() };
+    let pace = Pace { step_timeout: Duration::from_millis(400), ..pace() };
     let world = World::new("consent,vault", pace).await;
+    let owned = json!({"name": "vault", "owner": "vault-team"});
+    assert_eq!(world.post("operator", "/v1/participants", &owned, None).await.0, StatusCode::OK);
     let (_, request) = world.request("key").await;
     let fence = world.hears(Step::Fence, "vault").await;
     world.ack(&fence, "consent", evidence(Step::Fence)).await;
@@ -111,6 +114,7 @@ async fn an_unreachable_participant_shows_as_incomplete_until_its_answer_comes()
     assert_eq!(view["missing"], json!(["vault"]));
     let vault = &view["participants"][1];
     assert_eq!((&vault["name"], &vault["missing"][0]["overdue"]), (&json!("vault"), &json!(true)));
+    assert_eq!(vault["owner"], "vault-team", "whom to turn to");
     // The fault is over when it hears one of the repeats: the same command once more.
     world.hears_again(fence.command_id, 3).await;
     let (status, answer) = world.ack(&fence, "vault", evidence(Step::Fence)).await;
@@ -207,6 +211,108 @@ async fn a_newcomer_is_asked_before_completion_and_who_left_must_still_answer() 
         world.ack(&command, "crm", evidence(step)).await;
     }
     world.until(request, "completed").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspended_participants_answers_are_refused_and_it_is_waited_for() {
+    let world = World::new("consent,vault", pace()).await;
+    let (_, request) = world.request("key").await;
+    let fence = world.hears(Step::Fence, "vault").await;
+    world.ack(&fence, "consent", evidence(Step::Fence)).await;
+    let suspend = "/v1/participants/vault/suspend";
+    let (status, view) = world.post("operator", suspend, &json!({}), None).await;
+    assert_eq!((status, view["suspended_at"].is_string()), (StatusCode::OK, true));
+    let (status, _) = world.post("vault", suspend, &json!({}), None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "only who runs the deployment suspends");
+    let unknown = "/v1/participants/nobody/suspend";
+    assert_eq!(world.post("operator", unknown, &json!({}), None).await.0, StatusCode::NOT_FOUND);
+
+    let (status, problem) = world.ack(&fence, "vault", evidence(Step::Fence)).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+    let view = world.view(request).await;
+    assert_eq!((&view["status"], &view["missing"]), (&json!("fencing"), &json!(["vault"])));
+
+    assert_eq!(world.get_as("vault", "/v1/erased").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(world.get_as("consent", "/v1/erased").await.0, StatusCode::OK);
+
+    // Another registration changes what it says, and lets nobody answer who couldn't.
+    let new_key = json!({"name": "vault", "key_name": "crm"});
+    let owner = json!({"name": "vault", "owner": "vault-team"});
+    for registration in [&new_key, &owner] {
+        let (_, view) = world.post("operator", "/v1/participants", registration, None).await;
+        assert_eq!((&view["key_name"], view["suspended_at"].is_string()), (&json!("crm"), true));
+    }
+    let resume = "/v1/participants/vault/resume";
+    assert_eq!(world.post("crm", resume, &json!({}), None).await.0, StatusCode::FORBIDDEN);
+    let (status, view) = world.post("operator", resume, &json!({}), None).await;
+    assert_eq!((status, view.get("suspended_at")), (StatusCode::OK, None), "{view}");
+    let (status, _) = world.ack(&fence, "vault", evidence(Step::Fence)).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "the old key answers for nobody");
+    let own_key = json!({"name": "vault", "key_name": "vault"});
+    assert_eq!(world.post("operator", "/v1/participants", &own_key, None).await.0, StatusCode::OK);
+    assert_eq!(world.ack(&fence, "vault", evidence(Step::Fence)).await.0, StatusCode::OK);
+    for step in [Step::Delete, Step::Sweep] {
+        world.answer_all(step).await;
+    }
+    world.until(request, "completed").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn no_answer_is_recorded_after_a_suspension_though_it_came_before() {
+    // The saga itself doesn't look again: who waits for the registry is who answers.
+    let never = Duration::from_secs(60);
+    let world =
+        World::new("consent,vault", Pace { retry: never, retry_max: never, ..pace() }).await;
+    world.request("key").await;
+    let fence = world.hears(Step::Fence, "vault").await;
+    // A suspension that isn't committed yet, as `suspend` makes it; the answer comes meanwhile.
+    let mut suspending = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(0x4153_5345_4e54_0001_i64)
+        .execute(&mut *suspending)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE participants SET suspended_at = now() WHERE name = 'vault'")
+        .execute(&mut *suspending)
+        .await
+        .unwrap();
+    let let_go = async {
+        until("the answer waits", async || {
+            let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'
+                           AND mode = 'ShareLock' AND NOT granted AND database =
+                           (SELECT oid FROM pg_database WHERE datname = current_database()))";
+            sqlx::query_scalar(waiting).fetch_one(&world.pool).await.unwrap()
+        })
+        .await;
+        suspending.commit().await.unwrap();
+    };
+    let ((status, problem), ()) =
+        tokio::join!(world.ack(&fence, "vault", evidence(Step::Fence)), let_go);
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+
+    // And `suspend` waits for whoever is recording.
+    let mut recording = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(0x4153_5345_4e54_0001_i64)
+        .execute(&mut *recording)
+        .await
+        .unwrap();
+    let let_go = async {
+        until("the suspension waits", async || {
+            let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'
+                           AND mode = 'ExclusiveLock' AND NOT granted AND database =
+                           (SELECT oid FROM pg_database WHERE datname = current_database()))";
+            sqlx::query_scalar(waiting).fetch_one(&world.pool).await.unwrap()
+        })
+        .await;
+        recording.commit().await.unwrap();
+    };
+    let suspend = "/v1/participants/consent/suspend";
+    let body = json!({});
+    let ((status, _), ()) = tokio::join!(world.post("operator", suspend, &body, None), let_go);
+    assert_eq!(status, StatusCode::OK);
     world.stop().await;
 }
 

@@ -25,7 +25,9 @@ const SECRET: &[u8] = b"the idempotency secret of the tests";
 
 pub async fn store_at(url: &str, connections: u32) -> EventStore {
     let pool = assent_eventstore::connect(url, connections).await.expect("the database answers");
-    assent_eventstore::migrate(&pool).await.expect("the migrations apply");
+    assent_eventstore::schema::migrate(&pool, [assent_eventstore::migrator()])
+        .await
+        .expect("the migrations apply");
     EventStore::new(pool, SECRET)
 }
 

@@ -1,6 +1,11 @@
 //! Finds the real servers and gives every test a corner of its own on them: a database, a topic
 //! prefix. It starts nothing that outlives the test run.
 
+use std::path::PathBuf;
+
+use assent_bus::BusConfig;
+use assent_bus::security::{Security, User};
+use secrecy::SecretString;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use uuid::Uuid;
@@ -21,19 +26,51 @@ pub(crate) fn required(name: &str) -> String {
     })
 }
 
+/// How the real Kafka lets one in by its second door, over TLS.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The bootstrap address.
+    pub address: String,
+    /// The certificate of the authority (PEM).
+    pub authority: PathBuf,
+    /// The user.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// The second door of the real Kafka.
+pub fn kafka_login() -> Login {
+    Login {
+        address: required("ASSENT_TEST_KAFKA_TLS"),
+        authority: required("ASSENT_TEST_KAFKA_CA").into(),
+        user: required("ASSENT_TEST_KAFKA_USER"),
+        password: required("ASSENT_TEST_KAFKA_PASSWORD").into(),
+    }
+}
+
 /// The servers that a cluster stands on.
 #[derive(Debug, Clone)]
 pub struct Stores {
     /// The administrative address of Postgres, without a database name.
     pub postgres: String,
-    /// The bootstrap address of Kafka.
-    pub kafka: String,
+    /// How Kafka is reached.
+    pub bus: BusConfig,
 }
 
 impl Stores {
     /// Those that the whole run shares.
     pub fn shared() -> Self {
-        Self { postgres: postgres(), kafka: kafka() }
+        Self { postgres: postgres(), bus: BusConfig::new(kafka(), topic_prefix()) }
+    }
+
+    /// The same, but for Kafka, which is reached by its second door.
+    pub fn over_tls() -> Self {
+        let Login { address, authority, user, password } = kafka_login();
+        let user = User { name: user, password };
+        let mut bus = BusConfig::new(address, topic_prefix());
+        bus.security = Security::Tls { authority: Some(authority), user: Some(user) };
+        Self { postgres: postgres(), bus }
     }
 }
 

@@ -7,10 +7,11 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use assent_bus::BusConfig;
 use tokio::task::{block_in_place, spawn_blocking};
 
 use crate::cluster::{ports, process, until};
-use crate::harness::{Stores, required, unique};
+use crate::harness::{Stores, required, topic_prefix, unique};
 
 /// A server that can be killed and started again, with its data and under its address.
 pub struct Server {
@@ -48,7 +49,7 @@ pub fn stores(postgres: &Server, kafka: &Server) -> Stores {
     let Server { password, ports: [port, _], .. } = postgres;
     Stores {
         postgres: format!("postgres://postgres:{password}@127.0.0.1:{port}"),
-        kafka: format!("127.0.0.1:{}", kafka.ports[0]),
+        bus: BusConfig::new(format!("127.0.0.1:{}", kafka.ports[0]), topic_prefix()),
     }
 }
 

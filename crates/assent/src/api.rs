@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outcome::{Failure, Status};
+use crate::outcome::Failure;
 
 /// Longer than the slowest answer: a settled stop or a long poll.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -122,23 +122,16 @@ impl Api {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
-        let unreachable = |error: &dyn std::fmt::Display| Failure {
-            status: Status::Unreachable,
-            code: "unreachable".to_owned(),
-            message: format!("couldn't reach the service: {error}"),
-        };
-        let response = self
-            .client
-            .request(reqwest::Method::GET, path)
-            .send()
-            .await
-            .map_err(|error| unreachable(&error.without_url()))?;
-        if !response.status().is_success() {
-            let status = response.status();
-            return Err(Failure::wrong_use(format!("the service refused with {status}")));
-        }
-        response.text().await.map_err(|error| unreachable(&error.without_url()))
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        self.client.get_text(path).await
+    }
+
+    /// DELETE `path`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.client.delete(path).await
     }
 
     /// Who has this number?

@@ -17,6 +17,7 @@ use crate::commands::hold::Hold;
 use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
+use crate::commands::participant::Participant;
 use crate::commands::policy::PolicyCommand;
 use crate::commands::preferences::Preferences;
 use crate::commands::projection::Projection;
@@ -27,10 +28,13 @@ use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
+use crate::commands::topics::Topics;
 use crate::commands::verify::Verify;
+use crate::doctor::Doctor;
 use crate::migrate::Migrate;
 use crate::openapi::OpenApi;
 use crate::outcome::{Failure, Output, Status};
+use crate::schemas::Schemas;
 use crate::serve::Serve;
 
 /// From "we have this number" to "we may message this person", lawfully.
@@ -105,6 +109,9 @@ enum Command {
     /// Keep a person's data from destruction, for a reason of law.
     #[command(subcommand)]
     Hold(Hold),
+    /// Say which services take part in erasures, and hold one against the contract.
+    #[command(subcommand)]
+    Participant(Participant),
     /// Check an erasure certificate, a receipt or the folder of a dispute, offline.
     Verify(Verify),
     /// Look after messages that a consumer could not apply.
@@ -118,12 +125,19 @@ enum Command {
     Keys(Keys),
     /// Create or update databases, schemas and topics.
     Migrate(Migrate),
+    /// Keep the Kafka topics as the contracts say.
+    #[command(subcommand)]
+    Topics(Topics),
     /// Run services.
     Serve(Serve),
     /// Say whether a service is ready.
     Health(Health),
+    /// Say what is wrong with a deployment, and what to do.
+    Doctor(Doctor),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
+    /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference.
+    Schemas(Schemas),
 }
 
 /// Runs the command line of this process.
@@ -141,6 +155,7 @@ pub fn main() -> ExitCode {
         Command::Rules(rules) => rules.run(output),
         Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
+        Command::Schemas(schemas) => schemas.run(output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -157,7 +172,12 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     match &cli.command {
         Command::Migrate(migrate) => return migrate.run(output).await,
+        Command::Topics(topics) => return topics.run(output).await,
         Command::Health(health) => return health.run(output).await,
+        Command::Doctor(doctor) => return Ok(doctor.run(output).await),
+        Command::Participant(participant) if let Some(check) = participant.check() => {
+            return check.run(output).await;
+        }
         _ => {}
     }
     let api = &cli.connection.open()?;
@@ -178,6 +198,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Request(request) => request.run(api, output).await,
         Command::Hold(hold) => hold.run(api, output).await,
+        Command::Participant(participant) => participant.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,
         Command::Verify(_)
@@ -185,9 +206,12 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Bot(_)
         | Command::Keys(_)
         | Command::Migrate(_)
+        | Command::Topics(_)
         | Command::Serve(_)
         | Command::Health(_)
-        | Command::Openapi(_) => Ok(Status::Done),
+        | Command::Doctor(_)
+        | Command::Openapi(_)
+        | Command::Schemas(_) => Ok(Status::Done),
     }
 }
 

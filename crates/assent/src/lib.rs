@@ -4,11 +4,13 @@ pub mod api;
 mod cli;
 pub mod commands;
 pub mod contact_file;
+mod doctor;
 pub mod gateway;
 pub mod migrate;
 pub mod openapi;
 pub mod outcome;
 pub mod phone;
+mod schemas;
 pub mod serve;
 
 pub use cli::main;

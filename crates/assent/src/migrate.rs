@@ -3,13 +3,13 @@
 
 use assent_bus::{BusConfig, ensure_topics};
 use assent_contracts::topics;
-use assent_eventstore::connect;
+use assent_eventstore::{connect, schema};
 use assent_runtime::{ConfigErrors, Settings};
 use assent_sealing::KeyStore;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use sqlx::migrate::{MigrateDatabase, MigrateError};
+use sqlx::migrate::{MigrateDatabase, Migrator};
 
 use crate::outcome::{Failure, Output, Status};
 use crate::serve::{ConfigFile, Service, wrong_configuration};
@@ -33,14 +33,15 @@ pub struct Migrate {
 
 /// One of the databases.
 #[derive(Debug, Clone, Copy)]
-struct Database {
+pub struct Database {
     /// Whose it is.
-    service: Service,
+    pub service: Service,
     /// The service's key store, which is a database of its own.
     keys: bool,
 }
 
-const DATABASES: [Database; 7] = [
+/// All of them.
+pub const DATABASES: [Database; 7] = [
     Database { service: Service::Consent, keys: false },
     Database { service: Service::Vault, keys: false },
     Database { service: Service::Vault, keys: true },
@@ -51,24 +52,35 @@ const DATABASES: [Database; 7] = [
 ];
 
 impl Database {
-    fn name(self) -> String {
+    /// What it is called.
+    pub fn name(self) -> String {
         format!("{}{}", self.service.name(), if self.keys { "_keys" } else { "" })
     }
 
-    fn address(self, settings: &Settings) -> Option<SecretString> {
-        let key = if self.keys { "keys_database_url" } else { "database_url" };
-        settings.section(self.service.name()).secret(key)
+    fn key(self) -> &'static str {
+        if self.keys { "keys_database_url" } else { "database_url" }
     }
 
-    async fn migrate(self, pool: &PgPool) -> Result<(), MigrateError> {
+    /// Where its address is set.
+    pub fn setting(self) -> String {
+        format!("[{}] {}", self.service.name(), self.key())
+    }
+
+    /// Its address; what is wrong with it is recorded in the settings.
+    pub fn address(self, settings: &Settings) -> Option<SecretString> {
+        settings.section(self.service.name()).secret(self.key())
+    }
+
+    /// All its migrations, in their order.
+    pub fn migrators(self) -> Vec<Migrator> {
         match self.service {
-            _ if self.keys => KeyStore::migrate(pool).await,
-            Service::Consent => assent_consent::service::migrate_pool(pool).await,
-            Service::Vault => assent_vault::migrate_pool(pool).await,
-            Service::Messaging => assent_messaging::migrate_pool(pool).await,
-            Service::Erasure => assent_erasure::migrate_pool(pool).await,
-            Service::Projector => assent_projector::migrate_pool(pool).await,
-            Service::Console | Service::Gateway => Ok(()),
+            _ if self.keys => vec![KeyStore::migrator()],
+            Service::Consent => assent_consent::service::migrators().into(),
+            Service::Vault => assent_vault::migrators().into(),
+            Service::Messaging => assent_messaging::migrators().into(),
+            Service::Erasure => assent_erasure::migrators().into(),
+            Service::Projector => assent_projector::migrators().into(),
+            Service::Console | Service::Gateway => Vec::new(),
         }
     }
 }
@@ -96,7 +108,7 @@ impl Migrate {
         for (database, address) in &databases {
             let name = database.name();
             let pool = open(&name, address).await?;
-            let migrated = database.migrate(&pool).await;
+            let migrated = schema::migrate(&pool, database.migrators()).await;
             migrated.map_err(|error| unreachable(&name, &error))?;
         }
         ensure_topics(&bus, &topics::ALL).await.map_err(|error| unreachable("kafka", &error))?;

@@ -38,7 +38,8 @@ pub enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 7] = [
+    /// Every one.
+    pub const ALL: [Self; 7] = [
         Self::Consent,
         Self::Vault,
         Self::Messaging,
@@ -116,8 +117,7 @@ impl Serve {
     pub fn run(&self) -> Result<ExitCode, Failure> {
         let settings = self.config.load()?;
         let services = if self.all { Service::ALL.to_vec() } else { self.services.clone() };
-        let telemetry_config = TelemetryConfig::read(&settings);
-        know_shared_keys(&settings);
+        let telemetry_config = read_shared(&settings);
         let plans: Vec<Option<Plan>> =
             services.iter().map(|service| Plan::read(*service, &settings)).collect();
         settings.finish().map_err(wrong_configuration)?;
@@ -143,9 +143,9 @@ impl Serve {
     }
 }
 
-/// A process reads the keys of shared sections that it needs; those that others need are no
-/// mistakes.
-fn know_shared_keys(settings: &Settings) {
+/// Reads what every process reads, whichever services it serves. Keys of shared sections that only
+/// others need are no mistakes.
+pub fn read_shared(settings: &Settings) -> TelemetryConfig {
     let services = settings.section("services");
     for name in gateway::UPSTREAMS {
         let _ = services.optional::<String>(&format!("{name}_url"));
@@ -156,10 +156,11 @@ fn know_shared_keys(settings: &Settings) {
     for key in ["name", "country"] {
         let _ = controller.optional::<String>(key);
     }
+    TelemetryConfig::read(settings)
 }
 
 /// A service with its configuration, ready to start.
-enum Plan {
+pub(crate) enum Plan {
     Consent(Box<assent_consent::Config>),
     Vault(Box<assent_vault::Config>),
     Messaging(Box<assent_messaging::Config>),
@@ -170,7 +171,9 @@ enum Plan {
 }
 
 impl Plan {
-    fn read(service: Service, settings: &Settings) -> Option<Self> {
+    /// Reads a service's configuration; what is wrong is recorded in the settings, and then the answer
+    /// is `None`.
+    pub(crate) fn read(service: Service, settings: &Settings) -> Option<Self> {
         macro_rules! plan {
             ($variant:ident, $config:ty) => {
                 Self::$variant(Box::new(<$config>::read(settings)?))

@@ -1,5 +1,6 @@
 //! How to reach Kafka, and the settings that every client of it shares. It guarantees one reading
-//! of the `[kafka]` section; what each client adds to it stands beside that client.
+//! of the `[kafka]` section; what each client adds to it stands beside that client, and how a
+//! client shows who it is in [`crate::security`].
 
 use std::time::Duration;
 
@@ -7,11 +8,15 @@ use assent_contracts::topics::Topic;
 use assent_runtime::Settings;
 use rdkafka::ClientConfig;
 
+use crate::security::Security;
+
 /// The brokers and the deployment's prefix for topics and consumer groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct BusConfig {
     /// Bootstrap addresses, `host:port`, separated by commas.
     pub brokers: String,
+    /// How the connection is protected, and who we are on it.
+    pub security: Security,
     /// What every topic and group name begins with; it keeps deployments apart.
     pub topic_prefix: String,
     /// Copies of each partition of a topic that [`crate::ensure_topics`] creates; -1 leaves it to
@@ -33,6 +38,7 @@ impl BusConfig {
     pub fn new(brokers: impl Into<String>, topic_prefix: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
+            security: Security::Plaintext,
             topic_prefix: topic_prefix.into(),
             replication: -1,
             batch_max: 5_000,
@@ -64,7 +70,9 @@ impl BusConfig {
                 section.invalid(key, "must be at least 1");
             }
         }
+        let security = Security::read(&section);
         config.brokers = brokers?;
+        config.security = security?;
         Some(config)
     }
 
@@ -80,7 +88,7 @@ impl BusConfig {
         format!("{}{subscriber}", self.topic_prefix)
     }
 
-    /// What all clients share: addresses, no waiting for fuller packets, quick reconnects.
+    /// What all clients share: addresses, protection, no waiting for fuller packets, quick reconnects.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -91,6 +99,7 @@ impl BusConfig {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
             .set("log.connection.close", "false");
+        self.security.apply(&mut config);
         config
     }
 }

@@ -9,6 +9,7 @@ use opentelemetry::{KeyValue, global};
 pub(crate) struct Metrics {
     pub published: Counter<u64>,
     pub publish_failures: Counter<u64>,
+    pub refusals: Counter<u64>,
     pub batches: Counter<u64>,
     pub batch_seconds: Histogram<f64>,
     pub events: Counter<u64>,
@@ -23,6 +24,10 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     Metrics {
         published: meter.u64_counter("assent.bus.published").build(),
         publish_failures: meter.u64_counter("assent.bus.publish_failures").build(),
+        refusals: meter
+            .u64_counter("assent.bus.refusals")
+            .with_description("Times that Kafka refused a process that it never let in.")
+            .build(),
         batches: meter.u64_counter("assent.consumer.batches").build(),
         batch_seconds: meter.f64_histogram("assent.consumer.batch_duration").with_unit("s").build(),
         events: meter.u64_counter("assent.consumer.events").build(),

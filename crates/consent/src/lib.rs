@@ -32,4 +32,4 @@ pub mod stops;
 pub mod stored;
 
 pub use http::openapi;
-pub use service::{Config, StartError, migrate, serve};
+pub use service::{Config, StartError, serve};

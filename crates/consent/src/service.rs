@@ -6,13 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
-use assent_contracts::topics::{
-    CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, MESSAGING_EVENTS, VAULT_EVENTS,
-};
+use assent_bus::{BusConfig, Producer, consumer, reach};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_rules::{Place, RuleSet};
@@ -23,6 +20,7 @@ use assent_sealing::LinkKey;
 use assent_signing::Issuer;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
@@ -141,25 +139,10 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
-/// Brings the database up to date and applies the first policy. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
-    migrate_pool(&pool).await?;
-    let store = EventStore::new(pool, config.idempotency_secret.expose_secret().as_bytes());
-    first_policy(&store, config).await
-}
-
-/// The migrations alone.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    assent_participant::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
 async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartError> {
@@ -171,7 +154,7 @@ async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartEr
     Ok(policies.rules_loaded(&config.rules).await?)
 }
 
-/// Serves until the soft stop. The database must be [migrated](migrate).
+/// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -190,13 +173,7 @@ pub async fn serve(
     first_policy(&store, &config).await?;
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
 
-    let checked = pool.clone();
-    health.ready_check("database", move || {
-        let pool = checked.clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
+    schema::ready_check(&health, "database", &pool, migrators());
 
     let app = App::new(
         store.clone(),
@@ -230,6 +207,7 @@ pub async fn serve(
     );
     let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
     lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
@@ -300,13 +278,4 @@ pub async fn permit_pool(database_url: &str) -> Result<PgPool, sqlx::Error> {
         .test_before_acquire(false)
         .connect_with(gate::options(database_url)?)
         .await
-}
-
-/// Creates this service's topics where they don't exist.
-///
-/// # Errors
-/// When Kafka refuses or doesn't answer.
-pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    let topics = [CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, MESSAGING_EVENTS, ERASURE_COMMANDS];
-    ensure_topics(bus, &topics).await
 }

@@ -26,7 +26,7 @@ pub const CAMPAIGN_CANCELLED: &str = "assent.messaging.campaign_cancelled.v1";
 pub const CAMPAIGN_COMPLETED: &str = "assent.messaging.campaign_completed.v1";
 
 /// Somebody wrote down what is to be sent to whom.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignDrafted {
     /// Its name, a code of the drafter's.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct CampaignDrafted {
 }
 
 /// Its people were taken from the read model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignAudienceTaken {
     /// How many they are.
     pub members: u64,
@@ -54,7 +54,7 @@ pub struct CampaignAudienceTaken {
 }
 
 /// The gate was asked about each of its people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignDryRunDone {
     /// How many may be written to.
     pub allowed: u64,
@@ -71,7 +71,7 @@ pub struct CampaignDryRunDone {
 }
 
 /// Somebody else than who drafted it has looked at it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignApproved {
     /// The caller that approved it.
     pub approved_by: String,
@@ -82,7 +82,7 @@ pub struct CampaignApproved {
 }
 
 /// Its messages go out from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignStarted {
     /// The caller that started it.
     pub started_by: String,
@@ -144,7 +144,7 @@ impl PauseReason {
 }
 
 /// Nothing of it goes out until somebody resumes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignPaused {
     /// Why.
     pub reason: PauseReason,
@@ -156,7 +156,7 @@ pub struct CampaignPaused {
 }
 
 /// It goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignResumed {
     /// The caller that resumed it.
     pub resumed_by: String,
@@ -165,7 +165,7 @@ pub struct CampaignResumed {
 }
 
 /// Nothing of it goes out any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignCancelled {
     /// The caller that cancelled it.
     pub cancelled_by: String,
@@ -174,7 +174,7 @@ pub struct CampaignCancelled {
 }
 
 /// Each of its messages has its outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CampaignCompleted {
     /// When it was recorded.
     pub at: Timestamp,

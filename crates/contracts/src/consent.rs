@@ -165,7 +165,7 @@ impl utoipa::ToSchema for NoticeText {}
 
 /// Somebody said yes for a person, and that it was she is still to be confirmed (double opt-in). The
 /// event's id is the request's. It allows nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Requested {
     /// The purpose's name.
     pub purpose: String,
@@ -201,7 +201,7 @@ pub struct Requested {
 }
 
 /// What a confirmed consent was asked for by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Confirms {
     /// The [`Requested`] event.
     pub request_id: Uuid,
@@ -210,7 +210,7 @@ pub struct Confirms {
 }
 
 /// Why a person is asked for her consent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AskKind {
     /// She has written to us, and has no consent in force.
@@ -220,7 +220,7 @@ pub enum AskKind {
 }
 
 /// A person is going to be asked for her consent, by one message. It allows that message and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Asked {
     /// The request, and the message that asks.
     pub request_id: Uuid,
@@ -254,7 +254,7 @@ pub struct Asked {
 
 /// The person did something of her own towards us. Reading a message is no such act. Not each is recorded:
 /// one that follows another within twelve hours isn't.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Contacted {
     /// The channel.
     pub channel: String,
@@ -265,7 +265,7 @@ pub struct Contacted {
 }
 
 /// A person agreed to a purpose on a channel (GDPR Article 7(1): the controller can prove it).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Granted {
     /// The purpose's name.
     pub purpose: String,
@@ -302,7 +302,7 @@ pub struct Granted {
 }
 
 /// A person said no.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Refused {
     /// The purpose's name.
     pub purpose: String,
@@ -326,7 +326,7 @@ pub struct Refused {
 }
 
 /// A person withdrew (GDPR Article 7(3)). It is not retroactive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Withdrawn {
     /// The purpose; `*` for every purpose.
     pub purpose: String,
@@ -350,7 +350,7 @@ pub struct Withdrawn {
 }
 
 /// A consent ended because its validity did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Expired {
     /// The purpose.
     pub purpose: String,
@@ -363,7 +363,7 @@ pub struct Expired {
 }
 
 /// The person was fenced for erasure: nothing about her is recorded after this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Erased {
     /// The erasure request.
     pub request_id: Uuid,
@@ -374,7 +374,7 @@ pub struct Erased {
 /// What stands against a person beside her own words has changed: a stop from an address that is
 /// hers now, an opt-out list, someone who shares an address with her. It is the whole of it, so
 /// the newest one counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StandingChanged {
     /// What stands against her addresses, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -393,7 +393,9 @@ pub struct StandingChanged {
 }
 
 /// Something that stands against one of a person's addresses.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub struct Bar {
     /// In which way.
     pub kind: StopKind,
@@ -402,7 +404,9 @@ pub struct Bar {
 }
 
 /// The last word of someone who shares an address, about one purpose on one channel.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub struct OthersWord {
     /// The purpose; `*` is every one.
     pub purpose: String,
@@ -427,7 +431,7 @@ pub enum AgeBasis {
 }
 
 /// Whether a person is old enough, as far as anybody knows. How old she is is not recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AgeStated {
     /// On what it rests.
     pub basis: AgeBasis,
@@ -447,7 +451,7 @@ pub struct AgeStated {
 }
 
 /// Other rules are in force from now on. Key: the stream of the rules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RulesLoaded {
     /// SHA-256 of the rule set.
     pub rule_set: String,
@@ -459,7 +463,7 @@ pub struct RulesLoaded {
 }
 
 /// A batch of claimed consents waits for somebody to look at it. Key: the batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClaimsSubmitted {
     /// The purpose.
     pub purpose: String,
@@ -474,7 +478,7 @@ pub struct ClaimsSubmitted {
 }
 
 /// Somebody looked at a batch of claimed consents, and decided. Key: the batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ClaimsDecided {
     /// The decision.
     pub decision: ClaimDecision,
@@ -505,7 +509,7 @@ pub enum State {
 }
 
 /// One line of [`ConsentState`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConsentLine {
     /// The purpose.
     pub purpose: String,
@@ -522,7 +526,7 @@ pub struct ConsentLine {
 
 /// Everything that holds for a person, on the compacted topic. A tombstone (no value) in its place
 /// says that she is fenced for erasure: forget her.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConsentState {
     /// One line per purpose and channel that she ever spoke about, sorted by both.
     pub consents: Vec<ConsentLine>,

@@ -21,7 +21,7 @@ pub const CONVERSATION_READ: &str = "assent.messaging.conversation_read.v1";
 pub const BOT_DISCLOSED: &str = "assent.messaging.bot_disclosed.v1";
 
 /// Who answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answering {
     /// The bot.
@@ -31,7 +31,7 @@ pub enum Answering {
 }
 
 /// A person wrote, and no conversation with her was open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationOpened {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -42,7 +42,7 @@ pub struct ConversationOpened {
 }
 
 /// Somebody else answers from now on; a human who does is named by [`ConversationAssigned`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationHandedOver {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -55,7 +55,7 @@ pub struct ConversationHandedOver {
 }
 
 /// A human took it, or was given it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationAssigned {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -66,7 +66,7 @@ pub struct ConversationAssigned {
 }
 
 /// It is over; what she writes next opens another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationClosed {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -77,7 +77,7 @@ pub struct ConversationClosed {
 }
 
 /// A human wrote a note for colleagues.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationNoted {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -90,7 +90,7 @@ pub struct ConversationNoted {
 }
 
 /// What she and others wrote is about to be opened for somebody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConversationRead {
     /// The conversation.
     pub conversation_id: Uuid,
@@ -103,7 +103,7 @@ pub struct ConversationRead {
 }
 
 /// The bot tells that it is one, and that data is collected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BotDisclosed {
     /// The conversation.
     pub conversation_id: Uuid,

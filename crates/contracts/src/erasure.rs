@@ -63,7 +63,7 @@ impl Step {
 }
 
 /// A request was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Requested {
     /// The request.
     pub request_id: Uuid,
@@ -76,7 +76,7 @@ pub struct Requested {
 }
 
 /// A step began: its command is on the command topic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StepStarted {
     /// The request.
     pub request_id: Uuid,
@@ -88,13 +88,14 @@ pub struct StepStarted {
     pub participants: Vec<String>,
     /// What a participant must at least have consumed before it answers.
     #[serde(default, skip_serializing_if = "Positions::is_empty")]
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, i64>>)]
     pub barrier: Positions,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// A participant answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Acknowledged {
     /// The request.
     pub request_id: Uuid,
@@ -111,7 +112,7 @@ pub struct Acknowledged {
 }
 
 /// Its time ran out with answers missing; it goes on trying.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Overdue {
     /// The request.
     pub request_id: Uuid,
@@ -124,7 +125,7 @@ pub struct Overdue {
 }
 
 /// Every participant proved it: the certificate exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Completed {
     /// The request.
     pub request_id: Uuid,
@@ -138,13 +139,14 @@ pub struct Completed {
 pub type Positions = BTreeMap<String, BTreeMap<i32, i64>>;
 
 /// A command of the saga, on the command topic. A repeat carries the same `command_id`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Command {
     /// The command; an answer names it.
     pub command_id: Uuid,
     /// The request.
     pub request_id: Uuid,
     /// Whom it concerns.
+    #[schema(value_type = Uuid)]
     pub subject_id: SubjectId,
     /// What to do.
     pub step: Step,
@@ -152,6 +154,7 @@ pub struct Command {
     pub participants: Vec<String>,
     /// What a participant must at least have consumed before it answers.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, i64>>)]
     pub barrier: Positions,
     /// When it was issued.
     pub at: Timestamp,

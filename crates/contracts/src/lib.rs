@@ -16,6 +16,7 @@ pub mod erasure;
 pub mod messaging;
 pub mod moment;
 pub mod policy;
+pub mod published;
 pub mod rights;
 pub mod rules;
 pub mod sealed;

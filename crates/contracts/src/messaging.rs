@@ -30,7 +30,7 @@ pub const LEASE_OVERRUN: &str = "assent.messaging.lease_overrun.v1";
 pub const SUBJECT_ERASED: &str = "assent.messaging.subject_erased.v1";
 
 /// Someone asked for a message to be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageRequested {
     /// The message.
     pub message_id: Uuid,
@@ -48,7 +48,7 @@ pub struct MessageRequested {
 }
 
 /// The gate refused it; the provider was not called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageRefused {
     /// The message.
     pub message_id: Uuid,
@@ -59,7 +59,7 @@ pub struct MessageRefused {
 }
 
 /// The provider accepted it. Accepted is not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageAccepted {
     /// The message.
     pub message_id: Uuid,
@@ -72,7 +72,7 @@ pub struct MessageAccepted {
 }
 
 /// The provider refused it, or it could not be tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageFailed {
     /// The message.
     pub message_id: Uuid,
@@ -86,7 +86,7 @@ pub struct MessageFailed {
 }
 
 /// It may have been sent: the answer never came. It is never tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageUncertain {
     /// The message.
     pub message_id: Uuid,
@@ -97,7 +97,9 @@ pub struct MessageUncertain {
 }
 
 /// How far the provider says it got. Monotonic: it never steps back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Left the provider.
@@ -111,7 +113,7 @@ pub enum Status {
 }
 
 /// The provider reported progress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StatusChanged {
     /// The message.
     pub message_id: Uuid,
@@ -125,7 +127,7 @@ pub struct StatusChanged {
 }
 
 /// A person wrote to us.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageReceived {
     /// Our id of it.
     pub message_id: Uuid,
@@ -143,7 +145,7 @@ pub struct MessageReceived {
 }
 
 /// A stop was heard at the webhook's door.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StopHeard {
     /// The stop.
     pub stop_id: Uuid,
@@ -157,7 +159,7 @@ pub struct StopHeard {
 }
 
 /// An incident: a provider call's last byte was written after its lease had run out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LeaseOverrun {
     /// The message.
     pub message_id: Uuid,
@@ -168,7 +170,7 @@ pub struct LeaseOverrun {
 }
 
 /// Everything that messaging held of a person is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SubjectErased {
     /// The erasure request.
     pub request_id: Uuid,

@@ -331,7 +331,7 @@ pub struct Notice {
 }
 
 /// The policy changed, as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyApplied {
     /// Its version, from 1.
     pub version: i64,
@@ -346,7 +346,7 @@ pub struct PolicyApplied {
 }
 
 /// A purpose is pursued no more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PurposeRetired {
     /// The purpose's name.
     pub purpose: String,

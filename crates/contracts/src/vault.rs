@@ -26,7 +26,7 @@ pub enum Origin {
 }
 
 /// A person is known: her identifiers are sealed in the vault, her addresses are linked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SubjectRegistered {
     /// Tokens of her addresses, each spelling of a number having its own.
     pub addresses: Vec<AddressToken>,
@@ -42,7 +42,7 @@ pub struct SubjectRegistered {
 }
 
 /// An address may not be used, whoever it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AddressSuppressed {
     /// Tokens of all spellings of the address.
     pub addresses: Vec<AddressToken>,
@@ -51,7 +51,7 @@ pub struct AddressSuppressed {
 }
 
 /// Everything that the vault held of a person is gone and her key is destroyed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SubjectErased {
     /// The erasure request.
     pub request_id: Uuid,

@@ -221,7 +221,9 @@ impl Driver {
             match held.person.saga.decide(command, held.now) {
                 Ok(events) if events.is_empty() => {}
                 Ok(events) => {
-                    let missing: Vec<&String> = issued.missing().collect();
+                    let owners = held.owners().await?;
+                    let missing: Vec<_> =
+                        issued.missing().map(|name| (name, owners.get(name))).collect();
                     tracing::warn!(step = ?issued.step, ?missing, "an erasure step is overdue");
                     metrics::overdue();
                     held.record(events, None).await?;

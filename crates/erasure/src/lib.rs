@@ -21,4 +21,4 @@ pub mod tracking;
 
 pub use driver::Pace;
 pub use http::openapi;
-pub use service::{Config, StartError, create_topics, migrate, migrate_pool, serve};
+pub use service::{Config, StartError, migrators, serve};

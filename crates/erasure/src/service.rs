@@ -4,19 +4,16 @@
 
 use std::sync::Arc;
 
-use assent_bus::{BusConfig, Producer, ensure_topics};
-use assent_contracts::topics::{
-    CONSENT_EVENTS, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, VAULT_EVENTS,
-};
+use assent_bus::{BusConfig, Producer, reach};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, StoreError, connect};
+use assent_eventstore::{EventStore, StoreError, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_runtime::{
     Clock, Health, Ids, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -162,34 +159,13 @@ pub enum StartError {
     Key(#[from] KeyError),
 }
 
-/// Brings the database up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
-    Ok(migrate_pool(&pool).await?)
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 2] {
+    [assent_eventstore::migrator(), sqlx::migrate!()]
 }
 
-/// The migrations alone.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
-}
-
-/// Creates the topics that this service writes and reads the ends of.
-///
-/// # Errors
-/// When Kafka refuses or doesn't answer.
-pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    let topics = [ERASURE_COMMANDS, ERASURE_EVENTS, CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
-    ensure_topics(bus, &topics).await
-}
-
-/// Serves until the soft stop. The database must be [migrated](migrate).
+/// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -211,13 +187,9 @@ pub async fn serve(
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }
-    health.ready_check("database", move || {
-        let pool = pool.clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
+    schema::ready_check(&health, "database", &pool, migrators());
 
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(

@@ -2,7 +2,7 @@
 //! erasures. It guarantees that everything about one person is decided under the lock of her stream
 //! and with a registry that nobody changes meanwhile; what is decided is left to the domain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
@@ -25,6 +25,8 @@ use crate::tracking::{self, Tracking};
 /// Advisory lock over the registry: shared by whoever decides with it, exclusive to whoever
 /// changes it. A newcomer is thus seen by a completion, or comes after it.
 const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
+
+const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
 
 /// Events that are read at once.
 const PAGE: i64 = 500;
@@ -184,22 +186,25 @@ impl Sagas {
         Ok(())
     }
 
-    /// Registers a participant, or changes how it is registered. Every open saga is looked at
-    /// again, since it must now be asked too. Tells whether it is new.
+    /// Registers a participant, or changes how it is registered: one that left takes part again, a
+    /// suspension stays, and so does the key where none is named. The key of a new one has its name. Every
+    /// open saga is looked at again, since it must now be asked too. Tells whether it is new.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn register(
         &self,
         name: &str,
-        key_name: &str,
+        key_name: Option<&str>,
+        owner: Option<&str>,
         participant: Participant,
     ) -> Result<bool, StoreError> {
         const REGISTER: &str = "
-            INSERT INTO participants (name, key_name, keeps_keys, registered_at)
-            VALUES ($1, $2, $3, $4)
+            INSERT INTO participants (name, key_name, keeps_keys, registered_at, owner)
+            VALUES ($1, coalesce($2, $1), $3, $4, $5)
             ON CONFLICT (name) DO UPDATE
-            SET key_name = excluded.key_name, left_at = NULL,
+            SET key_name = coalesce($2, participants.key_name), left_at = NULL,
+                owner = coalesce(excluded.owner, participants.owner),
                 -- Keys that it kept once may still be there.
                 keeps_keys = participants.keeps_keys OR excluded.keeps_keys
             RETURNING (xmax = 0) AS new";
@@ -211,6 +216,7 @@ impl Sagas {
             .bind(key_name)
             .bind(participant.keeps_keys)
             .bind(now)
+            .bind(owner)
             .fetch_one(&mut *transaction)
             .await?;
         // One that is on hold is asked nothing; a replica of before would take it for due.
@@ -236,9 +242,59 @@ impl Sagas {
                 .fetch_one(self.store.pool())
                 .await?;
         if !known {
-            self.register(name, name, participant).await?;
+            self.register(name, None, None, participant).await?;
         }
         Ok(())
+    }
+
+    /// Takes no answers of a participant until it [resumes](Self::resume): once this returns, none is
+    /// recorded. Tells whether it was registered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn suspend(&self, name: &str) -> Result<bool, StoreError> {
+        const SUSPEND: &str =
+            "UPDATE participants SET suspended_at = coalesce(suspended_at, $2) WHERE name = $1";
+        let mut transaction = self.store.pool().begin().await?;
+        lock_registry(&mut transaction).await?;
+        let suspended = sqlx::query(SUSPEND)
+            .bind(name)
+            .bind(self.clock.now().to_sqlx())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(suspended.rows_affected() == 1)
+    }
+
+    /// Takes a participant's answers again. Tells whether it was registered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resume(&self, name: &str) -> Result<bool, StoreError> {
+        const RESUME: &str = "UPDATE participants SET suspended_at = NULL WHERE name = $1";
+        let resumed = sqlx::query(RESUME).bind(name).execute(self.store.pool()).await?;
+        Ok(resumed.rows_affected() == 1)
+    }
+
+    /// Whether a key answers for a participant that is suspended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_suspended(&self, key_name: &str) -> Result<bool, StoreError> {
+        const SUSPENDED: &str = "
+            SELECT EXISTS (SELECT FROM participants
+                           WHERE key_name = $1 AND suspended_at IS NOT NULL)";
+        Ok(sqlx::query_scalar(SUSPENDED).bind(key_name).fetch_one(self.store.pool()).await?)
+    }
+
+    /// The teams to turn to, by participant, where they are named.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owners(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let owners: Vec<(String, String)> =
+            sqlx::query_as(OWNERS).fetch_all(self.store.pool()).await?;
+        Ok(owners.into_iter().collect())
     }
 
     /// Records that a participant left. It must still answer. Tells whether it was registered.
@@ -267,6 +323,17 @@ impl Held {
         key: Idempotency,
     ) -> Result<Option<FirstAnswer>, StoreError> {
         self.session.first_answer(key).await
+    }
+
+    /// The key that answers for a participant, and whether it is suspended; unchanged until the end of
+    /// the transaction. None: nobody has this name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answerer(&mut self, name: &str) -> Result<Option<(String, bool)>, StoreError> {
+        const ANSWERER: &str =
+            "SELECT key_name, suspended_at IS NOT NULL FROM participants WHERE name = $1";
+        Ok(sqlx::query_as(ANSWERER).bind(name).fetch_optional(self.session.conn()).await?)
     }
 
     /// Keeps an idempotency key for a command that changed nothing.
@@ -344,6 +411,16 @@ impl Held {
             self.person.evolve(event);
         }
         Ok(())
+    }
+
+    /// The teams to turn to, as [`Sagas::owners`] tells them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owners(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
+        let owners: Vec<(String, String)> =
+            sqlx::query_as(OWNERS).fetch_all(self.session.conn()).await?;
+        Ok(owners.into_iter().collect())
     }
 
     /// Queues a command for its participants, for the first time or again.

@@ -17,12 +17,13 @@ pub mod parked;
 mod pool;
 pub mod relay;
 mod rows;
+pub mod schema;
 mod session;
 mod store;
 
 pub use error::StoreError;
 pub use event::{Append, Appended, Expected, Message, NewEvent, StateRecord, StoredEvent, Stream};
 pub use idempotency::{FirstAnswer, Idempotency, RETENTION as IDEMPOTENCY_RETENTION};
-pub use pool::{connect, connect_options, migrate};
+pub use pool::{connect, connect_options, migrator};
 pub use session::Session;
 pub use store::{EventStore, to_the_end};

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 /// How long a request waits for a connection before it is refused.
@@ -49,14 +49,12 @@ pub async fn connect(url: &str, connections: u32) -> Result<PgPool, sqlx::Error>
         .await
 }
 
-/// Brings the schema `eventstore` of the database up to date. Several replicas may call it at once.
-///
-/// # Errors
-/// When a migration fails, or the database knows migrations that this build doesn't.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+/// The migrations of the schema `eventstore`.
+#[must_use]
+pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!();
     // The service has migrations of its own in `public`: the two must not meet in one table.
     migrator.create_schema("eventstore");
     migrator.dangerous_set_table_name("eventstore.migrations");
-    migrator.run(pool).await
+    migrator
 }

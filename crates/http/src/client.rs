@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -229,8 +230,24 @@ impl ServiceClient {
         self.answer(request).await
     }
 
-    /// A request with bearer and trace context, for what [`Self::get`] and [`Self::post`] don't
-    /// cover.
+    /// GET a text, such as a certificate.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let bytes = Self::body(self.request(Method::GET, path)).await?;
+        String::from_utf8(bytes.into()).map_err(|_| ClientError::Protocol("no text".to_owned()))
+    }
+
+    /// DELETE `path`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        Self::body(self.request(Method::DELETE, path)).await.map(|_| ())
+    }
+
+    /// A request with bearer and trace context, for what the other methods don't cover.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(AUTHORIZATION, self.bearer.clone());
@@ -241,16 +258,21 @@ impl ServiceClient {
     }
 
     async fn answer<R: DeserializeOwned>(&self, request: RequestBuilder) -> Result<R, ClientError> {
+        let bytes = Self::body(request).await?;
+        // 204 has no body: `()` reads from null.
+        let bytes = if bytes.is_empty() { &b"null"[..] } else { &bytes[..] };
+        serde_json::from_slice(bytes)
+            .map_err(|error| ClientError::Protocol(format!("{:?}", error.classify())))
+    }
+
+    /// The body of an answer that is no refusal.
+    async fn body(request: RequestBuilder) -> Result<Bytes, ClientError> {
         let response = request.send().await.map_err(|e| ClientError::sending(&e))?;
         let status = response.status();
         // A refusal's body that breaks off is still a refusal.
         let bytes = response.bytes().await.map_err(|e| ClientError::sending(&e));
         if status.is_success() {
-            let bytes = bytes?;
-            // 204 has no body: `()` reads from null.
-            let bytes = if bytes.is_empty() { &b"null"[..] } else { &bytes[..] };
-            return serde_json::from_slice(bytes)
-                .map_err(|error| ClientError::Protocol(format!("{:?}", error.classify())));
+            return bytes;
         }
         let body: Value =
             bytes.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use assent_runtime::{Clock, Ids};
 use assent_sealing::{Aad, DataKey, KeyStore, KeyStoreError, open, seal};
 use jiff::Timestamp;
+use sqlx::PgPool;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -116,12 +117,10 @@ impl HourKeys {
         Ok(())
     }
 
-    /// Whether the key store answers.
-    ///
-    /// # Errors
-    /// When it doesn't.
-    pub async fn ping(&self) -> Result<(), HourKeyError> {
-        Ok(self.store.ping().await?)
+    /// The database of the key store.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        self.store.pool()
     }
 
     async fn current(&self) -> Result<CurrentKey, HourKeyError> {

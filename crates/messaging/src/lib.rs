@@ -35,5 +35,5 @@ pub mod whatsapp;
 
 pub use api::document as openapi;
 pub use config::Config;
-pub use service::{StartError, build, create_topics, migrate, migrate_pool, run, serve};
+pub use service::{StartError, build, migrators, run, serve};
 pub use state::Messaging;

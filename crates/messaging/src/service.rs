@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, ensure_topics};
-use assent_contracts::topics::{CONSENT_EVENTS, ERASURE_COMMANDS, MESSAGING_EVENTS};
+use assent_bus::{Producer, consumer, reach};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -60,24 +59,10 @@ pub enum StartError {
     Provider(#[from] ProviderError),
 }
 
-/// Brings both databases up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
-    let keys = connect(config.keys_database_url.expose_secret(), 2).await?;
-    Ok(KeyStore::migrate(&keys).await?)
-}
-
-/// The migrations of the service's own database.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    assent_participant::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
 /// Builds the service without starting anything.
@@ -135,7 +120,7 @@ pub async fn build(
     }))
 }
 
-/// Serves until the soft stop. The databases must be [migrated](migrate).
+/// Serves until the soft stop. The databases must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -146,6 +131,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    reach::watch(&messaging.config.bus, &lifecycle);
     let producer = Producer::new(&messaging.config.bus)
         .map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
@@ -218,24 +204,7 @@ pub fn run(
 }
 
 fn checks(messaging: &Messaging, health: &Health) {
-    let checked = messaging.clone();
-    health.ready_check("database", move || {
-        let pool = checked.pool().clone();
-        async move {
-            sqlx::query("SELECT 1").execute(&pool).await.map(|_| ()).map_err(|e| e.to_string())
-        }
-    });
-    let checked = messaging.clone();
-    health.ready_check("key store", move || {
-        let keys = checked.hour_keys.clone();
-        async move { keys.ping().await.map_err(|error| error.to_string()) }
-    });
-}
-
-/// Creates this service's topics where they don't exist.
-///
-/// # Errors
-/// When Kafka refuses or doesn't answer.
-pub async fn create_topics(bus: &BusConfig) -> Result<(), assent_bus::TopicError> {
-    ensure_topics(bus, &[MESSAGING_EVENTS, CONSENT_EVENTS, ERASURE_COMMANDS]).await
+    schema::ready_check(health, "database", messaging.pool(), migrators());
+    let keys = messaging.hour_keys.pool();
+    schema::ready_check(health, "key_store", keys, [KeyStore::migrator()]);
 }

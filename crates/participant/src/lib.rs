@@ -16,8 +16,7 @@ mod work;
 
 use assent_contracts::erasure::Command;
 use assent_eventstore::Session;
-use sqlx::PgPool;
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::Migrator;
 
 pub use barrier::Follows;
 pub use commands::{Commands, hear};
@@ -58,15 +57,12 @@ pub trait Steps: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Brings the schema `participant` of a service's database up to date. Several replicas may call it
-/// at once.
-///
-/// # Errors
-/// When a migration fails, or the database knows migrations that this build doesn't.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+/// The migrations of the schema `participant`.
+#[must_use]
+pub fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!();
     // The service has migrations of its own in `public`: the two must not meet in one table.
     migrator.create_schema("participant");
     migrator.dangerous_set_table_name("participant.migrations");
-    migrator.run(pool).await
+    migrator
 }

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, consumer};
-use assent_eventstore::{EventStore, connect};
+use assent_bus::{BusConfig, consumer, reach};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Follows, Participant};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -65,26 +65,13 @@ pub enum StartError {
     Client(#[from] assent_http::ClientError),
 }
 
-/// Brings the database up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    let pool = connect(config.service.database_url.expose_secret(), 2).await?;
-    Ok(migrate_pool(&pool).await?)
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
-/// The migrations of the projector's database.
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(pool).await?;
-    assent_participant::migrate(pool).await?;
-    sqlx::migrate!().run(pool).await
-}
-
-/// Serves until the soft stop. The database must be [migrated](migrate).
+/// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -98,7 +85,8 @@ pub async fn serve(
     let pool =
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
-    ready_check(&health, &pool);
+    schema::ready_check(&health, "database", &pool, migrators());
+    reach::watch(&config.bus, &lifecycle).gate(&health);
 
     let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
     let followers = Projection::ALL.map(|projection| Arc::new(Follower(projection)));
@@ -134,15 +122,4 @@ pub async fn serve(
     let router = router_layers(api::router(app, parked, config.keys), Limits::default());
     lifecycle.spawn("projector.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
-}
-
-fn ready_check(health: &Health, pool: &PgPool) {
-    let pool = pool.clone();
-    health.ready_check("database", move || {
-        let pool = pool.clone();
-        async move {
-            let asked = sqlx::query("SELECT 1").execute(&pool).await;
-            asked.map(|_| ()).map_err(|error| crate::error::code(&error))
-        }
-    });
 }

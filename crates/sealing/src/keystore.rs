@@ -16,6 +16,7 @@ use std::time::Duration;
 use assent_runtime::{Clock, Ids};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
@@ -107,12 +108,10 @@ impl KeyStore {
         Self { pool, kek, clock, ids }
     }
 
-    /// Brings the key store's tables up to date.
-    ///
-    /// # Errors
-    /// When a migration fails.
-    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-        sqlx::migrate!("./migrations").run(pool).await
+    /// The migrations of the key store's tables.
+    #[must_use]
+    pub fn migrator() -> Migrator {
+        sqlx::migrate!("./migrations")
     }
 
     /// The keys under `ids` (distinct), in order, making those that never were. A destroyed one
@@ -313,13 +312,10 @@ impl KeyStore {
         .await?)
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// [`KeyStoreError`] when it doesn't.
-    pub async fn ping(&self) -> Result<(), KeyStoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+    /// Its database.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.pool
     }
 }
 

@@ -25,4 +25,4 @@ pub use app::App;
 pub use error::VaultError;
 pub use router::{openapi, router};
 pub use screen::Screening;
-pub use service::{Config, StartError, migrate, migrate_pool, pool, serve};
+pub use service::{Config, StartError, migrators, pool, serve};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, Producer};
+use assent_bus::{BusConfig, Producer, reach};
 use assent_eventstore::relay::{self, RelayConfig};
-use assent_eventstore::{EventStore, connect, connect_options};
+use assent_eventstore::{EventStore, connect, connect_options, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::Participant;
 use assent_runtime::{
@@ -18,6 +18,7 @@ use assent_runtime::{
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -129,27 +130,13 @@ pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     Ok(pool)
 }
 
-/// Brings both databases up to date. Replicas may call it at once.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    migrate_pool(&connect(config.service.database_url.expose_secret(), 2).await?).await?;
-    KeyStore::migrate(&connect(config.keys_database_url.expose_secret(), 2).await?).await?;
-    Ok(())
+/// All migrations of its database, in their order.
+#[must_use]
+pub fn migrators() -> [Migrator; 3] {
+    [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
-/// The migrations of the vault's database; its key store has its [own](KeyStore::migrate).
-///
-/// # Errors
-/// When one fails.
-pub async fn migrate_pool(data: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    assent_eventstore::migrate(data).await?;
-    assent_participant::migrate(data).await?;
-    sqlx::migrate!().run(data).await
-}
-
-/// Serves until the soft stop. Both databases must be [migrated](migrate).
+/// Serves until the soft stop. Both databases must be [migrated](migrators).
 ///
 /// # Errors
 /// [`StartError`] when it can't start; later failures stop the lifecycle.
@@ -168,8 +155,8 @@ pub async fn serve(
         pool(config.keys_database_url.expose_secret(), config.service.database_connections).await?;
     let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
     let index_keys = IndexKeys::load(&config.index_keys_file)?;
-    ready_check(&health, "database", &database);
-    ready_check(&health, "key_store", &keys_pool);
+    schema::ready_check(&health, "database", &database, migrators());
+    schema::ready_check(&health, "key_store", &keys_pool, [KeyStore::migrator()]);
 
     // The vault's commands are idempotent by nature: no idempotency key is ever kept, so there is
     // nothing for a secret to protect.
@@ -187,6 +174,7 @@ pub async fn serve(
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
     });
 
+    reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
     lifecycle.spawn(
@@ -211,15 +199,4 @@ pub async fn serve(
     let router = router_layers(router(app, parked, config.keys), limits);
     lifecycle.spawn("vault.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
-}
-
-fn ready_check(health: &Health, name: &'static str, pool: &PgPool) {
-    let pool = pool.clone();
-    health.ready_check(name, move || {
-        let pool = pool.clone();
-        async move {
-            let asked = sqlx::query("SELECT 1").execute(&pool).await;
-            asked.map(|_| ()).map_err(|error| crate::error::code(&error))
-        }
-    });
 }

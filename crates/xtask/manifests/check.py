@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 import flows
+import kafka
 import names
 import pods
 import resources
@@ -25,7 +26,7 @@ def main(root, rendered, binaries, alerts):
         overlays[file.stem] = [document for document in yaml.safe_load_all(file.read_text()) if document]
     faults = []
     for overlay, documents in overlays.items():
-        for check in (resources.faults, pods.faults, flows.faults):
+        for check in (resources.faults, pods.faults, flows.faults, kafka.faults):
             faults += [f"{overlay}: {fault}" for fault in check(documents)]
         faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents)]
         print(f"  {overlay}: {len(documents)} resources")

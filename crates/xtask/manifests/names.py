@@ -18,7 +18,9 @@ def faults(root, resources):
     for resource in resources:
         spec = resource.get("spec", {})
         if resource["kind"] == "KafkaTopic":
-            declared[resource["metadata"]["name"]] = (spec["partitions"], spec["config"]["cleanup.policy"])
+            # How many replicas must have a record is the deployment's.
+            settings = {key: value for key, value in spec["config"].items() if key != "min.insync.replicas"}
+            declared[resource["metadata"]["name"]] = (spec["partitions"], settings)
         elif resource["kind"] == "KafkaUser":
             yield from user_faults(resource, topics, consumers)
         elif resource["kind"] == "ScaledObject":
@@ -35,17 +37,20 @@ def faults(root, resources):
 
 
 def topics_of(root):
-    """Partitions and cleanup of every topic that crates/contracts declares."""
-    text = (root / "crates/contracts/src/topics.rs").read_text()
-    kept = int(re.search(r"fn keep.*?partitions: (\d+)", text, re.S)[1])
-    topics = {f"assent.{suffix}": (kept, "delete") for suffix in re.findall(r'= keep\("([^"]+)"\)', text)}
-    compact = r'suffix: "([^"]+)", partitions: (\d+), cleanup: Cleanup::Compact'
-    return topics | {f"assent.{suffix}": (int(count), "compact") for suffix, count in re.findall(compact, text)}
+    """Partitions and settings of every topic, as docs/asyncapi tells them, which is generated from crates/contracts."""
+    document = json.loads((root / "docs/asyncapi/assent.json").read_text())
+    bindings = [channel["bindings"]["kafka"] for channel in document["channels"].values()]
+    return {kafka["topic"]: (kafka["partitions"], settings_of(kafka["topicConfiguration"])) for kafka in bindings}
+
+
+def settings_of(configuration):
+    return {key: value[0] if isinstance(value, list) else value for key, value in configuration.items()}
 
 
 def consumers_of(source):
     services = "consent|erasure|messaging|projector|vault"
-    return {f"assent.{consumer}" for consumer in re.findall(rf'"((?:{services})\.[a-z-]+)"', source)}
+    named = re.findall(rf'"((?:{services})\.[a-z-]+)"', source) + re.findall(r'\.group\("([a-z-]+)"\)', source)
+    return {f"assent.{consumer}" for consumer in named}
 
 
 def metrics_of(source):

@@ -12,6 +12,11 @@ from pathlib import Path
 
 # How `assent serve` ends: 2 wrong configuration, 3 a store couldn't be reached.
 UNREACHABLE = 3
+# What operators would have made: of the file, only that it is one.
+MADE_BY_OPERATORS = {
+    "ca.crt": b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+    "password": b"of-nobody",
+}
 # Nothing listens there.
 NOWHERE = "postgres://nobody@127.0.0.1:1/nothing"
 SECONDS = 20
@@ -85,6 +90,11 @@ def lay_out(container, pod, secrets, folder):
     for mount in container["volumeMounts"]:
         volume = volumes[mount["name"]]
         sources = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
+        for item in volume.get("secret", {}).get("items", []):
+            file = Path(f"{folder}{mount['mountPath']}") / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(MADE_BY_OPERATORS[item["key"]])
+            file.chmod(volume["secret"]["defaultMode"])
         for source in sources:
             secret = re.sub("-[a-z0-9]{10}$", "", source["name"])
             for item in source["items"]:

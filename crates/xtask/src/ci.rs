@@ -1,6 +1,6 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
 //! against the simulator, damaged webhooks, the documentation without a warning, the HTTP APIs against their
-//! descriptions, the Kubernetes manifests, and the dependency tree's licences, sources, bans and known
+//! descriptions, what is written for other teams, the Kubernetes manifests, and the dependency tree's licences, sources, bans and known
 //! vulnerabilities.
 
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use crate::clients;
 use crate::compile::cargo;
 use crate::conform::conform;
 use crate::error::Result;
+use crate::examples::examples;
 use crate::fuzz;
 use crate::manifests::manifests;
 use crate::process::show;
@@ -32,6 +33,7 @@ pub fn ci() -> Result<()> {
         "`cargo doc`",
     )?;
     conform()?;
+    examples()?;
     manifests()?;
     println!("dependencies");
     let deny = cargo_deny()?;

@@ -162,7 +162,7 @@ fn start(home: &Home) -> Result<Cluster> {
         postgres::start(&programs, home, addresses.postgres, &secrets.postgres_password)
     })?;
     launch("kafka", "starting Kafka", &|| {
-        kafka::start(&programs, home, addresses.kafka, addresses.kafka_controller)
+        kafka::start(&programs, home, (addresses.kafka, addresses.kafka_controller), None)
     })?;
     let config = services::configure(home, &secrets, &addresses)?;
     process::step(

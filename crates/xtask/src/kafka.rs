@@ -9,28 +9,35 @@ use rustix::process::Signal;
 use crate::artifacts::Artifacts;
 use crate::error::{At, Error, Result, hint_from};
 use crate::process::{Process, interrupted, step, wait_until};
-use crate::workspace::Home;
+use crate::secured::Secured;
+use crate::workspace::{Home, write_private};
 
-/// Starts Kafka on the port, formatting its storage on the first call.
+/// Starts Kafka on the port, formatting its storage on the first call; with a second door if one was
+/// made.
 pub fn start(
     artifacts: &Artifacts,
     home: &Home,
-    port: u16,
-    controller_port: u16,
+    (port, controller_port): (u16, u16),
+    secured: Option<&Secured>,
 ) -> Result<Process> {
     let data = home.path("kafka");
     let properties = home.path("kafka.properties");
-    std::fs::write(&properties, settings(&data, port, controller_port)).at(&properties)?;
+    write_private(&properties, &settings(&data, port, controller_port, secured))?;
     let classpath = format!("{}/*", artifacts.jars.display());
     if !data.join("meta.properties").exists() {
-        step(
-            Command::new("java")
-                .args(["-cp", &classpath, "kafka.tools.StorageTool", "format", "--standalone"])
-                .args(["-t", &cluster_id()?, "-c"])
-                .arg(&properties),
-            "formatting Kafka's storage",
-            &home.log("kafka-format"),
-        )?;
+        let mut format = Command::new("java");
+        format
+            .args(["-cp", &classpath, "kafka.tools.StorageTool", "format", "--standalone"])
+            .args(["-t", &cluster_id()?, "-c"])
+            .arg(&properties);
+        if let Some(secured) = secured {
+            format.args(["--add-scram", &secured.user()]);
+        }
+        let log = home.log("kafka-format");
+        step(&mut format, "formatting Kafka's storage", &log)?;
+        if secured.is_some() {
+            std::fs::remove_file(&log).at(&log)?;
+        }
     }
     let log = home.log("kafka");
     let before = std::fs::metadata(&log).map_or(0, |data| data.len());
@@ -49,6 +56,10 @@ pub fn start(
         !process.is_alive() || interrupted() || says_started(&log, before)
     });
     if ready && process.is_alive() && !interrupted() {
+        if secured.is_some() {
+            // A password stands in it, and the broker has read it.
+            std::fs::remove_file(&properties).at(&properties)?;
+        }
         return Ok(process);
     }
     process.signal(Signal::KILL);
@@ -69,15 +80,22 @@ fn says_started(log: &std::path::Path, from: u64) -> bool {
         .is_ok_and(|_| text.contains("Kafka Server started"))
 }
 
-fn settings(data: &std::path::Path, port: u16, controller_port: u16) -> String {
+fn settings(
+    data: &std::path::Path,
+    port: u16,
+    controller_port: u16,
+    secured: Option<&Secured>,
+) -> String {
+    let second = secured.map(|secured| format!(",{}", secured.listener())).unwrap_or_default();
+    let more = secured.map(Secured::settings).unwrap_or_default();
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{second}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{second}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -91,7 +109,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.retention.ms=-1
-",
+{more}",
         data.display()
     )
 }

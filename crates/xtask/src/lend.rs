@@ -43,7 +43,9 @@ impl Lend {
                     .map_err(|error| Error::Said(format!("PGPASSWORD: {error}")))?;
                 postgres::start(&programs, &home, self.port, &password)?
             }
-            Server::Kafka => kafka::start(&programs, &home, self.port, self.controller_port)?,
+            Server::Kafka => {
+                kafka::start(&programs, &home, (self.port, self.controller_port), None)?
+            }
         };
         println!("{}", process.pid);
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).at("standard input")?;

@@ -16,6 +16,8 @@ const NEEDS: &[Need] = &[
     Need { what: "a C compiler", package: "gcc libc6-dev", present: || runs("cc", &["--version"]) },
     Need { what: "a C++ compiler", package: "g++", present: || runs("c++", &["--version"]) },
     Need { what: "make", package: "make", present: || runs("make", &["--version"]) },
+    // OpenSSL, which Kafka's client brings, is configured by a Perl script.
+    Need { what: "Perl", package: "perl", present: || runs("perl", &["-MIPC::Cmd", "-e", "1"]) },
     Need { what: "Java 17 or newer", package: "default-jre-headless", present: java_17 },
     Need { what: "Maven", package: "maven", present: || runs("mvn", &["--version"]) },
     Need { what: "unzip", package: "unzip", present: || runs("unzip", &["-v"]) },

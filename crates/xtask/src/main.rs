@@ -12,6 +12,7 @@ mod compile;
 mod conform;
 mod error;
 mod example;
+mod examples;
 mod fuzz;
 mod kafka;
 mod lend;
@@ -22,6 +23,7 @@ mod postgres;
 mod process;
 mod python;
 mod secrets;
+mod secured;
 mod services;
 mod suite;
 mod workspace;
@@ -76,12 +78,17 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
-    /// dependencies, `conform`, `manifests`.
+    /// dependencies, `conform`, `examples`, `manifests`.
     Ci,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
     /// On a cluster of its own under target/conform; takes some minutes and needs Python.
     Conform,
+    /// Hold what is written for other teams against a cluster: schemas, the AsyncAPI document, the examples in Python,
+    /// Java and Node.
+    ///
+    /// On a cluster of its own under target/examples; needs Python, Node with npm, a JDK and Maven.
+    Examples,
     /// Damaged webhook bodies and signatures by the million: none may panic, and none may hide a stop.
     #[command(after_help = "Example:\n  cargo xtask fuzz --inputs 100000000 --seed 7")]
     Fuzz {
@@ -124,6 +131,7 @@ fn main() -> ExitCode {
         Command::Clients => clients::check(),
         Command::Ci => ci::ci(),
         Command::Conform => conform::conform(),
+        Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
         Command::Manifests => manifests::manifests(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),

@@ -28,12 +28,6 @@ const KUBE_SCORE: GoTool = GoTool {
     version: "v1.20.0",
 };
 
-/// What no overlay has is checked too: production with a Kafka user for each service.
-const WITH_KAFKA_USERS: &str = "namespace: assent
-resources: [../k8s/overlays/production]
-components: [../k8s/components/kafka-users]
-";
-
 /// Runs every check.
 pub fn manifests() -> Result<()> {
     catch_interrupts();
@@ -53,7 +47,7 @@ pub fn manifests() -> Result<()> {
     check.arg(root()).arg(&rendered).arg(&binaries).arg(&alerts);
     show(&mut check, "the check of the manifests")?;
 
-    for overlay in ["kafka-users", "laptop", "production"] {
+    for overlay in ["laptop", "production"] {
         let mut lint = Command::new(&kube_score);
         lint.args(["score", "--output-format", "ci", "--kubernetes-version", "v1.30"])
             // Why there is none: k8s/base/pod.yaml. Tags are exact, so what is there is the image.
@@ -71,8 +65,7 @@ pub fn manifests() -> Result<()> {
 /// Renders a copy of the overlays, with secrets made for it; the folder with a file for each.
 fn render(home: &Home, kustomize: &Path, binaries: &Path) -> Result<PathBuf> {
     let (copy, rendered) = (home.path("k8s"), home.path("rendered"));
-    let users = home.path("kafka-users");
-    for folder in [&copy, &rendered, &users] {
+    for folder in [&copy, &rendered] {
         let _ = fs::remove_dir_all(folder);
     }
     let log = home.log("render");
@@ -83,13 +76,10 @@ fn render(home: &Home, kustomize: &Path, binaries: &Path) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(laptop.join("secrets"));
     let mut keys = Command::new(laptop.join("keys.sh"));
     step(keys.arg(binaries.join("assent")), "making their secrets", &log)?;
-    fs::create_dir_all(&users).at(&users)?;
-    let file = users.join("kustomization.yaml");
-    fs::write(&file, WITH_KAFKA_USERS).at(&file)?;
 
     fs::create_dir_all(&rendered).at(&rendered)?;
     let production = copy.join("overlays/production");
-    for (name, folder) in [("laptop", laptop), ("production", production), ("kafka-users", users)] {
+    for (name, folder) in [("laptop", laptop), ("production", production)] {
         let mut build = Command::new(kustomize);
         build.arg("build").arg(folder).arg("--output").arg(rendered.join(format!("{name}.yaml")));
         step(&mut build, &format!("rendering {name}"), &log)?;

@@ -1,6 +1,8 @@
 //! `test`: everything that must hold before a change lands, on servers of its own beside a
 //! running `up`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +11,7 @@ use crate::compile::{self, cargo, linting_cargo};
 use crate::error::{At as _, Error, Result};
 use crate::ports::Ports;
 use crate::process::{Process, catch_interrupts, show};
+use crate::secured::Secured;
 use crate::workspace::{Home, root, target};
 use crate::{artifacts, kafka, machine, postgres, secrets};
 
@@ -20,34 +23,40 @@ pub struct Stores {
     postgres_url: String,
     /// Bootstrap address of Kafka.
     kafka_address: String,
-    dirs: [PathBuf; 3],
+    /// Kafka's second door.
+    secured: Secured,
+    dirs: [PathBuf; 4],
 }
 
 impl Stores {
     /// Starts both, empty, in the named cluster's folder.
     pub fn start(home: &Home) -> Result<Stores> {
         let programs = artifacts::fetch(home)?;
-        let dirs = [postgres::data_dir(home), home.path("kafka"), temporary(home)];
+        let dirs =
+            [postgres::data_dir(home), home.path("kafka"), home.path("kafka-tls"), temporary(home)];
         // What an interrupted run left.
         remove(&dirs);
-        std::fs::create_dir_all(temporary(home)).at(&temporary(home))?;
+        std::fs::create_dir_all(temporary(home)).at(temporary(home))?;
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
+        let secured = Secured::make(home, ports.any())?;
         let postgres = postgres::start(&programs, home, postgres_port, &password)?;
-        let kafka = kafka::start(&programs, home, kafka_port, controller_port)
+        let kafka = kafka::start(&programs, home, (kafka_port, controller_port), Some(&secured))
             .inspect_err(|_| postgres::stop(&postgres))?;
         Ok(Stores {
             postgres,
             kafka,
             postgres_url: format!("postgres://postgres:{password}@127.0.0.1:{postgres_port}"),
             kafka_address: format!("127.0.0.1:{kafka_port}"),
+            secured,
             dirs,
         })
     }
 
     /// Tells a command where the servers, their files and the binaries under test are.
     pub fn tell(&self, command: &mut Command, home: &Home, binaries: &Path) {
+        self.secured.tell(command);
         command
             .env("ASSENT_TEST_POSTGRES", &self.postgres_url)
             .env("ASSENT_TEST_KAFKA", &self.kafka_address)
@@ -122,29 +131,38 @@ pub fn test(filter: &[String]) -> Result<()> {
 
 /// What is generated from code must be what the code generates.
 fn generated_files_are_current() -> Result<()> {
-    let fresh = target().join("openapi");
+    let docs = root().join("docs");
+    let fresh = target().join("generated");
     let _ = std::fs::remove_dir_all(&fresh);
-    show(
-        Command::new(target().join("debug/assent")).arg("openapi").arg(&fresh),
-        "`assent openapi`",
-    )?;
-    let committed = root().join("docs/openapi");
-    let read = |dir: &Path| -> std::collections::BTreeMap<_, _> {
-        std::fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| {
-                let path = entry.ok()?.path();
-                Some((path.file_name()?.to_owned(), std::fs::read(&path).ok()?))
-            })
-            .collect()
-    };
-    if read(&fresh) == read(&committed) {
-        Ok(())
-    } else {
-        Err(Error::Said(
-            "docs/openapi is stale: run `target/debug/assent openapi docs/openapi` and commit"
-                .to_owned(),
-        ))
+    let assent = || Command::new(target().join("debug/assent"));
+    show(assent().arg("openapi").arg(fresh.join("openapi")), "`assent openapi`")?;
+    // The command compares with what was released, so it must find that.
+    let released = fresh.join("schemas/released");
+    std::fs::create_dir_all(&released).at(&released)?;
+    for (name, content) in files(&docs.join("schemas/released")) {
+        std::fs::write(released.join(name), content).at(&released)?;
     }
+    show(assent().arg("schemas").arg(&fresh), "`assent schemas`")?;
+    for (folder, command) in [
+        ("openapi", "assent openapi docs/openapi"),
+        ("schemas", "assent schemas docs"),
+        ("asyncapi", "assent schemas docs"),
+    ] {
+        if files(&fresh.join(folder)) != files(&docs.join(folder)) {
+            return Err(Error::Said(format!(
+                "docs/{folder} is stale: run `target/debug/{command}` and commit"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The files of a folder with what is in them, those of folders in it left out.
+fn files(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        Some((path.file_name()?.to_owned(), std::fs::read(&path).ok()?))
+    };
+    entries.filter_map(read).collect()
 }

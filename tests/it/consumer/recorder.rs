@@ -128,7 +128,9 @@ impl Stage {
         ensure_topics(&config, &[TOPIC]).await.expect("the topic can be made");
         let url = harness::database_url("consumer").await;
         let pool = assent_eventstore::connect(&url, 12).await.expect("the database answers");
-        assent_eventstore::migrate(&pool).await.expect("the schema can be made");
+        assent_eventstore::schema::migrate(&pool, [assent_eventstore::migrator()])
+            .await
+            .expect("the schema can be made");
         sqlx::query(
             "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, sequence bigint,
                                    partition int, log_offset bigint)",

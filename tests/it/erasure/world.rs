@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use assent_bus::BusConfig;
 use assent_contracts::erasure::{Ack, Command, Evidence, Step};
+use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_erasure::tracking::Tracking;
 use assent_erasure::{Config, Pace};
+use assent_eventstore::schema;
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
 use assent_http::{Keys, Problem};
@@ -59,7 +61,7 @@ pub fn evidence(step: Step) -> Evidence {
 pub struct World {
     pub subject: Uuid,
     config: Config,
-    pool: PgPool,
+    pub pool: PgPool,
     http: reqwest::Client,
     replicas: Vec<(Lifecycle, String)>,
     stops: Arc<Mutex<Vec<Value>>>,
@@ -81,10 +83,10 @@ impl World {
     pub async fn new(participants: &str, pace: Pace) -> Self {
         let database_url = harness::database_url("erasure").await;
         let pool = PgPool::connect(&database_url).await.unwrap();
-        assent_erasure::migrate_pool(&pool).await.unwrap();
+        schema::migrate(&pool, assent_erasure::migrators()).await.unwrap();
         let (consent_url, stops, down, age, refused) = consent().await;
         let config = configure(&database_url, &consent_url, participants, pace);
-        assent_erasure::create_topics(&config.bus).await.unwrap();
+        assent_bus::ensure_topics(&config.bus, &topics::ALL).await.unwrap();
         let commands = Arc::default();
         let deaf = Arc::new(AtomicBool::new(false));
         listen(&config.bus, Arc::clone(&commands), Arc::clone(&deaf));
@@ -239,6 +241,10 @@ impl World {
 
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
         self.call("operator", Method::GET, path, None, None).await
+    }
+
+    pub async fn get_as(&self, token: &str, path: &str) -> (StatusCode, String) {
+        self.call(token, Method::GET, path, None, None).await
     }
 
     pub async fn post(

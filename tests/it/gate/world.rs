@@ -10,7 +10,7 @@ use assent_consent::gate;
 use assent_consent::http::{App, Papers, router};
 use assent_consent::links::Links;
 use assent_consent::policy::{Policies, in_force};
-use assent_consent::service::{PERMIT_CONNECTIONS, migrate_pool};
+use assent_consent::service::{PERMIT_CONNECTIONS, migrators};
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
@@ -23,7 +23,7 @@ use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::VAULT_EVENTS;
 use assent_contracts::vault::{Origin, SUBJECT_REGISTERED, SubjectRegistered};
 use assent_eventstore::batcher::BatcherConfig;
-use assent_eventstore::{EventStore, connect};
+use assent_eventstore::{EventStore, connect, schema};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
 use assent_rules::RuleSet;
@@ -77,7 +77,7 @@ pub fn tick(clock: &Arc<ManualClock>) {
 pub async fn world_at(clock: Arc<dyn Clock>) -> World {
     let url = harness::database_url("gate").await;
     let pool = connect(&url, 8).await.expect("the test database answers");
-    migrate_pool(&pool).await.expect("migrations run");
+    schema::migrate(&pool, migrators()).await.expect("migrations run");
     let store = EventStore::new(pool.clone(), b"secret of the test");
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let policies =

@@ -25,6 +25,9 @@ async fn a_permitted_message_goes_out_and_its_statuses_never_step_back() {
     let body = &provider.bodies()[0];
     assert_eq!(body["to"], "+33612300001");
     assert_eq!(body["template"]["components"][0]["parameters"][0]["text"], "Ada");
+    // One ask to seal the parameters, one for all of the batch: to open them, and to seal the answer.
+    let sealed = "SELECT count(*) FROM intents WHERE provider_id IS NOT NULL";
+    assert_eq!((neighbours.key_asks(), replica.count(sealed).await), (2, 1));
 
     let wamid = format!("wamid.{message}");
     for (status, expected) in [("read", "read"), ("delivered", "read"), ("sent", "read")] {

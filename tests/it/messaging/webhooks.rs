@@ -1,8 +1,11 @@
 //! Webhooks: proved, kept, applied one by one, whatever stands in them.
 
+use std::sync::Arc;
+
 use assent_runtime::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::stand_ins::{Home, Neighbours, Provider, Setup, phone, until};
 
@@ -253,5 +256,74 @@ async fn a_stop_follows_her_to_a_new_number_and_the_old_one_gets_nothing_more() 
     replica.raw_webhook(&body(changes), SECRET).await;
     until("the stop arrives", async || neighbours.stops().len() == 3).await;
     assert_eq!(neighbours.stops()[2]["addresses"], json!(home.index.tokens("FR.2")));
+    replica.stop().await;
+}
+
+/// Those that come together share a transaction and not their fate: Postgres refuses one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_stored_fails_alone_and_its_stop_with_it() {
+    const GOOD: usize = 19;
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let replica = Arc::new(replica);
+    replica
+        .sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF octet_length(NEW.sealed) > 50000 THEN RAISE ''too long''; END IF; RETURN NEW; END'",
+        )
+        .await;
+    replica
+        .sql("CREATE TRIGGER refuse BEFORE INSERT ON webhook_bodies FOR EACH ROW EXECUTE FUNCTION refuse()")
+        .await;
+    // What comes while the first ones wait for the table comes together.
+    let mut held = home.connect().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE webhook_bodies IN EXCLUSIVE MODE")
+        .execute(&mut held)
+        .await
+        .unwrap();
+    let refused = json!({"messages": [text(0, "0", "Stop"), text(0, "long", &"x".repeat(50_000))]});
+    let mut good = JoinSet::new();
+    for n in 1..=GOOD {
+        let replica = Arc::clone(&replica);
+        let stop = json!({"messages": [text(n, &n.to_string(), "Stop")]});
+        good.spawn(async move { replica.webhook(stop).await });
+    }
+    let let_go = async {
+        until("the first ones wait", async || {
+            replica.count("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_bodies'::regclass").await > 0
+        })
+        .await;
+        sqlx::raw_sql("COMMIT").execute(&mut held).await.unwrap();
+    };
+    let (bad, good, ()) = tokio::join!(replica.webhook(refused.clone()), good.join_all(), let_go);
+    assert_eq!((bad, good), (503, vec![200; GOOD]));
+    let stops = "SELECT count(*) FROM declarations WHERE will = 'stop'";
+    assert_eq!(replica.count(stops).await, GOOD as i64, "the one of the refused body is not there");
+    replica.sql("DROP TRIGGER refuse ON webhook_bodies").await;
+    assert_eq!(replica.webhook(refused).await, 200, "the provider tries again");
+    assert_eq!(replica.count(stops).await, GOOD as i64 + 1);
+    Arc::into_inner(replica).unwrap().stop().await;
+}
+
+/// Three statuses of each message move its row: it stays on its page, and no index is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_changes_no_column_that_an_index_knows() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let indexed: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT attname::text FROM pg_depend
+         JOIN pg_class ON pg_class.oid = objid AND relkind = 'i'
+         JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+         WHERE refobjid = 'intents'::regclass",
+    )
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    assert!(indexed.iter().any(|column| column == "settled_at"), "{indexed:?}");
+    for column in ["status", "provider_code", "changed_at"] {
+        assert!(!indexed.iter().any(|it| it == column), "{column} is in an index");
+    }
     replica.stop().await;
 }

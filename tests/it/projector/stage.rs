@@ -8,7 +8,7 @@ use assent_bus::{BusConfig, Producer, consumer, end_offsets, ensure_topics};
 use assent_contracts::consent::{Actor, GRANTED, Granted, Method};
 use assent_contracts::erasure::{Command, Step};
 use assent_contracts::topics::{ALL, CONSENT_EVENTS};
-use assent_eventstore::EventStore;
+use assent_eventstore::{EventStore, schema};
 use assent_http::ServiceClient;
 use assent_participant::{Participant, Steps as _, hear};
 use assent_projector::erasure::Eraser;
@@ -79,7 +79,9 @@ impl Stage {
         let url = harness::database_url("projector").await;
         let pool = assent_eventstore::connect(&url, 8).await.expect("the database answers");
         let followers = assent_eventstore::connect(&url, 4).await.expect("the database answers");
-        assent_projector::migrate_pool(&pool).await.expect("the schema can be made");
+        schema::migrate(&pool, assent_projector::migrators())
+            .await
+            .expect("the schema can be made");
         let producer = Producer::new(&config).unwrap();
         Self { config, url, pool, followers, producer }
     }

@@ -9,10 +9,11 @@ use assent_contracts::api::vault::{ImportOutcome, ImportRequest, ImportResponse}
 use assent_contracts::erasure::{Ack, COMMAND, Step};
 use assent_contracts::topics::{ERASURE_COMMANDS, VAULT_EVENTS};
 use assent_contracts::vault::Origin;
+use assent_eventstore::schema;
 use assent_http::{Code, ServiceClient};
 use assent_participant::Open;
 use assent_runtime::{Clock, Health, Ids, Lifecycle, ServiceConfig, SystemClock, SystemIds};
-use assent_sealing::{FileKek, IndexKeys, KeyState};
+use assent_sealing::{FileKek, IndexKeys, KeyState, KeyStore};
 use assent_tests::cluster::until;
 use assent_tests::harness;
 use axum::Router;
@@ -150,15 +151,24 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
     IndexKeys::generate(&SystemIds).write(&folder.join("index.toml")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let databases =
+        [harness::database_url("vault").await, harness::database_url("vault_keys").await];
+    let migrators = [Vec::from(assent_vault::migrators()), vec![KeyStore::migrator()]];
+    for (url, migrators) in databases.iter().zip(migrators) {
+        let pool = assent_vault::pool(url, 1).await.unwrap();
+        schema::migrate(&pool, migrators).await.unwrap();
+        pool.close().await;
+    }
+    let [database_url, keys_database_url] = databases;
     let config = assent_vault::Config {
         service: ServiceConfig {
             listen: address,
             ops_listen: address,
-            database_url: harness::database_url("vault").await.into(),
+            database_url: database_url.into(),
             database_connections: 8,
             token: "t".to_owned().into(),
         },
-        keys_database_url: harness::database_url("vault_keys").await.into(),
+        keys_database_url: keys_database_url.into(),
         kek_file: folder.join("kek"),
         index_keys_file: folder.join("index.toml"),
         bus: bus.clone(),
@@ -168,7 +178,6 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
         consent_url,
         erasure_url,
     };
-    assent_vault::migrate(&config).await.unwrap();
     let (health, lifecycle) = (Health::new(), Lifecycle::new());
     assent_vault::serve(config, listener, health.clone(), lifecycle.clone()).await.unwrap();
     until("the vault is ready", async || health.unready().await.is_empty()).await;

@@ -18,7 +18,7 @@ use assent_contracts::api::vault::{
 };
 use assent_contracts::erasure::{Command, Step};
 use assent_contracts::vault::Origin;
-use assent_eventstore::EventStore;
+use assent_eventstore::{EventStore, schema};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Code, Keys, Limits, ServiceClient, router_layers};
 use assent_participant::{Participant, Steps as _, hear};
@@ -97,8 +97,8 @@ async fn vault() -> Vault {
     let pool = async |area| assent_vault::pool(&harness::database_url(area).await, 10).await;
     let data = pool("vault").await.unwrap();
     let keys = pool("vault_keys").await.unwrap();
-    assent_vault::migrate_pool(&data).await.unwrap();
-    KeyStore::migrate(&keys).await.unwrap();
+    schema::migrate(&data, assent_vault::migrators()).await.unwrap();
+    schema::migrate(&keys, [KeyStore::migrator()]).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let kek = FileKek::new(DataKey::generate(&SystemIds), Arc::clone(&ids));

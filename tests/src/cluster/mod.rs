@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use assent_bus::BusConfig;
+use assent_bus::{BusConfig, Security};
 use assent_http::auth::{SCOPES, key_entry};
 use assent_runtime::{Clock as _, SystemClock};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -18,7 +19,7 @@ use tokio::task::block_in_place;
 
 use self::faults::Failpoints;
 use self::process::Process;
-use crate::harness::{Stores, topic_prefix, unique};
+use crate::harness::{Stores, unique};
 
 mod balancer;
 pub mod browser;
@@ -96,7 +97,7 @@ pub struct Cluster {
     postgres: String,
     databases: String,
     token: String,
-    environment: Vec<(&'static str, &'static str, &'static str)>,
+    environment: Vec<(String, &'static str, &'static str)>,
     /// Where each process listens.
     api: BTreeMap<String, u16>,
     ops: BTreeMap<String, u16>,
@@ -122,13 +123,17 @@ impl Cluster {
             names.iter().map(|name| (name.clone(), ports::free())).collect();
         let ops = names.iter().map(|name| (name.clone(), ports::free())).collect();
         api.insert(SIMULATOR.to_owned(), ports::free());
-        let Stores { postgres, kafka } = wishes.stores.clone().unwrap_or_else(Stores::shared);
+        let Stores { postgres, bus } = wishes.stores.clone().unwrap_or_else(Stores::shared);
         let mut cluster = Self {
-            bus: BusConfig::new(kafka, topic_prefix()),
+            bus,
             postgres,
             databases: unique("it"),
             token: unique("token"),
-            environment: wishes.environment.clone(),
+            environment: wishes
+                .environment
+                .iter()
+                .map(|(process, variable, value)| ((*process).to_owned(), *variable, *value))
+                .collect(),
             api,
             ops,
             doors: BTreeMap::new(),
@@ -186,13 +191,27 @@ impl Cluster {
         let keys = self.dir.join("keys");
         let key = |name: &str| keys.join(name).display().to_string();
         let mut sections: BTreeMap<&str, String> = BTreeMap::new();
-        sections.insert(
-            "kafka",
-            format!(
-                "brokers = \"{}\"\ntopic_prefix = \"{}\"\n",
-                self.bus.brokers, self.bus.topic_prefix
-            ),
+        let mut kafka = format!(
+            "brokers = \"{}\"\ntopic_prefix = \"{}\"\n",
+            self.bus.brokers, self.bus.topic_prefix
         );
+        if let Security::Tls { authority, user } = &self.bus.security {
+            kafka.push_str("security = \"tls\"\n");
+            if let Some(authority) = authority {
+                let _ = writeln!(kafka, "tls_ca_file = \"{}\"", authority.display());
+            }
+            if let Some(user) = user {
+                let password = self.dir.join("kafka-password");
+                std::fs::write(&password, user.password.expose_secret()).unwrap();
+                let _ = writeln!(
+                    kafka,
+                    "sasl_user = \"{}\"\nsasl_password_file = \"{}\"",
+                    user.name,
+                    password.display()
+                );
+            }
+        }
+        sections.insert("kafka", kafka);
         let callers = self.dir.join("callers.toml").display().to_string();
         sections.insert("auth", format!("keys_file = \"{callers}\"\n"));
         sections.insert("controller", "name = \"Test SARL\"\ncountry = \"FR\"\n".to_owned());
@@ -334,8 +353,7 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
 
     /// Starts a process again, or for the first time, and waits until it is ready.
     pub async fn restart(&mut self, name: &str) {
-        self.processes.remove(name);
-        self.launch(name);
+        self.begin_again(name);
         self.ready(name).await;
     }
 
@@ -366,10 +384,31 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         self.failpoints(name).arm(&mut command);
         // Spans are sent soon: a test waits for them.
         command.env("OTEL_BSP_SCHEDULE_DELAY", "200");
-        let own = self.environment.iter().filter(|(process, ..)| *process == name);
+        let own = self.environment.iter().filter(|(process, ..)| process == name);
         command.envs(own.map(|(_, variable, value)| (variable, value)));
         let process = Process::start(command, &self.log(name));
         self.processes.insert(name.to_owned(), process);
+    }
+
+    /// Starts a process again that is told one thing otherwise than before, and doesn't wait for it.
+    pub fn restart_told(&mut self, name: &str, variable: &'static str, value: &'static str) {
+        self.environment.push((name.to_owned(), variable, value));
+        self.begin_again(name);
+    }
+
+    /// Starts a process again, and doesn't wait for it.
+    pub fn begin_again(&mut self, name: &str) {
+        self.processes.remove(name);
+        self.launch(name);
+    }
+
+    /// What a service says when it is asked whether it is ready; nothing when it doesn't answer.
+    pub async fn readiness(&self, name: &str) -> String {
+        let url = format!("http://127.0.0.1:{}/readyz", self.ops[name]);
+        match self.http.get(&url).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 
     /// Whether a service says that it is ready.
@@ -407,6 +446,13 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
     pub fn assent_as(&self, caller: &str, arguments: &[&str]) -> Ended {
         let mut command = self.operator(arguments);
         command.env("ASSENT_TOKEN", self.token_of(caller));
+        Ended::from(block_in_place(|| command.output()).unwrap())
+    }
+
+    /// As [`Cluster::assent`], told some things otherwise than the configuration says.
+    pub fn assent_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        let mut command = self.operator(arguments);
+        command.envs(environment.iter().copied());
         Ended::from(block_in_place(|| command.output()).unwrap())
     }
 

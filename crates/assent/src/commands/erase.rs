@@ -1,6 +1,7 @@
 //! `assent erase`: a request that a person be forgotten, and its progress. Partial is never
 //! completed: with `--wait` it returns 0 only when every participant has proved it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,16 @@ struct Progress {
     status: String,
     #[serde(default)]
     missing: Vec<String>,
+    #[serde(default)]
+    participants: Vec<Asked>,
+}
+
+/// Somebody who is asked to forget her.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    name: String,
+    /// The team to turn to.
+    owner: Option<String>,
 }
 
 /// Where the request stands.
@@ -71,6 +82,9 @@ struct Erasure {
     /// Who has not answered yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
+    /// The teams to turn to for those, by participant, where they are known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    owners: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<PathBuf>,
 }
@@ -129,6 +143,12 @@ impl Erase {
                 Ok(progress) => {
                     erasure.status = progress.status;
                     erasure.missing = progress.missing;
+                    erasure.owners = progress
+                        .participants
+                        .into_iter()
+                        .filter(|asked| erasure.missing.contains(&asked.name))
+                        .filter_map(|asked| Some((asked.name, asked.owner?)))
+                        .collect();
                 }
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
@@ -144,7 +164,8 @@ impl Erase {
 }
 
 fn erasure(request: Option<Uuid>, status: &str) -> Erasure {
-    Erasure { request, status: status.to_owned(), missing: Vec::new(), certificate: None }
+    let (missing, owners) = (Vec::new(), BTreeMap::new());
+    Erasure { request, status: status.to_owned(), missing, owners, certificate: None }
 }
 
 fn text(erasure: &Erasure) -> String {
@@ -153,7 +174,12 @@ fn text(erasure: &Erasure) -> String {
         text.push_str(&format!("\n  request      {request}"));
     }
     if !erasure.missing.is_empty() {
-        text.push_str(&format!("\n  missing      {}", erasure.missing.join(", ")));
+        let named = |name: &String| match erasure.owners.get(name) {
+            Some(owner) => format!("{name} ({owner})"),
+            None => name.clone(),
+        };
+        let missing: Vec<String> = erasure.missing.iter().map(named).collect();
+        text.push_str(&format!("\n  missing      {}", missing.join(", ")));
     }
     if let Some(path) = &erasure.certificate {
         text.push_str(&format!("\n  certificate  {}", path.display()));

@@ -12,8 +12,7 @@ use crate::cli::Cli;
 /// What any service or command reads from its environment.
 fn read_by_the_binary() -> BTreeSet<String> {
     let settings = Settings::from_parts("", []).unwrap();
-    let _ = TelemetryConfig::read(&settings);
-    know_shared_keys(&settings);
+    let _ = read_shared(&settings);
     for service in Service::ALL {
         let _ = Plan::read(service, &settings);
     }

@@ -109,7 +109,13 @@ impl ConsumerError {
     fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Database(_) | Self::Topic(TopicError::Kafka(_) | TopicError::Missing(_))
+            Self::Database(_)
+                | Self::Topic(
+                    TopicError::Kafka(_)
+                        | TopicError::Unreached(_)
+                        | TopicError::Missing(_)
+                        | TopicError::Untold { .. }
+                )
         )
     }
 }

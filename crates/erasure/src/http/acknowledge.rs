@@ -29,7 +29,7 @@ pub(super) struct AckAnswer {
     request_body(content = Ack, description = "command_id, step, participant, evidence {counts, digest, positions}"),
     responses(
         (status = 200, description = "Recorded, now or before", body = AckAnswer),
-        (status = 403, description = "forbidden: the key is not this participant's"),
+        (status = 403, description = "forbidden: the key is not this participant's, or it is suspended"),
         (status = 404, description = "request_unknown, participant_unknown"),
         (status = 409, description = "ack_mismatch, with the member reason"),
         (status = 422, description = "validation_failed: the evidence"),
@@ -44,49 +44,51 @@ pub(super) async fn acknowledge(
     Json(ack): Json<Ack>,
 ) -> Result<Json<AckAnswer>, Problem> {
     caller.require("erasure:ack")?;
-    authenticate(&app, &caller, &ack.participant).await?;
-    let recording = app.clone();
-    let recorded = to_the_end(async move { record(&recording, request_id, ack).await }).await;
-    let status = recorded.map_err(store_problem)?.map_err(refusal_problem)?;
+    let (recording, key) = (app.clone(), caller.name().to_owned());
+    let recorded = to_the_end(async move { record(&recording, request_id, &key, ack).await }).await;
+    let status = recorded.map_err(store_problem)??;
     failpoint::hit_async("erasure.ack_recorded").await;
     app.wake.notify_one();
     Ok(Json(AckAnswer { request_id, status }))
 }
 
-/// Only the key that a participant is registered with may answer for it.
-async fn authenticate(app: &App, caller: &Caller, participant: &str) -> Result<(), Problem> {
-    let key_name: Option<String> =
-        sqlx::query_scalar("SELECT key_name FROM participants WHERE name = $1")
-            .bind(participant)
-            .fetch_optional(app.sagas.store.pool())
-            .await
-            .map_err(|error| store_problem(error.into()))?;
-    let key_name = key_name.ok_or(Code::ParticipantUnknown)?;
-    if key_name == caller.name() {
-        return Ok(());
-    }
-    Err(Problem::new(Code::Forbidden).detail("another key answers for this participant"))
-}
-
+/// Who may answer is looked up in the transaction that records the answer: no suspension comes between.
 async fn record(
     app: &App,
     request_id: Uuid,
+    key: &str,
     ack: Ack,
-) -> Result<Result<Status, Refusal>, StoreError> {
+) -> Result<Result<Status, Problem>, StoreError> {
     let Some(subject) = app.sagas.subject_of(request_id).await? else {
-        return Ok(Err(Refusal::UnknownRequest));
+        return Ok(Err(refusal_problem(Refusal::UnknownRequest)));
     };
     let mut held = app.sagas.hold(subject).await?;
-    match held.person.saga.decide(Command::Acknowledge { request_id, ack }, held.now) {
+    let answerer = held.answerer(&ack.participant).await?;
+    let decided = may_answer(answerer, key).and_then(|()| {
+        let acknowledge = Command::Acknowledge { request_id, ack };
+        held.person.saga.decide(acknowledge, held.now).map_err(refusal_problem)
+    });
+    match decided {
         Ok(events) => held.record(events, None).await?,
-        Err(refusal) => {
+        Err(problem) => {
             held.rollback().await?;
-            return Ok(Err(refusal));
+            return Ok(Err(problem));
         }
     }
     let status = held.person.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
     held.commit().await?;
     Ok(Ok(status))
+}
+
+/// Only the key that a participant is registered with may answer for it, unless it is suspended.
+fn may_answer(answerer: Option<(String, bool)>, key: &str) -> Result<(), Problem> {
+    let forbidden = |detail| Err(Problem::new(Code::Forbidden).detail(detail));
+    match answerer {
+        None => Err(Code::ParticipantUnknown.into()),
+        Some((name, _)) if name != key => forbidden("another key answers for this participant"),
+        Some((_, true)) => forbidden("this participant is suspended"),
+        Some(_) => Ok(()),
+    }
 }
 
 fn refusal_problem(refusal: Refusal) -> Problem {

@@ -172,7 +172,8 @@ async fn record(
         }
     };
     held.record(events, None).await?;
-    let view = view(&held.person, request_id, held.now).ok_or(RequestRefusal::Unknown);
+    let owners = held.owners().await?;
+    let view = view(&held.person, request_id, &owners, held.now).ok_or(RequestRefusal::Unknown);
     held.commit().await?;
     Ok(view)
 }

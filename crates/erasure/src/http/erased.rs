@@ -29,7 +29,10 @@ pub(super) struct Erased {
 #[utoipa::path(
     get, path = "/v1/erased", tag = "participants",
     params(Page),
-    responses((status = 200, description = "Oldest first", body = Listing<Erased>)),
+    responses(
+        (status = 200, description = "Oldest first", body = Listing<Erased>),
+        (status = 403, description = "forbidden: the key lacks the scope, or a participant of this key is suspended"),
+    ),
     security(("bearer" = []))
 )]
 /// Everyone whose erasure was requested, oldest first.
@@ -44,6 +47,9 @@ pub(super) async fn erased(
     if !caller.has("erasure:ack") && !caller.has("erasure:read") {
         return Err(Problem::new(Code::Forbidden)
             .detail("the key needs the scope erasure:ack or erasure:read"));
+    }
+    if app.sagas.is_suspended(caller.name()).await.map_err(store_problem)? {
+        return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
     }
     let after: i64 = page.after()?.unwrap_or(0);
     let rows = sqlx::query(LIST)

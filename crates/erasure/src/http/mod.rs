@@ -65,6 +65,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(certificate::public_key))
         .routes(routes!(participants::register, participants::list))
         .routes(routes!(participants::leave))
+        .routes(routes!(participants::suspend))
+        .routes(routes!(participants::resume))
         .routes(routes!(erased::erased))
 }
 
@@ -132,7 +134,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 17, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 19, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -1,5 +1,6 @@
 //! `/v1/participants`: who takes part in erasures. A newcomer first loads `GET /v1/erased`; it is
-//! asked in every erasure that isn't completed when it registers. Leaving ends no duty to answer.
+//! asked in every erasure that isn't completed when it registers. Neither leaving nor a suspension ends
+//! the duty to answer.
 
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Listing, Page, Path, Problem, Query};
@@ -8,8 +9,8 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
 use utoipa::ToSchema;
 
 use super::{App, store_problem};
@@ -22,12 +23,17 @@ pub(super) struct NewParticipant {
     /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
     #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     name: String,
-    /// The name of the bearer key that answers for it; its own name unless given.
+    /// The name of the bearer key that answers for it. Where none is given it stays, and that of a newcomer
+    /// is its own name.
     #[serde(default)]
     key_name: Option<String>,
     /// Whether it keeps keys of persons, and so is asked to destroy them.
     #[serde(default)]
     keeps_keys: bool,
+    /// A code for the team to turn to when it doesn't answer: 1 to 64 of a-z, 0-9, `-` and `_`.
+    #[serde(default)]
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
+    owner: Option<String>,
 }
 
 /// A participant as it is registered.
@@ -36,7 +42,13 @@ pub(super) struct ParticipantView {
     name: String,
     key_name: String,
     keeps_keys: bool,
+    /// The team to turn to when it doesn't answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     registered_at: Timestamp,
+    /// Since when its answers are refused. It must still answer, once it is resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_at: Option<Timestamp>,
     /// When it left. It must still answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_at: Option<Timestamp>,
@@ -58,34 +70,30 @@ pub fn is_participant_name(name: &str) -> bool {
     ),
     security(("bearer" = []))
 )]
-/// Registers a participant.
+/// Registers a participant, or changes how it is registered.
 pub(super) async fn register(
     State(app): State<App>,
     caller: Caller,
     Json(new): Json<NewParticipant>,
 ) -> Result<(StatusCode, Json<ParticipantView>), Problem> {
     caller.require("operations")?;
-    if !is_participant_name(&new.name) {
-        return Err(
-            Problem::new(Code::ValidationFailed).detail("name: 1 to 64 of a-z, 0-9, - and _")
-        );
+    for (field, code) in [("name", Some(&new.name)), ("owner", new.owner.as_ref())] {
+        if code.is_some_and(|code| !is_participant_name(code)) {
+            return Err(Problem::new(Code::ValidationFailed)
+                .detail(format!("{field}: 1 to 64 of a-z, 0-9, - and _")));
+        }
     }
     let registering = app.clone();
     let name = new.name.clone();
     let created = to_the_end(async move {
-        let key_name = new.key_name.as_deref().unwrap_or(&new.name);
         let participant = Participant { keeps_keys: new.keeps_keys };
-        registering.sagas.register(&new.name, key_name, participant).await
+        let (key_name, owner) = (new.key_name.as_deref(), new.owner.as_deref());
+        registering.sagas.register(&new.name, key_name, owner, participant).await
     })
     .await
     .map_err(store_problem)?;
     app.wake.notify_one();
-    let view = sqlx::query(SHOW)
-        .bind(&name)
-        .fetch_one(app.sagas.store.pool())
-        .await
-        .and_then(|row| view(&row))
-        .map_err(|error| store_problem(error.into()))?;
+    let view = show(&app, &name).await?;
     Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(view)))
 }
 
@@ -103,13 +111,14 @@ pub(super) async fn list(
 ) -> Result<Json<Listing<ParticipantView>>, Problem> {
     caller.require("erasure:read")?;
     let after: String = page.after()?.unwrap_or_default();
-    let rows = sqlx::query(LIST)
-        .bind(after)
-        .bind(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
-        .fetch_all(app.sagas.store.pool())
-        .await
-        .and_then(|rows| rows.iter().map(view).collect::<Result<Vec<_>, _>>())
-        .map_err(|error| store_problem(error.into()))?;
+    let rows =
+        sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE name > $1 ORDER BY name LIMIT $2")))
+            .bind(after)
+            .bind(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
+            .fetch_all(app.sagas.store.pool())
+            .await
+            .and_then(|rows| rows.iter().map(view).collect::<Result<Vec<_>, _>>())
+            .map_err(|error| store_problem(error.into()))?;
     Ok(Json(Listing::cut(rows, page.limit(), |last| last.name.clone())))
 }
 
@@ -135,19 +144,72 @@ pub(super) async fn leave(
     }
 }
 
-const SHOW: &str = "
-    SELECT name, key_name, keeps_keys, registered_at, left_at FROM participants WHERE name = $1";
+#[utoipa::path(
+    post, path = "/v1/participants/{name}/suspend", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 200, description = "No answer of its is recorded from now on, and its key reads nothing; requests wait for it", body = ParticipantView),
+        (status = 404, description = "participant_unknown"),
+    ),
+    security(("bearer" = []))
+)]
+/// Takes no answers of a participant until it is resumed. Those that were recorded before stand.
+pub(super) async fn suspend(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<ParticipantView>, Problem> {
+    caller.require("operations")?;
+    let suspending = app.clone();
+    let named = name.clone();
+    let suspended = to_the_end(async move { suspending.sagas.suspend(&named).await }).await;
+    if !suspended.map_err(store_problem)? {
+        return Err(Code::ParticipantUnknown.into());
+    }
+    Ok(Json(show(&app, &name).await?))
+}
 
-const LIST: &str = "
-    SELECT name, key_name, keeps_keys, registered_at, left_at FROM participants
-    WHERE name > $1 ORDER BY name LIMIT $2";
+#[utoipa::path(
+    post, path = "/v1/participants/{name}/resume", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 200, description = "Its answers are taken again", body = ParticipantView),
+        (status = 404, description = "participant_unknown"),
+    ),
+    security(("bearer" = []))
+)]
+/// Ends the suspension of a participant.
+pub(super) async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<ParticipantView>, Problem> {
+    caller.require("operations")?;
+    if !app.sagas.resume(&name).await.map_err(store_problem)? {
+        return Err(Code::ParticipantUnknown.into());
+    }
+    Ok(Json(show(&app, &name).await?))
+}
+
+const COLUMNS: &str = "SELECT name, key_name, keeps_keys, owner, registered_at, suspended_at, left_at FROM participants";
+
+async fn show(app: &App, name: &str) -> Result<ParticipantView, Problem> {
+    sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE name = $1")))
+        .bind(name)
+        .fetch_one(app.sagas.store.pool())
+        .await
+        .and_then(|row| view(&row))
+        .map_err(|error| store_problem(error.into()))
+}
 
 fn view(row: &PgRow) -> Result<ParticipantView, sqlx::Error> {
     Ok(ParticipantView {
         name: row.try_get(0)?,
         key_name: row.try_get(1)?,
         keeps_keys: row.try_get(2)?,
-        registered_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
-        left_at: row.try_get::<Option<SqlTimestamp>, _>(4)?.map(|at| at.to_jiff()),
+        owner: row.try_get(3)?,
+        registered_at: row.try_get::<SqlTimestamp, _>(4)?.to_jiff(),
+        suspended_at: row.try_get::<Option<SqlTimestamp>, _>(5)?.map(|at| at.to_jiff()),
+        left_at: row.try_get::<Option<SqlTimestamp>, _>(6)?.map(|at| at.to_jiff()),
     })
 }

@@ -1,7 +1,7 @@
 //! `GET /v1/requests` and `GET /v1/requests/{request_id}`: where requests stand and who is missing. They
 //! never say whom a request concerns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::erasure::Step;
 use assent_contracts::rights::{IdentityMethod, RefusalGround, RequestKind, Terms};
@@ -91,6 +91,9 @@ pub(super) struct RefusalView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantProgress {
     name: String,
+    /// The team to turn to when it doesn't answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     acknowledged: Vec<Progress>,
     missing: Vec<Progress>,
 }
@@ -174,7 +177,8 @@ pub(super) async fn show(
 ) -> Result<Json<RequestView>, Problem> {
     caller.require("erasure:read")?;
     let person = load(&app, request_id).await?;
-    let view = view(&person, request_id, app.sagas.clock.now());
+    let owners = app.sagas.owners().await.map_err(store_problem)?;
+    let view = view(&person, request_id, &owners, app.sagas.clock.now());
     Ok(Json(view.ok_or(Code::RequestUnknown)?))
 }
 
@@ -184,14 +188,19 @@ pub(super) async fn load(app: &App, request_id: Uuid) -> Result<Person, Problem>
     app.sagas.load(subject.ok_or(Code::RequestUnknown)?).await.map_err(store_problem)
 }
 
-/// The request as it stands.
-pub(super) fn view(person: &Person, request_id: Uuid, now: Timestamp) -> Option<RequestView> {
+/// The request as it stands; the owners of participants are the teams to turn to.
+pub(super) fn view(
+    person: &Person,
+    request_id: Uuid,
+    owners: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Option<RequestView> {
     let request = person.requests.get(request_id)?;
     let erasure = person.saga.request.as_ref().filter(|erasure| erasure.id == request_id);
     let commands = erasure.iter().flat_map(|erasure| &erasure.commands);
     let progress = |erasure: &Request| {
         let names = erasure.participants.iter();
-        names.map(|name| progress(erasure, name)).collect::<Vec<_>>()
+        names.map(|name| progress(erasure, name, owners.get(name).cloned())).collect::<Vec<_>>()
     };
     let identity = match &request.identity {
         Identity::Confirmed(Some(it)) => Some(IdentityView {
@@ -230,7 +239,7 @@ pub(super) fn refusal(request: &SubjectRequest) -> Option<RefusalView> {
     Some(RefusalView { ground, letter: letter::refusal(ground, authorities) })
 }
 
-fn progress(request: &Request, name: &str) -> ParticipantProgress {
+fn progress(request: &Request, name: &str, owner: Option<String>) -> ParticipantProgress {
     let (acknowledged, missing) = request
         .commands
         .iter()
@@ -243,7 +252,7 @@ fn progress(request: &Request, name: &str) -> ParticipantProgress {
             overdue: command.overdue.contains(name),
         })
         .partition(|progress| progress.acknowledged_at.is_some());
-    ParticipantProgress { name: name.to_owned(), acknowledged, missing }
+    ParticipantProgress { name: name.to_owned(), owner, acknowledged, missing }
 }
 
 #[utoipa::path(

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::BusConfig;
-use assent_contracts::SubjectId;
+use assent_contracts::{SubjectId, topics};
+use assent_eventstore::{connect, schema};
 use assent_http::Keys;
 use assent_http::auth::key_entry;
 use assent_messaging::config::{Campaigns, Config, Conversations, Limits, Sending, WhatsApp};
 use assent_messaging::domain::stop::Words;
-use assent_messaging::{Messaging, build, create_topics, migrate, run, serve};
+use assent_messaging::{Messaging, build, migrators, run, serve};
 use assent_runtime::{
     Clock as _, Health, Ids as _, LeaseTerms, Lifecycle, ServiceConfig, SystemClock, SystemIds,
 };
-use assent_sealing::{AddressIndex, FileKek, IndexKeys};
+use assent_sealing::{AddressIndex, FileKek, IndexKeys, KeyStore};
 use assent_tests::{harness, whatsapp};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -99,12 +100,18 @@ impl Home {
         FileKek::generate(&folder.join("kek"), &SystemIds).unwrap();
         let keys = IndexKeys::generate(&SystemIds);
         keys.write_address_only(&folder.join("index.toml")).unwrap();
-        Self {
-            database_url: harness::database_url("messaging").await,
-            keys_database_url: harness::database_url("messaging_keys").await,
-            folder,
-            index: keys.addresses(),
+        let database_url = harness::database_url("messaging").await;
+        let keys_database_url = harness::database_url("messaging_keys").await;
+        let databases = [
+            (&database_url, Vec::from(migrators())),
+            (&keys_database_url, vec![KeyStore::migrator()]),
+        ];
+        for (url, migrators) in databases {
+            let pool = connect(url, 1).await.unwrap();
+            schema::migrate(&pool, migrators).await.unwrap();
+            pool.close().await;
         }
+        Self { database_url, keys_database_url, folder, index: keys.addresses() }
     }
 
     /// Its database.
@@ -193,7 +200,6 @@ impl Home {
     /// A running replica.
     pub async fn start(&self, setup: &Setup) -> Replica {
         let config = self.config(setup);
-        migrate(&config).await.unwrap();
         let messaging =
             build(config.clone(), Arc::new(SystemClock), Arc::new(SystemIds)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -202,7 +208,7 @@ impl Home {
         match &setup.bus {
             None => run(&messaging, axum::Router::new(), listener, &Health::new(), &lifecycle),
             Some(bus) => {
-                create_topics(bus).await.unwrap();
+                assent_bus::ensure_topics(bus, &topics::ALL).await.unwrap();
                 serve(config, listener, Health::new(), lifecycle.clone()).await.unwrap();
             }
         }

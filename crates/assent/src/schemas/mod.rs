@@ -1,0 +1,103 @@
+//! `assent schemas`: what is published on Kafka, generated from the wire types: a JSON Schema for each
+//! event type, an AsyncAPI document and a page for people. CI compares them with those in `docs`, and
+//! the schemas with those that were released.
+
+mod asyncapi;
+mod compatible;
+mod json_schema;
+mod pages;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use assent_contracts::published::ALL;
+use clap::Args;
+use serde_json::Value;
+
+use crate::outcome::{Failure, Output, Status};
+
+/// Arguments of `assent schemas`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  assent schemas docs
+
+Refuses to write schemas that break those in `schemas/released` of the folder: within a version, members and
+codes are only added.")]
+pub struct Schemas {
+    /// The folder to write to: `schemas/<event type>.json`, `schemas/README.md`, `asyncapi/assent.json`.
+    dir: PathBuf,
+}
+
+impl Schemas {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a file can't be read or written, or what was released would be broken.
+    pub fn run(&self, output: Output) -> Result<Status, Failure> {
+        let broken = compatible::breaks_of_all(&released(&self.dir)?, &current());
+        if !broken.is_empty() {
+            return Err(Failure {
+                status: Status::Refused,
+                code: "schema_broken".to_owned(),
+                message: format!("publish a new version beside it instead:\n{}", broken.join("\n")),
+            });
+        }
+        let mut files: Vec<(String, String)> = Vec::new();
+        for (name, schema) in current() {
+            files.push((format!("schemas/{name}.json"), text(&schema)));
+        }
+        files.push(("schemas/README.md".to_owned(), pages::reference()));
+        files.push(("asyncapi/assent.json".to_owned(), text(&asyncapi::document())));
+        for (name, content) in &files {
+            let path = self.dir.join(name);
+            let parent = path.parent().unwrap_or(&self.dir);
+            std::fs::create_dir_all(parent).map_err(|error| Failure::file(parent, error))?;
+            std::fs::write(&path, content).map_err(|error| Failure::file(&path, error))?;
+        }
+        let written: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+        output.print(&written, |written| format!("{} documents written", written.len()));
+        Ok(Status::Done)
+    }
+}
+
+/// Today's schemas, by type.
+fn current() -> BTreeMap<String, Value> {
+    ALL.iter().map(|event| (event.name.to_owned(), json_schema::of(event))).collect()
+}
+
+/// The schemas of the last release, by type. A folder without any compares with nothing, so it is an error.
+fn released(dir: &Path) -> Result<BTreeMap<String, Value>, Failure> {
+    let folder = dir.join("schemas/released");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).map_err(|error| Failure::file(&folder, error))? {
+        let path = entry.map_err(|error| Failure::file(&folder, error))?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
+        let schema = serde_json::from_str(&text).map_err(|error| Failure::file(&path, error))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        found.insert(name, schema);
+    }
+    if found.is_empty() {
+        return Err(Failure::wrong_use(format!("{} has no schemas", folder.display())));
+    }
+    Ok(found)
+}
+
+fn text(document: &Value) -> String {
+    // `{:#}` of a JSON value is its indented form.
+    format!("{document:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_released_schemas_is_an_error() {
+        assert!(released(Path::new("no-such-folder")).is_err());
+        assert!(released(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))).is_ok());
+    }
+}
