@@ -1,6 +1,7 @@
 //! Published events of the requests of persons and of legal holds, on the topic of erasure events,
 //! and what they are made of. Key: the `subject_id`; a request about nobody that is known here has a
-//! random key of its own. Reasons are codes: no text of a person's or about her travels.
+//! random key of its own. Reasons are codes, and callers are named by their keys: no text of a person's
+//! or about one travels.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -90,7 +91,7 @@ impl RequestKind {
     /// Whether taking it in is a stop to all marketing, before anything else is looked at.
     #[must_use]
     pub const fn stops_marketing(self) -> bool {
-        matches!(self, Self::Erasure | Self::Objection | Self::OptOut)
+        matches!(self, Self::Erasure | Self::Restriction | Self::Objection | Self::OptOut)
     }
 }
 
@@ -114,8 +115,9 @@ pub struct Term {
 /// Who hears complaints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Authority {
-    /// Its name.
-    pub name: String,
+    /// Its name; none: there are several, and the address lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Where a complaint begins.
     pub address: String,
 }
@@ -217,7 +219,7 @@ impl RefusalGround {
 }
 
 /// A request was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestOpened {
     /// The request.
     pub request_id: Uuid,
@@ -235,6 +237,8 @@ pub struct RequestOpened {
     pub known: bool,
     /// Whether her identity is to be shown first.
     pub identity: bool,
+    /// When it was received: its terms are counted from here.
+    pub received_at: Timestamp,
     /// Its dates.
     pub terms: Terms,
     /// When it was recorded.
@@ -242,7 +246,7 @@ pub struct RequestOpened {
 }
 
 /// She was told that it has arrived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestAcknowledged {
     /// The request.
     pub request_id: Uuid,
@@ -251,7 +255,7 @@ pub struct RequestAcknowledged {
 }
 
 /// It was shown that she asks herself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IdentityConfirmed {
     /// The request.
     pub request_id: Uuid,
@@ -259,14 +263,14 @@ pub struct IdentityConfirmed {
     pub method: IdentityMethod,
     /// A code for what was looked at, such as `known_customer`.
     pub reason: String,
-    /// The caller that says so.
-    pub caller: String,
+    /// The key of the caller that says so: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// The term was extended, and she was told why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestExtended {
     /// The request.
     pub request_id: Uuid,
@@ -279,7 +283,7 @@ pub struct RequestExtended {
 }
 
 /// It was refused, and she was told why and where to complain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestRefused {
     /// The request.
     pub request_id: Uuid,
@@ -290,7 +294,7 @@ pub struct RequestRefused {
 }
 
 /// It was answered. An erasure is answered by `assent.erasure.completed.v1` instead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestAnswered {
     /// The request.
     pub request_id: Uuid,
@@ -299,7 +303,7 @@ pub struct RequestAnswered {
 }
 
 /// Data are kept from destruction, for a reason of law.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldPlaced {
     /// The hold.
     pub hold_id: Uuid,
@@ -313,47 +317,47 @@ pub struct HoldPlaced {
     /// When it ends by itself; none: when it is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
-    /// The caller that placed it.
-    pub caller: String,
+    /// The key of the caller that placed it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// A hold was looked at and stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldReviewed {
     /// The hold.
     pub hold_id: Uuid,
     /// By when it is looked at again.
     pub review_on: Date,
-    /// The caller that looked.
-    pub caller: String,
+    /// The key of the caller that looked: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// A hold is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldReleased {
     /// The hold.
     pub hold_id: Uuid,
     /// A code for the reason.
     pub reason: String,
-    /// The caller that released it.
-    pub caller: String,
+    /// The key of the caller that released it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// A hold came too late: the erasure was past the fence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldRefused {
     /// The hold that there isn't.
     pub hold_id: Uuid,
     /// A code for the reason for which it was wanted.
     pub reason: String,
-    /// The caller that wanted it.
-    pub caller: String,
+    /// The key of the caller that wanted it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }

@@ -10,7 +10,7 @@ CREATE TABLE subject_requests (
     status         text        NOT NULL,
     reference      text        NOT NULL UNIQUE,
     secret_sha256  bytea,
-    opened_at      timestamptz NOT NULL,
+    received_at    timestamptz NOT NULL,
     due            timestamptz NOT NULL,
     acknowledge_by timestamptz,
     closed_at      timestamptz
@@ -26,11 +26,18 @@ CREATE INDEX subject_requests_due ON subject_requests (due, place) WHERE closed_
 
 -- Erasures of before: their streams tell the rest.
 INSERT INTO subject_requests
-    (request_id, subject_id, kind, status, reference, opened_at, due, closed_at)
+    (request_id, subject_id, kind, status, reference, received_at, due, closed_at)
 SELECT request_id, subject_id, 'erasure',
        CASE WHEN completed_at IS NULL THEN 'open' ELSE 'answered' END,
        request_id::text, requested_at, due, completed_at
 FROM requests ORDER BY place;
+
+-- What callers were called when they last checked, or held, something. Events name them by their keys.
+CREATE TABLE callers (
+    key  text PRIMARY KEY,
+    name text NOT NULL
+);
+COMMENT ON COLUMN callers.key IS 'the first 16 hex digits of its SHA-256 in the key file';
 
 -- Holds that were placed, as they stand.
 CREATE TABLE holds (
@@ -39,7 +46,7 @@ CREATE TABLE holds (
     place       bigint      GENERATED ALWAYS AS IDENTITY UNIQUE,
     purpose     text,
     reason      text        NOT NULL,
-    caller      text        NOT NULL,
+    key         text        NOT NULL,
     placed_at   timestamptz NOT NULL,
     review_on   date        NOT NULL,
     ends_at     timestamptz,

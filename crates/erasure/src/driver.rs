@@ -245,8 +245,10 @@ impl Driver {
     async fn complete(&self, mut held: Held) -> Result<(), Stuck> {
         let Some(request) = &held.person.saga.request else { return Ok(held.rollback().await?) };
         let request_id = request.id;
-        let payload =
-            certificate::payload(request, &self.controller, self.key_backup_kept, held.now);
+        let asked = held.person.requests.get(request_id);
+        let received_at = asked.map_or(request.requested_at, |asked| asked.received_at);
+        let kept = self.key_backup_kept;
+        let payload = certificate::payload(request, received_at, &self.controller, kept, held.now);
         let signed = certificate::sign(&self.issuer, &payload)?;
         let command = Command::Complete {
             registry: &held.registry,

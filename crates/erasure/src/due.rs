@@ -102,8 +102,9 @@ pub async fn report(
     stopping: CancellationToken,
 ) -> Result<(), std::convert::Infallible> {
     loop {
-        match count(&pool, clock.now()).await {
-            Ok(due) => metrics::waiting(&due),
+        let now = clock.now();
+        match count(&pool, now).await {
+            Ok(due) => metrics::waiting(&due, now),
             Err(error) => tracing::warn!(%error, "requests that are due can't be counted"),
         }
         tokio::select! {

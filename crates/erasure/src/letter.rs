@@ -1,8 +1,9 @@
-//! What a person is told when her request is refused: why, and where she can complain (GDPR Article
-//! 12(4)). It guarantees a sentence for every ground in every language; sending it is left to whoever
-//! talks to her.
+//! What a person is told when her request is refused, why and where she can complain (GDPR Article
+//! 12(4)), and when it takes longer (12(3)). It guarantees a sentence for every ground and reason in every
+//! language; sending it is left to whoever talks to her.
 
-use assent_contracts::rights::{Authority, RefusalGround};
+use assent_contracts::rights::{Authority, ExtensionReason, RefusalGround};
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,11 +22,15 @@ pub struct Letter {
 #[must_use]
 pub fn refusal(ground: RefusalGround, authorities: &[Authority]) -> Letter {
     let [en, fr, ru] = because(ground);
-    let names: Vec<String> =
-        authorities.iter().map(|it| format!("{} ({})", it.name, it.address)).collect();
-    let whom = |otherwise: &str| match &names[..] {
-        [] => otherwise.to_owned(),
-        names => names.join(", "),
+    // Where there are several authorities the address lists them: none of them has a name to be told.
+    let whom = |one_of_them: &str| {
+        let named = |it: &Authority| {
+            format!("{} ({})", it.name.as_deref().unwrap_or(one_of_them), it.address)
+        };
+        match authorities {
+            [] => one_of_them.to_owned(),
+            some => some.iter().map(named).collect::<Vec<_>>().join(", "),
+        }
     };
     Letter {
         en: format!(
@@ -40,6 +45,41 @@ pub fn refusal(ground: RefusalGround, authorities: &[Authority]) -> Letter {
             "Мы не выполняем вашу просьбу: {ru}. Вы можете подать жалобу: {}, и обратиться в суд.",
             whom("орган по защите персональных данных вашей страны")
         ),
+    }
+}
+
+/// The letter that extends a term, without salutation; `last_day` is the new one.
+#[must_use]
+pub fn extension(reasons: &[ExtensionReason], last_day: Date) -> Letter {
+    let because = |language: usize, and: &str| {
+        let why = reasons.iter().map(|reason| reason_of(*reason)[language]);
+        why.collect::<Vec<_>>().join(and)
+    };
+    let (year, month, day) = (last_day.year(), last_day.month(), last_day.day());
+    Letter {
+        en: format!(
+            "We need more time for what you asked: {}. You will have our answer by {year}-{month:02}-{day:02}.",
+            because(0, ", and ")
+        ),
+        fr: format!(
+            "Il nous faut plus de temps pour répondre à votre demande : {}. Vous aurez notre réponse au plus tard le {day:02}/{month:02}/{year}.",
+            because(1, ", et ")
+        ),
+        ru: format!(
+            "Нам нужно больше времени на вашу просьбу: {}. Вы получите ответ не позднее {day:02}.{month:02}.{year}.",
+            because(2, ", и ")
+        ),
+    }
+}
+
+const fn reason_of(reason: ExtensionReason) -> [&'static str; 3] {
+    match reason {
+        ExtensionReason::Complexity => ["it is complex", "elle est complexe", "она сложна"],
+        ExtensionReason::NumberOfRequests => [
+            "you have made several requests",
+            "vous avez présenté plusieurs demandes",
+            "вы подали несколько просьб",
+        ],
     }
 }
 
@@ -110,7 +150,7 @@ mod tests {
     #[test]
     fn a_refusal_says_why_and_where_to_complain_in_every_language() {
         let cnil = Authority {
-            name: "CNIL".to_owned(),
+            name: Some("CNIL".to_owned()),
             address: "https://www.cnil.fr/fr/plaintes".to_owned(),
         };
         let Letter { en, fr, ru } = refusal(RefusalGround::NothingHeld, &[cnil]);
@@ -122,5 +162,25 @@ mod tests {
         assert!(ru.contains("не храним") && ru.contains("суд"), "{ru}");
         let nobody = refusal(RefusalGround::Excessive, &[]);
         assert!(nobody.en.contains("authority of your country"), "{}", nobody.en);
+    }
+
+    #[test]
+    fn an_authority_without_a_name_is_described_in_the_language_of_the_letter() {
+        let one_of_many =
+            Authority { name: None, address: "https://example.org/authorities".to_owned() };
+        let letter = refusal(RefusalGround::Excessive, &[one_of_many]);
+        let Letter { en, fr, ru } = letter;
+        assert!(en.contains("authority of your country (https://example.org/authorities)"), "{en}");
+        assert!(fr.contains("de votre pays (https://example.org/authorities)"), "{fr}");
+        assert!(ru.contains("вашей страны (https://example.org/authorities)"), "{ru}");
+    }
+
+    #[test]
+    fn an_extension_says_why_and_until_when_in_every_language() {
+        let reasons = [ExtensionReason::Complexity, ExtensionReason::NumberOfRequests];
+        let Letter { en, fr, ru } = extension(&reasons, jiff::civil::date(2027, 2, 26));
+        assert!(en.contains("complex, and you have made several") && en.contains("2027-02-26"));
+        assert!(fr.contains("complexe, et vous avez") && fr.contains("26/02/2027"), "{fr}");
+        assert!(ru.contains("сложна, и вы подали") && ru.contains("26.02.2027"), "{ru}");
     }
 }

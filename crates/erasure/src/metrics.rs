@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use opentelemetry::metrics::{Counter, Gauge};
 use opentelemetry::{KeyValue, global};
 
@@ -88,8 +89,17 @@ static UNREVIEWED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
         .build()
 });
 
-/// What waits.
-pub fn waiting(due: &Due) {
+static COUNTED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.counted")
+        .with_unit("s")
+        .with_description("When the requests that wait were last counted: seconds since 1970.")
+        .build()
+});
+
+/// What waits, as it was counted at this moment. Gauges that nobody refreshes go on saying what was once
+/// true, so they come with their time.
+pub fn waiting(due: &Due, now: Timestamp) {
     for (kind, waiting) in &due.requests {
         let kind = [KeyValue::new("kind", *kind)];
         OPEN.record(waiting.open, &kind);
@@ -99,4 +109,5 @@ pub fn waiting(due: &Due) {
         UNACKNOWLEDGED.record(waiting.unacknowledged, &kind);
     }
     UNREVIEWED.record(due.holds_unreviewed, &[]);
+    COUNTED.record(u64::try_from(now.as_second()).unwrap_or_default(), &[]);
 }

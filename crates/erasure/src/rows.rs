@@ -25,7 +25,7 @@ pub async fn write_request(
 ) -> Result<(), sqlx::Error> {
     const WRITE: &str = "
         INSERT INTO subject_requests
-            (request_id, subject_id, kind, status, reference, secret_sha256, opened_at, due,
+            (request_id, subject_id, kind, status, reference, secret_sha256, received_at, due,
              acknowledge_by, closed_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (request_id) DO UPDATE
@@ -38,7 +38,7 @@ pub async fn write_request(
         .bind(request.state().name())
         .bind(tracking::reference(request.id))
         .bind(tracking::hash(&tracking.secret(request.id)))
-        .bind(request.opened_at.to_sqlx())
+        .bind(request.received_at.to_sqlx())
         .bind(request.due.to_sqlx())
         .bind(request.acknowledge_by().map(|at| at.to_sqlx()))
         .bind(request.closed.map(|end| end.at.to_sqlx()))
@@ -69,15 +69,15 @@ pub async fn write_erasure(
         Some(Actor::Operator) | None => "operator",
         Some(Actor::System) => "system",
     };
-    let look_at =
-        if person.holds.stand(now) { person.holds.end(now) } else { Some(erasure.requested_at) };
+    let received_at = asked.map_or(erasure.requested_at, |asked| asked.received_at);
+    let look_at = if person.holds.stand(now) { person.holds.end(now) } else { Some(now) };
     sqlx::query(WRITE)
         .bind(erasure.id)
         .bind(subject)
         .bind(person.saga_status(erasure, now).name())
         .bind(actor)
         .bind(asked.and_then(|asked| asked.reason.as_deref()))
-        .bind(erasure.requested_at.to_sqlx())
+        .bind(received_at.to_sqlx())
         .bind(erasure.due.to_sqlx())
         .bind(look_at.map(|at| at.to_sqlx()))
         .execute(conn)
@@ -137,6 +137,22 @@ pub async fn update_erasure(
     Ok(())
 }
 
+/// What a caller is called.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_caller(
+    conn: &mut PgConnection,
+    key: &str,
+    name: &str,
+) -> Result<(), sqlx::Error> {
+    const WRITE: &str = "
+        INSERT INTO callers (key, name) VALUES ($1, $2)
+        ON CONFLICT (key) DO UPDATE SET name = excluded.name WHERE callers.name <> excluded.name";
+    sqlx::query(WRITE).bind(key).bind(name).execute(conn).await?;
+    Ok(())
+}
+
 /// A hold.
 ///
 /// # Errors
@@ -148,7 +164,7 @@ pub async fn write_hold(
 ) -> Result<(), sqlx::Error> {
     const WRITE: &str = "
         INSERT INTO holds
-            (hold_id, subject_id, purpose, reason, caller, placed_at, review_on, ends_at, released_at)
+            (hold_id, subject_id, purpose, reason, key, placed_at, review_on, ends_at, released_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (hold_id) DO UPDATE
         SET review_on = excluded.review_on, released_at = excluded.released_at";
@@ -158,7 +174,7 @@ pub async fn write_hold(
         .bind(subject)
         .bind(&placed.purpose)
         .bind(&placed.reason)
-        .bind(&placed.caller)
+        .bind(&placed.key)
         .bind(placed.at.to_sqlx())
         .bind(hold.review_on.to_sqlx())
         .bind(placed.ends_at.map(|at| at.to_sqlx()))

@@ -11,6 +11,7 @@ use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
     Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError,
 };
+use assent_http::Caller;
 use assent_runtime::{Clock, Ids, telemetry};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -27,6 +28,7 @@ use crate::tracking::{self, Tracking};
 const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
 
 const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
+const CALLERS: &str = "SELECT key, name FROM callers";
 
 /// Events that are read at once.
 const PAGE: i64 = 500;
@@ -44,6 +46,23 @@ pub struct Sagas {
     pub tracking: Tracking,
 }
 
+/// What is shown by name, and stands in events by another.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The teams to turn to, by participant, where they are known.
+    pub owners: BTreeMap<String, String>,
+    /// Callers, by their keys.
+    callers: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// Who has, or had, this key; the key itself where nobody knows.
+    #[must_use]
+    pub fn caller(&self, key: &str) -> String {
+        self.callers.get(key).map_or(key, String::as_str).to_owned()
+    }
+}
+
 /// A person under lock, in one transaction with everything that is written about her.
 pub struct Held {
     session: Session,
@@ -51,7 +70,8 @@ pub struct Held {
     tracking: Tracking,
     subject: SubjectId,
     version: i64,
-    traceparent: Option<String>,
+    /// The traces in which requests were opened.
+    traces: BTreeMap<Uuid, String>,
     /// The state, what was recorded in this transaction included.
     pub person: Person,
     /// Who takes part; unchanged until the end of the transaction.
@@ -74,25 +94,21 @@ impl Sagas {
         let registry = registry(session.conn()).await?;
         let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
         let mut person = Person::default();
+        let mut traces = BTreeMap::new();
         for stored in &stream.events {
-            if let Some(event) = Event::read(stored)? {
-                person.evolve(&event);
+            let Some(event) = Event::read(stored)? else { continue };
+            person.evolve(&event);
+            if let (Some(request_id), Some(trace)) = (event.request_id(), &stored.traceparent) {
+                traces.entry(request_id).or_insert_with(|| trace.clone());
             }
         }
-        // All that follows from a request belongs to its trace, whoever does it and whenever.
-        let traceparent = stream
-            .events
-            .into_iter()
-            .next()
-            .and_then(|first| first.traceparent)
-            .or_else(telemetry::traceparent);
         Ok(Held {
             session,
             ids: Arc::clone(&self.ids),
             tracking: self.tracking.clone(),
             subject,
             version: stream.version,
-            traceparent,
+            traces,
             person,
             registry,
             now: self.clock.now(),
@@ -287,14 +303,16 @@ impl Sagas {
         Ok(sqlx::query_scalar(SUSPENDED).bind(key_name).fetch_one(self.store.pool()).await?)
     }
 
-    /// The teams to turn to, by participant, where they are named.
+    /// What views name: owners of participants, and callers.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn owners(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        let owners: Vec<(String, String)> =
-            sqlx::query_as(OWNERS).fetch_all(self.store.pool()).await?;
-        Ok(owners.into_iter().collect())
+    pub async fn names(&self) -> Result<Names, StoreError> {
+        let pool = self.store.pool();
+        let owners: Vec<(String, String)> = sqlx::query_as(OWNERS).fetch_all(pool).await?;
+        let callers: Vec<(String, String)> = sqlx::query_as(CALLERS).fetch_all(pool).await?;
+        let (owners, callers) = (owners.into_iter().collect(), callers.into_iter().collect());
+        Ok(Names { owners, callers })
     }
 
     /// Records that a participant left. It must still answer. Tells whether it was registered.
@@ -403,7 +421,7 @@ impl Held {
         let mut append =
             Append::new(self.subject, Expected::Exact(self.version), ERASURE_EVENTS, new, self.now);
         append.idempotency = idempotency;
-        append.traceparent.clone_from(&self.traceparent);
+        append.traceparent = self.trace(events.iter().find_map(Event::request_id));
         if let Some(appended) = self.session.append(vec![append]).await?.pop() {
             self.version = appended.version;
         }
@@ -413,7 +431,32 @@ impl Held {
         Ok(())
     }
 
-    /// The teams to turn to, as [`Sagas::owners`] tells them.
+    /// All that follows from a request belongs to its trace, whoever does it and whenever.
+    fn trace(&self, request_id: Option<Uuid>) -> Option<String> {
+        let of_request = request_id.and_then(|id| self.traces.get(&id)).cloned();
+        of_request.or_else(telemetry::traceparent)
+    }
+
+    /// Keeps what a caller is called: events name her key alone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_caller(&mut self, caller: &Caller) -> Result<(), StoreError> {
+        Ok(rows::write_caller(self.session.conn(), caller.key(), caller.name()).await?)
+    }
+
+    /// What views name, as [`Sagas::names`] tells it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn names(&mut self) -> Result<Names, StoreError> {
+        let owners = self.owners().await?;
+        let callers: Vec<(String, String)> =
+            sqlx::query_as(CALLERS).fetch_all(self.session.conn()).await?;
+        Ok(Names { owners, callers: callers.into_iter().collect() })
+    }
+
+    /// The teams to turn to, by participant, where they are named.
     ///
     /// # Errors
     /// When the database fails.
@@ -447,7 +490,7 @@ impl Held {
             event_type: COMMAND,
             data,
             at: self.now,
-            traceparent: self.traceparent.clone(),
+            traceparent: self.trace(Some(request.id)),
         };
         self.session.enqueue(vec![message]).await
     }

@@ -2,12 +2,10 @@
 //! she can look. It guarantees that both can be said again to whoever asked, and that neither tells
 //! anything; only the secret's hash is kept.
 
+use assent_contracts::code::Code;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-
-/// Crockford's digits: none of them is taken for another.
-const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Keys the secrets. Another key gives other secrets for requests from then on; those that were given
 /// stay good.
@@ -28,10 +26,12 @@ impl Tracking {
         Self(mac(private_key, b"assent request tracking key").to_vec())
     }
 
-    /// The secret of a request: 130 bits.
+    /// The secret of a request: two codes, 100 bits.
     #[must_use]
     pub fn secret(&self, request_id: Uuid) -> String {
-        digits(&mac(&self.0, request_id.as_bytes()), 26)
+        let first = mac(&self.0, request_id.as_bytes());
+        let second = mac(&self.0, &first);
+        format!("{}-{}", Code::from_hash(&first), Code::from_hash(&second))
     }
 }
 
@@ -58,25 +58,28 @@ pub fn opens(secret: &str, kept: Option<&[u8]>) -> bool {
 /// The reference of a request: fifty of its id's random bits, `4K7QX-9B2MT`.
 #[must_use]
 pub fn reference(request_id: Uuid) -> String {
-    let text = digits(&request_id.as_bytes()[9..], 10);
-    format!("{}-{}", &text[..5], &text[5..])
+    let mut bits = [0; 32];
+    for (bit, random) in bits.iter_mut().zip(&request_id.as_bytes()[9..]) {
+        *bit = *random;
+    }
+    Code::from_hash(&bits).to_string()
 }
 
-/// What is kept of a secret.
+/// The reference that somebody typed, as it is kept; none: it can be none.
+#[must_use]
+pub fn typed_reference(text: &str) -> Option<String> {
+    Some(text.trim().parse::<Code>().ok()?.to_string())
+}
+
+/// What is kept of a secret, also of one that is typed in another case, or with an O for a zero.
 #[must_use]
 pub fn hash(secret: &str) -> Vec<u8> {
-    Sha256::digest(secret.trim().to_ascii_uppercase().as_bytes()).to_vec()
-}
-
-/// The first so many groups of five bits.
-fn digits(bytes: &[u8], count: usize) -> String {
-    let bit = |at: usize| (bytes[at / 8] >> (7 - at % 8)) & 1;
-    (0..count)
-        .map(|digit| {
-            let value = (0..5).fold(0, |value, at| value << 1 | bit(5 * digit + at));
-            char::from(DIGITS[usize::from(value)])
-        })
-        .collect()
+    let typed = secret.trim();
+    let codes = typed.get(..11).zip(typed.get(12..));
+    let read = codes.and_then(|(first, second)| {
+        Some(format!("{}-{}", first.parse::<Code>().ok()?, second.parse::<Code>().ok()?))
+    });
+    Sha256::digest(read.as_deref().unwrap_or(typed)).to_vec()
 }
 
 #[cfg(test)]
@@ -87,11 +90,12 @@ mod tests {
     fn a_secret_is_the_same_each_time_and_another_for_each_request_and_key() {
         let (one, two) = (Uuid::from_u128(1 << 32), Uuid::from_u128(2 << 32));
         let tracking = Tracking::of_key(b"key");
-        assert_eq!(tracking.secret(one).len(), 26);
+        assert_eq!(tracking.secret(one).len(), 23);
         assert_eq!(tracking.secret(one), tracking.secret(one));
         assert_ne!(tracking.secret(one), tracking.secret(two));
         assert_ne!(tracking.secret(one), Tracking::of_key(b"other").secret(one));
-        assert_eq!(hash("abc "), hash("ABC"), "typed in any way");
+        let typed = " 0o1il-00000-abcde-fghjk ";
+        assert_eq!(hash(typed), hash("00111-00000-ABCDE-FGHJK"), "typed in any way");
         let kept = hash(&tracking.secret(one));
         assert!(opens(&tracking.secret(one).to_lowercase(), Some(&kept)));
         for kept in [None, Some(&kept[..31]), Some(&hash(&tracking.secret(two))[..])] {
@@ -99,5 +103,7 @@ mod tests {
         }
         assert_ne!(reference(one), reference(two));
         assert_eq!(reference(Uuid::from_u128(31)).len(), 11);
+        assert_eq!(typed_reference(" oi234-56789").as_deref(), Some("01234-56789"));
+        assert_eq!(typed_reference("33639980001"), None);
     }
 }

@@ -40,8 +40,9 @@ pub struct RuleFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authority {
-    /// Its name.
-    pub name: String,
+    /// Its name; none: there are several, and the address lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Where a complaint begins: an https address.
     pub address: String,
 }

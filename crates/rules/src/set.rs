@@ -263,9 +263,10 @@ fn file_faults(name: &str, file: &RuleFile, examples: &Examples) -> Vec<String> 
         faults.push(format!("`{}` is no time zone", calendar.zone));
     }
     if let Some(authority) = &file.authority
-        && (authority.name.trim().is_empty() || !authority.address.starts_with("https://"))
+        && (authority.name.as_ref().is_some_and(|name| name.trim().is_empty())
+            || !authority.address.starts_with("https://"))
     {
-        faults.push("its authority has no name, or no https address".to_owned());
+        faults.push("its authority has an empty name, or no https address".to_owned());
     }
     for rule in &file.rules {
         let Rule { id, article, says, from, until, source, value } = rule;

@@ -134,14 +134,17 @@ async fn a_hold_that_ends_by_itself_lets_the_erasure_go_on_after_a_restart_too()
 #[tokio::test]
 async fn holds_need_a_scope_of_their_own_and_are_listed_by_their_day_of_review() {
     let world = World::new("vault", pace()).await;
-    let body =
-        json!({"subject_id": world.subject, "reason": "litigation", "review_on": "2099-01-01"});
+    let today = SystemClock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let [soon_on, late_on, later_on] = [60, 90, 120].map(|days: i64| today + days.days());
+    let body = json!({"subject_id": world.subject, "reason": "litigation", "review_on": late_on});
     let (status, _) = world.post("operator", "/v1/holds", &body, None).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    let (_, late) = world.place(json!({"review_on": "2099-01-01"})).await;
-    let (_, soon) = world.place(json!({"review_on": "2098-01-01", "reason": "audit"})).await;
-    let (status, _) = world.place(json!({"review_on": "2020-01-01"})).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, late) = world.place(json!({"review_on": late_on})).await;
+    let (_, soon) = world.place(json!({"review_on": soon_on, "reason": "audit"})).await;
+    for never in ["2020-01-01", "9999-12-31"] {
+        let (status, _) = world.place(json!({"review_on": never})).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{never}");
+    }
     let ids = async || {
         let (_, text) = world.get("/v1/holds").await;
         let listed: Value = serde_json::from_str(&text).unwrap();
@@ -154,12 +157,12 @@ async fn holds_need_a_scope_of_their_own_and_are_listed_by_their_day_of_review()
     };
     assert_eq!(ids().await, [soon["hold_id"].clone(), late["hold_id"].clone()]);
     let path = format!("/v1/holds/{}/review", soon["hold_id"].as_str().unwrap());
-    let (status, _) = world.post("counsel", &path, &json!({"review_on": "2099-06-01"}), None).await;
+    let (status, _) = world.post("counsel", &path, &json!({"review_on": later_on}), None).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(ids().await, [late["hold_id"].clone(), soon["hold_id"].clone()]);
     world.release(&soon).await;
     let (status, problem) =
-        world.post("counsel", &path, &json!({"review_on": "2099-06-01"}), None).await;
+        world.post("counsel", &path, &json!({"review_on": later_on}), None).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("hold_over")));
     assert_eq!(ids().await, [late["hold_id"].clone()]);
     let unknown = "/v1/holds/00000000-0000-0000-0000-000000000001/release";

@@ -80,8 +80,9 @@ async fn trap_19_a_forged_erasure_request_stops_marketing_and_erases_nobody() {
     let (_, forged) = world.open("erasure", json!({})).await;
     assert_eq!(world.stops().len(), 1);
     let (_, again) = world.open("erasure", json!({})).await;
-    assert_eq!(again["request_id"], forged["request_id"]);
-    assert_eq!(again["secret"], Value::Null, "who asks second gets nobody else's secret");
+    for mine in ["request_id", "reference", "secret"] {
+        assert_ne!(again[mine], forged[mine], "who asks second gets nobody else's {mine}");
+    }
     let ground = json!({"ground": "legal_claims"});
     let (status, problem) = world.does(&forged, "refusal", ground).await;
     assert_eq!((status, &problem["reason"]), (StatusCode::CONFLICT, &json!("ground_tells")));
@@ -107,18 +108,33 @@ async fn trap_19_a_forged_erasure_request_stops_marketing_and_erases_nobody() {
 #[tokio::test]
 async fn trap_19_a_wrong_guess_says_nothing_about_who_is_known() {
     let world = World::new("consent", pace()).await;
-    let (status, known) = world.open("access", json!({})).await;
-    let nobody = json!({"kind": "access", "actor": "subject"});
-    let (as_if, unknown) = world.post("operator", "/v1/requests", &nobody, None).await;
-    assert_eq!(status, as_if);
     let names = |it: &Value| it.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&known), names(&unknown), "it looks the same");
-    assert_eq!(known["status"], unknown["status"]);
-
-    let told = world.tracks(&known["reference"], &known["secret"]).await.1;
-    let as_if = world.tracks(&unknown["reference"], &unknown["secret"]).await.1;
-    assert_eq!(names(&told), names(&as_if));
-    assert_eq!(told["status"], as_if["status"]);
+    let tokens = json!([format!("1.{}", "a".repeat(64))]);
+    let (mut known, mut unknown) = (Value::Null, Value::Null);
+    // However often, for every kind, with a check and without: it looks the same.
+    let check = json!({"method": "operator", "reason": "known_customer"});
+    for (kind, identity) in RequestKind::ALL.map(|kind| (kind, Value::Null)).into_iter().chain([
+        (RequestKind::Erasure, Value::Null),
+        (RequestKind::Erasure, check.clone()),
+        (RequestKind::Erasure, check),
+        (RequestKind::Access, Value::Null),
+    ]) {
+        let stops = world.stops().len();
+        let told = world.open(kind.name(), json!({"identity": identity})).await;
+        let stopped = world.stops().len();
+        let nobody = json!({"kind": kind, "actor": "subject", "identity": identity,
+            "addresses": tokens});
+        let as_if = world.post("operator", "/v1/requests", &nobody, None).await;
+        assert_eq!((told.0, names(&told.1)), (as_if.0, names(&as_if.1)), "{kind:?}");
+        assert_eq!(told.1["status"], as_if.1["status"], "{kind:?}");
+        // Either is told that it has settled, so either waits for the same lease.
+        assert_eq!(stopped - stops, world.stops().len() - stopped, "{kind:?}");
+        let tracked = world.tracks(&told.1["reference"], &told.1["secret"]).await.1;
+        let as_if_tracked = world.tracks(&as_if.1["reference"], &as_if.1["secret"]).await.1;
+        assert_eq!(names(&tracked), names(&as_if_tracked), "{kind:?}");
+        assert_eq!(tracked["status"], as_if_tracked["status"], "{kind:?}");
+        (known, unknown) = (told.1, as_if.1);
+    }
     let mut wrong = Vec::new();
     for (reference, secret) in [
         (&known["reference"], &unknown["secret"]),
@@ -157,18 +173,18 @@ async fn repeating_an_intake_gives_the_first_answer_with_its_secret() {
     let body = json!({"subject_id": world.subject, "kind": "erasure", "actor": "subject"});
     let first = world.post("operator", "/v1/requests", &body, Some("one")).await;
     assert_eq!(world.post("operator", "/v1/requests", &body, Some("one")).await, first);
-    // A check that comes with a second request counts for the first, and its repeat says the same.
+    // One that comes with a check begins the erasure; its repeat says what was said then.
     let mut checked = body.clone();
     checked["identity"] = json!({"method": "operator", "reason": "called_back"});
     let second = world.post("operator", "/v1/requests", &checked, Some("two")).await;
-    assert_eq!((second.0, &second.1["status"]), (StatusCode::OK, &json!("requested")));
+    assert_eq!((second.0, &second.1["status"]), (StatusCode::CREATED, &json!("open")));
     world.hears(Step::Fence, "vault").await;
     assert_eq!(world.post("operator", "/v1/requests", &checked, Some("two")).await, second);
     assert_eq!(world.post("operator", "/v1/requests", &body, Some("one")).await, first);
     let nobody = json!({"kind": "access", "actor": "subject"});
-    let first = world.post("operator", "/v1/requests", &nobody, Some("three")).await;
-    assert_eq!(world.post("operator", "/v1/requests", &nobody, Some("three")).await, first);
-    assert_eq!(world.events(REQUEST_OPENED).await, 2);
+    let third = world.post("operator", "/v1/requests", &nobody, Some("three")).await;
+    assert_eq!(world.post("operator", "/v1/requests", &nobody, Some("three")).await, third);
+    assert_eq!(world.events(REQUEST_OPENED).await, 3);
     world.stop().await;
 }
 
@@ -178,7 +194,11 @@ async fn trap_14_a_term_comes_from_the_rules_and_is_extended_only_while_it_runs(
     let (_, running) = world.open("access", json!({"place": "FR"})).await;
     let extend = json!({"reasons": ["complexity"]});
     let (status, view) = world.does(&running, "extension", extend.clone()).await;
-    assert_eq!((status, &view["extended"]), (StatusCode::OK, &json!(true)));
+    assert_eq!((status, &view["extension"]["reasons"]), (StatusCode::OK, &json!(["complexity"])));
+    let letter = view["extension"]["letter"]["fr"].as_str().unwrap();
+    assert!(letter.contains("complexe"), "{letter}");
+    let repeated = world.does(&running, "extension", extend.clone()).await;
+    assert_eq!(repeated, (StatusCode::OK, view.clone()));
     assert_eq!(view["terms"]["answer"]["rule"], "gdpr-answer");
     assert_eq!(view["due"], view["terms"]["extended"]["over_at"]);
     let none = world.does(&running, "extension", json!({"reasons": []})).await;
@@ -337,14 +357,138 @@ async fn what_must_be_acknowledged_and_was_not_is_counted() {
 #[tokio::test]
 async fn a_repeat_answers_for_the_request_that_stood_when_the_first_was_given() {
     let world = World::new("vault", pace()).await;
-    let (_, first) = world.open("erasure", json!({})).await;
-    let body = json!({"subject_id": world.subject, "kind": "erasure", "actor": "subject"});
+    let unasked = json!({"subject_id": world.subject, "actor": "system", "reason": "retention"});
+    let begun = world.post("ledger", "/v1/requests", &unasked, Some("one")).await;
     // It finds the one that stands, and changes nothing.
-    let again = world.post("operator", "/v1/requests", &body, Some("again")).await;
-    assert_eq!(again.1["request_id"], first["request_id"]);
-    world.does(&first, "refusal", json!({"ground": "identity_not_shown"})).await;
-    let (_, other) = world.open("erasure", json!({})).await;
-    assert_ne!(other["request_id"], first["request_id"]);
-    assert_eq!(world.post("operator", "/v1/requests", &body, Some("again")).await, again);
+    let again = world.post("ledger", "/v1/requests", &unasked, Some("two")).await;
+    assert_eq!((again.0, &again.1["request_id"]), (StatusCode::OK, &begun.1["request_id"]));
+    assert_eq!(again.1["secret"], Value::Null);
+    let (_, request) = world.request("key").await;
+    for step in [Step::Fence, Step::Delete, Step::Sweep] {
+        world.answer_all(step).await;
+    }
+    world.until(request, "answered").await;
+    assert_eq!(world.post("ledger", "/v1/requests", &unasked, Some("one")).await, begun);
+    assert_eq!(world.post("ledger", "/v1/requests", &unasked, Some("two")).await, again);
+    // Both were answered by the one erasure, and so by its certificate.
+    let certificate =
+        async |request: &str| world.get(&format!("/v1/requests/{request}/certificate")).await;
+    let begun = certificate(begun.1["request_id"].as_str().unwrap()).await;
+    assert_eq!((begun.0, certificate(&request.to_string()).await), (StatusCode::OK, begun));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_stops_stops_a_number_that_nobody_here_has() {
+    let world = World::new("consent", pace()).await;
+    let token = format!("1.{}", "b".repeat(64));
+    for kind in RequestKind::ALL {
+        let stops = world.stops().len();
+        let nobody = json!({"kind": kind, "actor": "subject", "addresses": [token]});
+        let (status, _) = world.post("operator", "/v1/requests", &nobody, None).await;
+        assert_eq!(status, StatusCode::CREATED);
+        let heard = world.stops().split_off(stops);
+        assert_eq!(heard.len() == 1, kind.stops_marketing(), "{kind:?}");
+        if let Some(heard) = heard.first() {
+            let stop = &heard["stops"][0];
+            assert_eq!((&stop["addresses"], &stop["kind"]), (&json!([token]), &json!("stopped")));
+        }
+    }
+    assert!(!world.all_that_is_kept().await.contains(&token), "no token is kept here");
+    let many = json!({"kind": "erasure", "actor": "subject", "addresses": vec![token; 33]});
+    let (status, _) = world.post("operator", "/v1/requests", &many, None).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_clock_of_the_law_runs_from_the_receipt_on() {
+    let world = World::new("vault", pace()).await;
+    let received = SystemClock.now() - SignedDuration::from_hours(24 * 10);
+    let (_, now) = world.open("access", json!({})).await;
+    let (_, earlier) = world.open("access", json!({"received_at": received})).await;
+    assert!(earlier["due"].as_str() < now["due"].as_str(), "{earlier} {now}");
+    let future = SystemClock.now() + SignedDuration::from_hours(1);
+    let (status, _) = world.open("access", json!({"received_at": future})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    let check = json!({"method": "operator", "reason": "letter_of_hers"});
+    let (_, erasure) =
+        world.open("erasure", json!({"received_at": received, "identity": check})).await;
+    let request: Uuid = serde_json::from_value(erasure["request_id"].clone()).unwrap();
+    for step in [Step::Fence, Step::Delete, Step::Sweep] {
+        world.answer_all(step).await;
+    }
+    let view = world.until(request, "completed").await;
+    let at = |it: &Value| it.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(at(&view["requested_at"]), received);
+    assert!(at(&view["recorded_at"]) > received);
+    let (_, file) = world.get(&format!("/v1/requests/{request}/certificate")).await;
+    let (_, pem) = world.get("/v1/public-key").await;
+    let key = assent_signing::public_key(&pem).unwrap();
+    let certified = assent_erasure::certificate::verify(file.as_bytes(), &key).unwrap();
+    assert_eq!(certified.requested_at, received);
+    let (_, erased) = world.get("/v1/erased").await;
+    let erased: Value = serde_json::from_str(&erased).unwrap();
+    assert_eq!(at(&erased["items"][0]["requested_at"]), received);
+    let (_, listed) = world.get("/v1/requests").await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(at(&listed["items"][0]["requested_at"]), received);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_law_of_her_numbers_country_counts_unless_she_says_where_she_is() {
+    let world = World::new("consent", pace()).await;
+    let of_law = async |more: Value| {
+        let (_, opened) = world.open("access", more).await;
+        let id: Uuid = serde_json::from_value(opened["request_id"].clone()).unwrap();
+        world.view(id).await["terms"]["answer"]["rule"].clone()
+    };
+    assert_eq!(of_law(json!({})).await, "gdpr-answer");
+    assert_eq!(of_law(json!({"number_country": "BR"})).await, "lgpd-answer");
+    let stated = json!({"number_country": "BR", "place": "FR"});
+    assert_eq!(of_law(stated).await, "gdpr-answer");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_requests_in_neither_vouches_nor_decides() {
+    let world = World::new("vault", pace()).await;
+    let check = json!({"method": "operator", "reason": "known_customer"});
+    let mut body = json!({"subject_id": world.subject, "kind": "erasure", "actor": "subject"});
+    let (status, opened) = world.post("intake", "/v1/requests", &body, None).await;
+    assert_eq!(status, StatusCode::CREATED);
+    body["identity"] = check.clone();
+    let (status, _) = world.post("intake", "/v1/requests", &body, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let id = opened["request_id"].as_str().unwrap();
+    for (what, body) in [
+        ("identity", check),
+        ("extension", json!({"reasons": ["complexity"]})),
+        ("refusal", json!({"ground": "identity_not_shown"})),
+        ("answer", json!({})),
+    ] {
+        let path = format!("/v1/requests/{id}/{what}");
+        let (status, _) = world.post("intake", &path, &body, None).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{what}");
+    }
+    let path = format!("/v1/requests/{id}/acknowledgement");
+    assert_eq!(world.post("intake", &path, &json!({}), None).await.0, StatusCode::OK);
+    assert_eq!((world.events(REQUESTED).await, world.events(REQUEST_REFUSED).await), (0, 0));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn events_name_a_caller_by_her_key_and_views_by_her_name() {
+    let world = World::new("vault", pace()).await;
+    let (_, opened) = world.open("access", json!({})).await;
+    let check = json!({"method": "operator", "reason": "known_customer"});
+    let (_, view) = world.does(&opened, "identity", check).await;
+    assert_eq!(view["identity"]["by"], "operator");
+    let confirmed = world.data_of(IDENTITY_CONFIRMED).await;
+    assert_eq!(confirmed["key"].as_str().unwrap().len(), 16);
+    assert!(!confirmed.to_string().contains("\"operator\",\"reason"), "{confirmed}");
+    assert_eq!(confirmed.get("caller"), None);
     world.stop().await;
 }

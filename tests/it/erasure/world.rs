@@ -191,7 +191,7 @@ impl World {
             .unwrap();
     }
 
-    /// The withdrawals that the consent service heard.
+    /// The withdrawals, and stops of numbers, that the consent service heard.
     pub fn stops(&self) -> Vec<Value> {
         self.stops.lock().unwrap().clone()
     }
@@ -203,6 +203,14 @@ impl World {
             .fetch_one(&self.pool)
             .await
             .unwrap()
+    }
+
+    /// The data of the one event of a type.
+    pub async fn data_of(&self, event_type: &str) -> Value {
+        let sql = "SELECT data::text FROM eventstore.events WHERE event_type = $1";
+        let data: String =
+            sqlx::query_scalar(sql).bind(event_type).fetch_one(&self.pool).await.unwrap();
+        serde_json::from_str(&data).unwrap()
     }
 
     pub fn topic(&self, topic: Topic) -> String {
@@ -358,11 +366,13 @@ fn subject() -> Uuid {
 }
 
 fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pace) -> Config {
-    let everything = ["erasure:read", "erasure:track", "erasure:write", "operations"];
+    let everything =
+        ["erasure:decide", "erasure:read", "erasure:track", "erasure:write", "operations"];
     let keys: String = ["consent", "vault", "crm", "stranger"]
         .iter()
         .map(|name| key_entry(name, name, &["erasure:ack"]))
         .chain([key_entry("operator", "operator", &everything)])
+        .chain([key_entry("intake", "intake", &["erasure:write"])])
         .chain([key_entry("ledger", "ledger", &["erasure:retention"])])
         .chain([key_entry("counsel", "counsel", &["erasure:read", "holds:write"])])
         .collect();
@@ -399,6 +409,7 @@ type Consent = (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>, Arc<AtomicI64>,
 async fn consent() -> Consent {
     let (stops, down) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<AtomicBool>::default());
     let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
+    let heard = Arc::clone(&stops);
     let withdraw = post(move |axum::Json(body): axum::Json<Value>| async move {
         if is_down.load(Ordering::Acquire) {
             return Err(Problem::unavailable("database", "down"));
@@ -423,8 +434,14 @@ async fn consent() -> Consent {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router =
-        Router::new().route("/v1/consents/withdraw", withdraw).route("/v1/rules/terms", terms);
+    let stop = post(move |axum::Json(body): axum::Json<Value>| async move {
+        heard.lock().unwrap().push(body);
+        axum::Json(json!({"recorded": 1, "subjects": [[]]}))
+    });
+    let router = Router::new()
+        .route("/v1/consents/withdraw", withdraw)
+        .route("/v1/gate/stops", stop)
+        .route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, stops, down, age, refused)
 }
@@ -433,8 +450,9 @@ async fn consent() -> Consent {
 fn terms(question: &Value, days: i64) -> Value {
     let ask: Ask = serde_json::from_value(question["kind"].clone()).unwrap();
     let received: Timestamp = serde_json::from_value(question["received_at"].clone()).unwrap();
-    let stated = question["person"].as_str().map(|place| place.parse().unwrap());
-    let at = Where { seat: Some("FR".parse().unwrap()), stated, number: None };
+    let place = |name: &str| question[name].as_str().map(|place| place.parse().unwrap());
+    let (stated, number) = (place("person"), place("number"));
+    let at = Where { seat: Some("FR".parse().unwrap()), stated, number };
     let rules = RuleSet::shipped().unwrap();
     let mut terms = rules.terms(ask, received, &at).unwrap();
     if days != 0 {

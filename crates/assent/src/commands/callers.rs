@@ -55,8 +55,9 @@ pub const CALLERS: [Caller; 7] = [
             "consent:read",
         ],
     },
-    // A request for erasure withdraws everything first; the dates of each come from the rules.
-    Caller { name: "erasure", scopes: &["consent:write", "consent:read"] },
+    // A request for erasure withdraws everything first, or stops the number where nobody is known; the
+    // dates of each come from the rules.
+    Caller { name: "erasure", scopes: &["consent:write", "consent:read", "gate:write"] },
     Caller { name: "projector", scopes: &["erasure:ack"] },
     // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be
     // hers.

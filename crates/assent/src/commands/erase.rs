@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assent_runtime::{Clock, SystemClock};
 use clap::Args;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -34,9 +35,12 @@ pub struct Erase {
     /// What showed that she asks herself, as a code of yours; it is on record
     #[arg(long, value_name = "CODE")]
     checked: String,
-    /// Where she says that she is (FR, US-CA): whose law counts beside yours
+    /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
     #[arg(long, value_name = "PLACE")]
     place: Option<String>,
+    /// When she asked, where that was before now: the term is counted from there
+    #[arg(long, value_name = "TIME")]
+    received: Option<Timestamp>,
     /// Return when the erasure is complete.
     #[arg(long)]
     wait: bool,
@@ -96,7 +100,9 @@ impl Erase {
     /// When a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         let phone = self.phone.read()?;
-        let subject = match api.lookup(phone, self.country.clone()).await?.into() {
+        let found = api.lookup(phone, self.country.clone()).await?;
+        let number_country = found.number_country.clone();
+        let subject = match found.into() {
             Found::Subject(subject) => subject,
             Found::Nobody { barred } => {
                 let erased = barred.as_deref() == Some("erased");
@@ -108,6 +114,7 @@ impl Erase {
         let identity = json!({"method": "operator", "reason": self.checked});
         let request = json!({
             "subject_id": subject, "actor": "operator", "place": self.place, "identity": identity,
+            "received_at": self.received, "number_country": number_country,
         });
         let requested: Requested =
             api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
@@ -119,9 +126,10 @@ impl Erase {
                 requested.request_id
             ));
             self.follow(api, &mut erasure).await?;
-            if erasure.status == "on_hold" {
+            // One that was asked for beside another is answered with that one.
+            if matches!(erasure.status.as_str(), "on_hold" | "refused") {
                 status = Status::Refused;
-            } else if erasure.status != "completed" {
+            } else if !matches!(erasure.status.as_str(), "completed" | "answered") {
                 status = Status::Unreachable;
             } else if let Some(path) = &self.certificate {
                 let source = format!("/erasure/v1/requests/{}/certificate", requested.request_id);
@@ -153,9 +161,8 @@ impl Erase {
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
             }
-            if matches!(erasure.status.as_str(), "completed" | "on_hold")
-                || SystemClock.boottime() >= until
-            {
+            let ends = ["completed", "answered", "on_hold", "refused"];
+            if ends.contains(&erasure.status.as_str()) || SystemClock.boottime() >= until {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;

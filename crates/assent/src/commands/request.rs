@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::upload::country;
-use crate::api::{Api, Found, idempotency_key};
+use crate::api::{Api, idempotency_key};
 use crate::outcome::{Failure, Output, Status};
 use crate::phone::Phone;
 
@@ -22,7 +22,7 @@ Examples:
   assent request open '+33 6 39 98 00 01' --kind access --place FR
   assent request open - --kind opt_out --place US-CA --json < number.txt
 
-Give her the reference and the secret; the secret isn't shown again. It looks the same whether she is known here or not. Exit status: 0 taken in, 2 wrong use, 3 a service didn't answer.")]
+Give her the reference and the secret; the secret isn't shown again. It looks the same whether she is known here or not. With the scope gate:write what asks for a stop stops a number that nobody here has, too. Exit status: 0 taken in, 2 wrong use, 3 a service didn't answer.")]
     Open(Open),
     /// List requests: those that are not over, the next due first.
     #[command(after_help = "\
@@ -61,7 +61,7 @@ Exit status: 0 recorded, 1 the request is over, 2 wrong use, 3 a service didn't 
         #[arg(long, value_name = "CODE")]
         reason: String,
     },
-    /// Extend its term while it runs. Tell her why.
+    /// Extend its term while it runs, and get what she is to be told.
     #[command(after_help = "\
 Examples:
   assent request extend 01a2104b-d59b-74f5-9e99-f55a7729061a --reason complexity
@@ -111,9 +111,12 @@ pub struct Open {
     /// erasure, access, portability, rectification, restriction, objection or opt_out
     #[arg(long, value_parser = named::<RequestKind>)]
     kind: RequestKind,
-    /// Where she says that she is (FR, US-CA): whose law counts beside yours
+    /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
     #[arg(long, value_name = "PLACE")]
     place: Option<String>,
+    /// When it was received, where that was before now: its terms are counted from there
+    #[arg(long, value_name = "TIME")]
+    received: Option<Timestamp>,
     /// The ground, as a code of yours
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
@@ -156,7 +159,8 @@ struct Shown {
     reference: String,
     requested_at: Timestamp,
     due: Timestamp,
-    extended: bool,
+    #[serde(default)]
+    extension: Option<ShownExtension>,
     #[serde(default)]
     terms: Option<ShownTerms>,
     #[serde(default)]
@@ -186,6 +190,12 @@ struct ShownIdentity {
     method: String,
     reason: String,
     by: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownExtension {
+    reasons: Vec<String>,
+    letter: ShownLetter,
 }
 
 #[derive(Debug, Deserialize)]
@@ -245,18 +255,17 @@ impl Request {
 
 impl Open {
     async fn run(&self, api: &Api, output: Output) -> Result<(), Failure> {
-        let found = api.lookup(self.phone.read()?, self.country.clone()).await?.into();
-        let subject = match found {
-            Found::Subject(subject) => Some(subject),
-            Found::Nobody { .. } => None,
-        };
+        let found = api.lookup(self.phone.read()?, self.country.clone()).await?;
         let identity = self.checked.as_ref().map(|it| json!({"method": "operator", "reason": it}));
         let request = json!({
-            "subject_id": subject,
+            "subject_id": found.subject_id,
             "kind": self.kind,
             "actor": "subject",
             "reason": self.reason,
             "place": self.place,
+            "received_at": self.received,
+            "addresses": found.addresses,
+            "number_country": found.number_country,
             "identity": identity,
         });
         let opened: Opened =
@@ -298,8 +307,13 @@ fn text(request: &Shown) -> String {
     let mut add = |name: &str, value: String| text.push_str(&format!("\n  {name:<13}{value}"));
     add("reference", request.reference.clone());
     add("requested", request.requested_at.to_string());
-    let extended = if request.extended { " (extended)" } else { "" };
-    add("due", format!("{}{extended}", request.due));
+    add("due", request.due.to_string());
+    if let Some(ShownExtension { reasons, letter }) = &request.extension {
+        add("extended", reasons.join(", "));
+        for letter in [&letter.en, &letter.fr, &letter.ru] {
+            add("letter", letter.clone());
+        }
+    }
     if let Some(terms) = &request.terms {
         let told = request.acknowledged_at.map(|at| format!(", done {at}")).unwrap_or_default();
         let term = |term: &Term| format!("{}, {} ({})", term.last_day, term.article, term.rule);

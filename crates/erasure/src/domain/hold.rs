@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::rights::{HoldPlaced, HoldRefused, HoldReleased, HoldReviewed};
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use uuid::Uuid;
 
 use super::Event;
@@ -70,6 +71,9 @@ pub enum HoldError {
     /// A day of review or an end that has passed.
     #[error("the day of review and the end must be ahead")]
     Past,
+    /// A day of review that is too far away.
+    #[error("the next review is within a year")]
+    TooFar,
 }
 
 impl Holds {
@@ -124,20 +128,27 @@ impl Holds {
         &self,
         command: HoldCommand,
         fenced: bool,
-        caller: String,
+        key: String,
         now: Timestamp,
     ) -> Result<Vec<Event>, HoldError> {
-        let ahead = |day: Date| day > now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let reviewed = |day: Date| match day {
+            day if day <= today => Err(HoldError::Past),
+            // A review that never comes is none.
+            day if day > today.saturating_add(1.year()) => Err(HoldError::TooFar),
+            _ => Ok(()),
+        };
         match command {
             HoldCommand::Place { hold_id, reason, .. } if fenced => {
-                Ok(vec![Event::HoldRefused(HoldRefused { hold_id, reason, caller, at: now })])
+                Ok(vec![Event::HoldRefused(HoldRefused { hold_id, reason, key, at: now })])
             }
             HoldCommand::Place { hold_id, purpose, reason, review_on, ends_at } => {
-                if !ahead(review_on) || ends_at.is_some_and(|ends_at| ends_at <= now) {
+                reviewed(review_on)?;
+                if ends_at.is_some_and(|ends_at| ends_at <= now) {
                     return Err(HoldError::Past);
                 }
                 let placed =
-                    HoldPlaced { hold_id, purpose, reason, review_on, ends_at, caller, at: now };
+                    HoldPlaced { hold_id, purpose, reason, review_on, ends_at, key, at: now };
                 Ok(vec![Event::HoldPlaced(placed)])
             }
             HoldCommand::Review { hold_id, review_on } => {
@@ -145,17 +156,15 @@ impl Holds {
                 if !hold.stands(now) {
                     return Err(HoldError::Over);
                 }
-                if !ahead(review_on) {
-                    return Err(HoldError::Past);
-                }
-                Ok(vec![Event::HoldReviewed(HoldReviewed { hold_id, review_on, caller, at: now })])
+                reviewed(review_on)?;
+                Ok(vec![Event::HoldReviewed(HoldReviewed { hold_id, review_on, key, at: now })])
             }
             HoldCommand::Release { hold_id, reason } => {
                 let hold = self.get(hold_id).ok_or(HoldError::Unknown)?;
                 if hold.released_at.is_some() {
                     return Ok(Vec::new());
                 }
-                Ok(vec![Event::HoldReleased(HoldReleased { hold_id, reason, caller, at: now })])
+                Ok(vec![Event::HoldReleased(HoldReleased { hold_id, reason, key, at: now })])
             }
         }
     }

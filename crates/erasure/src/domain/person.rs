@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::hold::{HoldCommand, HoldError, Holds};
 use super::request::{
-    Check, Identity, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
+    Check, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
 };
 use super::{Command, Event, Refusal, Registry, Request, Saga, Status, Summary};
 
@@ -39,6 +39,8 @@ pub struct Opening {
     pub place: Option<String>,
     /// Whether it is about a person who is known here.
     pub known: bool,
+    /// When it was received.
+    pub received_at: Timestamp,
     /// Its dates by law.
     pub terms: Terms,
     /// How it was shown that she asks herself; none: it isn't yet.
@@ -53,24 +55,18 @@ impl Person {
         self.holds.evolve(event);
     }
 
-    /// Takes a request in: the request that stands for it, and the events. A person has one erasure;
-    /// who asks again keeps it. One that nobody asked for, because time ran out, begins all the same
-    /// while another waits for a proof that may never come.
+    /// Takes a request in: the request that stands for it, and the events. Whoever asks gets a request of
+    /// her own, whatever stands already: another's is nothing to learn from. Where time ran out, so that
+    /// nobody asked, one erasure is enough; one that waits for a proof that may never come is none.
     #[must_use]
     pub fn open(&self, new: Opening, registry: &Registry, now: Timestamp) -> (Uuid, Vec<Event>) {
         // Nobody asked where time ran out: there is nobody to show who she is.
         let unasked = new.actor == Actor::System;
-        if new.kind == RequestKind::Erasure
-            && let Some(standing) = self.standing()
-            && (standing.identity != Identity::Pending || !unasked)
-        {
-            let events = new.check.map(|check| {
-                let confirm = RequestCommand::ConfirmIdentity(check);
-                self.decide(standing.id, confirm, registry, now).unwrap_or_default()
-            });
-            return (standing.id, events.unwrap_or_default());
+        if unasked && let Some(saga) = &self.saga.request {
+            return (saga.id, Vec::new());
         }
-        let Opening { request_id, kind, actor, reason, place, known, terms, check } = new;
+        let Opening { request_id, kind, actor, reason, place, known, received_at, terms, check } =
+            new;
         let identity = terms.identity && !unasked;
         let opened = Event::RequestOpened(Box::new(RequestOpened {
             request_id,
@@ -80,6 +76,7 @@ impl Person {
             place,
             known,
             identity,
+            received_at,
             terms,
             at: now,
         }));
@@ -132,13 +129,6 @@ impl Person {
         Ok(events)
     }
 
-    /// The erasure that stands: the saga's, or one that was asked for and not refused.
-    #[must_use]
-    pub fn standing(&self) -> Option<&SubjectRequest> {
-        let saga = self.saga.request.as_ref().and_then(|saga| self.requests.get(saga.id));
-        saga.or_else(|| self.requests.erasure())
-    }
-
     /// What follows from confirmed erasures: the saga begins with the oldest; those beside it are
     /// answered with it, also when it is complete already.
     fn follows(&self, registry: &Registry, now: Timestamp) -> Vec<Event> {
@@ -172,10 +162,10 @@ impl Person {
     pub fn hold(
         &self,
         command: HoldCommand,
-        caller: String,
+        key: String,
         now: Timestamp,
     ) -> Result<Vec<Event>, HoldError> {
-        self.holds.decide(command, self.saga.is_fenced(), caller, now)
+        self.holds.decide(command, self.saga.is_fenced(), key, now)
     }
 
     /// What the saga does next; none: there is none.

@@ -35,14 +35,16 @@ pub struct SubjectRequest {
     pub reason: Option<String>,
     /// Whether it is about a person who is known here.
     pub known: bool,
+    /// When it was received: its terms are counted from here.
+    pub received_at: Timestamp,
     /// When it was recorded.
     pub opened_at: Timestamp,
     /// Its dates by law; none: it was recorded before laws set them, with its end alone.
     pub terms: Option<Terms>,
     /// By when it is answered, its extension included.
     pub due: Timestamp,
-    /// Whether the term was extended.
-    pub extended: bool,
+    /// Why the term was extended; none: it wasn't.
+    pub extended: Option<RequestExtended>,
     /// When she was told that it has arrived.
     pub acknowledged_at: Option<Timestamp>,
     /// Whether it was shown that she asks herself.
@@ -126,8 +128,8 @@ pub struct Check {
     pub method: assent_contracts::rights::IdentityMethod,
     /// A code for what was looked at.
     pub reason: String,
-    /// The caller that says so.
-    pub caller: String,
+    /// The key of the caller that says so.
+    pub key: String,
 }
 
 /// Why a command changed nothing.
@@ -198,13 +200,6 @@ impl SubjectRequests {
         self.0.values()
     }
 
-    /// The oldest erasure that was asked for and not refused.
-    #[must_use]
-    pub fn erasure(&self) -> Option<&SubjectRequest> {
-        let refused = |it: &SubjectRequest| it.closed.is_some_and(|end| end.refused.is_some());
-        self.0.values().find(|it| it.kind == RequestKind::Erasure && !refused(it))
-    }
-
     /// Takes one event in.
     pub fn evolve(&mut self, event: &Event) {
         match event {
@@ -222,7 +217,8 @@ impl SubjectRequests {
                 it.identity = Identity::Confirmed(Some(event.clone()));
             }),
             Event::RequestExtended(event) => self.change(event.request_id, |it| {
-                (it.extended, it.due) = (true, event.over_at);
+                it.due = event.over_at;
+                it.extended = Some(event.clone());
             }),
             Event::RequestRefused(event) => self.change(event.request_id, |it| {
                 it.closed = Some(Closed { refused: Some(event.ground), at: event.at });
@@ -249,10 +245,11 @@ fn opened(event: &RequestOpened) -> SubjectRequest {
         actor: event.actor,
         reason: event.reason.clone(),
         known: event.known,
+        received_at: event.received_at,
         opened_at: event.at,
         due: event.terms.answer.over_at,
         terms: Some(event.terms.clone()),
-        extended: false,
+        extended: None,
         acknowledged_at: None,
         identity: if event.identity { Identity::Pending } else { Identity::NotNeeded },
         closed: None,
@@ -266,10 +263,11 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
         actor: Actor::Operator,
         reason: None,
         known: true,
+        received_at: event.at,
         opened_at: event.at,
         terms: None,
         due: event.due,
-        extended: false,
+        extended: None,
         acknowledged_at: None,
         identity: Identity::Confirmed(None),
         closed: None,
@@ -333,8 +331,8 @@ impl SubjectRequest {
                 let event = RequestAcknowledged { request_id, at: now };
                 Ok(vec![Event::RequestAcknowledged(event)])
             }
-            RequestCommand::ConfirmIdentity(Check { method, reason, caller }) => {
-                let event = IdentityConfirmed { request_id, method, reason, caller, at: now };
+            RequestCommand::ConfirmIdentity(Check { method, reason, key }) => {
+                let event = IdentityConfirmed { request_id, method, reason, key, at: now };
                 Ok(vec![Event::IdentityConfirmed(event)])
             }
             RequestCommand::Extend { reasons } => self.extend(reasons, now),
@@ -368,8 +366,9 @@ impl SubjectRequest {
         reasons.dedup();
         let extended = self.terms.as_ref().and_then(|terms| terms.extended.as_ref());
         let over_at = extended.ok_or(RequestRefusal::NoExtension)?.over_at;
-        if self.extended {
-            return Err(RequestRefusal::ExtendedAlready);
+        if let Some(before) = &self.extended {
+            let same = before.reasons == reasons;
+            return if same { Ok(Vec::new()) } else { Err(RequestRefusal::ExtendedAlready) };
         }
         if reasons.is_empty() {
             return Err(RequestRefusal::NoReason);

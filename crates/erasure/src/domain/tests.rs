@@ -392,11 +392,15 @@ fn the_certificate_names_every_answer_and_both_dates() {
         story.run_step();
     }
     let kept = SignedDuration::from_hours(24 * 30);
-    let payload = crate::certificate::payload(&story.request(), "Firm", Some(kept), story.now);
+    let received = story.now - SignedDuration::from_hours(24 * 40);
+    let certify =
+        |kept| crate::certificate::payload(&story.request(), received, "Firm", kept, story.now);
+    let payload = certify(Some(kept));
+    assert_eq!(payload.requested_at, received, "the clock of the law began then");
     assert_eq!(payload.steps.len(), 4);
     assert_eq!(payload.steps[2].participants.keys().collect::<Vec<_>>(), ["vault"]);
     let destroyed = payload.keys_destroyed_at.unwrap();
     assert_eq!(payload.last_key_backup_expires_at, Some(destroyed + kept));
-    let silent = crate::certificate::payload(&story.request(), "Firm", None, story.now);
+    let silent = certify(None);
     assert_eq!(silent.last_key_backup_expires_at, None);
 }

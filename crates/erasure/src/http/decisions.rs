@@ -14,6 +14,9 @@ use super::requests::{RequestView, view};
 use super::{App, store_problem};
 use crate::domain::request::{RequestCommand, RequestRefusal};
 
+/// Who may say who somebody is, and answer her. Whoever takes requests in may not.
+pub(super) const DECIDES: &str = "erasure:decide";
+
 /// Why it takes longer.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +50,7 @@ pub(super) async fn acknowledge(
     Path(request_id): Path<Uuid>,
 ) -> Result<Json<RequestView>, Problem> {
     caller.require("erasure:write")?;
-    decide(app, request_id, RequestCommand::Acknowledge).await
+    decide(app, request_id, RequestCommand::Acknowledge, caller).await
 }
 
 #[utoipa::path(
@@ -69,9 +72,9 @@ pub(super) async fn identity(
     Path(request_id): Path<Uuid>,
     Json(check): Json<IdentityCheck>,
 ) -> Result<Json<RequestView>, Problem> {
-    caller.require("erasure:write")?;
+    caller.require(DECIDES)?;
     let check = check.by(&caller)?;
-    decide(app, request_id, RequestCommand::ConfirmIdentity(check)).await
+    decide(app, request_id, RequestCommand::ConfirmIdentity(check), caller).await
 }
 
 #[utoipa::path(
@@ -92,8 +95,9 @@ pub(super) async fn extend(
     Path(request_id): Path<Uuid>,
     Json(extension): Json<Extension>,
 ) -> Result<Json<RequestView>, Problem> {
-    caller.require("erasure:write")?;
-    decide(app, request_id, RequestCommand::Extend { reasons: extension.reasons }).await
+    caller.require(DECIDES)?;
+    let extend = RequestCommand::Extend { reasons: extension.reasons };
+    decide(app, request_id, extend, caller).await
 }
 
 #[utoipa::path(
@@ -114,8 +118,8 @@ pub(super) async fn refuse(
     Path(request_id): Path<Uuid>,
     Json(refused): Json<Refused>,
 ) -> Result<Json<RequestView>, Problem> {
-    caller.require("erasure:write")?;
-    decide(app, request_id, RequestCommand::Refuse { ground: refused.ground }).await
+    caller.require(DECIDES)?;
+    decide(app, request_id, RequestCommand::Refuse { ground: refused.ground }, caller).await
 }
 
 #[utoipa::path(
@@ -134,17 +138,19 @@ pub(super) async fn answer(
     caller: Caller,
     Path(request_id): Path<Uuid>,
 ) -> Result<Json<RequestView>, Problem> {
-    caller.require("erasure:write")?;
-    decide(app, request_id, RequestCommand::Answer).await
+    caller.require(DECIDES)?;
+    decide(app, request_id, RequestCommand::Answer, caller).await
 }
 
 async fn decide(
     app: App,
     request_id: Uuid,
     command: RequestCommand,
+    caller: Caller,
 ) -> Result<Json<RequestView>, Problem> {
     let deciding = app.clone();
-    let decided = to_the_end(async move { record(&deciding, request_id, command).await }).await;
+    let decided =
+        to_the_end(async move { record(&deciding, request_id, command, &caller).await }).await;
     let decided = decided.map_err(store_problem)?.map_err(|refusal| match refusal {
         RequestRefusal::Unknown => Problem::new(Code::RequestUnknown),
         refusal => Problem::new(Code::RequestStateConflict)
@@ -159,6 +165,7 @@ async fn record(
     app: &App,
     request_id: Uuid,
     command: RequestCommand,
+    caller: &Caller,
 ) -> Result<Result<RequestView, RequestRefusal>, StoreError> {
     let Some(subject) = app.sagas.subject_of(request_id).await? else {
         return Ok(Err(RequestRefusal::Unknown));
@@ -171,9 +178,10 @@ async fn record(
             return Ok(Err(refusal));
         }
     };
+    held.keep_caller(caller).await?;
     held.record(events, None).await?;
-    let owners = held.owners().await?;
-    let view = view(&held.person, request_id, &owners, held.now).ok_or(RequestRefusal::Unknown);
+    let names = held.names().await?;
+    let view = view(&held.person, request_id, &names, held.now).ok_or(RequestRefusal::Unknown);
     held.commit().await?;
     Ok(view)
 }

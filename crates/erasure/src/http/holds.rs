@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{App, code, store_problem};
 use crate::domain::Event;
 use crate::domain::hold::{Hold, HoldCommand, HoldError};
+use crate::store::Names;
 
 /// Who may place, review and release.
 const SCOPE: &str = "holds:write";
@@ -37,7 +38,7 @@ pub(super) struct NewHold {
     /// A code for the reason, such as `litigation`; no free text.
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     reason: String,
-    /// By when it is looked at again.
+    /// By when it is looked at again; within a year.
     #[schema(value_type = String, format = Date)]
     review_on: Date,
     /// When it ends by itself; none: when it is released.
@@ -179,9 +180,9 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<Listing<HoldView>>, Problem> {
     const LIST: &str = "
-        SELECT hold_id, subject_id, purpose, reason, caller, placed_at, review_on, ends_at,
-               released_at, place
-        FROM holds
+        SELECT hold_id, subject_id, purpose, reason, coalesce(name, key), placed_at, review_on,
+               ends_at, released_at, place
+        FROM holds LEFT JOIN callers USING (key)
         WHERE released_at IS NULL AND (ends_at IS NULL OR ends_at > $4)
           AND (review_on, place) > ($1, $2)
         ORDER BY review_on, place LIMIT $3";
@@ -235,11 +236,11 @@ async fn decide(
     caller: Caller,
     idempotency: Option<Idempotency>,
 ) -> Result<HoldView, Problem> {
-    let (deciding, name) = (app.clone(), caller.name().to_owned());
+    let deciding = app.clone();
     let decided = to_the_end(async move {
         loop {
-            let (command, name) = (command.clone(), name.clone());
-            match record(&deciding, subject, hold_id, command, name, idempotency).await {
+            let command = command.clone();
+            match record(&deciding, subject, hold_id, command, &caller, idempotency).await {
                 Err(StoreError::KeyTaken) => {}
                 recorded => return recorded,
             }
@@ -249,7 +250,7 @@ async fn decide(
         Outcome::TooLate => Problem::new(Code::HoldTooLate),
         Outcome::Wrong(HoldError::Unknown) => Code::HoldUnknown.into(),
         Outcome::Wrong(HoldError::Over) => Code::HoldOver.into(),
-        Outcome::Wrong(error @ HoldError::Past) => {
+        Outcome::Wrong(error @ (HoldError::Past | HoldError::TooFar)) => {
             Problem::new(Code::ValidationFailed).detail(error.to_string())
         }
     })?;
@@ -268,7 +269,7 @@ async fn record(
     subject: SubjectId,
     hold_id: Uuid,
     command: HoldCommand,
-    caller: String,
+    caller: &Caller,
     idempotency: Option<Idempotency>,
 ) -> Result<Result<HoldView, Outcome>, StoreError> {
     let mut held = app.sagas.hold(subject).await?;
@@ -278,10 +279,11 @@ async fn record(
         held.rollback().await?;
         let (person, event) =
             app.sagas.as_of(first.stream, first.version, &first.event_ids).await?;
+        let names = app.sagas.names().await?;
         let hold = event.and_then(|event| person.holds.get(event.hold_id()?));
-        return Ok(hold.map(|hold| view(first.stream, hold)).ok_or(Outcome::TooLate));
+        return Ok(hold.map(|hold| view(first.stream, hold, &names)).ok_or(Outcome::TooLate));
     }
-    let events = match held.person.hold(command, caller, held.now) {
+    let events = match held.person.hold(command, caller.key().to_owned(), held.now) {
         Ok(events) => events,
         Err(error) => {
             held.rollback().await?;
@@ -289,8 +291,10 @@ async fn record(
         }
     };
     let too_late = matches!(events[..], [Event::HoldRefused(_)]);
+    held.keep_caller(caller).await?;
     held.record(events, idempotency).await?;
-    let hold = held.person.holds.get(hold_id).map(|hold| view(subject, hold));
+    let names = held.names().await?;
+    let hold = held.person.holds.get(hold_id).map(|hold| view(subject, hold, &names));
     held.commit().await?;
     Ok(match hold {
         Some(hold) if !too_late => Ok(hold),
@@ -298,14 +302,14 @@ async fn record(
     })
 }
 
-fn view(subject_id: SubjectId, hold: &Hold) -> HoldView {
+fn view(subject_id: SubjectId, hold: &Hold, names: &Names) -> HoldView {
     let placed = &hold.placed;
     HoldView {
         hold_id: placed.hold_id,
         subject_id,
         purpose: placed.purpose.clone(),
         reason: placed.reason.clone(),
-        placed_by: placed.caller.clone(),
+        placed_by: names.caller(&placed.key),
         placed_at: placed.at,
         review_on: hold.review_on,
         ends_at: placed.ends_at,

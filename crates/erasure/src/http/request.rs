@@ -1,9 +1,12 @@
-//! `POST /v1/requests`: a person asks for something about her data. An erasure, an objection and an
-//! opt-out are a stop to all marketing at once, before anything else; that, and the dates by law, need
-//! the consent service to answer.
+//! `POST /v1/requests`: a person asks for something about her data. An erasure, a restriction, an objection
+//! and an opt-out are a stop to all marketing at once, before anything else; that, and the dates by law,
+//! need the consent service to answer.
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{ConsentAnswer, WithdrawRequest};
+use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::{
+    ConsentAnswer, Stop, StopKind, StopsRequest, StopsResponse, WithdrawRequest,
+};
 use assent_contracts::consent::{Actor, Method};
 use assent_contracts::rights::{IdentityMethod, RequestKind, Terms};
 use assent_contracts::rules::TermsQuestion;
@@ -17,10 +20,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::decisions::DECIDES;
 use super::{App, code, store_problem};
-use crate::domain::request::Check;
-use crate::domain::{Event, Opening, Person, Status};
+use crate::domain::request::{Check, RequestState};
+use crate::domain::{Event, Opening, Person};
 use crate::tracking;
+
+/// Tokens of one number.
+const ADDRESSES_MAX: usize = 32;
 
 /// A request of a person.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,7 +50,19 @@ pub(super) struct NewRequest {
     #[serde(default)]
     #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
     place: Option<String>,
-    /// How it was shown that she asks herself; none: it isn't yet.
+    /// When it was received, where that was before now: its terms are counted from there.
+    #[serde(default)]
+    received_at: Option<Timestamp>,
+    /// The tokens of her number, as the vault tells them: where nobody who is known has it, what asks for a
+    /// stop stops them.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 32)]
+    addresses: Vec<AddressToken>,
+    /// The country of her number, as the vault tells it: where she may be, unless she says where she is.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}$")]
+    number_country: Option<String>,
+    /// How it was shown that she asks herself; none: it isn't yet. It needs the scope `erasure:decide`.
     #[serde(default)]
     identity: Option<IdentityCheck>,
 }
@@ -64,17 +83,17 @@ impl IdentityCheck {
     pub(super) fn by(self, caller: &Caller) -> Result<Check, Problem> {
         code("identity.reason", &self.reason)?;
         let Self { method, reason } = self;
-        Ok(Check { method, reason, caller: caller.name().to_owned() })
+        Ok(Check { method, reason, key: caller.key().to_owned() })
     }
 }
 
-/// The answer: the request that stands.
+/// The answer: the request that stands. How far an erasure is it doesn't say: that would say who is known.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RequestAnswer {
     /// The request.
     request_id: Uuid,
     /// Where it stands.
-    status: Status,
+    status: RequestState,
     /// By when it is answered.
     due: Timestamp,
     /// What she quotes when she asks about it.
@@ -90,7 +109,7 @@ pub(super) struct RequestAnswer {
     request_body = NewRequest,
     responses(
         (status = 201, description = "Accepted; where it is a stop, marketing has stopped", body = RequestAnswer),
-        (status = 200, description = "An erasure of this person was requested already", body = RequestAnswer),
+        (status = 200, description = "Time ran out for a person whose erasure had begun already", body = RequestAnswer),
         (status = 422, description = "validation_failed"),
         (status = 503, description = "dependency_unavailable: the stop could not be settled, or the dates are not known; nothing was accepted"),
     ),
@@ -117,11 +136,27 @@ pub(super) async fn request(
         code("reason", reason)?;
     }
     let check = new.identity.clone().map(|check| check.by(&caller)).transpose()?;
-    let terms = terms(&app, &new).await?;
-    if let Some(subject_id) = new.subject_id
-        && new.kind.stops_marketing()
-    {
-        stop_marketing(&app, &new, subject_id).await?;
+    if check.is_some() {
+        caller.require(DECIDES)?;
+    }
+    let now = app.sagas.clock.now();
+    let received_at = new.received_at.unwrap_or(now);
+    if received_at > now {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("received_at: no request was received in the future"));
+    }
+    if new.addresses.len() > ADDRESSES_MAX {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("addresses: a number has at most 32 tokens"));
+    }
+    let terms = terms(&app, &new, received_at).await?;
+    if new.kind.stops_marketing() {
+        match new.subject_id {
+            Some(subject_id) => stop_marketing(&app, &new, subject_id).await?,
+            // It takes as long: how long says nothing about who is known.
+            None if !new.addresses.is_empty() => stop_number(&app, &new, now).await?,
+            None => {}
+        }
     }
     let idempotency = key.0.map(|key| app.sagas.store.idempotency(caller.name(), &key, &body));
     let opening = Opening {
@@ -131,6 +166,7 @@ pub(super) async fn request(
         reason: new.reason,
         place: new.place,
         known: new.subject_id.is_some(),
+        received_at,
         terms,
         check,
     };
@@ -139,7 +175,8 @@ pub(super) async fn request(
     let accepting = app.clone();
     let accepted = to_the_end(async move {
         loop {
-            match accept(&accepting, stream, opening.clone(), idempotency).await {
+            let opening = opening.clone();
+            match accept(&accepting, stream, opening, &caller, idempotency).await {
                 // Whoever took the key has committed: the next look finds the first answer.
                 Err(StoreError::KeyTaken) => {}
                 accepted => return accepted,
@@ -175,28 +212,50 @@ async fn stop_marketing(app: &App, new: &NewRequest, subject_id: SubjectId) -> R
         Err(error) => match error.code() {
             // Fenced: nothing is granted there any more, and nothing is sent.
             Some(Code::SubjectErased | Code::SubjectUnknown) => Ok(()),
-            _ if error.is_transient() => Err(Problem::unavailable("consent", error)),
-            _ => Err(Problem::internal(error)),
+            _ => Err(failed(error)),
         },
     }
 }
 
+/// A stop on a number that nobody who is known has, settled before this returns: whoever imports it later
+/// finds it.
+async fn stop_number(app: &App, new: &NewRequest, heard_at: Timestamp) -> Result<(), Problem> {
+    let stop = Stop {
+        stop_id: app.sagas.ids.v7(),
+        addresses: new.addresses.clone(),
+        kind: StopKind::Stopped,
+        heard_at,
+    };
+    let stops = StopsRequest { stops: vec![stop] };
+    let stopped: Result<StopsResponse, ClientError> =
+        app.consent.post("/v1/gate/stops", &stops, None).await;
+    stopped.map(|_| ()).map_err(failed)
+}
+
+/// A consent service that is away or of before, or whose word of us is.
+fn failed(error: ClientError) -> Problem {
+    if error.is_transient() || is_older(&error) {
+        return Problem::unavailable("consent", error);
+    }
+    Problem::internal(error)
+}
+
 /// The dates by law, from the service that knows the rules.
-async fn terms(app: &App, new: &NewRequest) -> Result<Terms, Problem> {
+async fn terms(app: &App, new: &NewRequest, received_at: Timestamp) -> Result<Terms, Problem> {
     let question = TermsQuestion {
         kind: new.kind,
-        received_at: Some(app.sagas.clock.now()),
+        received_at: Some(received_at),
         seat: None,
         person: new.place.clone(),
-        number: None,
+        number: new.number_country.clone(),
     };
     let told: Result<Terms, ClientError> =
         app.consent.post("/v1/rules/terms", &question, None).await;
     told.map_err(|error| match error.code() {
-        Some(Code::MalformedBody) => Problem::new(Code::ValidationFailed)
-            .detail("place: write a country such as FR, or a part of one such as US-CA"),
-        _ if error.is_transient() || is_older(&error) => Problem::unavailable("consent", error),
-        _ => Problem::internal(error),
+        Some(Code::MalformedBody) => Problem::new(Code::ValidationFailed).detail(
+            "place, number_country: write a country such as FR, or a part of one such as US-CA",
+        ),
+        _ => failed(error),
     })
 }
 
@@ -210,6 +269,7 @@ async fn accept(
     app: &App,
     stream: SubjectId,
     opening: Opening,
+    caller: &Caller,
     idempotency: Option<Idempotency>,
 ) -> Result<(StatusCode, RequestAnswer), StoreError> {
     let mut held = app.sagas.hold(stream).await?;
@@ -220,7 +280,7 @@ async fn accept(
         let (person, event) =
             app.sagas.as_of(first.stream, first.version, &first.event_ids).await?;
         let opened = matches!(event, Some(Event::RequestOpened(_)));
-        let standing = || Some(person.standing()?.id);
+        let standing = || Some(person.saga.request.as_ref()?.id);
         let request_id = event.and_then(|event| event.request_id()).or_else(standing);
         let request_id = request_id.ok_or(StoreError::Aborted)?;
         let mut first = answer(app, &person, request_id, opened).ok_or(StoreError::Aborted)?;
@@ -233,6 +293,9 @@ async fn accept(
         return Ok(first);
     }
     let new_id = opening.request_id;
+    if opening.check.is_some() {
+        held.keep_caller(caller).await?;
+    }
     let (request_id, events) = held.person.open(opening, &held.registry, held.now);
     match (events.is_empty(), idempotency) {
         (false, key) => held.record(events, key).await?,
@@ -253,7 +316,7 @@ fn answer(
     let request = person.requests.get(request_id)?;
     let answer = RequestAnswer {
         request_id: request.id,
-        status: person.status(request, app.sagas.clock.now()),
+        status: request.state(),
         due: request.due,
         reference: tracking::reference(request.id),
         secret: created.then(|| app.sagas.tracking.secret(request.id)),

@@ -1,10 +1,12 @@
 //! `GET /v1/requests` and `GET /v1/requests/{request_id}`: where requests stand and who is missing. They
 //! never say whom a request concerns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use assent_contracts::erasure::Step;
-use assent_contracts::rights::{IdentityMethod, RefusalGround, RequestKind, Terms};
+use assent_contracts::rights::{
+    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, Terms,
+};
 use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use super::{App, store_problem};
 use crate::domain::request::{Identity, SubjectRequest};
 use crate::domain::{Issued, Person, Request, Status};
 use crate::letter::{self, Letter};
+use crate::store::Names;
 use crate::tracking;
 
 /// The columns of a listing. An erasure that is under way stands where its saga stands.
@@ -26,7 +29,7 @@ macro_rules! list_columns {
     () => {
         "SELECT s.request_id, s.kind,
                 CASE WHEN s.status = 'refused' THEN s.status ELSE coalesce(r.status, s.status) END,
-                s.reference, s.opened_at, s.due, s.acknowledge_by, coalesce(s.closed_at, r.completed_at),
+                s.reference, s.received_at, s.due, s.acknowledge_by, coalesce(s.closed_at, r.completed_at),
                 s.place
          FROM subject_requests s LEFT JOIN requests r USING (request_id)"
     };
@@ -40,11 +43,15 @@ pub(super) struct RequestView {
     status: Status,
     /// What she quotes.
     reference: String,
+    /// When it was received: its terms are counted from here.
     requested_at: Timestamp,
+    /// When it was recorded.
+    recorded_at: Timestamp,
     /// By when it must be done, its extension included: the first moment after.
     due: Timestamp,
-    /// Whether the term was extended.
-    extended: bool,
+    /// Why it takes longer, and what she is told; none: the term wasn't extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<ExtensionView>,
     /// Its dates by law; none: it was taken in before laws set them.
     #[serde(skip_serializing_if = "Option::is_none")]
     terms: Option<Terms>,
@@ -77,6 +84,15 @@ pub(super) struct IdentityView {
     /// The caller that says so.
     by: String,
     at: Timestamp,
+}
+
+/// Why it takes longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExtensionView {
+    reasons: Vec<ExtensionReason>,
+    at: Timestamp,
+    /// What she is told.
+    letter: Letter,
 }
 
 /// Why a request was refused.
@@ -177,8 +193,8 @@ pub(super) async fn show(
 ) -> Result<Json<RequestView>, Problem> {
     caller.require("erasure:read")?;
     let person = load(&app, request_id).await?;
-    let owners = app.sagas.owners().await.map_err(store_problem)?;
-    let view = view(&person, request_id, &owners, app.sagas.clock.now());
+    let names = app.sagas.names().await.map_err(store_problem)?;
+    let view = view(&person, request_id, &names, app.sagas.clock.now());
     Ok(Json(view.ok_or(Code::RequestUnknown)?))
 }
 
@@ -188,11 +204,11 @@ pub(super) async fn load(app: &App, request_id: Uuid) -> Result<Person, Problem>
     app.sagas.load(subject.ok_or(Code::RequestUnknown)?).await.map_err(store_problem)
 }
 
-/// The request as it stands; the owners of participants are the teams to turn to.
+/// The request as it stands.
 pub(super) fn view(
     person: &Person,
     request_id: Uuid,
-    owners: &BTreeMap<String, String>,
+    known_as: &Names,
     now: Timestamp,
 ) -> Option<RequestView> {
     let request = person.requests.get(request_id)?;
@@ -200,13 +216,15 @@ pub(super) fn view(
     let commands = erasure.iter().flat_map(|erasure| &erasure.commands);
     let progress = |erasure: &Request| {
         let names = erasure.participants.iter();
-        names.map(|name| progress(erasure, name, owners.get(name).cloned())).collect::<Vec<_>>()
+        names
+            .map(|name| progress(erasure, name, known_as.owners.get(name).cloned()))
+            .collect::<Vec<_>>()
     };
     let identity = match &request.identity {
         Identity::Confirmed(Some(it)) => Some(IdentityView {
             method: it.method,
             reason: it.reason.clone(),
-            by: it.caller.clone(),
+            by: known_as.caller(&it.key),
             at: it.at,
         }),
         _ => None,
@@ -216,9 +234,10 @@ pub(super) fn view(
         kind: request.kind,
         status: person.status(request, now),
         reference: tracking::reference(request_id),
-        requested_at: request.opened_at,
+        requested_at: request.received_at,
+        recorded_at: request.opened_at,
         due: request.due,
-        extended: request.extended,
+        extension: extension(request),
         terms: request.terms.clone(),
         acknowledged_at: request.acknowledged_at,
         known: request.known,
@@ -229,6 +248,14 @@ pub(super) fn view(
         missing: commands.flat_map(Issued::missing).cloned().collect(),
         participants: erasure.map(progress).unwrap_or_default(),
     })
+}
+
+/// Why it takes longer, and what she is told.
+pub(super) fn extension(request: &SubjectRequest) -> Option<ExtensionView> {
+    let RequestExtended { reasons, at, .. } = request.extended.as_ref()?;
+    let last_day = request.terms.as_ref()?.extended.as_ref()?.last_day;
+    let letter = letter::extension(reasons, last_day);
+    Some(ExtensionView { reasons: reasons.clone(), at: *at, letter })
 }
 
 /// Why it was refused, and what she is told.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::requests::RefusalView;
+use super::requests::{ExtensionView, RefusalView};
 use super::{App, requests, store_problem};
 use crate::domain::request::RequestState;
 use crate::tracking;
@@ -29,11 +29,12 @@ pub(super) struct Tracked {
     reference: String,
     kind: RequestKind,
     status: RequestState,
-    opened_at: Timestamp,
+    received_at: Timestamp,
     /// By when it is answered.
     due: Timestamp,
-    /// Whether that was extended.
-    extended: bool,
+    /// Why it takes longer; none: that wasn't extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<ExtensionView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_at: Option<Timestamp>,
     /// Why it was refused, and where to complain.
@@ -60,7 +61,7 @@ pub(super) async fn track(
         "SELECT request_id, secret_sha256 FROM subject_requests WHERE reference = $1";
     caller.require("erasure:track")?;
     let found: Option<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(FIND)
-        .bind(guess.reference.trim().to_ascii_uppercase())
+        .bind(tracking::typed_reference(&guess.reference))
         .fetch_optional(app.sagas.store.pool())
         .await
         .map_err(|error| store_problem(error.into()))?;
@@ -76,9 +77,9 @@ pub(super) async fn track(
         reference: tracking::reference(request_id),
         kind: request.kind,
         status: request.state(),
-        opened_at: request.opened_at,
+        received_at: request.received_at,
         due: request.due,
-        extended: request.extended,
+        extension: requests::extension(request),
         closed_at: request.closed.map(|end| end.at),
         refusal: requests::refusal(request),
     }))
