@@ -92,8 +92,7 @@ static UNREVIEWED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
 static COUNTED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.requests.counted")
-        .with_unit("s")
-        .with_description("When the requests that wait were last counted: seconds since 1970.")
+        .with_description("When the requests that wait were last counted, in seconds since 1970.")
         .build()
 });
 

@@ -21,6 +21,15 @@ pub struct Calendar {
     pub zone: String,
     /// What becomes of a term of days, months or years that ends on a day without work.
     pub last_day: LastDay,
+    /// What its holidays were compared with, an https address; none: with nothing yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// When they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_on: Option<Date>,
+    /// The last day for which the days that are set year by year are here; none: none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_until: Option<Date>,
     /// Public holidays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holidays: Vec<Holiday>,

@@ -45,6 +45,9 @@ pub struct Authority {
     pub name: Option<String>,
     /// Where a complaint begins: an https address.
     pub address: String,
+    /// When somebody looked whether it does; none: nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_on: Option<Date>,
 }
 
 /// Whom a jurisdiction concerns.

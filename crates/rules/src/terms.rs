@@ -217,6 +217,9 @@ impl InForce<'_> {
 static PLAIN: LazyLock<Calendar> = LazyLock::new(|| Calendar {
     zone: "UTC".to_owned(),
     last_day: LastDay::Counts,
+    source: None,
+    compared_on: None,
+    complete_until: None,
     holidays: Vec::new(),
     substitutes: false,
     days_off: Vec::new(),

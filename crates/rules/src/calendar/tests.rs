@@ -108,6 +108,23 @@ fn hours_are_hours_and_at_once_is_now() {
 }
 
 #[test]
+fn what_rests_on_nothing_or_ends_within_a_year_is_named() {
+    let doubts = |on: &str| {
+        let doubts = crate::RuleSet::shipped().unwrap().doubts(on.parse().unwrap());
+        doubts.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let ends = "ru.toml: its calendar is complete until 2026-12-31 only".to_owned();
+    assert!(doubts("2026-01-01").contains(&ends));
+    assert!(!doubts("2025-12-31").contains(&ends), "a year is enough");
+    let nothing: Vec<_> = doubts("2025-01-01")
+        .into_iter()
+        .filter(|doubt| doubt.ends_with("compared with nothing"))
+        .collect();
+    let of = |id: &str| format!("{id}.toml: its holidays were compared with nothing");
+    assert_eq!(nothing, [of("uk"), of("us-ca")]);
+}
+
+#[test]
 fn a_saturday_that_was_made_a_working_day_counts() {
     let mut russia = calendar("ru");
     russia.worked.insert(date(2026, 11, 28));
