@@ -14,6 +14,7 @@ pub mod due;
 mod http;
 mod letter;
 mod metrics;
+mod registry;
 mod rows;
 mod service;
 mod store;

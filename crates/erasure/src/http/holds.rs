@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{App, code, store_problem};
 use crate::domain::Event;
 use crate::domain::hold::{Hold, HoldCommand, HoldError};
-use crate::store::Names;
+use crate::registry::Names;
 
 /// Who may place, review and release.
 const SCOPE: &str = "holds:write";

@@ -21,7 +21,7 @@ use super::{App, store_problem};
 use crate::domain::request::{Identity, SubjectRequest};
 use crate::domain::{Issued, Person, Request, Status};
 use crate::letter::{self, Letter};
-use crate::store::Names;
+use crate::registry::Names;
 use crate::tracking;
 
 /// The columns of a listing. An erasure that is under way stands where its saga stands.
