@@ -206,7 +206,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     answer_with_canaries(cluster, &subject, &said).await;
     assert_eq!(cluster.hears(&person, "STOP").await, 200);
     assert_eq!(cluster.send(&person).json["state"], "refused");
-    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    let erased = cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]);
     assert_eq!(erased.json["status"], "completed", "{}", erased.text);
     // What is wrong must not be logged either.
     let broken = json!({"origin": "import", "rows": [{"phone": format!("{}000000", person.phone),

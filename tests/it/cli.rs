@@ -82,6 +82,18 @@ fn help_of_every_command_has_an_example() {
         &["consent", "withdraw"],
         &["send"],
         &["erase"],
+        &["request", "open"],
+        &["request", "list"],
+        &["request", "show"],
+        &["request", "acknowledge"],
+        &["request", "identity"],
+        &["request", "extend"],
+        &["request", "refuse"],
+        &["request", "answer"],
+        &["hold", "place"],
+        &["hold", "list"],
+        &["hold", "review"],
+        &["hold", "release"],
         &["verify"],
         &["parked", "list"],
         &["parked", "show"],
@@ -323,6 +335,35 @@ async fn every_number_of_an_opt_out_list_is_suppressed() {
 }
 
 #[tokio::test]
+async fn a_request_is_opened_alike_for_whom_we_know_and_whom_we_do_not() {
+    for subject in [json!(SUBJECT), Value::Null] {
+        let found = json!({"subject_id": subject});
+        let stub = Stub::start(move |path, _| match path {
+            "/vault/v1/subjects/lookup" => stub::ok(found.clone()),
+            "/erasure/v1/requests" => stub::ok(json!({
+                "request_id": SUBJECT, "status": "identity_pending", "due": "2026-12-28T23:00:00Z",
+                "reference": "4K7QX-9B2MT", "secret": "S3CR3T",
+            })),
+            _ => stub::problem(404, "not_found"),
+        })
+        .await;
+        let mut open = command(&stub.url);
+        open.args(["request", "open", PHONE, "--kind", "access", "--place", "FR"]);
+        let output = stub.run(&mut open).await;
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "identity_pending");
+        assert!(text.contains("reference  4K7QX-9B2MT") && text.contains("secret     S3CR3T"));
+        let asked = stub.asked();
+        let body = &asked[1].body;
+        assert_eq!((&body["subject_id"], &body["kind"]), (&subject, &json!("access")));
+        assert_eq!((&body["place"], &body["identity"]), (&json!("FR"), &Value::Null));
+        assert!(asked[1].idempotency_key.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_of_a_call_without_a_body_keeps_its_code() {
     let stub = Stub::start(|_, _| stub::problem(404, "participant_unknown")).await;
     let mut retire = command(&stub.url);
@@ -340,6 +381,22 @@ fn a_rehearsal_writes_to_no_topics_of_a_deployment() {
         assert_eq!(status(&refused), 2, "{prefix}");
         assert!(stderr(&refused).contains("rehearsal."), "{}", stderr(&refused));
     }
+}
+
+#[tokio::test]
+async fn an_erasure_by_an_operator_carries_what_was_checked_and_stops_waiting_at_a_hold() {
+    let stub = Stub::start(|path, _| match path {
+        "/vault/v1/subjects/lookup" => stub::ok(known(SUBJECT)),
+        "/erasure/v1/requests" => stub::ok(json!({"request_id": SUBJECT, "status": "requested"})),
+        _ => stub::ok(json!({"request_id": SUBJECT, "status": "on_hold", "missing": []})),
+    })
+    .await;
+    let mut erase = command(&stub.url);
+    erase.args(["erase", PHONE, "--wait", "--json", "--checked", "called_back"]);
+    let output = stub.run(&mut erase).await;
+    assert_eq!((status(&output), &json(&output)["status"]), (1, &json!("on_hold")));
+    let identity = &stub.asked()[1].body["identity"];
+    assert_eq!(identity, &json!({"method": "operator", "reason": "called_back"}));
 }
 
 #[tokio::test]
@@ -361,7 +418,8 @@ async fn a_waiting_erase_ends_only_when_everyone_has_proved_it() {
     .await;
     let certificate = std::env::temp_dir().join(unique("certificate"));
     let mut erase = command(&stub.url);
-    erase.args(["erase", PHONE, "--wait", "--json", "--certificate"]).arg(&certificate);
+    erase.args(["erase", PHONE, "--checked", "called_back", "--wait", "--json", "--certificate"]);
+    erase.arg(&certificate);
     let output = stub.run(&mut erase).await;
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let erased = json(&output);

@@ -33,7 +33,7 @@ async fn the_whole_road_over_tls_with_a_login() {
     .await;
     let rebuilt = cluster.assent(&["projection", "rebuild", "consents"]);
     assert_eq!(rebuilt.status, 0, "{}", rebuilt.text);
-    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    let erased = cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]);
     assert_eq!(
         (erased.status, &erased.json["status"]),
         (0, &json!("completed")),

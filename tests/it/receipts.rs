@@ -75,7 +75,10 @@ async fn a_receipt_is_signed_complete_and_checked_offline() {
     let path = format!("/v1/subjects/{subject}/receipts");
     let (_, all) = cluster.get("consent", &path).await;
     assert_eq!(all["items"].as_array().map(Vec::len), Some(2), "the consent and its withdrawal");
-    assert_eq!(cluster.assent(&["erase", &person.phone, "--wait"]).status, 0);
+    assert_eq!(
+        cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]).status,
+        0
+    );
     let (status, none) = cluster.get("consent", &path).await;
     assert_eq!((status, &none["items"]), (200, &json!([])), "who is erased has none");
 

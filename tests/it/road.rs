@@ -119,7 +119,15 @@ fn refused(cluster: &Cluster, person: &Person, reason: &str) {
 fn erase(cluster: &Cluster, person: &Person) -> std::path::PathBuf {
     let certificate = cluster.dir.join("certificate.jws");
     let path = certificate.to_str().unwrap();
-    let erased = cluster.assent(&["erase", &person.phone, "--wait", "--certificate", path]);
+    let erased = cluster.assent(&[
+        "erase",
+        &person.phone,
+        "--checked",
+        "called_back",
+        "--wait",
+        "--certificate",
+        path,
+    ]);
     assert_eq!(
         (erased.status, &erased.json["status"]),
         (0, &json!("completed")),

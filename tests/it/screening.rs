@@ -28,7 +28,10 @@ async fn every_row_of_a_list_has_its_answer_and_nobody_learns_too_much() {
     let list = cluster.dir.join("optouts.txt");
     std::fs::write(&list, format!("{}\n", suppressed.phone)).unwrap();
     assert_eq!(cluster.assent(&["suppress", list.to_str().unwrap()]).status, 0);
-    assert_eq!(cluster.assent(&["erase", &erased.phone, "--wait"]).status, 0);
+    assert_eq!(
+        cluster.assent(&["erase", &erased.phone, "--checked", "called_back", "--wait"]).status,
+        0
+    );
 
     // Spellings of a real file: the two columns of the finding stand before its own.
     let path = cluster.dir.join("list.csv");

@@ -187,7 +187,7 @@ async fn who_starts_from_zero_on_the_state_topic_and_follows_the_events_misses_n
             },
         )
         .await;
-        let erased = cluster.assent(&["erase", &gone.phone, "--wait"]);
+        let erased = cluster.assent(&["erase", &gone.phone, "--checked", "called_back", "--wait"]);
         assert_eq!(erased.json["status"], "completed", "{}", erased.text);
         stopping.store(true, Ordering::SeqCst);
         follower

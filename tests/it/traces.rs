@@ -87,6 +87,53 @@ async fn a_message_is_one_trace_from_its_request_to_the_provider_and_the_read_mo
     assert_eq!(&call["traceparent"].as_str().expect("it carries a trace")[3..35], sending);
 }
 
+/// A person's stream holds many requests; what follows from one isn't shown in the trace of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_from_a_request_belongs_to_its_trace() {
+    let collector = Collector::start().await;
+    let cluster = Cluster::with(Wishes {
+        only: vec!["gateway", "consent", "erasure"],
+        traces: Some(collector.url.clone()),
+        ..Wishes::default()
+    })
+    .await;
+    let subject = SystemIds.v4().to_string();
+    let erase = json!({"subject_id": subject, "actor": "subject", "kind": "erasure"});
+    let first = ask(&cluster, "/erasure/v1/requests", &erase).await;
+    let mut checked = erase.clone();
+    checked["identity"] = json!({"method": "operator", "reason": "called_back"});
+    let second = ask(&cluster, "/erasure/v1/requests", &checked).await;
+    let erasure = cluster.pool("erasure").await;
+    let mut found: Vec<(String, String)> = Vec::new();
+    until("the erasure has begun", async || {
+        found = sqlx::query_as(
+            "SELECT event_type, traceparent FROM eventstore.events
+             WHERE stream = $1::uuid ORDER BY version",
+        )
+        .bind(&subject)
+        .fetch_all(&erasure)
+        .await
+        .unwrap();
+        found.len() >= 5
+    })
+    .await;
+    let told = |(event, trace): &(String, String)| {
+        (event.strip_prefix("assent.erasure.").unwrap().to_owned(), trace[3..35].to_owned())
+    };
+    let of = |event: &str, trace: &String| (event.to_owned(), trace.clone());
+    assert_eq!(
+        found.iter().take(5).map(told).collect::<Vec<_>>(),
+        [
+            of("request_opened.v1", &first),
+            of("request_opened.v1", &second),
+            of("identity_confirmed.v1", &second),
+            of("requested.v1", &second),
+            // The driver, in no trace of its own.
+            of("step_started.v1", &second),
+        ]
+    );
+}
+
 /// The span of a caller outside.
 const CALLER: &str = "00f067aa0ba902b7";
 

@@ -13,6 +13,7 @@ use crate::commands::erase::Erase;
 use crate::commands::evidence::Evidence;
 use crate::commands::explain::Explain;
 use crate::commands::health::Health;
+use crate::commands::hold::Hold;
 use crate::commands::import::Import;
 use crate::commands::keys::Keys;
 use crate::commands::parked::Parked;
@@ -21,6 +22,7 @@ use crate::commands::policy::PolicyCommand;
 use crate::commands::preferences::Preferences;
 use crate::commands::projection::Projection;
 use crate::commands::receipt::Receipt;
+use crate::commands::request::Request;
 use crate::commands::review::Review;
 use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
@@ -101,6 +103,12 @@ enum Command {
     Bot(Bot),
     /// Ask that a person be forgotten.
     Erase(Erase),
+    /// Take in what people ask for about their data, and see that it is answered in time.
+    #[command(subcommand)]
+    Request(Request),
+    /// Keep a person's data from destruction, for a reason of law.
+    #[command(subcommand)]
+    Hold(Hold),
     /// Say which services take part in erasures, and hold one against the contract.
     #[command(subcommand)]
     Participant(Participant),
@@ -188,6 +196,8 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Campaign(campaign) => campaign.run(api, output).await,
         Command::Conversation(conversation) => conversation.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
+        Command::Request(request) => request.run(api, output).await,
+        Command::Hold(hold) => hold.run(api, output).await,
         Command::Participant(participant) => participant.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,

@@ -66,6 +66,8 @@ impl From<ClientError> for Failure {
                         | Code::SubjectErased
                         | Code::SubjectUnknown
                         | Code::RequestStateConflict
+                        | Code::HoldOver
+                        | Code::HoldTooLate
                         | Code::CampaignStateConflict
                         | Code::ConversationStateConflict
                         | Code::WindowClosed,

@@ -69,7 +69,7 @@ pub struct Requested {
     pub request_id: Uuid,
     /// Who must answer: the participants registered at that moment.
     pub participants: Vec<String>,
-    /// By when it must be done (GDPR Article 12(3): one month).
+    /// By when it must be done, by the strictest of the laws that apply.
     pub due: Timestamp,
     /// When it was recorded.
     pub at: Timestamp,

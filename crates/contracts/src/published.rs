@@ -11,13 +11,15 @@ use crate::topics::{
     CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, Topic,
     VAULT_EVENTS,
 };
-use crate::{campaigns, consent, conversation, erasure, messaging, policy, vault};
+use crate::{campaigns, consent, conversation, erasure, messaging, policy, rights, vault};
 
 /// What the record key of an event names. Whatever it is, it is a random id or one that is derived: a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// A person.
     Subject,
+    /// A person, or nobody who is known here.
+    SubjectOrNobody,
     /// An address, whoever has it.
     Address,
     /// A person, or an address that belongs to nobody who is known.
@@ -40,6 +42,9 @@ impl Key {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Subject => "the `subject_id`",
+            Self::SubjectOrNobody => {
+                "the `subject_id`; where nobody who is known asks, a random id of the request's own"
+            }
             Self::Address => {
                 "an id derived from the address's token, also where a person has the address"
             }
@@ -193,6 +198,18 @@ event_types! {
         "assent.erasure.acknowledged.v1" erasure::Acknowledged,
         "assent.erasure.overdue.v1" erasure::Overdue,
         "assent.erasure.completed.v1" erasure::Completed,
+        "assent.erasure.hold_placed.v1" rights::HoldPlaced,
+        "assent.erasure.hold_reviewed.v1" rights::HoldReviewed,
+        "assent.erasure.hold_released.v1" rights::HoldReleased,
+        "assent.erasure.hold_refused.v1" rights::HoldRefused,
+    }
+    ERASURE_EVENTS SubjectOrNobody {
+        "assent.erasure.request_opened.v1" rights::RequestOpened,
+        "assent.erasure.request_acknowledged.v1" rights::RequestAcknowledged,
+        "assent.erasure.identity_confirmed.v1" rights::IdentityConfirmed,
+        "assent.erasure.request_extended.v1" rights::RequestExtended,
+        "assent.erasure.request_refused.v1" rights::RequestRefused,
+        "assent.erasure.request_answered.v1" rights::RequestAnswered,
     }
 }
 

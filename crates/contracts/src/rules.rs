@@ -1,9 +1,12 @@
 //! The law as data, as the API tells it: which rule files are in force, and what they come to for a
 //! case. No question names a person; it names places.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::rights::RequestKind;
 
 /// `GET /v1/rules`: the rule files in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -135,4 +138,27 @@ pub struct RuleConflict {
     pub says: String,
     /// What is done about it.
     pub way_out: String,
+}
+
+/// `POST /v1/rules/terms`: by when a request must be answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TermsQuestion {
+    /// What is asked for.
+    pub kind: RequestKind,
+    /// When the request was received; none: now.
+    #[serde(default)]
+    pub received_at: Option<Timestamp>,
+    /// The controller's seat, such as `FR`; none: that of the policy of that day.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+    pub seat: Option<String>,
+    /// Where the person says that she is, such as `DE` or `US-CA`.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+    pub person: Option<String>,
+    /// The country of her number; it counts only without `person`.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+    pub number: Option<String>,
 }

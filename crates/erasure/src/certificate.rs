@@ -25,7 +25,7 @@ pub struct Payload {
     pub request_id: Uuid,
     /// The legal entity that erased.
     pub controller: String,
-    /// When the request was recorded.
+    /// When the request was received.
     pub requested_at: Timestamp,
     /// When everyone had proved everything: live data is gone.
     pub completed_at: Timestamp,
@@ -91,10 +91,11 @@ pub fn verify(file: &[u8], key: &VerifyingKey) -> Result<Payload, Invalid> {
     serde_json::from_value(document).map_err(|_| Invalid::Payload)
 }
 
-/// The payload for a request that is proved, as of `completed_at`.
+/// The payload for an erasure that is proved, as of `completed_at`; its request came at `received_at`.
 #[must_use]
 pub fn payload(
     request: &Request,
+    received_at: Timestamp,
     controller: &str,
     key_backup_kept: Option<jiff::SignedDuration>,
     completed_at: Timestamp,
@@ -130,7 +131,7 @@ pub fn payload(
     Payload {
         request_id: request.id,
         controller: controller.to_owned(),
-        requested_at: request.requested_at,
+        requested_at: received_at,
         completed_at,
         steps,
         keys_destroyed_at,

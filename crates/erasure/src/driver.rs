@@ -148,8 +148,15 @@ impl Driver {
             let mut held = self.sagas.hold(subject).await?;
             // Another replica was faster, or it rests.
             let Some(tries) = held.due().await? else { return Ok(held.rollback().await?) };
-            let Some(request) = &held.saga.request else { return Ok(held.rollback().await?) };
-            match request.summary(&held.registry) {
+            let Some(next) = held.person.next(&held.registry, held.now) else {
+                return Ok(held.rollback().await?);
+            };
+            match next {
+                Summary::Held => {
+                    let end = held.person.holds.end(held.now);
+                    held.look_again(end, 0).await?;
+                    return Ok(held.commit().await?);
+                }
                 Summary::Completed => {
                     held.look_again(None, 0).await?;
                     return Ok(held.commit().await?);
@@ -177,21 +184,19 @@ impl Driver {
 
     async fn start_step(&self, mut held: Held, barrier: Positions) -> Result<(), Stuck> {
         let command_id = self.sagas.ids.v7();
-        let command = Command::StartStep { command_id, registry: &held.registry, barrier };
-        let events = held.saga.decide(command, held.now)?;
-        held.record(events).await?;
-        let request = held.saga.request.as_ref();
+        let standing = held.person.holds.stand(held.now);
+        let registry = &held.registry;
+        let command = Command::StartStep { command_id, registry, barrier, held: standing };
+        let events = held.person.saga.decide(command, held.now)?;
+        held.record(events, None).await?;
+        let request = held.person.saga.request.as_ref();
         if let Some(issued) = request.and_then(|request| request.command(command_id)).cloned() {
             let (request_id, step) = (request.map(|request| request.id), issued.step);
             tracing::info!(?request_id, ?step, "an erasure step begins");
             held.issue(&issued).await?;
         }
         // Several newcomers at several steps: look at once whether more is due.
-        let more = held
-            .saga
-            .request
-            .as_ref()
-            .is_some_and(|request| request.summary(&held.registry) != Summary::Waiting);
+        let more = held.person.next(&held.registry, held.now) != Some(Summary::Waiting);
         let next = if more { held.now } else { later(held.now, self.pace.retry) };
         held.look_again(Some(next), 0).await?;
         Ok(held.commit().await?)
@@ -202,6 +207,7 @@ impl Driver {
         let timeout =
             SignedDuration::try_from(self.pace.step_timeout).unwrap_or(SignedDuration::MAX);
         let open: Vec<Issued> = held
+            .person
             .saga
             .request
             .iter()
@@ -212,7 +218,7 @@ impl Driver {
         let mut next = later(held.now, self.pace.pause(tries));
         for issued in open {
             let command = Command::MarkOverdue { command_id: issued.command_id, timeout };
-            match held.saga.decide(command, held.now) {
+            match held.person.saga.decide(command, held.now) {
                 Ok(events) if events.is_empty() => {}
                 Ok(events) => {
                     let owners = held.owners().await?;
@@ -220,7 +226,7 @@ impl Driver {
                         issued.missing().map(|name| (name, owners.get(name))).collect();
                     tracing::warn!(step = ?issued.step, ?missing, "an erasure step is overdue");
                     metrics::overdue();
-                    held.record(events).await?;
+                    held.record(events, None).await?;
                 }
                 Err(refusal) => metrics::refused(refusal),
             }
@@ -237,17 +243,19 @@ impl Driver {
     }
 
     async fn complete(&self, mut held: Held) -> Result<(), Stuck> {
-        let Some(request) = &held.saga.request else { return Ok(held.rollback().await?) };
+        let Some(request) = &held.person.saga.request else { return Ok(held.rollback().await?) };
         let request_id = request.id;
-        let payload =
-            certificate::payload(request, &self.controller, self.key_backup_kept, held.now);
+        let asked = held.person.requests.get(request_id);
+        let received_at = asked.map_or(request.requested_at, |asked| asked.received_at);
+        let kept = self.key_backup_kept;
+        let payload = certificate::payload(request, received_at, &self.controller, kept, held.now);
         let signed = certificate::sign(&self.issuer, &payload)?;
         let command = Command::Complete {
             registry: &held.registry,
             certificate_sha256: signed.payload_sha256,
         };
-        let events = held.saga.decide(command, held.now)?;
-        held.record(events).await?;
+        let events = held.person.complete(command, held.now)?;
+        held.record(events, None).await?;
         held.keep_certificate(request_id, &signed.jws).await?;
         held.look_again(None, 0).await?;
         held.commit().await?;

@@ -1,7 +1,7 @@
-//! The erasure service: requests to be forgotten, the saga that carries them out, participants,
-//! certificates.
+//! The erasure service: what people ask for about their data and by when it is answered, the saga that
+//! carries an erasure out, participants, legal holds, certificates.
 //!
-//! It guarantees G4: a request is completed only when every participant has proved every step;
+//! It guarantees G4: an erasure is completed only when every participant has proved every step;
 //! otherwise it goes on trying and shows who is missing. What a step means in a service's own data
 //! is left to that service.
 
@@ -10,10 +10,15 @@ mod barrier;
 pub mod certificate;
 pub mod domain;
 mod driver;
+pub mod due;
 mod http;
+mod letter;
 mod metrics;
+mod registry;
+mod rows;
 mod service;
 mod store;
+pub mod tracking;
 
 pub use driver::Pace;
 pub use http::openapi;

@@ -1,11 +1,13 @@
-//! What operators count: replies that could not be taken, time-outs, completions.
+//! What operators count: replies that could not be taken, time-outs, completions, requests that wait.
 
 use std::sync::LazyLock;
 
-use opentelemetry::metrics::Counter;
+use jiff::Timestamp;
+use opentelemetry::metrics::{Counter, Gauge};
 use opentelemetry::{KeyValue, global};
 
 use crate::domain::Refusal;
+use crate::due::Due;
 
 static REFUSED: LazyLock<Counter<u64>> = LazyLock::new(|| {
     global::meter("assent")
@@ -41,4 +43,70 @@ pub fn overdue() {
 /// An erasure was completed.
 pub fn completed() {
     COMPLETED.add(1, &[]);
+}
+
+static OPEN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.open")
+        .with_description("Requests of people that are not over, by kind.")
+        .build()
+});
+
+static DUE_SOON: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.due_soon")
+        .with_description("Requests whose term ends within a week, by kind.")
+        .build()
+});
+
+static REQUESTS_OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.overdue")
+        .with_description(
+            "Requests whose term is over and that are not, by kind; without those on hold.",
+        )
+        .build()
+});
+
+static UNACKNOWLEDGED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.unacknowledged")
+        .with_description("Requests that had to be acknowledged by now and were not, by kind.")
+        .build()
+});
+
+static HELD: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.held")
+        .with_description("Erasures that a legal hold keeps waiting, by kind of request.")
+        .build()
+});
+
+static UNREVIEWED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.holds.unreviewed")
+        .with_description("Legal holds whose day of review has passed.")
+        .build()
+});
+
+static COUNTED: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.requests.counted")
+        .with_description("When the requests that wait were last counted, in seconds since 1970.")
+        .build()
+});
+
+/// What waits, as it was counted at this moment. Gauges that nobody refreshes go on saying what was once
+/// true, so they come with their time.
+pub fn waiting(due: &Due, now: Timestamp) {
+    for (kind, waiting) in &due.requests {
+        let kind = [KeyValue::new("kind", *kind)];
+        OPEN.record(waiting.open, &kind);
+        DUE_SOON.record(waiting.due_soon, &kind);
+        REQUESTS_OVERDUE.record(waiting.overdue, &kind);
+        HELD.record(waiting.held, &kind);
+        UNACKNOWLEDGED.record(waiting.unacknowledged, &kind);
+    }
+    UNREVIEWED.record(due.holds_unreviewed, &[]);
+    COUNTED.record(u64::try_from(now.as_second()).unwrap_or_default(), &[]);
 }

@@ -19,8 +19,10 @@ use tokio::sync::Notify;
 
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
+use crate::due;
 use crate::http::{App, router};
 use crate::store::Sagas;
+use crate::tracking::Tracking;
 use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
@@ -31,7 +33,7 @@ const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
 pub struct Config {
     /// Where it listens, its database, its token.
     pub service: ServiceConfig,
-    /// Keys the hashes of idempotency keys.
+    /// Keys the hashes of idempotency keys, and the secrets that requests are tracked by.
     pub idempotency_secret: SecretString,
     /// Kafka.
     pub bus: BusConfig,
@@ -39,6 +41,8 @@ pub struct Config {
     pub keys: Arc<Keys>,
     /// Signs certificates.
     pub issuer: Issuer,
+    /// What people are given to look at their requests; its key follows from the signing key.
+    pub tracking: Tracking,
     /// The legal entity that certificates name.
     pub controller: String,
     /// The deployment's own participants, registered at start.
@@ -60,7 +64,9 @@ impl Config {
         let services = settings.section("services");
         let service = ServiceConfig::read(settings, "erasure", 8);
         let idempotency_secret = erasure.optional_secret("idempotency_secret");
-        let issuer = erasure.file("signing_key_file").and_then(|pem| {
+        let signing = erasure.file("signing_key_file");
+        let tracking = signing.as_ref().map(|pem| Tracking::of_key(pem.as_bytes()));
+        let issuer = signing.and_then(|pem| {
             Issuer::from_pem(&pem)
                 .map_err(|error| erasure.invalid("signing_key_file", error.to_string()))
                 .ok()
@@ -87,6 +93,7 @@ impl Config {
             bus: bus?,
             keys: keys?,
             issuer: issuer?,
+            tracking: tracking?,
             controller: controller?,
             participants: participants?,
             key_backup_kept,
@@ -173,8 +180,10 @@ pub async fn serve(
     let pool =
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
+    let counted = pool.clone();
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    let sagas = Sagas { store: store.clone(), clock: Arc::clone(&clock), ids };
+    let sagas =
+        Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking: config.tracking };
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }
@@ -199,6 +208,8 @@ pub async fn serve(
         wake: Arc::clone(&wake),
     };
     lifecycle.spawn("erasure.driver", driver.run(lifecycle.stopping()));
+    let counting = due::report(counted, Arc::clone(&clock), lifecycle.stopping());
+    lifecycle.spawn("erasure.due", counting);
     let stopping = lifecycle.stopping();
     lifecycle.spawn("erasure.cleaning", async move {
         store.keep_clean(clock, stopping).await;

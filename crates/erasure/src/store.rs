@@ -1,33 +1,32 @@
-//! Sagas in Postgres: their events, the row that shows where each stands, and who takes part. It
-//! guarantees that a saga is decided under the lock of its stream and with a registry that nobody
-//! changes meanwhile; what is decided is left to the domain.
+//! Persons in Postgres: the events of their requests, erasures and holds. It guarantees that everything
+//! about one person is decided under the lock of her stream and with a registry that nobody changes
+//! meanwhile; what is decided is left to the domain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::Actor;
 use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
 use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
     Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError,
 };
+use assent_http::Caller;
 use assent_runtime::{Clock, Ids, telemetry};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use serde_json::value::to_raw_value;
-use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::domain::{Event, Issued, Participant, Registry, Saga, Summary};
+use crate::domain::{Event, Issued, Person, Registry, Summary};
+use crate::registry;
+use crate::rows::{self, Look};
+use crate::tracking::{self, Tracking};
 
-/// Advisory lock over the registry: shared by whoever decides with it, exclusive to whoever
-/// changes it. A newcomer is thus seen by a completion, or comes after it.
-const REGISTRY_LOCK: i64 = 0x4153_5345_4e54_0001;
+/// Events that are read at once.
+const PAGE: i64 = 500;
 
-const OWNERS: &str = "SELECT name, owner FROM participants WHERE owner IS NOT NULL";
-
-/// The sagas of this deployment. Cheap to clone.
+/// The persons of this deployment. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas {
     /// The events.
@@ -36,101 +35,132 @@ pub struct Sagas {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// What people are given to look at their requests.
+    pub tracking: Tracking,
 }
 
-/// A saga under lock, in one transaction with everything that is written about it.
+/// A person under lock, in one transaction with everything that is written about her.
 pub struct Held {
-    session: Session,
+    pub(crate) session: Session,
     ids: Arc<dyn Ids>,
+    tracking: Tracking,
     subject: SubjectId,
     version: i64,
-    traceparent: Option<String>,
+    /// The traces in which requests were opened.
+    traces: BTreeMap<Uuid, String>,
     /// The state, what was recorded in this transaction included.
-    pub saga: Saga,
+    pub person: Person,
     /// Who takes part; unchanged until the end of the transaction.
     pub registry: Registry,
     /// The moment of this transaction.
     pub now: Timestamp,
 }
 
-/// Who asked, and on what ground: kept beside the saga, not in its events.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who asked.
-    pub actor: Actor,
-    /// A code for the ground.
-    pub reason: Option<String>,
-}
-
 impl Sagas {
-    /// Locks the saga of `subject`. Await it, and what follows, in a task that nobody cancels.
+    /// Locks the stream of `subject`. Await it, and what follows, in a task that nobody cancels.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn hold(&self, subject: SubjectId) -> Result<Held, StoreError> {
         let mut session = self.store.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-            .bind(REGISTRY_LOCK)
-            .execute(session.conn())
-            .await?;
-        let registry = registry(session.conn()).await?;
+        let registry = registry::read_locked(session.conn()).await?;
         let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
-        let mut saga = Saga::default();
+        let mut person = Person::default();
+        let mut traces = BTreeMap::new();
         for stored in &stream.events {
-            if let Some(event) = Event::read(stored)? {
-                saga.evolve(&event);
+            let Some(event) = Event::read(stored)? else { continue };
+            person.evolve(&event);
+            if let (Some(request_id), Some(trace)) = (event.request_id(), &stored.traceparent) {
+                traces.entry(request_id).or_insert_with(|| trace.clone());
             }
         }
-        // All that follows from a request belongs to its trace, whoever does it and whenever.
-        let traceparent = stream
-            .events
-            .into_iter()
-            .next()
-            .and_then(|first| first.traceparent)
-            .or_else(telemetry::traceparent);
         Ok(Held {
             session,
             ids: Arc::clone(&self.ids),
+            tracking: self.tracking.clone(),
             subject,
             version: stream.version,
-            traceparent,
-            saga,
+            traces,
+            person,
             registry,
             now: self.clock.now(),
         })
     }
 
-    /// The saga of `subject` as it stands, without locking it.
+    /// The state of `subject`, without locking it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load(&self, subject: SubjectId) -> Result<Saga, StoreError> {
-        const PAGE: i64 = 500;
-        let mut saga = Saga::default();
+    pub async fn load(&self, subject: SubjectId) -> Result<Person, StoreError> {
+        let mut person = Person::default();
         let mut after = 0;
         loop {
             let events = self.store.load(subject, after, PAGE).await?;
             for stored in &events {
                 if let Some(event) = Event::read(stored)? {
-                    saga.evolve(&event);
+                    person.evolve(&event);
                 }
                 after = stored.version;
             }
             if i64::try_from(events.len()) != Ok(PAGE) {
-                return Ok(saga);
+                return Ok(person);
             }
         }
     }
 
-    /// Whom a request concerns.
+    /// The state of `stream` at a version of it, and the first of these events; none: there are none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn as_of(
+        &self,
+        stream: SubjectId,
+        version: i64,
+        events: &[Uuid],
+    ) -> Result<(Person, Option<Event>), StoreError> {
+        let (mut person, mut first) = (Person::default(), None);
+        let mut after = 0;
+        while after < version {
+            let page = self.store.load(stream, after, PAGE).await?;
+            if page.is_empty() {
+                return Err(StoreError::Aborted);
+            }
+            for stored in page.iter().filter(|stored| stored.version <= version) {
+                let Some(event) = Event::read(stored)? else { continue };
+                person.evolve(&event);
+                if first.is_none() && events.contains(&stored.id) {
+                    first = Some(event);
+                }
+            }
+            after = page.last().map_or(version, |last| last.version);
+        }
+        Ok((person, first))
+    }
+
+    /// Whether this is what was kept of a request's secret.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_secret_of(&self, request_id: Uuid, secret: &str) -> Result<bool, StoreError> {
+        const KEPT: &str = "SELECT secret_sha256 FROM subject_requests WHERE request_id = $1";
+        let kept: Option<Vec<u8>> = sqlx::query_scalar(KEPT)
+            .bind(request_id)
+            .fetch_optional(self.store.pool())
+            .await?
+            .flatten();
+        Ok(tracking::opens(secret, kept.as_deref()))
+    }
+
+    /// Whom a request concerns. One that a replica of the version before took in has its row in
+    /// `requests` alone until it moves on.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn subject_of(&self, request_id: Uuid) -> Result<Option<SubjectId>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT subject_id FROM requests WHERE request_id = $1")
-            .bind(request_id)
-            .fetch_optional(self.store.pool())
-            .await?)
+        const SUBJECT: &str = "
+            SELECT subject_id FROM subject_requests WHERE request_id = $1
+            UNION SELECT subject_id FROM requests WHERE request_id = $1";
+        Ok(sqlx::query_scalar(SUBJECT).bind(request_id).fetch_optional(self.store.pool()).await?)
     }
 
     /// Puts off when the driver looks at an open saga.
@@ -142,132 +172,6 @@ impl Sagas {
             "UPDATE requests SET look_at = $2 WHERE subject_id = $1 AND look_at < $2";
         sqlx::query(DEFER).bind(subject).bind(at.to_sqlx()).execute(self.store.pool()).await?;
         Ok(())
-    }
-
-    /// Registers a participant, or changes how it is registered: one that left takes part again, a
-    /// suspension stays, and so does the key where none is named. The key of a new one has its name. Every
-    /// open saga is looked at again, since it must now be asked too. Tells whether it is new.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn register(
-        &self,
-        name: &str,
-        key_name: Option<&str>,
-        owner: Option<&str>,
-        participant: Participant,
-    ) -> Result<bool, StoreError> {
-        const REGISTER: &str = "
-            INSERT INTO participants (name, key_name, keeps_keys, registered_at, owner)
-            VALUES ($1, coalesce($2, $1), $3, $4, $5)
-            ON CONFLICT (name) DO UPDATE
-            SET key_name = coalesce($2, participants.key_name), left_at = NULL,
-                owner = coalesce(excluded.owner, participants.owner),
-                -- Keys that it kept once may still be there.
-                keeps_keys = participants.keeps_keys OR excluded.keeps_keys
-            RETURNING (xmax = 0) AS new";
-        let now = self.clock.now().to_sqlx();
-        let mut transaction = self.store.pool().begin().await?;
-        lock_registry(&mut transaction).await?;
-        let new: bool = sqlx::query_scalar(REGISTER)
-            .bind(name)
-            .bind(key_name)
-            .bind(participant.keeps_keys)
-            .bind(now)
-            .bind(owner)
-            .fetch_one(&mut *transaction)
-            .await?;
-        sqlx::query("UPDATE requests SET look_at = $1 WHERE look_at > $1")
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(new)
-    }
-
-    /// Registers a participant unless it is registered already.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn register_once(
-        &self,
-        name: &str,
-        participant: Participant,
-    ) -> Result<(), StoreError> {
-        let known: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM participants WHERE name = $1)")
-                .bind(name)
-                .fetch_one(self.store.pool())
-                .await?;
-        if !known {
-            self.register(name, None, None, participant).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes no answers of a participant until it [resumes](Self::resume): once this returns, none is
-    /// recorded. Tells whether it was registered.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn suspend(&self, name: &str) -> Result<bool, StoreError> {
-        const SUSPEND: &str =
-            "UPDATE participants SET suspended_at = coalesce(suspended_at, $2) WHERE name = $1";
-        let mut transaction = self.store.pool().begin().await?;
-        lock_registry(&mut transaction).await?;
-        let suspended = sqlx::query(SUSPEND)
-            .bind(name)
-            .bind(self.clock.now().to_sqlx())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(suspended.rows_affected() == 1)
-    }
-
-    /// Takes a participant's answers again. Tells whether it was registered.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn resume(&self, name: &str) -> Result<bool, StoreError> {
-        const RESUME: &str = "UPDATE participants SET suspended_at = NULL WHERE name = $1";
-        let resumed = sqlx::query(RESUME).bind(name).execute(self.store.pool()).await?;
-        Ok(resumed.rows_affected() == 1)
-    }
-
-    /// Whether a key answers for a participant that is suspended.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn is_suspended(&self, key_name: &str) -> Result<bool, StoreError> {
-        const SUSPENDED: &str = "
-            SELECT EXISTS (SELECT FROM participants
-                           WHERE key_name = $1 AND suspended_at IS NOT NULL)";
-        Ok(sqlx::query_scalar(SUSPENDED).bind(key_name).fetch_one(self.store.pool()).await?)
-    }
-
-    /// The teams to turn to, by participant, where they are named.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn owners(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        let owners: Vec<(String, String)> =
-            sqlx::query_as(OWNERS).fetch_all(self.store.pool()).await?;
-        Ok(owners.into_iter().collect())
-    }
-
-    /// Records that a participant left. It must still answer. Tells whether it was registered.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn leave(&self, name: &str) -> Result<bool, StoreError> {
-        const LEAVE: &str =
-            "UPDATE participants SET left_at = coalesce(left_at, $2) WHERE name = $1";
-        let left = sqlx::query(LEAVE)
-            .bind(name)
-            .bind(self.clock.now().to_sqlx())
-            .execute(self.store.pool())
-            .await?;
-        Ok(left.rows_affected() == 1)
     }
 }
 
@@ -283,52 +187,6 @@ impl Held {
         self.session.first_answer(key).await
     }
 
-    /// The key that answers for a participant, and whether it is suspended; unchanged until the end of
-    /// the transaction. None: nobody has this name.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn answerer(&mut self, name: &str) -> Result<Option<(String, bool)>, StoreError> {
-        const ANSWERER: &str =
-            "SELECT key_name, suspended_at IS NOT NULL FROM participants WHERE name = $1";
-        Ok(sqlx::query_as(ANSWERER).bind(name).fetch_optional(self.session.conn()).await?)
-    }
-
-    /// Records the first event of a saga with its row.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn begin_request(
-        &mut self,
-        events: Vec<Event>,
-        origin: &Origin,
-        idempotency: Option<Idempotency>,
-    ) -> Result<(), StoreError> {
-        const INSERT: &str = "
-            INSERT INTO requests
-                (request_id, subject_id, status, actor, reason, requested_at, due, look_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $6)";
-        self.append(events, idempotency).await?;
-        let Some(request) = &self.saga.request else { return Ok(()) };
-        let actor = match origin.actor {
-            Actor::Subject => "subject",
-            Actor::Guardian => "guardian",
-            Actor::Operator => "operator",
-            Actor::System => "system",
-        };
-        sqlx::query(INSERT)
-            .bind(request.id)
-            .bind(self.subject)
-            .bind(request.status().name())
-            .bind(actor)
-            .bind(&origin.reason)
-            .bind(request.requested_at.to_sqlx())
-            .bind(request.due.to_sqlx())
-            .execute(self.session.conn())
-            .await?;
-        Ok(())
-    }
-
     /// Keeps an idempotency key for a command that changed nothing.
     ///
     /// # Errors
@@ -337,30 +195,49 @@ impl Held {
         self.append(Vec::new(), Some(idempotency)).await
     }
 
-    /// Records events of a saga that has begun, and where it stands after them. If they made
-    /// something due, the driver looks at once.
+    /// Records events and where things stand after them. If they made something due, the driver
+    /// looks at once.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
-        const UPDATE: &str = "
-            UPDATE requests
-            SET status = $2, completed_at = $3, look_at = CASE WHEN $4 THEN $5 ELSE look_at END
-            WHERE request_id = $1";
+    pub async fn record(
+        &mut self,
+        events: Vec<Event>,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
-        self.append(events, None).await?;
-        let Some(request) = &self.saga.request else { return Ok(()) };
-        let due = request.summary(&self.registry) != Summary::Waiting;
-        sqlx::query(UPDATE)
-            .bind(request.id)
-            .bind(request.status().name())
-            .bind(request.completed_at.map(|at| at.to_sqlx()))
-            .bind(due)
-            .bind(self.now.to_sqlx())
-            .execute(self.session.conn())
-            .await?;
+        let requests: BTreeSet<Uuid> = events.iter().filter_map(Event::request_id).collect();
+        let holds: BTreeSet<Uuid> = events.iter().filter_map(Event::hold_id).collect();
+        let erasing = self.person.saga.request.as_ref().map(|erasure| erasure.id);
+        self.append(events, idempotency).await?;
+        let Self { session, person, registry, subject, tracking, now, .. } = self;
+        for request in requests.into_iter().filter_map(|id| person.requests.get(id)) {
+            rows::write_request(session.conn(), *subject, request, tracking).await?;
+        }
+        for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
+            rows::write_hold(session.conn(), *subject, hold).await?;
+        }
+        if let Some(stopped) = erasing
+            .filter(|id| person.saga.request.as_ref().is_none_or(|erasure| erasure.id != *id))
+        {
+            rows::delete_erasure(session.conn(), stopped).await?;
+        }
+        match &person.saga.request {
+            None => {}
+            Some(erasure) if erasing != Some(erasure.id) => {
+                rows::write_erasure(session.conn(), *subject, person, erasure, *now).await?;
+            }
+            Some(erasure) => {
+                let look = match person.next(registry, *now) {
+                    Some(Summary::Held) => Look::At(person.holds.end(*now)),
+                    Some(Summary::Waiting | Summary::Completed) | None => Look::AsBefore,
+                    Some(Summary::Due(_) | Summary::Proved) => Look::At(Some(*now)),
+                };
+                rows::update_erasure(session.conn(), person, erasure, look, *now).await?;
+            }
+        }
         Ok(())
     }
 
@@ -377,24 +254,28 @@ impl Held {
         let mut append =
             Append::new(self.subject, Expected::Exact(self.version), ERASURE_EVENTS, new, self.now);
         append.idempotency = idempotency;
-        append.traceparent.clone_from(&self.traceparent);
+        append.traceparent = self.trace(events.iter().find_map(Event::request_id));
         if let Some(appended) = self.session.append(vec![append]).await?.pop() {
             self.version = appended.version;
         }
         for event in &events {
-            self.saga.evolve(event);
+            self.person.evolve(event);
         }
         Ok(())
     }
 
-    /// The teams to turn to, as [`Sagas::owners`] tells them.
+    /// All that follows from a request belongs to its trace, whoever does it and whenever.
+    fn trace(&self, request_id: Option<Uuid>) -> Option<String> {
+        let of_request = request_id.and_then(|id| self.traces.get(&id)).cloned();
+        of_request.or_else(telemetry::traceparent)
+    }
+
+    /// Keeps what a caller is called: events name her key alone.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn owners(&mut self) -> Result<BTreeMap<String, String>, StoreError> {
-        let owners: Vec<(String, String)> =
-            sqlx::query_as(OWNERS).fetch_all(self.session.conn()).await?;
-        Ok(owners.into_iter().collect())
+    pub async fn keep_caller(&mut self, caller: &Caller) -> Result<(), StoreError> {
+        Ok(rows::write_caller(self.session.conn(), caller.key(), caller.name()).await?)
     }
 
     /// Queues a command for its participants, for the first time or again.
@@ -402,7 +283,7 @@ impl Held {
     /// # Errors
     /// When the database fails.
     pub async fn issue(&mut self, issued: &Issued) -> Result<(), StoreError> {
-        let Some(request) = &self.saga.request else { return Ok(()) };
+        let Some(request) = &self.person.saga.request else { return Ok(()) };
         let command = SagaCommand {
             command_id: issued.command_id,
             request_id: request.id,
@@ -421,7 +302,7 @@ impl Held {
             event_type: COMMAND,
             data,
             at: self.now,
-            traceparent: self.traceparent.clone(),
+            traceparent: self.trace(Some(request.id)),
         };
         self.session.enqueue(vec![message]).await
     }
@@ -490,18 +371,4 @@ impl Held {
     pub async fn rollback(self) -> Result<(), StoreError> {
         self.session.rollback().await
     }
-}
-
-async fn lock_registry(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(REGISTRY_LOCK).execute(conn).await?;
-    Ok(())
-}
-
-async fn registry(conn: &mut PgConnection) -> Result<Registry, sqlx::Error> {
-    sqlx::query("SELECT name, keeps_keys FROM participants")
-        .fetch_all(conn)
-        .await?
-        .iter()
-        .map(|row| Ok((row.try_get(0)?, Participant { keeps_keys: row.try_get(1)? })))
-        .collect()
 }

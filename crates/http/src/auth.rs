@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 25] = [
+pub const SCOPES: [&str; 29] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
@@ -32,9 +32,13 @@ pub const SCOPES: [&str; 25] = [
     "conversations:read",
     "conversations:write",
     "erasure:ack",
+    "erasure:decide",
     "erasure:read",
+    "erasure:retention",
+    "erasure:track",
     "erasure:write",
     "gate:write",
+    "holds:write",
     "keys:lease",
     "messages:read",
     "messages:write",
@@ -58,6 +62,7 @@ pub struct Keys(HashMap<[u8; 32], Arc<Identity>>);
 #[derive(Debug, PartialEq, Eq)]
 struct Identity {
     name: String,
+    key: String,
     scopes: BTreeSet<String>,
 }
 
@@ -118,7 +123,9 @@ impl Keys {
             if let Some(unknown) = scopes.iter().find(|scope| !SCOPES.contains(&scope.as_str())) {
                 return Err(KeysError::Scope(name, unknown.clone()));
             }
-            let identity = Identity { name: name.clone(), scopes: scopes.into_iter().collect() };
+            let key = key_id(&hash);
+            let scopes = scopes.into_iter().collect();
+            let identity = Identity { name: name.clone(), key, scopes };
             if keys.insert(hash, Arc::new(identity)).is_some() {
                 return Err(KeysError::Twice(name));
             }
@@ -152,6 +159,10 @@ pub fn key_entry(name: &str, token: &str, scopes: &[&str]) -> String {
     format!("[[key]]\nname = {name:?}\nsha256 = {hex:?}\nscopes = {scopes:?}\n")
 }
 
+fn key_id(hash: &[u8; 32]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn decode_hash(hex: &str) -> Option<[u8; 32]> {
     if hex.len() != 64 || !hex.is_ascii() {
         return None;
@@ -172,13 +183,21 @@ impl Caller {
     #[must_use]
     pub fn new(name: &str, scopes: &[&str]) -> Self {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        Self(Arc::new(Identity { name: name.to_owned(), scopes }))
+        let key = key_id(&Sha256::digest(name.as_bytes()).into());
+        Self(Arc::new(Identity { name: name.to_owned(), key, scopes }))
     }
 
     /// The name in the key file: what access records say.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Which key it is, for records that outlive names: the first 16 hex digits of its `sha256` in the key
+    /// file. It opens nothing.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.0.key
     }
 
     /// Whether the key has this scope.
@@ -307,6 +326,9 @@ mod tests {
     fn a_scope_is_needed_and_unknown_scopes_are_refused() {
         let caller = keys().caller("t0ken").unwrap();
         assert_eq!(caller.name(), "cli");
+        let line = key_entry("cli", "t0ken", &["consent:read"]);
+        assert!(line.contains(&format!("sha256 = \"{}", caller.key())), "{line}");
+        assert_eq!(caller.key().len(), 16);
         assert_eq!(caller.require("operations").unwrap_err().code, Code::Forbidden);
         let misspelt = key_entry("cli", "t", &["consent:raed"]);
         assert_eq!(

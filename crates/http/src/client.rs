@@ -198,8 +198,9 @@ impl ServiceClient {
     /// As [`Self::get`].
     pub async fn all<R: DeserializeOwned>(&self, path: &str) -> Result<Vec<R>, ClientError> {
         let (mut all, mut cursor) = (Vec::new(), String::new());
+        let more = if path.contains('?') { '&' } else { '?' };
         loop {
-            let page: Listing<R> = self.get(&format!("{path}?limit=500{cursor}")).await?;
+            let page: Listing<R> = self.get(&format!("{path}{more}limit=500{cursor}")).await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => cursor = format!("&cursor={next}"),

@@ -115,10 +115,16 @@ codes! {
     ConversationUnknown = "conversation_unknown", NOT_FOUND, "The conversation is not known";
     /// Somebody else has the conversation, or it is in a state in which this is not possible.
     ConversationStateConflict = "conversation_state_conflict", CONFLICT, "The conversation is not in a state for this";
-    /// The erasure request is not known.
+    /// The request is not known.
     RequestUnknown = "request_unknown", NOT_FOUND, "The request is not known";
     /// The request is in a state in which this is not possible.
     RequestStateConflict = "request_state_conflict", CONFLICT, "The request is not in a state for this";
+    /// No such legal hold.
+    HoldUnknown = "hold_unknown", NOT_FOUND, "The hold is not known";
+    /// The hold was released, or has ended.
+    HoldOver = "hold_over", CONFLICT, "The hold is over";
+    /// Destruction has begun.
+    HoldTooLate = "hold_too_late", CONFLICT, "The hold comes too late";
     /// The certificate does not exist yet.
     CertificateNotReady = "certificate_not_ready", CONFLICT, "The certificate does not exist yet";
     /// No such participant.

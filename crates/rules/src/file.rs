@@ -7,6 +7,7 @@ use std::fmt;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Calendar;
 use crate::period::Period;
 use crate::place::Place;
 
@@ -24,9 +25,29 @@ pub struct RuleFile {
     /// its own rule replaces the general one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refines: Option<String>,
+    /// How it counts days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<Calendar>,
+    /// Where people complain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
     /// The rules.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
+}
+
+/// Who hears complaints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Its name; none: there are several, and the address lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where a complaint begins: an https address.
+    pub address: String,
+    /// When somebody looked whether it does; none: nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_on: Option<Date>,
 }
 
 /// Whom a jurisdiction concerns.
@@ -84,6 +105,8 @@ pub enum Value {
     AnswerWithin(Period),
     /// By how much that may be extended.
     ExtendBy(Period),
+    /// How soon data that are wrong must be corrected, where that has a term of its own.
+    CorrectWithin(Period),
     /// How soon data must be gone once they must go.
     EraseWithin(Period),
     /// How long before that the person is told.
@@ -165,6 +188,8 @@ pub enum Duty {
     NameBusiness,
     /// Let a person reach a human from an automated conversation.
     ReachHuman,
+    /// Take an opt-out of sale or sharing without proof of identity.
+    OptOutUnproved,
 }
 
 /// The question that a value answers.
@@ -211,6 +236,7 @@ impl Value {
             | Self::AcknowledgeWithin(period)
             | Self::AnswerWithin(period)
             | Self::ExtendBy(period)
+            | Self::CorrectWithin(period)
             | Self::EraseWithin(period)
             | Self::NotifyAuthorityWithin(period)
             | Self::FreeFormWindow(period) => -period.hours_from(on),
@@ -234,6 +260,7 @@ impl fmt::Display for Value {
             | Self::AcknowledgeWithin(period)
             | Self::AnswerWithin(period)
             | Self::ExtendBy(period)
+            | Self::CorrectWithin(period)
             | Self::EraseWithin(period)
             | Self::NoticeBeforeErasure(period)
             | Self::NotifyAuthorityWithin(period)

@@ -4,19 +4,25 @@
 
 mod answer;
 mod applies;
+mod calendar;
 mod examples;
 mod file;
 mod folder;
+mod holiday;
 mod period;
 mod place;
 mod set;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, Answers, Conflict, Ranked};
 pub use applies::{Because, Facts, Law};
+pub use calendar::{Calendar, End, LastDay};
 pub use examples::{Example, Examples, Failed};
-pub use file::{Duty, Kept, Marketing, Reach, Rule, RuleFile, Topic, Value};
+pub use file::{Authority, Duty, Kept, Marketing, Reach, Rule, RuleFile, Topic, Value};
+pub use holiday::{Holiday, HolidayError};
 pub use period::{Period, PeriodError};
 pub use place::{Place, PlaceError};
 pub use set::{Change, Fault, RuleSet, difference};
+pub use terms::{Ask, Term, Terms, Where};

@@ -17,7 +17,7 @@ pub enum Period {
     Hours(u16),
     /// Calendar days.
     Days(u16),
-    /// Days without Saturdays and Sundays. Public holidays are not known.
+    /// Days on which there is work: which ones is said by a calendar.
     BusinessDays(u16),
     /// Calendar months; what would end on a day that a month lacks ends on its last day.
     Months(u16),
@@ -54,6 +54,22 @@ impl Period {
             }
             Self::Months(months) => until(i64::from(months).months()),
             Self::Years(years) => until(i64::from(years).years()),
+        }
+    }
+
+    /// Both, counted as one period of their unit; none where they have different ones. A month and
+    /// two months from 31 January are three months, not two from the end of February.
+    #[must_use]
+    pub fn and(self, more: Self) -> Option<Self> {
+        match (self, more) {
+            (Self::Hours(one), Self::Hours(other)) => Some(Self::Hours(one.checked_add(other)?)),
+            (Self::Days(one), Self::Days(other)) => Some(Self::Days(one.checked_add(other)?)),
+            (Self::BusinessDays(one), Self::BusinessDays(other)) => {
+                Some(Self::BusinessDays(one.checked_add(other)?))
+            }
+            (Self::Months(one), Self::Months(other)) => Some(Self::Months(one.checked_add(other)?)),
+            (Self::Years(one), Self::Years(other)) => Some(Self::Years(one.checked_add(other)?)),
+            _ => None,
         }
     }
 }

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::ToSpan as _;
+use jiff::civil::Date;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::calendar::zone;
 use crate::examples::Examples;
 use crate::file::{Reach, Rule, RuleFile, Value};
 
@@ -128,6 +131,31 @@ impl RuleSet {
         faults
     }
 
+    /// What its dates rest on that nobody has compared with a source, and the calendars whose days aren't
+    /// known for a whole year from `on`, in words. None of it is a fault.
+    #[must_use]
+    pub fn doubts(&self, on: Date) -> Vec<Fault> {
+        let horizon = on.saturating_add(1.year());
+        let mut doubts = Vec::new();
+        for file in self.files() {
+            let mut doubt = |reason: String| {
+                doubts.push(Fault { at: format!("{}.toml", file.id), reason });
+            };
+            if let Some(calendar) = &file.calendar {
+                if calendar.source.is_none() && !calendar.holidays.is_empty() {
+                    doubt("its holidays were compared with nothing".to_owned());
+                }
+                if let Some(until) = calendar.complete_until.filter(|until| *until < horizon) {
+                    doubt(format!("its calendar is complete until {until} only"));
+                }
+            }
+            if file.authority.as_ref().is_some_and(|it| it.compared_on.is_none()) {
+                doubt("nobody has looked whether its authority takes complaints there".to_owned());
+            }
+        }
+        doubts
+    }
+
     /// The files, by id.
     pub fn files(&self) -> impl Iterator<Item = &RuleFile> {
         self.files.values().map(|(file, _)| file)
@@ -183,7 +211,7 @@ pub enum Change {
         /// What it is.
         after: Rule,
     },
-    /// A jurisdiction has another name, reach or general law.
+    /// A jurisdiction has another name, reach, general law, calendar or authority.
     Jurisdiction {
         /// Which.
         jurisdiction: String,
@@ -255,6 +283,25 @@ fn file_faults(name: &str, file: &RuleFile, examples: &Examples) -> Vec<String> 
     }
     if examples.examples.is_empty() {
         faults.push("at least one example is needed beside it".to_owned());
+    }
+    if let Some(calendar) = &file.calendar {
+        if zone(&calendar.zone).is_none() {
+            faults.push(format!("`{}` is no time zone", calendar.zone));
+        }
+        if calendar.source.as_ref().is_some_and(|source| !source.starts_with("https://")) {
+            faults.push("the source of its calendar is no https address".to_owned());
+        }
+        if calendar.source.is_some() != calendar.compared_on.is_some() {
+            faults.push(
+                "its calendar has a source and the day of the comparison, or neither".to_owned(),
+            );
+        }
+    }
+    if let Some(authority) = &file.authority
+        && (authority.name.as_ref().is_some_and(|name| name.trim().is_empty())
+            || !authority.address.starts_with("https://"))
+    {
+        faults.push("its authority has an empty name, or no https address".to_owned());
     }
     for rule in &file.rules {
         let Rule { id, article, says, from, until, source, value } = rule;

@@ -18,6 +18,7 @@ use assent_http::{Caller, Code, Json, Problem};
 use assent_runtime::telemetry;
 use assent_sealing::{KeyState, StoredKey, seal};
 use axum::extract::State;
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgExecutor;
 use uuid::Uuid;

@@ -120,7 +120,7 @@ def followers(cluster, examples):
             told(program, first, ["given", "withdrawn"])
         cluster.say("grant", first)
         cluster.say("grant", second)
-        assert cluster.assent("erase", "+33 6 39 98 00 03", "--wait")["status"] == "completed"
+        assert cluster.assent("erase", "+33 6 39 98 00 03", "--checked", "called_back", "--wait")["status"] == "completed"
         for program in programs:
             told(program, first, ["given", "withdrawn", "given"])
             told(program, second, ["given"])
@@ -146,7 +146,7 @@ def participant(cluster, examples):
         with sqlite3.connect(database) as db:
             db.execute("INSERT INTO people VALUES (?, 'regulars')", [person])
         certificate = cluster.home / "certificate.jws"
-        erased = cluster.assent("erase", phone, "--certificate", str(certificate))
+        erased = cluster.assent("erase", phone, "--checked", "called_back", "--certificate", str(certificate))
         assert erased["status"] == "completed", erased
     finally:
         program.end()

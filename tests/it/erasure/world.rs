@@ -2,7 +2,7 @@
 //! and an ear on the command topic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,18 +10,21 @@ use assent_bus::BusConfig;
 use assent_contracts::erasure::{Ack, Command, Evidence, Step};
 use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
+use assent_erasure::tracking::Tracking;
 use assent_erasure::{Config, Pace};
 use assent_eventstore::schema;
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
 use assent_http::{Keys, Problem};
-use assent_runtime::{Health, Lifecycle, ServiceConfig, Settings};
+use assent_rules::{Ask, RuleSet, Where};
+use assent_runtime::{Clock as _, Health, Lifecycle, ServiceConfig, Settings, SystemClock};
 use assent_signing::Issuer;
 use axum::Router;
 use axum::routing::post;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use jiff::{SignedDuration, Timestamp};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
@@ -63,6 +66,8 @@ pub struct World {
     replicas: Vec<(Lifecycle, String)>,
     stops: Arc<Mutex<Vec<Value>>>,
     down: Arc<AtomicBool>,
+    age: Arc<AtomicI64>,
+    refused: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
     deaf: Arc<AtomicBool>,
 }
@@ -79,7 +84,7 @@ impl World {
         let database_url = harness::database_url("erasure").await;
         let pool = PgPool::connect(&database_url).await.unwrap();
         schema::migrate(&pool, assent_erasure::migrators()).await.unwrap();
-        let (consent_url, stops, down) = consent().await;
+        let (consent_url, stops, down, age, refused) = consent().await;
         let config = configure(&database_url, &consent_url, participants, pace);
         assent_bus::ensure_topics(&config.bus, &topics::ALL).await.unwrap();
         let commands = Arc::default();
@@ -93,6 +98,8 @@ impl World {
             replicas: Vec::new(),
             stops,
             down,
+            age,
+            refused,
             commands,
             deaf,
         };
@@ -128,7 +135,63 @@ impl World {
         self.down.store(down, Ordering::Release);
     }
 
-    /// The withdrawals that the consent service heard.
+    /// Requests that come from now on are due in thirty days less so many.
+    pub fn came_days_ago(&self, days: i64) {
+        self.age.store(days, Ordering::Release);
+    }
+
+    /// What waits, as alerts are told it.
+    pub async fn due(&self) -> assent_erasure::due::Due {
+        self.due_at(SystemClock.now()).await
+    }
+
+    /// What will wait at a moment if nothing happens.
+    pub async fn due_at(&self, at: Timestamp) -> assent_erasure::due::Due {
+        assent_erasure::due::count(&self.pool, at).await.unwrap()
+    }
+
+    /// Terms are refused with this status; 0: they are told.
+    pub fn terms_are_refused(&self, status: i64) {
+        self.refused.store(status, Ordering::Release);
+    }
+
+    /// Every row of this service in the clear, and every event, as text.
+    pub async fn all_that_is_kept(&self) -> String {
+        let mut all = String::new();
+        for table in ["subject_requests", "requests", "holds", "eventstore.events"] {
+            let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");
+            let rows: String =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&self.pool).await.unwrap();
+            all.push_str(&rows);
+        }
+        all
+    }
+
+    /// Whether a driver, also one of the version before, finds the erasure by itself some day.
+    pub async fn is_looked_at(&self, request: Uuid) -> bool {
+        sqlx::query_scalar("SELECT look_at IS NOT NULL FROM requests WHERE request_id = $1")
+            .bind(request)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Completes an erasure as a replica of the version before would: in its own table alone.
+    pub async fn complete_as_before(&self, request: Uuid) {
+        let sql = "UPDATE requests SET status = 'completed', completed_at = now(), look_at = NULL
+                   WHERE request_id = $1";
+        sqlx::query(sql).bind(request).execute(&self.pool).await.unwrap();
+    }
+
+    /// Moves every hold's day of review into the past.
+    pub async fn reviews_are_late(&self) {
+        sqlx::query("UPDATE holds SET review_on = review_on - 3650")
+            .execute(&self.pool)
+            .await
+            .unwrap();
+    }
+
+    /// The withdrawals, and stops of numbers, that the consent service heard.
     pub fn stops(&self) -> Vec<Value> {
         self.stops.lock().unwrap().clone()
     }
@@ -140,6 +203,14 @@ impl World {
             .fetch_one(&self.pool)
             .await
             .unwrap()
+    }
+
+    /// The data of the one event of a type.
+    pub async fn data_of(&self, event_type: &str) -> Value {
+        let sql = "SELECT data::text FROM eventstore.events WHERE event_type = $1";
+        let data: String =
+            sqlx::query_scalar(sql).bind(event_type).fetch_one(&self.pool).await.unwrap();
+        serde_json::from_str(&data).unwrap()
     }
 
     pub fn topic(&self, topic: Topic) -> String {
@@ -202,7 +273,8 @@ impl World {
 
     /// Asks to erase the subject.
     pub async fn request(&self, key: &str) -> (StatusCode, Uuid) {
-        let body = json!({"subject_id": self.subject, "actor": "subject"});
+        let identity = json!({"method": "number_reply", "reason": "code_repeated"});
+        let body = json!({"subject_id": self.subject, "actor": "subject", "identity": identity});
         let (status, answer) = self.post("operator", "/v1/requests", &body, Some(key)).await;
         (status, serde_json::from_value(answer["request_id"].clone()).unwrap())
     }
@@ -294,11 +366,15 @@ fn subject() -> Uuid {
 }
 
 fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pace) -> Config {
-    let everything = ["erasure:read", "erasure:write", "operations"];
+    let everything =
+        ["erasure:decide", "erasure:read", "erasure:track", "erasure:write", "operations"];
     let keys: String = ["consent", "vault", "crm", "stranger"]
         .iter()
         .map(|name| key_entry(name, name, &["erasure:ack"]))
         .chain([key_entry("operator", "operator", &everything)])
+        .chain([key_entry("intake", "intake", &["erasure:write"])])
+        .chain([key_entry("ledger", "ledger", &["erasure:retention"])])
+        .chain([key_entry("counsel", "counsel", &["erasure:read", "holds:write"])])
         .collect();
     let pem = SigningKey::from_bytes(&[7; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
     // Participants are read as a deployment writes them; the rest is given.
@@ -314,6 +390,7 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
         bus: BusConfig::new(harness::kafka(), harness::topic_prefix()),
         keys: Arc::new(Keys::parse(&keys).unwrap()),
         issuer: Issuer::from_pem(&pem).unwrap(),
+        tracking: Tracking::of_key(pem.as_bytes()),
         controller: "Boulangerie Exemple SARL".to_owned(),
         participants: Config::read_participants(
             &Settings::from_parts(&format!("[erasure]\nparticipants = {participants:?}"), [])
@@ -326,10 +403,13 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
     }
 }
 
-/// A consent service that notes withdrawals, or is down.
-async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
+type Consent = (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>, Arc<AtomicI64>, Arc<AtomicI64>);
+
+/// A consent service in France that notes withdrawals and tells terms, or is down.
+async fn consent() -> Consent {
     let (stops, down) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<AtomicBool>::default());
     let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
+    let heard = Arc::clone(&stops);
     let withdraw = post(move |axum::Json(body): axum::Json<Value>| async move {
         if is_down.load(Ordering::Acquire) {
             return Err(Problem::unavailable("database", "down"));
@@ -338,11 +418,61 @@ async fn consent() -> (String, Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>) {
         noted.lock().unwrap().push(body);
         Ok(axum::Json(answer))
     });
+    let age = Arc::<AtomicI64>::default();
+    let refused = Arc::<AtomicI64>::default();
+    let (days, is_down, refuses) = (Arc::clone(&age), Arc::clone(&down), Arc::clone(&refused));
+    let terms = post(move |axum::Json(body): axum::Json<Value>| async move {
+        if is_down.load(Ordering::Acquire) {
+            return Err(Problem::unavailable("database", "down"));
+        }
+        match refuses.load(Ordering::Acquire) {
+            403 => return Err(assent_http::Code::Forbidden.into()),
+            404 => return Err(assent_http::Code::NotFound.into()),
+            _ => {}
+        }
+        Ok(axum::Json(terms(&body, days.load(Ordering::Acquire))))
+    });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/v1/consents/withdraw", withdraw);
+    let stop = post(move |axum::Json(body): axum::Json<Value>| async move {
+        heard.lock().unwrap().push(body);
+        axum::Json(json!({"recorded": 1, "subjects": [[]]}))
+    });
+    let router = Router::new()
+        .route("/v1/consents/withdraw", withdraw)
+        .route("/v1/gate/stops", stop)
+        .route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, stops, down)
+    (url, stops, down, age, refused)
+}
+
+/// The terms of the rules that come with Assent; with `days`, thirty days less so many.
+fn terms(question: &Value, days: i64) -> Value {
+    let ask: Ask = serde_json::from_value(question["kind"].clone()).unwrap();
+    let received: Timestamp = serde_json::from_value(question["received_at"].clone()).unwrap();
+    let place = |name: &str| question[name].as_str().map(|place| place.parse().unwrap());
+    let (stated, number) = (place("person"), place("number"));
+    let at = Where { seat: Some("FR".parse().unwrap()), stated, number };
+    let rules = RuleSet::shipped().unwrap();
+    let mut terms = rules.terms(ask, received, &at).unwrap();
+    if days != 0 {
+        terms.answer.end.over_at = received + SignedDuration::from_hours(24 * (30 - days));
+    }
+    let term = |term: &assent_rules::Term| {
+        json!({
+            "jurisdiction": term.jurisdiction, "rule": term.rule, "article": term.article,
+            "period": term.period.to_string(), "last_day": term.end.on, "over_at": term.end.over_at,
+        })
+    };
+    let authority = |it: &assent_rules::Authority| json!({"name": it.name, "address": it.address});
+    json!({
+        "rules": rules.hash(),
+        "acknowledge": terms.acknowledge.as_ref().map(term),
+        "answer": term(&terms.answer),
+        "extended": terms.extended.as_ref().map(term),
+        "identity": terms.identity,
+        "authorities": terms.authorities.iter().map(authority).collect::<Vec<_>>(),
+    })
 }
 
 fn client(bus: &BusConfig) -> ClientConfig {

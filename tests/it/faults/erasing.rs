@@ -10,8 +10,13 @@ use serde_json::{Value, json};
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
 
+/// Erasures begin for whoever has shown who she is.
+fn checked() -> Value {
+    json!({"method": "operator", "reason": "test"})
+}
+
 async fn request(cluster: &Cluster, subject: &str) -> String {
-    let body = json!({"subject_id": subject, "actor": "operator"});
+    let body = json!({"subject_id": subject, "actor": "operator", "identity": checked()});
     let (status, answer) = cluster.post("erasure", "/v1/requests", &body, Some(subject)).await;
     assert!(matches!(status, 200..=202), "{status}: {answer}");
     answer["request_id"].as_str().unwrap().to_owned()
@@ -70,7 +75,7 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
         let (_, subject) = cluster.willing().await;
         failpoints.set(&format!("{point}=kill"));
         // The kill may take the answer with it.
-        let body = json!({"subject_id": subject, "actor": "operator"});
+        let body = json!({"subject_id": subject, "actor": "operator", "identity": checked()});
         let asked = cluster.try_post("erasure", "/v1/requests", &body, Some(&subject)).await;
         cluster.process("erasure").died_of_sigkill().await;
         // More than once where two answers came at the same moment.
@@ -175,7 +180,7 @@ async fn certified(
 
 /// Every topic from zero into fresh read models, beside the live ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn g6_g7_a_replay_of_every_topic_after_an_erasure_brings_nobody_back() {
+async fn g6_g7_trap_13_a_replay_of_every_topic_after_an_erasure_brings_nobody_back() {
     let cluster = Cluster::start().await;
     let (kept, kept_subject) = cluster.willing().await;
     let (person, subject) = cluster.willing().await;
@@ -189,7 +194,7 @@ async fn g6_g7_a_replay_of_every_topic_after_an_erasure_brings_nobody_back() {
         messages.1["items"].as_array().is_some_and(|items| items.len() == 2)
     })
     .await;
-    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
+    let erased = cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]);
     assert_eq!(erased.json["status"], "completed", "{}", erased.text);
 
     for projection in ["contacts", "consents", "messages"] {

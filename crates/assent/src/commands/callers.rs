@@ -15,12 +15,23 @@ pub struct Caller {
     scopes: &'static [&'static str],
 }
 
+/// What the ledger alone may say: that somebody is kept no longer, so that nobody has to show who asks.
+const LEDGERS_OWN: &str = "erasure:retention";
+
+impl Caller {
+    /// The scopes of its key. The operator's opens all but what the ledger alone may say.
+    fn opens(&self) -> Vec<&'static str> {
+        let own = |scope: &&str| *scope != LEDGERS_OWN || self.name == "consent";
+        self.scopes.iter().copied().filter(own).collect()
+    }
+}
+
 /// The operator and the services that call others.
 pub const CALLERS: [Caller; 7] = [
     // Whoever runs the deployment; people who work with it get keys with less.
     Caller { name: "operator", scopes: &SCOPES },
     // Who is kept no longer is to be erased.
-    Caller { name: "consent", scopes: &["erasure:ack", "erasure:write"] },
+    Caller { name: "consent", scopes: &["erasure:ack", LEDGERS_OWN] },
     // An opt-out list becomes stops at the gate; a list that is screened is judged by it.
     Caller { name: "vault", scopes: &["erasure:ack", "gate:write", "consent:read"] },
     Caller {
@@ -44,8 +55,9 @@ pub const CALLERS: [Caller; 7] = [
             "consent:read",
         ],
     },
-    // A request for erasure withdraws everything first.
-    Caller { name: "erasure", scopes: &["consent:write"] },
+    // A request for erasure withdraws everything first, or stops the number where nobody is known; the
+    // dates of each come from the rules.
+    Caller { name: "erasure", scopes: &["consent:write", "consent:read", "gate:write"] },
     Caller { name: "projector", scopes: &["erasure:ack"] },
     // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be
     // hers.
@@ -58,11 +70,12 @@ pub const CALLERS: [Caller; 7] = [
 /// When a token can't be read.
 pub fn file(tokens: &Path) -> Result<String, Failure> {
     let mut text = String::from("# Who may call: a token's SHA-256 and what it opens.\n");
-    for Caller { name, scopes } in CALLERS {
+    for caller in CALLERS {
+        let name = caller.name;
         let token = key_file::read(&tokens.join(name))
             .map_err(|error| Failure::wrong_use(error.to_string()))?;
         text.push('\n');
-        text.push_str(&key_entry(name, token.trim_end(), scopes));
+        text.push_str(&key_entry(name, token.trim_end(), &caller.opens()));
     }
     Ok(text)
 }

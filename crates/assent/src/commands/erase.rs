@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assent_runtime::{Clock, SystemClock};
 use clap::Args;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -22,15 +23,24 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  assent erase '+33 6 39 98 00 01'
-  assent erase - --country FR --wait --certificate erasure.jws --json < number.txt
+  assent erase '+33 6 39 98 00 01' --checked called_back
+  assent erase - --country FR --checked called_back --wait --certificate erasure.jws --json < number.txt
 
 Marketing has stopped when it returns; deletion goes on by itself. Exit status: 0 requested (with
---wait: completed), 1 nobody with this number is known, 2 wrong use, 3 a service didn't answer or the
+--wait: completed), 1 nobody with this number is known, or a legal hold keeps her data, 2 wrong use, 3 a service didn't answer or the
 waiting time is over.")]
 pub struct Erase {
     /// Phone number in any spelling; `-` reads it from standard input.
     phone: Phone,
+    /// What showed that she asks herself, as a code of yours; it is on record
+    #[arg(long, value_name = "CODE")]
+    checked: String,
+    /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
+    #[arg(long, value_name = "PLACE")]
+    place: Option<String>,
+    /// When she asked, where that was before now: the term is counted from there
+    #[arg(long, value_name = "TIME")]
+    received: Option<Timestamp>,
     /// Return when the erasure is complete.
     #[arg(long)]
     wait: bool,
@@ -90,7 +100,9 @@ impl Erase {
     /// When a service doesn't answer.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         let phone = self.phone.read()?;
-        let subject = match api.lookup(phone, self.country.clone()).await?.into() {
+        let found = api.lookup(phone, self.country.clone()).await?;
+        let number_country = found.number_country.clone();
+        let subject = match found.into() {
             Found::Subject(subject) => subject,
             Found::Nobody { barred } => {
                 let erased = barred.as_deref() == Some("erased");
@@ -99,7 +111,11 @@ impl Erase {
                 return Ok(if erased { Status::Done } else { Status::Refused });
             }
         };
-        let request = json!({"subject_id": subject, "actor": "operator"});
+        let identity = json!({"method": "operator", "reason": self.checked});
+        let request = json!({
+            "subject_id": subject, "actor": "operator", "place": self.place, "identity": identity,
+            "received_at": self.received, "number_country": number_country,
+        });
         let requested: Requested =
             api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
         let mut erasure = erasure(Some(requested.request_id), &requested.status);
@@ -110,7 +126,10 @@ impl Erase {
                 requested.request_id
             ));
             self.follow(api, &mut erasure).await?;
-            if erasure.status != "completed" {
+            // One that was asked for beside another is answered with that one.
+            if matches!(erasure.status.as_str(), "on_hold" | "refused") {
+                status = Status::Refused;
+            } else if !matches!(erasure.status.as_str(), "completed" | "answered") {
                 status = Status::Unreachable;
             } else if let Some(path) = &self.certificate {
                 let source = format!("/erasure/v1/requests/{}/certificate", requested.request_id);
@@ -142,7 +161,8 @@ impl Erase {
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
             }
-            if erasure.status == "completed" || SystemClock.boottime() >= until {
+            let ends = ["completed", "answered", "on_hold", "refused"];
+            if ends.contains(&erasure.status.as_str()) || SystemClock.boottime() >= until {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;

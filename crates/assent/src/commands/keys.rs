@@ -228,7 +228,13 @@ mod tests {
             let token = std::fs::read_to_string(dir.join("tokens").join(name)).unwrap();
             keys.caller(&token).unwrap()
         };
-        assert!(SCOPES.iter().all(|scope| caller("operator").has(scope)));
+        let operators = SCOPES.iter().filter(|scope| **scope != "erasure:retention");
+        assert!(operators.into_iter().all(|scope| caller("operator").has(scope)));
+        for name in callers::CALLERS.map(|caller| caller.name) {
+            let ledger = name == "consent";
+            assert_eq!(caller(name).has("erasure:retention"), ledger, "{name}");
+            assert!(!ledger || !caller(name).has("erasure:write"));
+        }
         assert!(caller("messaging").has("permits:write"));
         assert!(!caller("messaging").has("suppression:read"));
         let of_projector = SCOPES.iter().filter(|scope| caller("projector").has(scope));

@@ -83,6 +83,9 @@ pub struct Show {
 #[derive(Debug, Serialize)]
 struct Linted<'a> {
     faults: &'a [Fault],
+    /// What dates rest on that was compared with nothing, or soon ends.
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    doubts: &'a [Fault],
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
 }
@@ -111,7 +114,7 @@ impl Rules {
         let set = match RuleSet::with_own(own.dir.as_deref()) {
             Ok(set) => set,
             Err(faults) => {
-                let linted = Linted { faults: &faults, hash: None };
+                let linted = Linted { faults: &faults, doubts: &[], hash: None };
                 output.print(&linted, |it| {
                     it.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
                 });
@@ -120,13 +123,13 @@ impl Rules {
         };
         Ok(match self {
             Self::Lint(_) => {
-                let linted = Linted { faults: &[], hash: Some(set.hash()) };
-                output.print(&linted, |_| lint(&set));
+                let doubts = set.doubts(today());
+                let linted = Linted { faults: &[], doubts: &doubts, hash: Some(set.hash()) };
+                output.print(&linted, |linted| lint(&set, linted.doubts));
                 Status::Done
             }
             Self::Show(show) => {
-                let on =
-                    show.on.unwrap_or_else(|| SystemClock.now().to_zoned(TimeZone::UTC).date());
+                let on = show.on.unwrap_or_else(today);
                 let (seat, stated) = (show.seat.clone(), show.person.clone());
                 let facts = Facts { on, seat, stated, number: show.number.clone() };
                 let shown = Shown { on, hash: set.hash(), answers: set.answers(&facts) };
@@ -147,13 +150,20 @@ impl Rules {
     }
 }
 
-fn lint(set: &RuleSet) -> String {
+fn today() -> Date {
+    SystemClock.now().to_zoned(TimeZone::UTC).date()
+}
+
+fn lint(set: &RuleSet, doubts: &[Fault]) -> String {
     let rules: usize = set.files().map(|file| file.rules.len()).sum();
     let mut text = String::new();
     for file in set.files() {
         let _ = writeln!(text, "{:<10} {:>3} rules  {}", file.id, file.rules.len(), file.name);
     }
     let _ = write!(text, "{} files, {rules} rules, hash {}", set.files().count(), set.hash());
+    for doubt in doubts {
+        let _ = write!(text, "\ndoubtful: {doubt}");
+    }
     text
 }
 

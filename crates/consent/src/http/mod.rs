@@ -52,6 +52,7 @@ mod refusals;
 mod refuse;
 mod rules;
 mod rules_answers;
+mod rules_terms;
 mod stops;
 mod verdict;
 mod verdict_as_of;
@@ -281,6 +282,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(receipts::receipts))
         .routes(routes!(receipts::public_key))
         .routes(routes!(rules_answers::rules_answers))
+        .routes(routes!(rules_terms::rules_terms))
 }
 
 /// The routes, each behind a key; `operations` are those that don't need the app.

@@ -8,6 +8,7 @@ use assent_http::{Caller, Code, Json, Problem};
 use assent_rules::{Because, Facts, Law, Place, Ranked};
 use axum::extract::State;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::App;
@@ -32,17 +33,7 @@ pub(super) async fn rules_answers(
     caller.require("consent:read")?;
     let RulesQuestion { on, seat, person, number } = question;
     let on = on.unwrap_or_else(|| app.0.clock.now().to_zoned(TimeZone::UTC).date());
-    let seat = match seat {
-        Some(seat) => Some(seat),
-        None => {
-            let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
-            let controllers = controllers(&mut conn).await.map_err(database)?;
-            // On a day before the first policy: that one.
-            let of_day = |at: &Timestamp| at.to_zoned(TimeZone::UTC).date() <= on;
-            let found = controllers.iter().rev().find(|(at, _)| of_day(at));
-            found.unwrap_or(&controllers[0]).1.country.clone()
-        }
-    };
+    let seat = seat_of(&app, seat, on).await?;
     let facts = Facts {
         on,
         seat: place("seat", seat.clone())?,
@@ -74,6 +65,23 @@ pub(super) async fn rules_answers(
             })
             .collect(),
     }))
+}
+
+/// The seat of the question, else that of the policy of that day.
+pub(super) async fn seat_of(
+    app: &App,
+    seat: Option<String>,
+    on: Date,
+) -> Result<Option<String>, Problem> {
+    if seat.is_some() {
+        return Ok(seat);
+    }
+    let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
+    let controllers = controllers(&mut conn).await.map_err(database)?;
+    // On a day before the first policy: that one.
+    let of_day = |at: &Timestamp| at.to_zoned(TimeZone::UTC).date() <= on;
+    let found = controllers.iter().rev().find(|(at, _)| of_day(at));
+    Ok(found.unwrap_or(&controllers[0]).1.country.clone())
 }
 
 pub(super) fn place(field: &str, text: Option<String>) -> Result<Option<Place>, Problem> {

@@ -1,17 +1,44 @@
-//! The saga's events as they are stored and published: one shape, the contract's.
+//! The events of requests, sagas and holds as they are stored and published: one shape, the
+//! contract's.
 
 use assent_contracts::erasure::{
     ACKNOWLEDGED, Acknowledged, COMPLETED, Completed, OVERDUE, Overdue, REQUESTED, Requested,
     STEP_STARTED, StepStarted,
 };
+use assent_contracts::rights::{
+    HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced, HoldRefused, HoldReleased,
+    HoldReviewed, IDENTITY_CONFIRMED, IdentityConfirmed, REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED,
+    REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED, RequestAcknowledged, RequestAnswered,
+    RequestExtended, RequestOpened, RequestRefused,
+};
 use assent_contracts::upcast::upcast;
 use assent_eventstore::{NewEvent, StoreError, StoredEvent};
 use uuid::Uuid;
 
-/// What can have happened to an erasure.
+/// What can have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A request was accepted.
+    /// A request was taken in.
+    RequestOpened(Box<RequestOpened>),
+    /// She was told that it has arrived.
+    RequestAcknowledged(RequestAcknowledged),
+    /// It was shown that she asks herself.
+    IdentityConfirmed(IdentityConfirmed),
+    /// Its term was extended.
+    RequestExtended(RequestExtended),
+    /// It was refused.
+    RequestRefused(RequestRefused),
+    /// It was answered.
+    RequestAnswered(RequestAnswered),
+    /// A hold was placed.
+    HoldPlaced(HoldPlaced),
+    /// A hold was looked at and stays.
+    HoldReviewed(HoldReviewed),
+    /// A hold is over.
+    HoldReleased(HoldReleased),
+    /// A hold came too late.
+    HoldRefused(HoldRefused),
+    /// An erasure may begin.
     Requested(Requested),
     /// A command of a step was issued.
     StepStarted(StepStarted),
@@ -24,13 +51,23 @@ pub enum Event {
 }
 
 impl Event {
-    /// Reads a stored event; `None` for a type that isn't of the saga.
+    /// Reads a stored event; `None` for a type that means nothing here.
     ///
     /// # Errors
     /// When the data is not of its type.
     pub fn read(stored: &StoredEvent) -> Result<Option<Self>, StoreError> {
         let (event_type, data) = upcast(&stored.event_type, &stored.data);
         let read = match event_type.as_ref() {
+            REQUEST_OPENED => serde_json::from_str(&data).map(Self::RequestOpened),
+            REQUEST_ACKNOWLEDGED => serde_json::from_str(&data).map(Self::RequestAcknowledged),
+            IDENTITY_CONFIRMED => serde_json::from_str(&data).map(Self::IdentityConfirmed),
+            REQUEST_EXTENDED => serde_json::from_str(&data).map(Self::RequestExtended),
+            REQUEST_REFUSED => serde_json::from_str(&data).map(Self::RequestRefused),
+            REQUEST_ANSWERED => serde_json::from_str(&data).map(Self::RequestAnswered),
+            HOLD_PLACED => serde_json::from_str(&data).map(Self::HoldPlaced),
+            HOLD_REVIEWED => serde_json::from_str(&data).map(Self::HoldReviewed),
+            HOLD_RELEASED => serde_json::from_str(&data).map(Self::HoldReleased),
+            HOLD_REFUSED => serde_json::from_str(&data).map(Self::HoldRefused),
             REQUESTED => serde_json::from_str(&data).map(Self::Requested),
             STEP_STARTED => serde_json::from_str(&data).map(Self::StepStarted),
             ACKNOWLEDGED => serde_json::from_str(&data).map(Self::Acknowledged),
@@ -52,11 +89,54 @@ impl Event {
     /// Never for these types; the signature is serde's.
     pub fn to_new(&self, id: Uuid) -> Result<NewEvent, serde_json::Error> {
         match self {
+            Self::RequestOpened(data) => NewEvent::new(id, REQUEST_OPENED, data),
+            Self::RequestAcknowledged(data) => NewEvent::new(id, REQUEST_ACKNOWLEDGED, data),
+            Self::IdentityConfirmed(data) => NewEvent::new(id, IDENTITY_CONFIRMED, data),
+            Self::RequestExtended(data) => NewEvent::new(id, REQUEST_EXTENDED, data),
+            Self::RequestRefused(data) => NewEvent::new(id, REQUEST_REFUSED, data),
+            Self::RequestAnswered(data) => NewEvent::new(id, REQUEST_ANSWERED, data),
+            Self::HoldPlaced(data) => NewEvent::new(id, HOLD_PLACED, data),
+            Self::HoldReviewed(data) => NewEvent::new(id, HOLD_REVIEWED, data),
+            Self::HoldReleased(data) => NewEvent::new(id, HOLD_RELEASED, data),
+            Self::HoldRefused(data) => NewEvent::new(id, HOLD_REFUSED, data),
             Self::Requested(data) => NewEvent::new(id, REQUESTED, data),
             Self::StepStarted(data) => NewEvent::new(id, STEP_STARTED, data),
             Self::Acknowledged(data) => NewEvent::new(id, ACKNOWLEDGED, data),
             Self::Overdue(data) => NewEvent::new(id, OVERDUE, data),
             Self::Completed(data) => NewEvent::new(id, COMPLETED, data),
+        }
+    }
+
+    /// The request that it is about.
+    #[must_use]
+    pub fn request_id(&self) -> Option<Uuid> {
+        Some(match self {
+            Self::RequestOpened(event) => event.request_id,
+            Self::RequestAcknowledged(event) => event.request_id,
+            Self::IdentityConfirmed(event) => event.request_id,
+            Self::RequestExtended(event) => event.request_id,
+            Self::RequestRefused(event) => event.request_id,
+            Self::RequestAnswered(event) => event.request_id,
+            Self::Requested(event) => event.request_id,
+            Self::StepStarted(event) => event.request_id,
+            Self::Acknowledged(event) => event.request_id,
+            Self::Overdue(event) => event.request_id,
+            Self::Completed(event) => event.request_id,
+            Self::HoldPlaced(_)
+            | Self::HoldReviewed(_)
+            | Self::HoldReleased(_)
+            | Self::HoldRefused(_) => return None,
+        })
+    }
+
+    /// The hold that it is about.
+    #[must_use]
+    pub fn hold_id(&self) -> Option<Uuid> {
+        match self {
+            Self::HoldPlaced(event) => Some(event.hold_id),
+            Self::HoldReviewed(event) => Some(event.hold_id),
+            Self::HoldReleased(event) => Some(event.hold_id),
+            _ => None,
         }
     }
 }

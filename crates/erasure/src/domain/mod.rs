@@ -1,14 +1,19 @@
-//! The rules of an erasure, pure: no clock, no I/O, no randomness. It guarantees that a saga only
-//! goes forward; storing and sending are left to the store and the driver.
+//! The rules of requests, erasures and holds, pure: no clock, no I/O, no randomness. It guarantees
+//! that a saga only goes forward and that nothing is destroyed for whoever hasn't shown who she is;
+//! storing and sending are left to the store and the driver.
 
-pub mod deadline;
 mod event;
+mod ground;
+pub mod hold;
+mod person;
+pub mod request;
 mod saga;
+mod status;
 
 pub use event::Event;
-pub use saga::{
-    Command, Issued, Participant, Refusal, Registry, Request, STEPS, Saga, Status, Summary,
-};
+pub use person::{Opening, Person};
+pub use saga::{Command, Issued, Participant, Refusal, Registry, Request, STEPS, Saga, Summary};
+pub use status::Status;
 
 #[cfg(test)]
 mod tests;

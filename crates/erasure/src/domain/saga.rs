@@ -13,11 +13,9 @@ use assent_contracts::erasure::{
     Ack, Acknowledged, Completed, Evidence, Overdue, Positions, Requested, Step, StepStarted,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Event, deadline};
+use super::{Event, Status};
 
 /// The steps in order.
 pub const STEPS: [Step; 4] = [Step::Fence, Step::Delete, Step::DestroyKeys, Step::Sweep];
@@ -94,42 +92,6 @@ impl Issued {
     }
 }
 
-/// Where an erasure stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Accepted; nothing is issued yet.
-    Requested,
-    /// Participants refuse new data.
-    Fencing,
-    /// Participants delete.
-    Deleting,
-    /// Keys are destroyed.
-    DestroyingKeys,
-    /// Participants prove that nothing is left.
-    Sweeping,
-    /// Everyone has proved everything.
-    Completed,
-    /// A step's time ran out with answers missing. It goes on trying.
-    Incomplete,
-}
-
-impl Status {
-    /// Its name on the wire and in the database.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Fencing => "fencing",
-            Self::Deleting => "deleting",
-            Self::DestroyingKeys => "destroying_keys",
-            Self::Sweeping => "sweeping",
-            Self::Completed => "completed",
-            Self::Incomplete => "incomplete",
-        }
-    }
-}
-
 /// What the saga is asked to do.
 #[derive(Debug, Clone)]
 pub enum Command<'a> {
@@ -139,6 +101,8 @@ pub enum Command<'a> {
         request_id: Uuid,
         /// Who takes part, read under lock.
         registry: &'a Registry,
+        /// The legal deadline.
+        due: Timestamp,
     },
     /// Issue the next command, if one is due.
     StartStep {
@@ -148,6 +112,8 @@ pub enum Command<'a> {
         registry: &'a Registry,
         /// The ends of the event topics for this person, read after the last fence was answered.
         barrier: Positions,
+        /// Whether a legal hold stands: then nothing begins.
+        held: bool,
     },
     /// A participant answers.
     Acknowledge {
@@ -233,6 +199,12 @@ impl Saga {
         saga
     }
 
+    /// Whether its first command was issued: from this point on nothing keeps it from destroying.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| !request.commands.is_empty())
+    }
+
     /// Takes one event in.
     pub fn evolve(&mut self, event: &Event) {
         match (event, &mut self.request) {
@@ -274,7 +246,13 @@ impl Saga {
                 }
             }
             (Event::Completed(event), Some(request)) => request.completed_at = Some(event.at),
-            (Event::Requested(_), Some(_)) | (_, None) => {}
+            // What she asked for was refused before anything was issued.
+            (Event::RequestRefused(event), request)
+                if request.as_ref().is_some_and(|it| it.id == event.request_id) =>
+            {
+                *request = None;
+            }
+            _ => {}
         }
     }
 
@@ -283,21 +261,26 @@ impl Saga {
     /// # Errors
     /// [`Refusal`]; nothing changes then either.
     pub fn decide(&self, command: Command<'_>, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-        if let Command::RequestErasure { request_id, registry } = command {
+        if let Command::RequestErasure { request_id, registry, due } = command {
             if self.request.is_some() {
                 return Ok(Vec::new());
             }
             return Ok(vec![Event::Requested(Requested {
                 request_id,
                 participants: registry.keys().cloned().collect(),
-                due: deadline::one_month_after(now),
+                due,
                 at: now,
             })]);
         }
         let request = self.request.as_ref().ok_or(Refusal::UnknownRequest)?;
         match command {
             Command::RequestErasure { .. } => Ok(Vec::new()),
-            Command::StartStep { command_id, registry, barrier } => {
+            Command::StartStep { registry, held, .. }
+                if request.summary(registry, held) == Summary::Held =>
+            {
+                Ok(Vec::new())
+            }
+            Command::StartStep { command_id, registry, barrier, .. } => {
                 Ok(request.start_step(command_id, registry, barrier, now).into_iter().collect())
             }
             Command::Acknowledge { request_id, ack } => request.acknowledge(request_id, ack, now),
@@ -324,6 +307,8 @@ impl Saga {
 /// What a [`Request`] says about its next move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Summary {
+    /// A legal hold stands, and nothing was begun.
+    Held,
     /// A command of this step is due.
     Due(Step),
     /// Answers are awaited.
@@ -335,11 +320,13 @@ pub enum Summary {
 }
 
 impl Request {
-    /// What comes next, for this registry.
+    /// What comes next, for this registry. Past the first command a hold comes too late.
     #[must_use]
-    pub fn summary(&self, registry: &Registry) -> Summary {
+    pub fn summary(&self, registry: &Registry, held: bool) -> Summary {
         if self.completed_at.is_some() {
             Summary::Completed
+        } else if held && self.commands.is_empty() {
+            Summary::Held
         } else if let Some((step, _)) = self.step_due(registry) {
             Summary::Due(step)
         } else if self.is_answered() {

@@ -15,6 +15,10 @@ fn start() -> Timestamp {
     "2026-01-31T12:00:00Z".parse().unwrap()
 }
 
+fn due() -> Timestamp {
+    "2026-03-02T23:00:00Z".parse().unwrap()
+}
+
 /// A registry; a name that ends in `*` keeps keys.
 fn registry(names: &[&str]) -> Registry {
     names
@@ -48,7 +52,7 @@ impl Story {
             Self { events: Vec::new(), registry: registry(names), now: start(), next_command: 100 };
         let registry = story.registry.clone();
         let made = story
-            .when(Command::RequestErasure { request_id: REQUEST, registry: &registry })
+            .when(Command::RequestErasure { request_id: REQUEST, registry: &registry, due: due() })
             .unwrap();
         assert_eq!(made, 1);
         story
@@ -79,8 +83,12 @@ impl Story {
         let registry = self.registry.clone();
         let command_id = Uuid::from_u128(self.next_command);
         self.next_command += 1;
-        let command =
-            Command::StartStep { command_id, registry: &registry, barrier: Positions::new() };
+        let command = Command::StartStep {
+            command_id,
+            registry: &registry,
+            barrier: Positions::new(),
+            held: false,
+        };
         let made = self.when(command).unwrap();
         (made > 0).then(|| self.request().command(command_id).unwrap().clone())
     }
@@ -121,7 +129,7 @@ impl Story {
 fn the_steps_follow_each_other_and_only_key_holders_destroy_keys() {
     let mut story = Story::requested(&["consent", "vault*", "messaging"]);
     assert_eq!(story.status(), Status::Requested);
-    assert_eq!(story.request().due, "2026-02-28T12:00:00Z".parse().unwrap());
+    assert_eq!(story.request().due, due());
     for (step, status, participants) in [
         (Step::Fence, Status::Fencing, vec!["consent", "messaging", "vault"]),
         (Step::Delete, Status::Deleting, vec!["consent", "messaging", "vault"]),
@@ -139,7 +147,7 @@ fn the_steps_follow_each_other_and_only_key_holders_destroy_keys() {
             assert_eq!(story.status(), status);
         }
     }
-    assert_eq!(story.request().summary(&story.registry), Summary::Proved);
+    assert_eq!(story.request().summary(&story.registry, false), Summary::Proved);
     assert_eq!(story.complete(), Ok(1));
     assert_eq!(story.status(), Status::Completed);
     assert_eq!(story.complete(), Ok(0));
@@ -150,7 +158,8 @@ fn the_steps_follow_each_other_and_only_key_holders_destroy_keys() {
 fn a_person_has_one_request() {
     let mut story = Story::requested(&["consent"]);
     let registry = story.registry.clone();
-    let again = Command::RequestErasure { request_id: Uuid::from_u128(2), registry: &registry };
+    let again =
+        Command::RequestErasure { request_id: Uuid::from_u128(2), registry: &registry, due: due() };
     assert_eq!(story.when(again), Ok(0));
     assert_eq!(story.request().id, REQUEST);
 }
@@ -165,7 +174,7 @@ fn without_keepers_no_keys_are_destroyed_and_without_participants_nothing_is_cer
     let mut nobody = Story::requested(&[]);
     assert_eq!(nobody.start_step(), None);
     assert_eq!(nobody.complete(), Err(Refusal::Unfinished));
-    assert_eq!(nobody.request().summary(&registry(&[])), Summary::Waiting);
+    assert_eq!(nobody.request().summary(&registry(&[]), false), Summary::Waiting);
 }
 
 // Toy 13: a stale, duplicate or unknown reply can't advance the saga; late time-outs are counted.
@@ -261,7 +270,12 @@ fn a_participant_behind_the_barrier_has_not_deleted_all() {
         |end| BTreeMap::from([("assent.vault.events.v1".to_owned(), BTreeMap::from([(3, end)]))]);
     let command_id = Uuid::from_u128(7);
     story
-        .when(Command::StartStep { command_id, registry: &registry, barrier: position(10) })
+        .when(Command::StartStep {
+            command_id,
+            registry: &registry,
+            barrier: position(10),
+            held: false,
+        })
         .unwrap();
     let behind = Evidence { positions: position(9), ..evidence(1) };
     assert_eq!(
@@ -335,7 +349,7 @@ fn a_newcomer_catches_up_from_the_fence_before_it_is_completed() {
 }
 
 #[test]
-fn who_registers_after_completion_reopens_nothing() {
+fn trap_24_who_registers_after_completion_is_told_of_no_erasure_before() {
     let mut story = Story::requested(&["consent"]);
     for _ in 0..3 {
         story.run_step();
@@ -361,7 +375,7 @@ fn a_newcomer_while_others_are_still_asked_is_asked_at_once() {
 }
 
 #[test]
-fn who_stands_no_more_in_the_registry_must_still_answer() {
+fn trap_24_who_was_a_recipient_is_told_also_after_leaving() {
     let mut story = Story::requested(&["consent", "crm"]);
     story.registry = registry(&["consent"]);
     let fence = story.start_step().unwrap();
@@ -378,11 +392,15 @@ fn the_certificate_names_every_answer_and_both_dates() {
         story.run_step();
     }
     let kept = SignedDuration::from_hours(24 * 30);
-    let payload = crate::certificate::payload(&story.request(), "Firm", Some(kept), story.now);
+    let received = story.now - SignedDuration::from_hours(24 * 40);
+    let certify =
+        |kept| crate::certificate::payload(&story.request(), received, "Firm", kept, story.now);
+    let payload = certify(Some(kept));
+    assert_eq!(payload.requested_at, received, "the clock of the law began then");
     assert_eq!(payload.steps.len(), 4);
     assert_eq!(payload.steps[2].participants.keys().collect::<Vec<_>>(), ["vault"]);
     let destroyed = payload.keys_destroyed_at.unwrap();
     assert_eq!(payload.last_key_backup_expires_at, Some(destroyed + kept));
-    let silent = crate::certificate::payload(&story.request(), "Firm", None, story.now);
+    let silent = certify(None);
     assert_eq!(silent.last_key_backup_expires_at, None);
 }

@@ -66,16 +66,16 @@ async fn record(
     let answerer = held.answerer(&ack.participant).await?;
     let decided = may_answer(answerer, key).and_then(|()| {
         let acknowledge = Command::Acknowledge { request_id, ack };
-        held.saga.decide(acknowledge, held.now).map_err(refusal_problem)
+        held.person.saga.decide(acknowledge, held.now).map_err(refusal_problem)
     });
     match decided {
-        Ok(events) => held.record(events).await?,
+        Ok(events) => held.record(events, None).await?,
         Err(problem) => {
             held.rollback().await?;
             return Ok(Err(problem));
         }
     }
-    let status = held.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
+    let status = held.person.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
     held.commit().await?;
     Ok(Ok(status))
 }

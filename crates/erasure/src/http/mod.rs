@@ -16,10 +16,13 @@ use crate::store::Sagas;
 
 mod acknowledge;
 mod certificate;
+mod decisions;
 mod erased;
+mod holds;
 mod participants;
 mod request;
 mod requests;
+mod tracking;
 
 pub use participants::is_participant_name;
 
@@ -39,15 +42,24 @@ pub struct App {
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
     title = "Assent erasure",
-    description = "Requests to be forgotten, their progress, certificates, participants.",
+    description = "Requests of people about their data, by when they are answered, erasures and their progress, legal holds, certificates, participants.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
 struct Document;
 
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(request::request_erasure, requests::list))
+        .routes(routes!(request::request, requests::list))
         .routes(routes!(requests::show))
+        .routes(routes!(decisions::acknowledge))
+        .routes(routes!(decisions::identity))
+        .routes(routes!(decisions::extend))
+        .routes(routes!(decisions::refuse))
+        .routes(routes!(decisions::answer))
+        .routes(routes!(tracking::track))
+        .routes(routes!(holds::place, holds::list))
+        .routes(routes!(holds::review))
+        .routes(routes!(holds::release))
         .routes(routes!(acknowledge::acknowledge))
         .routes(routes!(certificate::certificate))
         .routes(routes!(certificate::public_key))
@@ -72,6 +84,25 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// Reasons are codes: what a person told an operator has no place in an event.
+fn code(field: &str, text: &str) -> Result<(), Problem> {
+    if is_code(text) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::ValidationFailed).detail(format!(
+        "{field}: 1 to 64 of a-z, 0-9 and _ with a letter first and at most four digits, no free text"
+    )))
+}
+
+/// A letter first and few digits: no number of a telephone or a document is a code.
+fn is_code(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && digits <= 4
+}
+
 /// What a failure of the store means to the caller.
 fn store_problem(error: StoreError) -> Problem {
     match error {
@@ -87,10 +118,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_number_passes_as_a_code() {
+        for good in ["a", "known_customer", "art_17_1", "form_2026"] {
+            assert!(is_code(good), "{good}");
+        }
+        let wrong =
+            ["", "33639980001", "a33639980001", "n_33_63_99_80", "_a", "1a", "Ana", "a b", "é"];
+        for wrong in wrong {
+            assert!(!is_code(wrong), "{wrong}");
+        }
+        assert!(!is_code(&"a".repeat(65)));
+    }
+
+    #[test]
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 10, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 19, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

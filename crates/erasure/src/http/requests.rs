@@ -4,32 +4,103 @@
 use std::collections::BTreeSet;
 
 use assent_contracts::erasure::Step;
-use assent_http::{Caller, Code, Json, Listing, Page, Path, Problem, Query};
+use assent_contracts::rights::{
+    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, Terms,
+};
+use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use jiff::Timestamp;
-use jiff_sqlx::Timestamp as SqlTimestamp;
-use serde::Serialize;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{App, store_problem};
-use crate::domain::{Issued, Request, Status};
+use crate::domain::request::{Identity, SubjectRequest};
+use crate::domain::{Issued, Person, Request, Status};
+use crate::letter::{self, Letter};
+use crate::registry::Names;
+use crate::tracking;
+
+/// The columns of a listing. An erasure that is under way stands where its saga stands.
+macro_rules! list_columns {
+    () => {
+        "SELECT s.request_id, s.kind,
+                CASE WHEN s.status = 'refused' THEN s.status ELSE coalesce(r.status, s.status) END,
+                s.reference, s.received_at, s.due, s.acknowledge_by, coalesce(s.closed_at, r.completed_at),
+                s.place
+         FROM subject_requests s LEFT JOIN requests r USING (request_id)"
+    };
+}
 
 /// A request with its progress.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RequestView {
     request_id: Uuid,
+    kind: RequestKind,
     status: Status,
+    /// What she quotes.
+    reference: String,
+    /// When it was received: its terms are counted from here.
     requested_at: Timestamp,
-    /// By when it must be done (GDPR Article 12(3)).
+    /// When it was recorded.
+    recorded_at: Timestamp,
+    /// By when it must be done, its extension included: the first moment after.
     due: Timestamp,
+    /// Why it takes longer, and what she is told; none: the term wasn't extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<ExtensionView>,
+    /// Its dates by law; none: it was taken in before laws set them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<Terms>,
+    /// When she was told that it has arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged_at: Option<Timestamp>,
+    /// Whether it is about a person who is known here.
+    known: bool,
+    /// How it was shown that she asks herself; none: it isn't yet, or need not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<IdentityView>,
+    /// Whether a legal hold stands on her data.
+    held: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
-    /// Who has not answered a command that was issued.
+    /// Why it was refused, and what she is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<RefusalView>,
+    /// Of an erasure: who has not answered a command that was issued.
     missing: BTreeSet<String>,
+    /// Of an erasure: who takes part.
     participants: Vec<ParticipantProgress>,
+}
+
+/// How it was shown that she asks herself.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct IdentityView {
+    method: IdentityMethod,
+    reason: String,
+    /// The caller that says so.
+    by: String,
+    at: Timestamp,
+}
+
+/// Why it takes longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExtensionView {
+    reasons: Vec<ExtensionReason>,
+    at: Timestamp,
+    /// What she is told.
+    letter: Letter,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RefusalView {
+    ground: RefusalGround,
+    /// What she is told, with where she can complain.
+    letter: Letter,
 }
 
 /// What one participant has and hasn't answered.
@@ -62,14 +133,47 @@ pub(super) struct Progress {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RequestSummary {
     request_id: Uuid,
+    #[schema(value_type = RequestKind)]
+    kind: String,
     #[schema(value_type = Status)]
     status: String,
+    reference: String,
     requested_at: Timestamp,
     due: Timestamp,
+    /// By when she must hear that it has arrived; none: no law asks for it, or it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledge_by: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
     #[serde(skip)]
     place: i64,
+}
+
+/// Which requests.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// `newest` (all, unless it is said) or `due` (those that are not over, the next due first).
+    #[serde(default)]
+    #[param(inline)]
+    order: Order,
+    /// At most this many items; 50 when not given.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
+    /// Where to go on: `next` of the page before, in the same order.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// In which order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    #[default]
+    Newest,
+    Due,
 }
 
 #[utoipa::path(
@@ -81,38 +185,85 @@ pub(super) struct RequestSummary {
     ),
     security(("bearer" = []))
 )]
-/// Where a request stands, participant by participant.
+/// Where a request stands; an erasure, participant by participant.
 pub(super) async fn show(
     State(app): State<App>,
     caller: Caller,
     Path(request_id): Path<Uuid>,
 ) -> Result<Json<RequestView>, Problem> {
     caller.require("erasure:read")?;
-    let request = load(&app, request_id).await?;
-    let missing = request.commands.iter().flat_map(Issued::missing).cloned().collect();
-    let mut owners = app.sagas.owners().await.map_err(store_problem)?;
-    let participants = request
-        .participants
-        .iter()
-        .map(|name| progress(&request, name, owners.remove(name)))
-        .collect();
-    Ok(Json(RequestView {
-        request_id,
-        status: request.status(),
-        requested_at: request.requested_at,
-        due: request.due,
-        completed_at: request.completed_at,
-        missing,
-        participants,
-    }))
+    let person = load(&app, request_id).await?;
+    let names = app.sagas.names().await.map_err(store_problem)?;
+    let view = view(&person, request_id, &names, app.sagas.clock.now());
+    Ok(Json(view.ok_or(Code::RequestUnknown)?))
 }
 
-/// The request of this id.
-pub(super) async fn load(app: &App, request_id: Uuid) -> Result<Request, Problem> {
+/// The person whose request has this id.
+pub(super) async fn load(app: &App, request_id: Uuid) -> Result<Person, Problem> {
     let subject = app.sagas.subject_of(request_id).await.map_err(store_problem)?;
-    let subject = subject.ok_or(Code::RequestUnknown)?;
-    let saga = app.sagas.load(subject).await.map_err(store_problem)?;
-    saga.request.ok_or_else(|| Code::RequestUnknown.into())
+    app.sagas.load(subject.ok_or(Code::RequestUnknown)?).await.map_err(store_problem)
+}
+
+/// The request as it stands.
+pub(super) fn view(
+    person: &Person,
+    request_id: Uuid,
+    known_as: &Names,
+    now: Timestamp,
+) -> Option<RequestView> {
+    let request = person.requests.get(request_id)?;
+    let erasure = person.saga.request.as_ref().filter(|erasure| erasure.id == request_id);
+    let commands = erasure.iter().flat_map(|erasure| &erasure.commands);
+    let progress = |erasure: &Request| {
+        let names = erasure.participants.iter();
+        names
+            .map(|name| progress(erasure, name, known_as.owners.get(name).cloned()))
+            .collect::<Vec<_>>()
+    };
+    let identity = match &request.identity {
+        Identity::Confirmed(Some(it)) => Some(IdentityView {
+            method: it.method,
+            reason: it.reason.clone(),
+            by: known_as.caller(&it.key),
+            at: it.at,
+        }),
+        _ => None,
+    };
+    Some(RequestView {
+        request_id,
+        kind: request.kind,
+        status: person.status(request, now),
+        reference: tracking::reference(request_id),
+        requested_at: request.received_at,
+        recorded_at: request.opened_at,
+        due: request.due,
+        extension: extension(request),
+        terms: request.terms.clone(),
+        acknowledged_at: request.acknowledged_at,
+        known: request.known,
+        identity,
+        held: person.holds.stand(now),
+        completed_at: request.closed.map(|end| end.at),
+        refusal: refusal(request),
+        missing: commands.flat_map(Issued::missing).cloned().collect(),
+        participants: erasure.map(progress).unwrap_or_default(),
+    })
+}
+
+/// Why it takes longer, and what she is told.
+pub(super) fn extension(request: &SubjectRequest) -> Option<ExtensionView> {
+    let RequestExtended { reasons, at, .. } = request.extended.as_ref()?;
+    let last_day = request.terms.as_ref()?.extended.as_ref()?.last_day;
+    let letter = letter::extension(reasons, last_day);
+    Some(ExtensionView { reasons: reasons.clone(), at: *at, letter })
+}
+
+/// Why it was refused, and what she is told.
+pub(super) fn refusal(request: &SubjectRequest) -> Option<RefusalView> {
+    let ground = request.closed?.refused?;
+    let terms = request.terms.as_ref();
+    let authorities = terms.map_or(&[][..], |terms| &terms.authorities);
+    Some(RefusalView { ground, letter: letter::refusal(ground, authorities) })
 }
 
 fn progress(request: &Request, name: &str, owner: Option<String>) -> ParticipantProgress {
@@ -133,40 +284,61 @@ fn progress(request: &Request, name: &str, owner: Option<String>) -> Participant
 
 #[utoipa::path(
     get, path = "/v1/requests", tag = "requests",
-    params(Page),
+    params(Filter),
     responses(
-        (status = 200, description = "Newest first", body = Listing<RequestSummary>),
+        (status = 200, body = Listing<RequestSummary>),
     ),
     security(("bearer" = []))
 )]
-/// All requests, newest first.
+/// Requests: all, newest first, or those that are not over, the next due first.
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
-    Query(page): Query<Page>,
+    Query(Filter { order, limit, cursor }): Query<Filter>,
 ) -> Result<Json<Listing<RequestSummary>>, Problem> {
-    const LIST: &str = "
-        SELECT request_id, status, requested_at, due, completed_at, place FROM requests
-        WHERE place < $1 ORDER BY place DESC LIMIT $2";
+    const NEWEST: &str =
+        concat!(list_columns!(), " WHERE s.place < $1 ORDER BY s.place DESC LIMIT $2");
+    const DUE: &str = concat!(
+        list_columns!(),
+        " WHERE s.closed_at IS NULL AND r.completed_at IS NULL AND (s.due, s.place) > ($1, $2) ORDER BY s.due, s.place LIMIT $3"
+    );
     caller.require("erasure:read")?;
-    let before: i64 = page.after()?.unwrap_or(i64::MAX);
-    let rows = sqlx::query(LIST)
-        .bind(before)
-        .bind(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
+    let page = Page { limit, cursor };
+    let rows = i64::try_from(page.limit() + 1).unwrap_or(i64::MAX);
+    let query = match order {
+        Order::Newest => {
+            let before: i64 = page.after()?.unwrap_or(i64::MAX);
+            sqlx::query(NEWEST).bind(before).bind(rows)
+        }
+        Order::Due => {
+            let (due, place) = page.after()?.unwrap_or((Timestamp::UNIX_EPOCH, 0_i64));
+            sqlx::query(DUE).bind(due.to_sqlx()).bind(place).bind(rows)
+        }
+    };
+    let rows = query
         .fetch_all(app.sagas.store.pool())
         .await
         .and_then(|rows| rows.iter().map(summary).collect::<Result<Vec<_>, _>>())
         .map_err(|error| store_problem(error.into()))?;
-    Ok(Json(Listing::cut(rows, page.limit(), |last| last.place)))
+    Ok(Json(match order {
+        Order::Newest => Listing::cut(rows, page.limit(), |last| last.place),
+        Order::Due => Listing::cut(rows, page.limit(), |last| (last.due, last.place)),
+    }))
 }
 
 fn summary(row: &PgRow) -> Result<RequestSummary, sqlx::Error> {
+    let timestamp = |column: usize| -> Result<Option<Timestamp>, sqlx::Error> {
+        Ok(row.try_get::<Option<SqlTimestamp>, _>(column)?.map(|at| at.to_jiff()))
+    };
     Ok(RequestSummary {
         request_id: row.try_get(0)?,
-        status: row.try_get(1)?,
-        requested_at: row.try_get::<SqlTimestamp, _>(2)?.to_jiff(),
-        due: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
-        completed_at: row.try_get::<Option<SqlTimestamp>, _>(4)?.map(|at| at.to_jiff()),
-        place: row.try_get(5)?,
+        kind: row.try_get(1)?,
+        status: row.try_get(2)?,
+        reference: row.try_get(3)?,
+        requested_at: row.try_get::<SqlTimestamp, _>(4)?.to_jiff(),
+        due: row.try_get::<SqlTimestamp, _>(5)?.to_jiff(),
+        acknowledge_by: timestamp(6)?,
+        completed_at: timestamp(7)?,
+        place: row.try_get(8)?,
     })
 }

@@ -1,0 +1,358 @@
+//! `assent request`: what people ask for about their data, from the intake to the answer.
+
+use assent_contracts::rights::{ExtensionReason, IdentityMethod, RefusalGround, RequestKind, Term};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::upload::country;
+use crate::api::{Api, idempotency_key};
+use crate::outcome::{Failure, Output, Status};
+use crate::phone::Phone;
+
+/// `assent request …`
+#[derive(Debug, Subcommand)]
+pub enum Request {
+    /// Take a request in: what she asks for, and where she is.
+    #[command(after_help = "\
+Examples:
+  assent request open '+33 6 39 98 00 01' --kind access --place FR
+  assent request open - --kind opt_out --place US-CA --json < number.txt
+
+Give her the reference and the secret; the secret isn't shown again. It looks the same whether she is known here or not. With the scope gate:write what asks for a stop stops a number that nobody here has, too. Exit status: 0 taken in, 2 wrong use, 3 a service didn't answer.")]
+    Open(Open),
+    /// List requests: those that are not over, the next due first.
+    #[command(after_help = "\
+Examples:
+  assent request list
+  assent request list --all --json")]
+    List {
+        /// All of them, newest first.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show where a request stands, and by when what must be done.
+    #[command(after_help = "\
+Examples:
+  assent request show 01a2104b-d59b-74f5-9e99-f55a7729061a")]
+    Show(One),
+    /// Record that she was told that it has arrived.
+    #[command(after_help = "\
+Examples:
+  assent request acknowledge 01a2104b-d59b-74f5-9e99-f55a7729061a")]
+    Acknowledge(One),
+    /// Record how it was shown that she asks herself. An erasure begins.
+    #[command(after_help = "\
+Examples:
+  assent request identity 01a2104b-d59b-74f5-9e99-f55a7729061a --method number_reply --reason code_repeated
+  assent request identity 01a2104b-d59b-74f5-9e99-f55a7729061a --reason known_customer
+
+Exit status: 0 recorded, 1 the request is over, 2 wrong use, 3 a service didn't answer.")]
+    Identity {
+        /// The request.
+        request: Uuid,
+        /// number_reply, signed_link or operator
+        #[arg(long, default_value = "operator", value_parser = named::<IdentityMethod>)]
+        method: IdentityMethod,
+        /// What was looked at, as a code of yours.
+        #[arg(long, value_name = "CODE")]
+        reason: String,
+    },
+    /// Extend its term while it runs, and get what she is to be told.
+    #[command(after_help = "\
+Examples:
+  assent request extend 01a2104b-d59b-74f5-9e99-f55a7729061a --reason complexity
+
+Exit status: 0 extended, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Extend {
+        /// The request.
+        request: Uuid,
+        /// complexity or number_of_requests
+        #[arg(long, required = true, value_parser = named::<ExtensionReason>)]
+        reason: Vec<ExtensionReason>,
+    },
+    /// Refuse it, and get what she is to be told.
+    #[command(after_help = "\
+Examples:
+  assent request refuse 01a2104b-d59b-74f5-9e99-f55a7729061a --ground identity_not_shown
+
+Exit status: 0 refused, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Refuse {
+        /// The request.
+        request: Uuid,
+        /// identity_not_shown, manifestly_unfounded, excessive, nothing_held, freedom_of_expression, legal_obligation, public_health, archiving_or_research, legal_claims, rights_of_others or accurate_already
+        #[arg(long, value_parser = named::<RefusalGround>)]
+        ground: RefusalGround,
+    },
+    /// Record that what she asked for was done. An erasure is answered by its completion.
+    #[command(after_help = "\
+Examples:
+  assent request answer 01a2104b-d59b-74f5-9e99-f55a7729061a
+
+Exit status: 0 recorded, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Answer(One),
+}
+
+/// A request.
+#[derive(Debug, Args)]
+pub struct One {
+    /// The request.
+    request: Uuid,
+}
+
+/// `assent request open`
+#[derive(Debug, Args)]
+pub struct Open {
+    /// Phone number in any spelling; `-` reads it from standard input.
+    phone: Phone,
+    /// erasure, access, portability, rectification, restriction, objection or opt_out
+    #[arg(long, value_parser = named::<RequestKind>)]
+    kind: RequestKind,
+    /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
+    #[arg(long, value_name = "PLACE")]
+    place: Option<String>,
+    /// When it was received, where that was before now: its terms are counted from there
+    #[arg(long, value_name = "TIME")]
+    received: Option<Timestamp>,
+    /// The ground, as a code of yours
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+    /// What showed you that she asks herself, as a code of yours; without it that is still to be shown
+    #[arg(long, value_name = "CODE")]
+    checked: Option<String>,
+    /// Country of a number without a country code.
+    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+    country: Option<String>,
+}
+
+/// The answer to an intake.
+#[derive(Debug, Serialize, Deserialize)]
+struct Opened {
+    request_id: Uuid,
+    status: String,
+    due: Timestamp,
+    reference: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// A request in a listing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    request_id: Uuid,
+    kind: RequestKind,
+    status: String,
+    reference: String,
+    due: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledge_by: Option<Timestamp>,
+}
+
+/// What text shows of a request; machines get all of it.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    kind: RequestKind,
+    status: String,
+    reference: String,
+    requested_at: Timestamp,
+    due: Timestamp,
+    #[serde(default)]
+    extension: Option<ShownExtension>,
+    #[serde(default)]
+    terms: Option<ShownTerms>,
+    #[serde(default)]
+    acknowledged_at: Option<Timestamp>,
+    #[serde(default)]
+    identity: Option<ShownIdentity>,
+    held: bool,
+    #[serde(default)]
+    completed_at: Option<Timestamp>,
+    #[serde(default)]
+    refusal: Option<ShownRefusal>,
+    #[serde(default)]
+    missing: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownTerms {
+    #[serde(default)]
+    acknowledge: Option<Term>,
+    answer: Term,
+    #[serde(default)]
+    extended: Option<Term>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownIdentity {
+    method: String,
+    reason: String,
+    by: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownExtension {
+    reasons: Vec<String>,
+    letter: ShownLetter,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownRefusal {
+    ground: String,
+    letter: ShownLetter,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownLetter {
+    en: String,
+    fr: String,
+    ru: String,
+}
+
+impl Request {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the service refuses or doesn't answer.
+    pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
+        match self {
+            Self::Open(open) => open.run(api, output).await?,
+            Self::List { all } => {
+                let order = if *all { "newest" } else { "due" };
+                let path = format!("/erasure/v1/requests?order={order}");
+                let listed: Vec<Listed> = api.all(&path).await?;
+                output.print(&listed, |listed| match &listed[..] {
+                    [] => "no request".to_owned(),
+                    some => some.iter().map(line).collect::<Vec<_>>().join("\n"),
+                });
+            }
+            Self::Show(One { request }) => {
+                let shown: Value = api.get(&format!("/erasure/v1/requests/{request}")).await?;
+                show(output, &shown)?;
+            }
+            Self::Acknowledge(One { request }) => {
+                act(api, output, *request, "acknowledgement", &json!({})).await?;
+            }
+            Self::Identity { request, method, reason } => {
+                let check = json!({"method": method, "reason": reason});
+                act(api, output, *request, "identity", &check).await?;
+            }
+            Self::Extend { request, reason } => {
+                act(api, output, *request, "extension", &json!({"reasons": reason})).await?;
+            }
+            Self::Refuse { request, ground } => {
+                act(api, output, *request, "refusal", &json!({"ground": ground})).await?;
+            }
+            Self::Answer(One { request }) => {
+                act(api, output, *request, "answer", &json!({})).await?;
+            }
+        }
+        Ok(Status::Done)
+    }
+}
+
+impl Open {
+    async fn run(&self, api: &Api, output: Output) -> Result<(), Failure> {
+        let found = api.lookup(self.phone.read()?, self.country.clone()).await?;
+        let identity = self.checked.as_ref().map(|it| json!({"method": "operator", "reason": it}));
+        let request = json!({
+            "subject_id": found.subject_id,
+            "kind": self.kind,
+            "actor": "subject",
+            "reason": self.reason,
+            "place": self.place,
+            "received_at": self.received,
+            "addresses": found.addresses,
+            "number_country": found.number_country,
+            "identity": identity,
+        });
+        let opened: Opened =
+            api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
+        output.print(&opened, |it| {
+            let mut text = format!("{}\n  request    {}", it.status, it.request_id);
+            text.push_str(&format!("\n  due        {}", it.due));
+            text.push_str(&format!("\n  reference  {}", it.reference));
+            if let Some(secret) = &it.secret {
+                text.push_str(&format!("\n  secret     {secret}"));
+            }
+            text
+        });
+        Ok(())
+    }
+}
+
+async fn act(
+    api: &Api,
+    output: Output,
+    request: Uuid,
+    what: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let path = format!("/erasure/v1/requests/{request}/{what}");
+    let shown: Value = api.post(&path, body, None).await?;
+    show(output, &shown)
+}
+
+fn show(output: Output, shown: &Value) -> Result<(), Failure> {
+    let request = Shown::deserialize(shown)
+        .map_err(|error| Failure::wrong_use(format!("the answer isn't understood: {error}")))?;
+    output.print(shown, |_| text(&request));
+    Ok(())
+}
+
+fn text(request: &Shown) -> String {
+    let mut text = format!("{} {}", request.kind.name(), request.status);
+    let mut add = |name: &str, value: String| text.push_str(&format!("\n  {name:<13}{value}"));
+    add("reference", request.reference.clone());
+    add("requested", request.requested_at.to_string());
+    add("due", request.due.to_string());
+    if let Some(ShownExtension { reasons, letter }) = &request.extension {
+        add("extended", reasons.join(", "));
+        for letter in [&letter.en, &letter.fr, &letter.ru] {
+            add("letter", letter.clone());
+        }
+    }
+    if let Some(terms) = &request.terms {
+        let told = request.acknowledged_at.map(|at| format!(", done {at}")).unwrap_or_default();
+        let term = |term: &Term| format!("{}, {} ({})", term.last_day, term.article, term.rule);
+        if let Some(acknowledge) = &terms.acknowledge {
+            add("acknowledge", format!("by {}{told}", term(acknowledge)));
+        }
+        add("answer", format!("by {}", term(&terms.answer)));
+        if let Some(longest) = &terms.extended {
+            add("extendable", format!("to {}", term(longest)));
+        }
+    }
+    if let Some(identity) = &request.identity {
+        add("identity", format!("{}: {}, by {}", identity.method, identity.reason, identity.by));
+    }
+    if request.held {
+        add("on hold", "a legal hold keeps her data".to_owned());
+    }
+    if !request.missing.is_empty() {
+        add("missing", request.missing.join(", "));
+    }
+    if let Some(at) = request.completed_at {
+        add("over", at.to_string());
+    }
+    if let Some(ShownRefusal { ground, letter }) = &request.refusal {
+        add("refused", ground.clone());
+        for letter in [&letter.en, &letter.fr, &letter.ru] {
+            add("letter", letter.clone());
+        }
+    }
+    text
+}
+
+fn line(request: &Listed) -> String {
+    let Listed { request_id, kind, status, reference, due, acknowledge_by } = request;
+    let acknowledge = acknowledge_by.map(|by| format!("  acknowledge by {by}")).unwrap_or_default();
+    format!("{due}  {:<13} {status:<16} {reference}  {request_id}{acknowledge}", kind.name())
+}
+
+/// A value by its name in JSON.
+fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|error| error.to_string())
+}

@@ -1,0 +1,363 @@
+//! Published events of the requests of persons and of legal holds, on the topic of erasure events,
+//! and what they are made of. Key: the `subject_id`; a request about nobody that is known here has a
+//! random key of its own. Reasons are codes, and callers are named by their keys: no text of a person's
+//! or about one travels.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::consent::Actor;
+
+/// `assent.erasure.request_opened.v1`
+pub const REQUEST_OPENED: &str = "assent.erasure.request_opened.v1";
+/// `assent.erasure.request_acknowledged.v1`
+pub const REQUEST_ACKNOWLEDGED: &str = "assent.erasure.request_acknowledged.v1";
+/// `assent.erasure.identity_confirmed.v1`
+pub const IDENTITY_CONFIRMED: &str = "assent.erasure.identity_confirmed.v1";
+/// `assent.erasure.request_extended.v1`
+pub const REQUEST_EXTENDED: &str = "assent.erasure.request_extended.v1";
+/// `assent.erasure.request_refused.v1`
+pub const REQUEST_REFUSED: &str = "assent.erasure.request_refused.v1";
+/// `assent.erasure.request_answered.v1`
+pub const REQUEST_ANSWERED: &str = "assent.erasure.request_answered.v1";
+/// `assent.erasure.hold_placed.v1`
+pub const HOLD_PLACED: &str = "assent.erasure.hold_placed.v1";
+/// `assent.erasure.hold_reviewed.v1`
+pub const HOLD_REVIEWED: &str = "assent.erasure.hold_reviewed.v1";
+/// `assent.erasure.hold_released.v1`
+pub const HOLD_RELEASED: &str = "assent.erasure.hold_released.v1";
+/// `assent.erasure.hold_refused.v1`
+pub const HOLD_REFUSED: &str = "assent.erasure.hold_refused.v1";
+
+/// What a person asks for.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestKind {
+    /// To be erased (GDPR Article 17).
+    #[default]
+    Erasure,
+    /// To see what is held (Article 15).
+    Access,
+    /// To take along what she provided (Article 20).
+    Portability,
+    /// To have it corrected (Article 16).
+    Rectification,
+    /// To have it kept and not used (Article 18).
+    Restriction,
+    /// That it be used no more, for marketing above all (Article 21).
+    Objection,
+    /// That it be neither sold nor shared (CCPA § 1798.120).
+    OptOut,
+}
+
+impl RequestKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Erasure,
+        Self::Access,
+        Self::Portability,
+        Self::Rectification,
+        Self::Restriction,
+        Self::Objection,
+        Self::OptOut,
+    ];
+
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Erasure => "erasure",
+            Self::Access => "access",
+            Self::Portability => "portability",
+            Self::Rectification => "rectification",
+            Self::Restriction => "restriction",
+            Self::Objection => "objection",
+            Self::OptOut => "opt_out",
+        }
+    }
+
+    /// Whether what it asks for is done when it is taken in: its answer needs no proof of who asks,
+    /// since it hands nothing out and destroys nothing (GDPR Article 21(3), CCPA § 1798.135).
+    #[must_use]
+    pub const fn is_done_at_intake(self) -> bool {
+        matches!(self, Self::Objection | Self::OptOut)
+    }
+
+    /// Whether taking it in is a stop to all marketing, before anything else is looked at.
+    #[must_use]
+    pub const fn stops_marketing(self) -> bool {
+        matches!(self, Self::Erasure | Self::Restriction | Self::Objection | Self::OptOut)
+    }
+}
+
+/// A date that a law sets, with the rule that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Term {
+    /// The jurisdiction, such as `eu`.
+    pub jurisdiction: String,
+    /// The rule's id.
+    pub rule: String,
+    /// Its article.
+    pub article: String,
+    /// How long it is, such as `1 month`.
+    pub period: String,
+    /// The last day, there.
+    pub last_day: Date,
+    /// The first moment after it.
+    pub over_at: Timestamp,
+}
+
+/// Who hears complaints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Authority {
+    /// Its name; none: there are several, and the address lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where a complaint begins.
+    pub address: String,
+}
+
+/// The dates of a request, as its rules stood when it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Terms {
+    /// SHA-256 over the rule files, hex.
+    pub rules: String,
+    /// By when she is told that it has arrived; none: no law that applies asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledge: Option<Term>,
+    /// By when it is answered: the strictest of all laws that apply.
+    pub answer: Term,
+    /// By when it is answered once it is extended; none: that isn't possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended: Option<Term>,
+    /// The terms of the other laws, the stricter first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Term>,
+    /// Whether her identity must be shown before anything is handed out or destroyed.
+    pub identity: bool,
+    /// Where she can complain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Authority>,
+}
+
+/// How it was shown that she asks herself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityMethod {
+    /// A reply came from the number itself.
+    NumberReply,
+    /// She followed a signed link that only she was given.
+    SignedLink,
+    /// An operator checked it.
+    Operator,
+}
+
+/// Why a term is extended (GDPR Article 12(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtensionReason {
+    /// The request is complex.
+    Complexity,
+    /// There are many requests of hers.
+    NumberOfRequests,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalGround {
+    /// It wasn't shown that she asks herself (GDPR Article 12(2) and (6)).
+    IdentityNotShown,
+    /// Manifestly unfounded (Article 12(5)).
+    ManifestlyUnfounded,
+    /// Excessive, above all because it is repeated (Article 12(5)).
+    Excessive,
+    /// Nothing about her is held.
+    NothingHeld,
+    /// Freedom of expression and information (Article 17(3)(a)).
+    FreedomOfExpression,
+    /// A law obliges to keep it (Article 17(3)(b)).
+    LegalObligation,
+    /// Public health (Article 17(3)(c)).
+    PublicHealth,
+    /// Archiving and research (Article 17(3)(d)).
+    ArchivingOrResearch,
+    /// Legal claims (Articles 17(3)(e), 18(2) and 21(1)).
+    LegalClaims,
+    /// The rights of others (Articles 15(4) and 20(4)).
+    RightsOfOthers,
+    /// The data are right as they are (Article 16).
+    AccurateAlready,
+}
+
+impl RefusalGround {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::IdentityNotShown,
+        Self::ManifestlyUnfounded,
+        Self::Excessive,
+        Self::NothingHeld,
+        Self::FreedomOfExpression,
+        Self::LegalObligation,
+        Self::PublicHealth,
+        Self::ArchivingOrResearch,
+        Self::LegalClaims,
+        Self::RightsOfOthers,
+        Self::AccurateAlready,
+    ];
+
+    /// Whether it may be said to whoever hasn't shown who she is: it tells nothing about what is held.
+    #[must_use]
+    pub const fn tells_nothing(self) -> bool {
+        matches!(self, Self::IdentityNotShown | Self::ManifestlyUnfounded | Self::Excessive)
+    }
+}
+
+/// A request was taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestOpened {
+    /// The request.
+    pub request_id: Uuid,
+    /// What is asked for.
+    pub kind: RequestKind,
+    /// Who asked.
+    pub actor: Actor,
+    /// A code for the ground, such as `consent_withdrawn` (GDPR Article 17(1)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where she says that she is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Whether the key is a person who is known here.
+    pub known: bool,
+    /// Whether her identity is to be shown first.
+    pub identity: bool,
+    /// When it was received: its terms are counted from here.
+    pub received_at: Timestamp,
+    /// Its dates.
+    pub terms: Terms,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// She was told that it has arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestAcknowledged {
+    /// The request.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// It was shown that she asks herself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityConfirmed {
+    /// The request.
+    pub request_id: Uuid,
+    /// How.
+    pub method: IdentityMethod,
+    /// A code for what was looked at, such as `known_customer`.
+    pub reason: String,
+    /// The key of the caller that says so: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// The term was extended, and she was told why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestExtended {
+    /// The request.
+    pub request_id: Uuid,
+    /// Why.
+    pub reasons: Vec<ExtensionReason>,
+    /// The new end.
+    pub over_at: Timestamp,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// It was refused, and she was told why and where to complain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestRefused {
+    /// The request.
+    pub request_id: Uuid,
+    /// Why.
+    pub ground: RefusalGround,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// It was answered. An erasure is answered by `assent.erasure.completed.v1` instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestAnswered {
+    /// The request.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Data are kept from destruction, for a reason of law.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldPlaced {
+    /// The hold.
+    pub hold_id: Uuid,
+    /// The purpose whose data it is about; none: all data of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// A code for the reason, such as `litigation`.
+    pub reason: String,
+    /// By when it is looked at again.
+    pub review_on: Date,
+    /// When it ends by itself; none: when it is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// The key of the caller that placed it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A hold was looked at and stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldReviewed {
+    /// The hold.
+    pub hold_id: Uuid,
+    /// By when it is looked at again.
+    pub review_on: Date,
+    /// The key of the caller that looked: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A hold is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldReleased {
+    /// The hold.
+    pub hold_id: Uuid,
+    /// A code for the reason.
+    pub reason: String,
+    /// The key of the caller that released it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A hold came too late: the erasure was past the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldRefused {
+    /// The hold that there isn't.
+    pub hold_id: Uuid,
+    /// A code for the reason for which it was wanted.
+    pub reason: String,
+    /// The key of the caller that wanted it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}

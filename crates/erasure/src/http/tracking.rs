@@ -1,0 +1,86 @@
+//! `POST /v1/tracking`: where a request stands, for whoever holds its reference and secret. It
+//! guarantees that a wrong guess and a request that doesn't exist get the same answer, and that the
+//! right one says nothing about what is held.
+
+use assent_contracts::rights::RequestKind;
+use assent_http::{Caller, Code, Json, Problem};
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::requests::{ExtensionView, RefusalView};
+use super::{App, requests, store_problem};
+use crate::domain::request::RequestState;
+use crate::tracking;
+
+/// What she was given.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guess {
+    reference: String,
+    secret: String,
+}
+
+/// Where the request stands, as she is told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Tracked {
+    reference: String,
+    kind: RequestKind,
+    status: RequestState,
+    received_at: Timestamp,
+    /// By when it is answered.
+    due: Timestamp,
+    /// Why it takes longer; none: that wasn't extended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extension: Option<ExtensionView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed_at: Option<Timestamp>,
+    /// Why it was refused, and where to complain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<RefusalView>,
+}
+
+#[utoipa::path(
+    post, path = "/v1/tracking", tag = "requests",
+    request_body = Guess,
+    responses(
+        (status = 200, body = Tracked),
+        (status = 404, description = "request_unknown: no such request, or not its secret"),
+    ),
+    security(("bearer" = []))
+)]
+/// Where a request stands, by its reference and secret.
+pub(super) async fn track(
+    State(app): State<App>,
+    caller: Caller,
+    Json(guess): Json<Guess>,
+) -> Result<Json<Tracked>, Problem> {
+    const FIND: &str =
+        "SELECT request_id, secret_sha256 FROM subject_requests WHERE reference = $1";
+    caller.require("erasure:track")?;
+    let found: Option<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(FIND)
+        .bind(tracking::typed_reference(&guess.reference))
+        .fetch_optional(app.sagas.store.pool())
+        .await
+        .map_err(|error| store_problem(error.into()))?;
+    // Compared also where there is no such reference: how long it takes doesn't tell what was wrong.
+    let kept = found.as_ref().and_then(|(_, kept)| kept.as_deref());
+    if !tracking::opens(&guess.secret, kept) {
+        return Err(Code::RequestUnknown.into());
+    }
+    let (request_id, _) = found.ok_or(Code::RequestUnknown)?;
+    let person = requests::load(&app, request_id).await?;
+    let request = person.requests.get(request_id).ok_or(Code::RequestUnknown)?;
+    Ok(Json(Tracked {
+        reference: tracking::reference(request_id),
+        kind: request.kind,
+        status: request.state(),
+        received_at: request.received_at,
+        due: request.due,
+        extension: requests::extension(request),
+        closed_at: request.closed.map(|end| end.at),
+        refusal: requests::refusal(request),
+    }))
+}
