@@ -60,7 +60,7 @@ async fn someone_known_by_her_user_id_alone_is_written_to_stops_and_stays_erased
     .await;
     refused_for(&cluster.send_to(HER), "stopped");
 
-    let erased = cluster.assent(&["erase", HER, "--wait"]);
+    let erased = cluster.assent(&["erase", HER, "--checked", "test", "--wait"]);
     assert_eq!(
         (erased.status, &erased.json["status"]),
         (0, &json!("completed")),

@@ -31,6 +31,7 @@ const ACTS: u64 = 24;
 /// A running load.
 pub struct Load {
     over: Arc<AtomicBool>,
+    erases: Arc<AtomicBool>,
     acts: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<Told>>,
 }
@@ -48,14 +49,16 @@ struct Worker {
     dice: Dice,
     name: String,
     calls: u64,
+    erases: Arc<AtomicBool>,
     acts: Arc<AtomicUsize>,
     told: Told,
 }
 
 impl Load {
-    /// Starts it.
-    pub fn start(client: &Client, seed: u64) -> Self {
+    /// Starts it; erasures are asked for at once, or once they [may be](Load::let_erase).
+    pub fn start(client: &Client, seed: u64, erases: bool) -> Self {
         let (over, acts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let erases = Arc::new(AtomicBool::new(erases));
         let workers = (0..WORKERS).map(|number| {
             let name = format!("soak-{seed}-{number}");
             let worker = Worker {
@@ -63,13 +66,19 @@ impl Load {
                 dice: Dice::new(seed, &name),
                 name,
                 calls: 0,
+                erases: Arc::clone(&erases),
                 acts: Arc::clone(&acts),
                 told: Told::default(),
             };
             tokio::spawn(worker.work(number, Arc::clone(&over)))
         });
         let workers = workers.collect();
-        Self { over, acts, workers }
+        Self { over, erases, acts, workers }
+    }
+
+    /// From now on erasures are asked for too.
+    pub fn let_erase(&self) {
+        self.erases.store(true, Ordering::Relaxed);
     }
 
     /// How many acts were acknowledged so far.
@@ -181,7 +190,12 @@ impl Worker {
                 What::Ask(question, answer)
             }
             _ => {
-                let body = json!({"subject_id": subject, "actor": "operator"});
+                if !self.erases.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let identity = json!({"method": "operator", "reason": "soak"});
+                let body =
+                    json!({"subject_id": subject, "actor": "operator", "identity": identity});
                 let (_, answer) = self.call("erasure", "/v1/requests", &body).await?;
                 What::Erase(answer["request_id"].as_str()?.to_owned())
             }

@@ -63,7 +63,7 @@ async fn run(asked: &Asked) -> bool {
     })
     .await;
     faults::of_the_provider(&cluster).await;
-    let load = load::Load::start(&cluster.client(), asked.seed);
+    let load = load::Load::start(&cluster.client(), asked.seed, asked.from.is_none());
     println!("seed {}, {} people at a time", asked.seed, load::WORKERS);
     let happened = match &asked.from {
         Some(from) => replacing::everything(&mut cluster, from, &load).await,

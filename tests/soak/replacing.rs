@@ -36,7 +36,9 @@ pub async fn everything(cluster: &mut Cluster, from: &Path, load: &Load) -> Vec<
         happened.push(Fault { kind: "replace", target: name.to_owned(), from, until });
         go_on(SOME / 3).await;
     }
-    go_on(SOME).await;
+    // No erasure is asked for before everything is new: the changelog says so.
+    load.let_erase();
+    go_on(3 * SOME).await;
     happened
 }
 

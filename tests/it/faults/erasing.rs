@@ -212,7 +212,7 @@ async fn g6_g7_trap_13_a_replay_of_every_topic_after_an_erasure_brings_nobody_ba
     assert!(cluster.subject(&kept).await.is_some());
 }
 
-/// Her START is held up on its way, she is erased, and it arrives: she said it before. What she says
+/// Her START is held up on its way, her erasure begins, and it arrives: she said it before. What she says
 /// afterwards makes her somebody new.
 #[tokio::test(flavor = "multi_thread")]
 async fn g6_a_start_from_before_an_erasure_that_arrives_after_it_brings_nobody_back() {
@@ -223,10 +223,19 @@ async fn g6_a_start_from_before_an_erasure_that_arrives_after_it_brings_nobody_b
     failpoints.set(&format!("{HELD}=hold"));
     assert_eq!(cluster.hears(&person, "START").await, 200);
     failpoints.strikes(HELD).await;
-    let erased = cluster.assent(&["erase", &person.phone, "--wait"]);
-    assert_eq!(erased.json["status"], "completed", "{}", erased.text);
+    let request = request(&cluster, &subject).await;
+    let messaging = cluster.pool("messaging").await;
+    until("she is fenced", async || {
+        let fences = "SELECT count(*) FROM fences WHERE subject_id = $1::text::uuid";
+        let fences = sqlx::query_scalar::<_, i64>(fences).bind(&subject);
+        fences.fetch_one(&messaging).await.unwrap() == 1
+    })
+    .await;
+    // What she said before is heard to its end before anything is called deleted.
+    assert_ne!(look(&cluster, &request).await["status"], "completed");
     failpoints.clear();
     cluster.declared().await;
+    completed(&cluster, &request).await;
     assert_eq!(cluster.subject(&person).await, None);
     assert_eq!(cluster.hears(&person, "START").await, 200);
     cluster.declared().await;
