@@ -116,7 +116,9 @@ fn promtool(home: &Home) -> Result<PathBuf> {
     let program = folder.join("usr/bin/promtool");
     if !program.exists() {
         fs::create_dir_all(&folder).at(&folder)?;
-        let line = "apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm *.deb";
+        // A new machine has no list of packages yet.
+        let line = "get() { apt-get download prometheus; }
+            { get || { apt-get update && get; }; } && dpkg-deb -x prometheus_*.deb . && rm *.deb";
         let mut unpack = Command::new("sh");
         unpack.current_dir(&folder).args(["-c", line]);
         step(&mut unpack, "fetching promtool", &home.log("promtool")).map_err(|error| {

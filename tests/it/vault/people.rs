@@ -10,6 +10,7 @@ use assent_contracts::vault::Origin;
 use assent_http::Code;
 use assent_runtime::SystemIds;
 use assent_sealing::IndexKeys;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{code, number, row, vault};
@@ -103,6 +104,7 @@ async fn trap_9_no_dictionary_of_numbers_cracks_a_suppression() {
 #[tokio::test]
 async fn the_suppressed_and_the_erased_stay_out_and_only_some_may_know_why() {
     let vault = vault().await;
+    let before = vault.app.clock.now();
     assert_eq!(
         vault.suppress(&["+33600000001", "x"]).await.unwrap(),
         ["suppressed", "phone_invalid"]
@@ -124,7 +126,13 @@ async fn the_suppressed_and_the_erased_stay_out_and_only_some_may_know_why() {
     let request = ImportRequest { origin: Origin::Subject, acted_at: None, rows: rows() };
     let lie = vault.plain.post::<_, ImportResponse>("/v1/subjects/import", &request, None).await;
     assert_eq!(code(lie), Some(Code::Forbidden));
-    let own = vault.import(Origin::Subject, rows()).await;
+    // What she said before opens nothing.
+    let said = async |at: Timestamp| -> ImportResponse {
+        let request = ImportRequest { acted_at: Some(at), ..request.clone() };
+        vault.all.post("/v1/subjects/import", &request, None).await.unwrap()
+    };
+    assert_eq!(said(before).await.outcomes, [refused("suppressed"), refused("erased")]);
+    let own = said(vault.app.clock.now()).await.outcomes;
     let ImportOutcome::Created { subject_id } = own[1] else { panic!("{own:?}") };
     assert_ne!(subject_id, erased, "nothing is carried over");
 }
