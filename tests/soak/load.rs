@@ -25,13 +25,15 @@ const CONFLICT: u16 = 409;
 /// The choices in which she writes START.
 const START: u64 = 83;
 const START_END: u64 = 87;
+/// The first in which her erasure is asked for.
+const ERASE: u64 = 95;
 /// A worker begins with somebody new after so many acts at most.
 const ACTS: u64 = 24;
 
 /// A running load.
 pub struct Load {
     over: Arc<AtomicBool>,
-    erases: Arc<AtomicBool>,
+    everything: Arc<AtomicBool>,
     acts: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<Told>>,
 }
@@ -49,16 +51,16 @@ struct Worker {
     dice: Dice,
     name: String,
     calls: u64,
-    erases: Arc<AtomicBool>,
+    everything: Arc<AtomicBool>,
     acts: Arc<AtomicUsize>,
     told: Told,
 }
 
 impl Load {
-    /// Starts it; erasures are asked for at once, or once they [may be](Load::let_erase).
-    pub fn start(client: &Client, seed: u64, erases: bool) -> Self {
+    /// Starts it, with everything that people do or, until [told](Load::let_everything), without START and erasures.
+    pub fn start(client: &Client, seed: u64, everything: bool) -> Self {
         let (over, acts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let erases = Arc::new(AtomicBool::new(erases));
+        let everything = Arc::new(AtomicBool::new(everything));
         let workers = (0..WORKERS).map(|number| {
             let name = format!("soak-{seed}-{number}");
             let worker = Worker {
@@ -66,19 +68,19 @@ impl Load {
                 dice: Dice::new(seed, &name),
                 name,
                 calls: 0,
-                erases: Arc::clone(&erases),
+                everything: Arc::clone(&everything),
                 acts: Arc::clone(&acts),
                 told: Told::default(),
             };
             tokio::spawn(worker.work(number, Arc::clone(&over)))
         });
         let workers = workers.collect();
-        Self { over, erases, acts, workers }
+        Self { over, everything, acts, workers }
     }
 
-    /// From now on erasures are asked for too.
-    pub fn let_erase(&self) {
-        self.erases.store(true, Ordering::Relaxed);
+    /// From now on people do everything.
+    pub fn let_everything(&self) {
+        self.everything.store(true, Ordering::Relaxed);
     }
 
     /// How many acts were acknowledged so far.
@@ -136,6 +138,7 @@ impl Worker {
         (!known).then_some(Person { phone, subject, acts: Vec::new() })
     }
 
+    /// None: nothing was done, or not as anybody expected.
     async fn act(&mut self, person: &Person) -> Option<Act> {
         let asked = SystemClock.boottime();
         let subject = &person.subject;
@@ -151,7 +154,9 @@ impl Worker {
             true => START,
             false => self.dice.below(100),
         };
+        let everything = self.everything.load(Ordering::Relaxed);
         let what = match choice {
+            START..START_END | ERASE.. if !everything => return None,
             0..26 => {
                 let path = "/v1/consents/grant";
                 let mut body = with(by_operator)?;
@@ -182,7 +187,7 @@ impl Worker {
                 self.writes(person, "START").await?;
                 What::Start
             }
-            START_END..95 => {
+            START_END..ERASE => {
                 let mut question = with(json!({"at": SystemClock.now().to_string()}))?;
                 let path = "/v1/verdict/as-of";
                 let (_, answer) = self.call("consent", path, &question).await?;
@@ -190,9 +195,6 @@ impl Worker {
                 What::Ask(question, answer)
             }
             _ => {
-                if !self.erases.load(Ordering::Relaxed) {
-                    return None;
-                }
                 let identity = json!({"method": "operator", "reason": "soak"});
                 let body =
                     json!({"subject_id": subject, "actor": "operator", "identity": identity});

@@ -59,6 +59,7 @@ async fn run(asked: &Asked) -> bool {
         ],
         stores: Some(servers::stores(&postgres, &kafka)),
         build: asked.from.clone(),
+        without_scopes: if asked.from.is_some() { replacing::NEW_SCOPES } else { &[] },
         ..Wishes::default()
     })
     .await;

@@ -79,6 +79,8 @@ pub struct Wishes {
     pub traces: Option<String>,
     /// The folder of another build than the one under test, of which all services are.
     pub build: Option<PathBuf>,
+    /// Scopes that it doesn't know.
+    pub without_scopes: &'static [&'static str],
 }
 
 /// How a command of the command line ended.
@@ -197,15 +199,9 @@ impl Cluster {
     }
 
     fn configure(&self, wishes: &Wishes) {
-        // Each service answers for itself, so each has a key of its own.
-        let mut callers = key_entry("test", &self.token, &SCOPES);
-        for service in SERVICES {
-            callers.push_str(&key_entry(service, &self.token_of(service), &SCOPES));
-        }
-        for (name, scopes) in &wishes.callers {
-            callers.push_str(&key_entry(name, &self.token_of(name), scopes));
-        }
-        std::fs::write(self.dir.join("callers.toml"), callers).unwrap();
+        let known: Vec<&str> =
+            SCOPES.into_iter().filter(|scope| !wishes.without_scopes.contains(scope)).collect();
+        self.admit(&known, &wishes.callers);
         let keys = self.dir.join("keys");
         let key = |name: &str| keys.join(name).display().to_string();
         let mut sections: BTreeMap<&str, String> = BTreeMap::new();
@@ -299,6 +295,24 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         let text: String =
             sections.iter().map(|(name, text)| format!("[{name}]\n{text}\n")).collect();
         std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Writes who may call: the test and each service, all with these scopes, and `others`.
+    fn admit(&self, scopes: &[&str], others: &[(&'static str, &'static [&'static str])]) {
+        // Each service answers for itself, so each has a key of its own.
+        let mut callers = key_entry("test", &self.token, scopes);
+        for service in SERVICES {
+            callers.push_str(&key_entry(service, &self.token_of(service), scopes));
+        }
+        for (name, scopes) in others {
+            callers.push_str(&key_entry(name, &self.token_of(name), scopes));
+        }
+        std::fs::write(self.dir.join("callers.toml"), callers).unwrap();
+    }
+
+    /// Gives every caller the scopes of the build under test, for whoever is started from now on.
+    pub fn admit_to_everything(&self) {
+        self.admit(&SCOPES, &[]);
     }
 
     fn token_of(&self, caller: &str) -> String {
