@@ -47,7 +47,7 @@ impl std::fmt::Debug for EventStore {
 
 impl EventStore {
     /// A store over `pool` (see [`connect`](crate::connect)), whose database has been
-    /// [migrated](crate::migrate). `idempotency_secret` keys the hashes of idempotency keys: all
+    /// [migrated](crate::schema::migrate). `idempotency_secret` keys the hashes of idempotency keys: all
     /// replicas of the service share it, and losing it only forgets first answers.
     #[must_use]
     pub fn new(pool: PgPool, idempotency_secret: &[u8]) -> Self {

@@ -1,6 +1,7 @@
 //! The rules over HTTP: what is in force, and what it comes to for a case.
 
-use assent_contracts::rules::{RulesAnswer, RulesInForce, RulesQuestion};
+use assent_contracts::rights::{RequestKind, Terms};
+use assent_contracts::rules::{RulesAnswer, RulesInForce, RulesQuestion, TermsQuestion};
 use jiff::civil::date;
 
 use super::world::{code, world};
@@ -41,4 +42,22 @@ async fn the_rules_in_force_answer_for_a_case_with_reasons_and_conflicts() {
     let refused = ask(&nowhere).await.unwrap_err();
     assert_eq!(code(&refused), "malformed_body");
     assert!(!format!("{refused:?}").contains("612345678"), "what was given is not told again");
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_first_law_has_no_term_and_is_told_so() {
+    let world = world().await;
+    let ask = async |received_at: &str| -> Result<Terms, _> {
+        let question = TermsQuestion {
+            kind: RequestKind::Access,
+            received_at: Some(received_at.parse().unwrap()),
+            seat: None,
+            person: None,
+            number: Some("FR".to_owned()),
+        };
+        world.operator.post("/v1/rules/terms", &question, None).await
+    };
+    assert!(ask("2026-01-05T09:00:00Z").await.is_ok());
+    let refused = ask("2000-01-01T00:00:00Z").await.unwrap_err();
+    assert_eq!(code(&refused), "validation_failed");
 }

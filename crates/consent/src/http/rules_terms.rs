@@ -3,7 +3,7 @@
 
 use assent_contracts::rights::{Authority, RequestKind, Term, Terms};
 use assent_contracts::rules::TermsQuestion;
-use assent_http::{Caller, Json, Problem};
+use assent_http::{Caller, Code, Json, Problem};
 use assent_rules::{Ask, Where};
 use axum::extract::State;
 use jiff::tz::TimeZone;
@@ -18,7 +18,10 @@ use super::rules_answers::{place, seat_of};
 #[utoipa::path(
     post, path = "/v1/rules/terms", tag = "rules",
     request_body = TermsQuestion,
-    responses((status = 200, body = Terms)),
+    responses(
+        (status = 200, body = Terms),
+        (status = 422, description = "validation_failed: no law that names a term was in force then"),
+    ),
     security(("bearer" = []))
 )]
 pub(super) async fn rules_terms(
@@ -36,10 +39,12 @@ pub(super) async fn rules_terms(
         number: place("number", number)?,
     };
     let rules = &app.0.papers.rules;
-    // A folder that puts another eu.toml in the place of ours can take the last term away.
-    let terms = rules
-        .terms(ask(kind), received_at, &at)
-        .ok_or_else(|| Problem::internal("no rule file in force names a term"))?;
+    // Before the first of these laws; or a folder that puts another eu.toml in the place of ours has taken the
+    // last term away.
+    let terms = rules.terms(ask(kind), received_at, &at).ok_or_else(|| {
+        Problem::new(Code::ValidationFailed)
+            .detail("received_at: no law that names a term for this was in force then")
+    })?;
     Ok(Json(Terms {
         rules: rules.hash(),
         acknowledge: terms.acknowledge.map(term),

@@ -2,7 +2,9 @@
 //! only, never in URLs.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::SubjectId;
@@ -279,8 +281,20 @@ impl ResolvedAddress {
 #[serde(deny_unknown_fields)]
 pub struct IdentitiesRequest {
     /// The people.
+    #[serde(deserialize_with = "objects")]
     #[schema(max_items = 100)]
     pub told: Vec<ToldIdentity>,
+}
+
+/// Serde takes an array for a struct as well: where every field may be absent, any array.
+fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
+    let read = |object| T::deserialize(Value::Object(object)).map_err(D::Error::custom);
+    objects.into_iter().map(read).collect()
 }
 
 /// One person, by all the names that the platform gave her in one breath. No `Debug`: it holds plaintext.
@@ -541,4 +555,17 @@ pub struct ScreenedRow {
     /// Stands for the number: the same for the same number within one screening.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_nobody_that_was_told_of() {
+        let read = |text: &str| serde_json::from_str::<IdentitiesRequest>(text);
+        assert!(read(r#"{"told": [{"phone": "+33612345678"}]}"#).is_ok());
+        assert!(read(r#"{"told": [[null, null]]}"#).is_err());
+        assert!(read(r#"{"told": [{"telephone": "+33612345678"}]}"#).is_err());
+    }
 }

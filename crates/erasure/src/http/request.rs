@@ -255,6 +255,8 @@ async fn terms(app: &App, new: &NewRequest, received_at: Timestamp) -> Result<Te
         Some(Code::MalformedBody) => Problem::new(Code::ValidationFailed).detail(
             "place, number_country: write a country such as FR, or a part of one such as US-CA",
         ),
+        Some(Code::ValidationFailed) => Problem::new(Code::ValidationFailed)
+            .detail("received_at: no law that names a term for this was in force then"),
         _ => failed(error),
     })
 }
