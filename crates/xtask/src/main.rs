@@ -79,7 +79,7 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
-    /// dependencies, `conform`, `examples`, `manifests`.
+    /// dependencies, `conform`, `examples`, `manifests`, `upgrade`.
     Ci,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
