@@ -131,7 +131,7 @@ impl Worker {
     async fn newcomer(&mut self, number: u64) -> Option<Person> {
         let phone = format!("+336{number}{:07}", self.dice.below(10_000_000));
         let body = json!({"origin": "import", "rows": [{"phone": phone}]});
-        let (_, answer) = self.call("vault", "/v1/subjects/import", &body).await?;
+        let answer = self.call("vault", "/v1/subjects/import", &body).await?;
         // The dice may repeat themselves: whoever is there already has a story.
         let subject = answer["outcomes"][0]["subject_id"].as_str()?.to_owned();
         let known = self.told.people.iter().any(|other| other.phone == phone);
@@ -162,7 +162,7 @@ impl Worker {
                 let mut body = with(by_operator)?;
                 // After a no, a bare claim isn't enough.
                 body["evidence"] = self.sealed(subject).await?;
-                match self.call("consent", path, &body).await? {
+                match self.answer("consent", path, &body).await? {
                     (200, answer) => What::Grant(ids(&answer)),
                     (CONFLICT, problem) if person.ever_stopped() => {
                         What::GrantRefused(problem["code"].clone())
@@ -172,12 +172,12 @@ impl Worker {
             }
             26..66 => {
                 let body = with(json!({"template": TEMPLATE, "parameters": []}))?;
-                let (_, answer) = self.call("messaging", "/v1/messages", &body).await?;
+                let answer = self.call("messaging", "/v1/messages", &body).await?;
                 What::Queue(answer["message_id"].as_str()?.to_owned())
             }
             66..80 => {
                 let path = "/v1/consents/withdraw";
-                What::Withdraw(ids(&self.call("consent", path, &with(by_operator)?).await?.1))
+                What::Withdraw(ids(&self.call("consent", path, &with(by_operator)?).await?))
             }
             80..83 => {
                 self.writes(person, "STOP").await?;
@@ -190,7 +190,7 @@ impl Worker {
             START_END..ERASE => {
                 let mut question = with(json!({"at": SystemClock.now().to_string()}))?;
                 let path = "/v1/verdict/as-of";
-                let (_, answer) = self.call("consent", path, &question).await?;
+                let answer = self.call("consent", path, &question).await?;
                 question["known_at"] = answer["known_at"].clone();
                 What::Ask(question, answer)
             }
@@ -198,7 +198,7 @@ impl Worker {
                 let identity = json!({"method": "operator", "reason": "soak"});
                 let body =
                     json!({"subject_id": subject, "actor": "operator", "identity": identity});
-                let (_, answer) = self.call("erasure", "/v1/requests", &body).await?;
+                let answer = self.call("erasure", "/v1/requests", &body).await?;
                 What::Erase(answer["request_id"].as_str()?.to_owned())
             }
         };
@@ -209,7 +209,7 @@ impl Worker {
     async fn sealed(&mut self, subject: &str) -> Option<Value> {
         let body = json!({"subject_id": subject, "record": subject, "field": "consent.evidence",
             "text": "form 12"});
-        let (_, answer) = self.call("vault", "/v1/seal", &body).await?;
+        let answer = self.call("vault", "/v1/seal", &body).await?;
         Some(answer["sealed"].clone())
     }
 
@@ -226,8 +226,16 @@ impl Worker {
         None
     }
 
-    /// Calls with a key of its own until there is an answer.
-    async fn call(&mut self, service: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
+    /// Calls until it is done.
+    async fn call(&mut self, service: &str, path: &str, body: &Value) -> Option<Value> {
+        match self.answer(service, path, body).await? {
+            (CONFLICT, problem) => self.strange(path, CONFLICT, &problem),
+            (_, answer) => Some(answer),
+        }
+    }
+
+    /// Calls with a key of its own until it is done or can't be done now.
+    async fn answer(&mut self, service: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
         self.calls += 1;
         let key = format!("{}-{}", self.name, self.calls);
         let give_up = SystemClock.boottime() + PATIENCE;

@@ -35,9 +35,11 @@ pub fn upgrade(report: Option<&Path>) -> Result<()> {
 
 /// The folder of the older build, compiled from the history of this repository.
 fn before(home: &Home) -> Result<PathBuf> {
-    let (source, archive) = (home.path("source"), home.path("source.tar"));
-    let build = home.path("build").join("debug");
-    // The source is that of one commit: what was compiled of it stays.
+    // A folder for each commit: what was compiled of it stays.
+    let commit = home.path(BEFORE);
+    std::fs::create_dir_all(&commit).at(&commit)?;
+    let (source, archive) = (commit.join("source"), commit.join("source.tar"));
+    let build = commit.join("build/debug");
     if build.join("assent").exists() {
         return Ok(build);
     }
@@ -49,7 +51,7 @@ fn before(home: &Home) -> Result<PathBuf> {
     std::fs::create_dir_all(&source).at(&source)?;
     show(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&source), "`tar`")?;
     let mut compile = cargo(&["build", "--quiet", "--locked", "--package", "assent"]);
-    compile.current_dir(&source).arg("--target-dir").arg(home.path("build"));
+    compile.current_dir(&source).arg("--target-dir").arg(commit.join("build"));
     show(&mut compile, "`cargo build` of the older build")?;
     Ok(build)
 }
