@@ -1,4 +1,4 @@
-//! Permits in batches of 100, asked for by two requesters: each recorded, every reason computed.
+//! Permits in batches of 500, asked for by four requesters: each recorded, every reason computed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::report::{Goal, Row};
 use crate::{people, servers};
 
 const PEOPLE: u32 = 20_000;
-const BATCH: usize = 100;
-const REQUESTERS: usize = 2;
+const BATCH: usize = 500;
+const REQUESTERS: usize = 4;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(5);
 const BOUND: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub async fn run() -> Row {
         ours,
         baseline: Vec::new(),
         latencies_ms: Vec::new(),
-        goal: Goal::Rate(20_000.0),
+        goal: Goal::Rate(50_000.0),
     }
 }
 

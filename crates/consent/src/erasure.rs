@@ -16,7 +16,7 @@ use crate::commands::{Origin, Pending, ledger};
 use crate::domain::decide::Command;
 use crate::gate::{self, Closing};
 use crate::links::LINKING_LOCK;
-use crate::standing;
+use crate::{permits, standing};
 
 /// What the consent service does for an erasure.
 pub struct Eraser {
@@ -65,10 +65,16 @@ impl Steps for Eraser {
                 // Who shares an address with her stands without her words from now on.
                 standing::mark_addresses_of(session.conn(), &[subject]).await?;
                 held::delete(session.conn(), &HELD, subject, touched).await?;
+                let permits = permits::forget(session.conn(), subject).await?;
+                touched.add("permits", permits);
             }
             // No key was ever here.
             Step::DestroyKeys => {}
-            Step::Sweep => held::find(session.conn(), &HELD, subject, touched).await?,
+            Step::Sweep => {
+                held::find(session.conn(), &HELD, subject, touched).await?;
+                let permits = permits::recorded(session.conn(), subject).await?;
+                touched.add("permits", permits);
+            }
         }
         Ok(())
     }

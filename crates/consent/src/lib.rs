@@ -30,6 +30,7 @@ pub mod standing;
 pub mod state_keeper;
 pub mod stops;
 pub mod stored;
+pub mod views;
 
 pub use http::openapi;
 pub use service::{Config, StartError, serve};

@@ -9,23 +9,25 @@
 //! What a dispatcher does with its lease is left to messaging.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
+use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{
     CONSENT_REQUEST, Decision, Permit, PermitAsk, STOP_CONFIRMATION, Verdict,
 };
 use assent_runtime::{Clock, Ids, LeaseTerms, failpoint};
 use jiff::SignedDuration;
 use jiff_sqlx::ToSqlx as _;
+use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::domain::verdict::{Addresses, Ask, GateView, Reason, evaluate};
-use crate::gate::{self, Question};
+use crate::views::{self, Question};
 
 /// Most asks in one request.
-pub const ASKS_MAX: usize = 100;
+pub const ASKS_MAX: usize = 500;
 
 /// Gives permits.
 #[derive(Clone)]
@@ -52,17 +54,27 @@ impl Permits {
             return Ok(Vec::new());
         }
         let mut transaction = self.pool.begin().await?;
-        let mut view = gate::facts(&mut transaction, &question(&asks)).await?;
-        view.rule_set = Some(self.rule_set.to_string());
+        let mut near = views::near(&mut transaction, &asks).await?;
+        let suffices: Vec<bool> = asks.iter().map(|ask| views::suffices(&near, ask)).collect();
+        let rest: Vec<&PermitAsk> =
+            asks.iter().zip(&suffices).filter(|(_, suffices)| !**suffices).map(|it| it.0).collect();
+        // A later snapshot than the first, and as good: it too begins after the leases.
+        let mut whole = match rest.is_empty() {
+            true => GateView::default(),
+            false => views::whole(&mut transaction, &question(&rest)).await?,
+        };
+        near.rule_set = Some(self.rule_set.to_string());
+        whole.rule_set.clone_from(&near.rule_set);
         let now = self.clock.now();
         let settling = settling(&self.terms);
         let mut permits: Vec<Permit> = asks
             .iter()
-            .map(|ask| Permit {
+            .zip(suffices)
+            .map(|(ask, suffices)| Permit {
                 permit_id: self.ids.v7(),
                 message_id: ask.message_id,
                 verdict: evaluate(
-                    &view,
+                    if suffices { &near } else { &whole },
                     Ask {
                         subject: ask.subject_id,
                         addresses: Addresses::Given(&ask.addresses),
@@ -77,7 +89,8 @@ impl Permits {
             .collect();
         spend_confirmations(&mut transaction, &asks, &mut permits).await?;
         failpoint::hit_async("consent.permit_after_read").await;
-        record(&mut transaction, &view, &asks, &permits).await?;
+        near.purposes.extend(whole.purposes);
+        record(&mut transaction, self.ids.v7(), &near, &asks, &permits).await?;
         transaction.commit().await?;
         Ok(permits)
     }
@@ -89,7 +102,7 @@ pub fn settling(terms: &LeaseTerms) -> SignedDuration {
     SignedDuration::try_from(terms.settlement()).unwrap_or(SignedDuration::MAX)
 }
 
-fn question(asks: &[PermitAsk]) -> Question {
+fn question(asks: &[&PermitAsk]) -> Question {
     let purposes: HashSet<&str> = asks.iter().map(|ask| ask.purpose.as_str()).collect();
     Question {
         subjects: asks.iter().map(|ask| ask.subject_id).collect(),
@@ -151,23 +164,30 @@ async fn spend_confirmations(
     Ok(())
 }
 
+/// What asks of one batch can have in common.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+struct Outcome<'a> {
+    purpose: &'a str,
+    channel: &'a str,
+    template: &'a str,
+    allowed: bool,
+    reasons: &'a [String],
+    notice_hash: Option<&'a str>,
+}
+
 /// Purposes and channels that don't exist are recorded as `unknown`: what a caller made up could
 /// be anything, a number too.
 async fn record(
     conn: &mut PgConnection,
+    batch_id: Uuid,
     view: &GateView,
     asks: &[PermitAsk],
     permits: &[Permit],
 ) -> Result<(), sqlx::Error> {
     const RECORD: &str = "
-        INSERT INTO permits (subject_id, permit_id, message_id, purpose, channel, template, allowed,
-                             reasons, evidence, notice_hash, rules, at)
-        SELECT subject_id, permit_id, message_id, purpose, channel, template, allowed,
-               reasons::text[], evidence::uuid[], notice_hash, $10, $11
-        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                    $7::boolean[], $8::text[], $9::text[], $12::text[])
-            AS t (subject_id, permit_id, message_id, purpose, channel, template, allowed, reasons,
-                  evidence, notice_hash)";
+        INSERT INTO permit_batches (batch_id, at, rules, outcomes, subjects, permit_ids,
+                                    message_ids, outcome_of, evidence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let Some(Permit { verdict: Verdict { rules, as_of, .. }, .. }) = permits.first() else {
         return Ok(());
     };
@@ -175,36 +195,87 @@ async fn record(
         Some(rule_set) => format!("{rules} {rule_set}"),
         None => rules.clone(),
     };
-    let (purposes, channels): (Vec<&str>, Vec<&str>) =
-        asks.iter().map(|ask| known_names(view, ask)).unzip();
-    let templates: Vec<&str> = asks.iter().map(|ask| ask.template.as_str()).collect();
+    let mut outcomes: Vec<Outcome<'_>> = Vec::new();
+    let mut known: HashMap<Outcome<'_>, i16> = HashMap::new();
+    let mut outcome_of = Vec::with_capacity(asks.len());
+    for (ask, Permit { verdict, .. }) in asks.iter().zip(permits) {
+        let (purpose, channel) = known_names(view, ask);
+        let outcome = Outcome {
+            purpose,
+            channel,
+            template: &ask.template,
+            allowed: verdict.verdict == Decision::Allow,
+            reasons: &verdict.reasons,
+            notice_hash: verdict.notice_hash.as_deref(),
+        };
+        outcome_of.push(*known.entry(outcome).or_insert_with_key(|outcome| {
+            outcomes.push(outcome.clone());
+            (outcomes.len() - 1) as i16
+        }));
+    }
     let subjects: Vec<Uuid> = asks.iter().map(|ask| ask.subject_id).collect();
     let ids: Vec<Uuid> = permits.iter().map(|permit| permit.permit_id).collect();
     let messages: Vec<Uuid> = asks.iter().map(|ask| ask.message_id).collect();
-    let allowed: Vec<bool> =
-        permits.iter().map(|permit| permit.verdict.verdict == Decision::Allow).collect();
-    let reasons: Vec<String> =
-        permits.iter().map(|permit| format!("{{{}}}", permit.verdict.reasons.join(","))).collect();
     let evidence: Vec<String> =
-        permits.iter().map(|permit| array_text(&permit.verdict.evidence)).collect();
-    let notices: Vec<Option<&str>> =
-        permits.iter().map(|permit| permit.verdict.notice_hash.as_deref()).collect();
+        permits.iter().map(|permit| spaced(&permit.verdict.evidence)).collect();
     sqlx::query(RECORD)
+        .bind(batch_id)
+        .bind(as_of.to_sqlx())
+        .bind(rules)
+        .bind(Json(&outcomes))
         .bind(&subjects)
         .bind(&ids)
         .bind(&messages)
-        .bind(&purposes)
-        .bind(&channels)
-        .bind(&templates)
-        .bind(&allowed)
-        .bind(&reasons)
+        .bind(&outcome_of)
         .bind(&evidence)
-        .bind(rules)
-        .bind(as_of.to_sqlx())
-        .bind(&notices)
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// The ids of the permits and denials of a person that are on record.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recorded(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    const RECORDED: &str = "
+        SELECT permit_id
+        FROM permit_batches, unnest(subjects, permit_ids) AS t (subject_id, permit_id)
+        WHERE subjects @> ARRAY[$1] AND subject_id = $1";
+    sqlx::query_scalar(RECORDED).bind(subject).fetch_all(conn).await
+}
+
+/// Takes a person out of the record, and gives the ids of her permits and denials. What others were given in the
+/// same batches stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Uuid>, sqlx::Error> {
+    const EMPTY: &str =
+        "DELETE FROM permit_batches WHERE subjects @> ARRAY[$1] AND subjects <@ ARRAY[$1]";
+    // By the row's own columns: whoever waited for another erasure looks at what that one left.
+    const FORGET: &str = "
+        UPDATE permit_batches
+        SET (subjects, permit_ids, message_ids, outcome_of, evidence) = (
+            SELECT coalesce(array_agg(t.subject_id ORDER BY n), '{}'),
+                   coalesce(array_agg(t.permit_id ORDER BY n), '{}'),
+                   coalesce(array_agg(t.message_id ORDER BY n), '{}'),
+                   coalesce(array_agg(t.outcome ORDER BY n), '{}'),
+                   coalesce(array_agg(t.evidence ORDER BY n), '{}')
+            FROM unnest(subjects, permit_ids, message_ids, outcome_of, evidence) WITH ORDINALITY
+                 AS t (subject_id, permit_id, message_id, outcome, evidence, n)
+            WHERE t.subject_id <> $1
+        )
+        WHERE subjects @> ARRAY[$1]";
+    let ids = recorded(conn, subject).await?;
+    if !ids.is_empty() {
+        sqlx::query(EMPTY).bind(subject).execute(&mut *conn).await?;
+        sqlx::query(FORGET).bind(subject).execute(conn).await?;
+    }
+    Ok(ids)
 }
 
 fn known_names<'a>(view: &GateView, ask: &'a PermitAsk) -> (&'a str, &'a str) {
@@ -222,13 +293,13 @@ fn known_names<'a>(view: &GateView, ask: &'a PermitAsk) -> (&'a str, &'a str) {
     }
 }
 
-/// A Postgres array literal: UNNEST flattens arrays of arrays, so they travel as text.
-fn array_text(ids: &[Uuid]) -> String {
-    let mut text = String::with_capacity(2 + ids.len() * 37);
-    text.push('{');
-    for (index, id) in ids.iter().enumerate() {
-        let _ = write!(text, "{}{id}", if index == 0 { "" } else { "," });
+fn spaced(ids: &[Uuid]) -> String {
+    let mut text = String::with_capacity(ids.len() * 37);
+    for id in ids {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     }
-    text.push('}');
     text
 }

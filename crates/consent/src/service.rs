@@ -32,7 +32,7 @@ use crate::links::Links;
 use crate::policy::Policies;
 use crate::retention::Keeper;
 use crate::state_keeper::StateKeeper;
-use crate::{asks, claims, expiry, gate, standing};
+use crate::{asks, claims, expiry, standing, views};
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -276,6 +276,6 @@ pub async fn permit_pool(database_url: &str) -> Result<PgPool, sqlx::Error> {
         .max_connections(PERMIT_CONNECTIONS)
         .acquire_timeout(std::time::Duration::from_secs(1))
         .test_before_acquire(false)
-        .connect_with(gate::options(database_url)?)
+        .connect_with(views::options(database_url)?)
         .await
 }

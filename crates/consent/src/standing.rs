@@ -27,8 +27,8 @@ use crate::commands::{Origin, Pending, ledger};
 use crate::domain::decide::Command;
 use crate::domain::event::Standing;
 use crate::domain::verdict::GateView;
-use crate::gate::{Question, facts};
 use crate::links::LINKING_LOCK;
+use crate::views::{self, Question};
 
 const PAUSE: Duration = Duration::from_millis(200);
 const MARKS_MAX: i64 = 200;
@@ -192,7 +192,7 @@ pub async fn round(
         sqlx::query_scalar(CONCERNED).bind(&marks).fetch_all(session.conn()).await?;
     let streams = session.lock(&concerned).await?;
     let question = Question { subjects: concerned, ..Question::default() };
-    let view = facts(session.conn(), &question).await?;
+    let view = views::whole(session.conn(), &question).await?;
     let linked_at = linked_at(session.conn(), &view).await?;
     let now = clock.now();
     let mut pending = Pending::default();

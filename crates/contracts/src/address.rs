@@ -44,8 +44,13 @@ impl AddressToken {
 
 impl fmt::Display for AddressToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.", self.key_id)?;
-        self.mac.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.mac) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        write!(f, "{}.{}", self.key_id, str::from_utf8(&hex).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -61,13 +66,13 @@ impl FromStr for AddressToken {
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         let (key_id, hex) = text.split_once('.').ok_or(InvalidToken)?;
         let key_id = key_id.parse().map_err(|_| InvalidToken)?;
-        if hex.len() != 64 || !hex.is_ascii() {
+        if hex.len() != 64 {
             return Err(InvalidToken);
         }
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(InvalidToken);
         let mut mac = [0; 32];
-        for (index, byte) in mac.iter_mut().enumerate() {
-            *byte =
-                u8::from_str_radix(&hex[index * 2..index * 2 + 2], 16).map_err(|_| InvalidToken)?;
+        for (byte, pair) in mac.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
         }
         Ok(Self { key_id, mac })
     }

@@ -114,7 +114,7 @@ async fn g4_g6_participants_killed_after_each_of_their_steps_forget_her_all_the_
     }
     // One for each time that her message was asked for.
     let permits: u64 = sqlx::query_scalar::<_, i64>(
-        "SELECT count(*) FROM permits WHERE subject_id = $1::text::uuid",
+        "SELECT count(*) FROM permit_batches, unnest(subjects) AS subject_id WHERE subject_id = $1::text::uuid",
     )
     .bind(&subject)
     .fetch_one(&cluster.pool("consent").await)

@@ -8,6 +8,7 @@ mod claims;
 mod erasure;
 mod hours;
 mod links;
+mod permits;
 mod policy;
 mod retention;
 mod rules;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{Received, Subscriber};
-use assent_consent::gate;
 use assent_consent::http::{App, Papers, router};
 use assent_consent::links::Links;
 use assent_consent::policy::{Policies, in_force};
 use assent_consent::service::{PERMIT_CONNECTIONS, migrators};
+use assent_consent::views;
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{
@@ -89,7 +89,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         .max_connections(PERMIT_CONNECTIONS)
         .acquire_timeout(Duration::from_secs(30))
         .test_before_acquire(false)
-        .connect_with(gate::options(&url).expect("an address of Postgres"))
+        .connect_with(views::options(&url).expect("an address of Postgres"))
         .await
         .expect("the test database answers");
     let app = App::new(

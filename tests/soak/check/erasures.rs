@@ -12,7 +12,7 @@ const ROWS: [(&str, &str, &str); 10] = [
     ("vault", "people", "subject_id"),
     ("vault", "addresses", "subject_id"),
     ("consent", "consent_lines", "subject_id"),
-    ("consent", "permits", "subject_id"),
+    ("consent", "(SELECT unnest(subjects) AS id FROM permit_batches) AS permits", "id"),
     ("messaging", "intents", "subject_id"),
     ("messaging", "inbound_messages", "subject_id"),
     ("messaging", "conversations", "subject_id"),

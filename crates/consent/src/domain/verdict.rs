@@ -366,8 +366,11 @@ pub fn evaluate(
     age(view.ages.get(&ask.subject), pursued, line, asked.is_some(), &mut findings);
     // Who has just written is awake: a question that answers her needs no hour.
     let disturbs = asked.map_or(line.is_some(), |asked| asked.renews);
-    if view.engine >= Engine::Hours2 && disturbs {
-        hours(pursued, &view.regions_of(ask.subject), now, &mut findings);
+    if view.engine >= Engine::Hours2
+        && disturbs
+        && let Some(quiet) = &pursued.quiet
+    {
+        hours(quiet, &view.regions_of(ask.subject), now, &mut findings);
     }
 
     let linked = view.tokens_of.get(&ask.subject).map_or(&[][..], Vec::as_slice);
@@ -460,8 +463,7 @@ fn age(
 
 /// Whoever said something, or is to be asked to renew it, is left alone at quiet hours. Of whom nothing
 /// is known but a number, nothing is said of its country.
-fn hours(pursued: &Pursued, regions: &[String], now: Timestamp, findings: &mut Findings) {
-    let Some(quiet) = &pursued.quiet else { return };
+fn hours(quiet: &Quiet, regions: &[String], now: Timestamp, findings: &mut Findings) {
     if let Hour::Quiet { until } = quiet::hour(quiet, regions, now) {
         findings.deny(Reason::QuietHours, None);
         findings.quiet_until = until;

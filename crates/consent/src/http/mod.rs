@@ -26,10 +26,10 @@ use crate::claims::Claims;
 use crate::commands::LedgerHandler;
 use crate::domain::event::Act;
 use crate::domain::verdict::GateView;
-use crate::gate::{Question, facts};
 use crate::permits::Permits;
 use crate::policy::Policies;
 use crate::stops::Stops;
+use crate::views::{self, Question};
 
 mod ages;
 mod apply_policy;
@@ -157,7 +157,7 @@ impl App {
         let pool = self.0.permits.pool.clone();
         let view = to_the_end(async move {
             let mut connection = pool.acquire().await?;
-            facts(&mut connection, &question).await
+            views::whole(&mut connection, &question).await
         });
         let mut view = view.await.map_err(refusals::database)?;
         view.rule_set = Some(self.0.permits.rule_set.to_string());

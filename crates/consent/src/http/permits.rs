@@ -15,7 +15,7 @@ use crate::permits::ASKS_MAX;
 /// this request is never repeated by itself.
 #[utoipa::path(
     post, path = "/v1/permits", tag = "gate",
-    request_body(content = PermitsRequest, description = "at most 100 asks"),
+    request_body(content = PermitsRequest, description = "at most 500 asks"),
     responses(
         (status = 200, description = "Verdicts in the order of the asks", body = PermitsResponse),
         (status = 422, description = "validation_failed"),
@@ -30,7 +30,9 @@ pub(super) async fn give_permits(
 ) -> Result<Json<PermitsResponse>, Problem> {
     caller.require("permits:write")?;
     if request.asks.len() > ASKS_MAX {
-        return Err(Problem::new(Code::ValidationFailed).detail("at most 100 asks at once"));
+        return Err(
+            Problem::new(Code::ValidationFailed).detail(format!("at most {ASKS_MAX} asks at once"))
+        );
     }
     if request.asks.iter().any(|ask| ask.addresses.len() > ADDRESSES_MAX) {
         return Err(Problem::new(Code::ValidationFailed).detail("too many addresses"));

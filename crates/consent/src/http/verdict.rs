@@ -7,8 +7,8 @@ use axum::extract::State;
 
 use super::App;
 use crate::domain::verdict::{Addresses, Ask, evaluate, evaluate_without_bars};
-use crate::gate::Question;
 use crate::permits::settling;
+use crate::views::Question;
 
 /// What would the gate say?
 ///

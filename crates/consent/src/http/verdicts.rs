@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::App;
 use crate::domain::verdict::{Addresses, Ask, evaluate};
-use crate::gate::Question;
 use crate::permits::settling;
+use crate::views::Question;
 
 /// Most asks of one request.
 const ASKS_MAX: usize = 2_000;

@@ -19,12 +19,12 @@ pub const STOP_CONFIRMATION: &str = "stop_confirmation";
 /// consented to.
 pub const CONSENT_REQUEST: &str = "consent_request";
 
-/// `POST /v1/permits`: ask for fresh verdicts, at most 100 at once.
+/// `POST /v1/permits`: ask for fresh verdicts, at most 500 at once.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermitsRequest {
     /// One ask per message.
-    #[schema(max_items = 100)]
+    #[schema(max_items = 500)]
     pub asks: Vec<PermitAsk>,
 }
 
