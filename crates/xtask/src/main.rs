@@ -5,6 +5,8 @@
 
 mod artifacts;
 mod bench;
+mod book;
+mod cargo_tool;
 mod ci;
 mod clients;
 mod cluster;
@@ -78,9 +80,11 @@ enum Command {
     ///
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
-    /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
+    /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, `book`, all
     /// dependencies, `conform`, `examples`, `manifests`, `upgrade`.
     Ci,
+    /// Check the documentation's links and table of contents, and build it as a book: target/book/html/index.html.
+    Book,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
     /// On a cluster of its own under target/conform; takes some minutes and needs Python.
@@ -156,6 +160,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => suite::test(&filter),
         Command::Clients => clients::check(),
         Command::Ci => ci::ci(),
+        Command::Book => book::book(),
         Command::Conform => conform::conform(),
         Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
