@@ -20,6 +20,7 @@ mod kafka;
 mod lend;
 mod machine;
 mod manifests;
+mod pin_images;
 mod ports;
 mod postgres;
 mod process;
@@ -129,10 +130,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<std::path::PathBuf>,
     },
-    /// Check the Kubernetes manifests without a cluster: schemas, settings, network flows, alerts.
+    /// Check the Kubernetes manifests without a cluster (schemas, settings, network flows, alerts) and the compose file
+    /// without an engine.
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
     Manifests,
+    /// Add to each public image of docker-compose.yml and the Dockerfile the digest that its registry tells for its tag.
+    ///
+    /// Needs Docker with buildx on a machine that reaches the registries. All digests are read before anything is
+    /// written; a digest that is there already is read anew.
+    PinImages,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, verdict, import, screen, dispatch, webhook.
     ///
@@ -167,6 +174,7 @@ fn main() -> ExitCode {
         Command::Soak { minutes, seed, report } => soak::soak(minutes, seed, report.as_deref()),
         Command::Upgrade { report } => soak::upgrade(report.as_deref()),
         Command::Manifests => manifests::manifests(),
+        Command::PinImages => pin_images::pin_images(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };
