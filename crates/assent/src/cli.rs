@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::api::Connection;
 use crate::commands::bot::Bot;
@@ -30,6 +30,8 @@ use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
 use crate::commands::topics::Topics;
 use crate::commands::verify::Verify;
+use crate::completions::{Completions, Man};
+use crate::configuration::Configuration;
 use crate::doctor::Doctor;
 use crate::migrate::Migrate;
 use crate::openapi::OpenApi;
@@ -138,6 +140,12 @@ enum Command {
     Openapi(OpenApi),
     /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference.
     Schemas(Schemas),
+    /// Write the reference of everything that can be set.
+    Configuration(Configuration),
+    /// Print what a shell needs to complete commands.
+    Completions(Completions),
+    /// Write manual pages.
+    Man(Man),
 }
 
 /// Runs the command line of this process.
@@ -156,6 +164,9 @@ pub fn main() -> ExitCode {
         Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
         Command::Schemas(schemas) => schemas.run(output),
+        Command::Configuration(configuration) => configuration.run(&Cli::command(), output),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command(), output),
         _ => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -211,14 +222,15 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Health(_)
         | Command::Doctor(_)
         | Command::Openapi(_)
-        | Command::Schemas(_) => Ok(Status::Done),
+        | Command::Schemas(_)
+        | Command::Configuration(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(Status::Done),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

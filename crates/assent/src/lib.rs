@@ -3,6 +3,8 @@
 pub mod api;
 mod cli;
 pub mod commands;
+mod completions;
+mod configuration;
 pub mod contact_file;
 mod doctor;
 pub mod gateway;

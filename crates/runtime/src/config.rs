@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 /// The sections that a file may have. A process reads some of them; a misspelt one is an error
 /// in every process.
-pub const SECTIONS: [&str; 14] = [
+pub const SECTIONS: [&str; 13] = [
     "auth",
     "consent",
     "console",
@@ -25,7 +25,6 @@ pub const SECTIONS: [&str; 14] = [
     "messaging",
     "projector",
     "services",
-    "simulator",
     "telemetry",
     "vault",
 ];
@@ -61,11 +60,22 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// Whether a value must be there, as its reader asked for it. Of several askings the strictest counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// It may be absent, which means something of its own.
+    Optional,
+    /// It may be absent, and then it is this.
+    Default(String),
+    /// Without it nothing starts.
+    Required,
+}
+
 #[derive(Debug, Default)]
 struct State {
     values: BTreeMap<String, toml::Table>,
     environment: BTreeMap<String, String>,
-    asked: BTreeMap<String, BTreeSet<String>>,
+    asked: BTreeMap<String, BTreeMap<String, Presence>>,
     errors: Vec<ConfigError>,
 }
 
@@ -158,14 +168,15 @@ impl Settings {
                 .iter()
                 .flat_map(|(section, asked)| {
                     let keys = state.values.get(section).into_iter().flat_map(toml::Table::keys);
-                    keys.filter(|key| !asked.contains(*key)).map(move |key| (section, key, asked))
+                    keys.filter(|key| !asked.contains_key(*key))
+                        .map(move |key| (section, key, asked))
                 })
                 .map(|(section, key, asked)| ConfigError {
                     place: format!("{section}.{key}"),
                     variable: None,
                     problem: format!(
                         "unknown key; there are {}",
-                        asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+                        asked.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
                     ),
                 })
                 .collect();
@@ -180,12 +191,17 @@ impl Settings {
     /// The environment variables of everything that was asked for so far.
     #[must_use]
     pub fn variables(&self) -> BTreeSet<String> {
-        self.with(|state| {
-            let asked = state.asked.iter();
-            asked
-                .flat_map(|(section, keys)| keys.iter().map(|key| variable(section, key)))
-                .collect()
-        })
+        let asked = self.asked();
+        let names = |(section, keys): (&String, &BTreeMap<String, Presence>)| {
+            keys.keys().map(|key| variable(section, key)).collect::<Vec<_>>()
+        };
+        asked.iter().flat_map(names).collect()
+    }
+
+    /// Everything that was asked for so far: keys by section, each with how it was asked for.
+    #[must_use]
+    pub fn asked(&self) -> BTreeMap<String, BTreeMap<String, Presence>> {
+        self.with(|state| state.asked.clone())
     }
 
     fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
@@ -213,6 +229,7 @@ impl Section {
         T: FromStr,
         T::Err: fmt::Display,
     {
+        self.note(key, Presence::Required);
         match self.text(key) {
             Some(text) => self.parse(key, &text),
             None => {
@@ -236,21 +253,24 @@ impl Section {
     #[must_use]
     pub fn default<T>(&self, key: &str, default: T) -> T
     where
-        T: FromStr,
+        T: FromStr + fmt::Display,
         T::Err: fmt::Display,
     {
+        self.note(key, Presence::Default(default.to_string()));
         self.optional(key).unwrap_or(default)
     }
 
     /// A duration in whole milliseconds; the key should end in `_ms`.
     #[must_use]
     pub fn millis(&self, key: &str, default: Duration) -> Duration {
+        self.note(key, Presence::Default(default.as_millis().to_string()));
         self.optional::<u64>(key).map_or(default, Duration::from_millis)
     }
 
     /// A secret that must be there: `key`, or the content of the file named by `key_file`.
     #[must_use]
     pub fn secret(&self, key: &str) -> Option<SecretString> {
+        self.note(key, Presence::Required);
         let secret = self.optional_secret(key);
         if secret.is_none() && !self.has_error(&format!("{key}_file")) {
             self.invalid(
@@ -286,9 +306,17 @@ impl Section {
             variable: Some(self.variable(key)),
             problem: problem.into(),
         };
+        self.note(key, Presence::Optional);
+        self.settings.with(|state| state.errors.push(error));
+    }
+
+    fn note(&self, key: &str, presence: Presence) {
         self.settings.with(|state| {
-            state.asked.entry(self.name.to_owned()).or_default().insert(key.to_owned());
-            state.errors.push(error);
+            let asked = state.asked.entry(self.name.to_owned()).or_default();
+            let noted = asked.entry(key.to_owned()).or_insert(Presence::Optional);
+            if *noted < presence {
+                *noted = presence;
+            }
         });
     }
 
@@ -308,19 +336,17 @@ impl Section {
     }
 
     fn text(&self, key: &str) -> Option<String> {
+        self.note(key, Presence::Optional);
         let variable = self.variable(key);
-        let found = self.settings.with(|state| {
-            state.asked.entry(self.name.to_owned()).or_default().insert(key.to_owned());
-            match state.environment.get(&variable) {
-                Some(value) => Some(Ok(value.clone())),
-                None => match state.values.get(self.name)?.get(key)? {
-                    toml::Value::String(text) => Some(Ok(text.clone())),
-                    value @ (toml::Value::Integer(_)
-                    | toml::Value::Float(_)
-                    | toml::Value::Boolean(_)) => Some(Ok(value.to_string())),
-                    _ => Some(Err("must be a single value")),
-                },
-            }
+        let found = self.settings.with(|state| match state.environment.get(&variable) {
+            Some(value) => Some(Ok(value.clone())),
+            None => match state.values.get(self.name)?.get(key)? {
+                toml::Value::String(text) => Some(Ok(text.clone())),
+                value @ (toml::Value::Integer(_)
+                | toml::Value::Float(_)
+                | toml::Value::Boolean(_)) => Some(Ok(value.to_string())),
+                _ => Some(Err("must be a single value")),
+            },
         })?;
         found.map_err(|problem| self.invalid(key, problem)).ok()
     }
@@ -342,93 +368,11 @@ impl Section {
     }
 }
 
-fn variable(section: &str, key: &str) -> String {
+/// The environment variable of a key.
+#[must_use]
+pub fn variable(section: &str, key: &str) -> String {
     format!("ASSENT_{}_{}", section.to_uppercase(), key.to_uppercase())
 }
 
 #[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    fn settings(text: &str, environment: &[(&str, &str)]) -> Settings {
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Settings::from_parts(text, environment).unwrap()
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file() {
-        let settings = settings(
-            "[consent]\nlisten = \"127.0.0.1:1\"\ndatabase_connections = 4",
-            &[("ASSENT_CONSENT_LISTEN", "127.0.0.1:2")],
-        );
-        let section = settings.section("consent");
-        let listen: std::net::SocketAddr = section.required("listen").unwrap();
-        assert_eq!(listen.port(), 2);
-        assert_eq!(section.default("database_connections", 8_u32), 4);
-        assert_eq!(settings.finish(), Ok(()));
-    }
-
-    #[test]
-    fn every_error_is_reported_at_once() {
-        let settings = settings(
-            "stray = 1\n[consnet]\na = 1\n[consent]\nlisten = \"nowhere\"\nlistne = 3\nmany = [1]",
-            &[],
-        );
-        let section = settings.section("consent");
-        assert_eq!(section.required::<std::net::SocketAddr>("listen"), None);
-        assert_eq!(section.optional::<u32>("many"), None);
-        assert!(section.secret("database_url").is_none());
-        let errors = settings.finish().unwrap_err();
-        let places: Vec<_> = errors.0.iter().map(|error| error.place.as_str()).collect();
-        assert_eq!(
-            places,
-            [
-                "[consnet]",
-                "consent.database_url",
-                "consent.listen",
-                "consent.listne",
-                "consent.many",
-                "stray"
-            ]
-        );
-        assert!(errors.to_string().contains("ASSENT_CONSENT_DATABASE_URL"));
-    }
-
-    #[test]
-    fn sections_of_other_services_are_left_alone() {
-        let settings = settings("[vault]\nkek_file = \"/k\"\n[lease]\nlength_ms = 500", &[]);
-        let terms = crate::LeaseTerms::read(&settings);
-        assert_eq!(terms.length, Duration::from_millis(500));
-        assert_eq!(settings.finish(), Ok(()));
-    }
-
-    #[test]
-    fn a_secret_may_come_from_a_file_and_is_never_printed() {
-        let path = std::env::temp_dir().join(format!("assent-secret-{}", std::process::id()));
-        std::fs::write(&path, "hush\n").unwrap();
-        let settings =
-            settings("[services]\n", &[("ASSENT_SERVICES_TOKEN_FILE", path.to_str().unwrap())]);
-        let secret = settings.section("services").secret("token").unwrap();
-        assert_eq!(secret.expose_secret(), "hush");
-        assert!(!format!("{secret:?}").contains("hush"));
-        std::fs::remove_file(path).unwrap();
-
-        let broken = Settings::from_parts("[services]\ntoken = hush", []).unwrap_err();
-        assert!(!broken.to_string().contains("hush"));
-    }
-
-    #[test]
-    fn an_empty_secret_is_none() {
-        let path = std::env::temp_dir().join(format!("assent-no-secret-{}", std::process::id()));
-        std::fs::write(&path, "\n").unwrap();
-        let text = format!("[services]\nfirst = \" \"\nsecond_file = {path:?}\n");
-        let settings = settings(&text, &[]);
-        let section = settings.section("services");
-        assert!(section.optional_secret("first").is_none());
-        assert!(section.optional_secret("second").is_none());
-        assert!(section.secret("first").is_none());
-        std::fs::remove_file(path).unwrap();
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ pub mod telemetry;
 
 pub use cadence::Cadence;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use config::{ConfigError, ConfigErrors, Section, Settings};
+pub use config::{ConfigError, ConfigErrors, Presence, Section, Settings};
 pub use ids::{Ids, SystemIds};
 pub use lease::{Lease, LeaseTerms, settle};
 pub use lifecycle::Lifecycle;

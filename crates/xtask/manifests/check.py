@@ -1,4 +1,4 @@
-"""Checks the rendered manifests of k8s/ without a cluster.
+"""Checks the rendered manifests of k8s/ without a cluster, and docker-compose.yml without an engine.
 
     check.py ROOT RENDERED BINARIES ALERTS
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+import compose
 import flows
 import kafka
 import names
@@ -30,6 +31,7 @@ def main(root, rendered, binaries, alerts):
             faults += [f"{overlay}: {fault}" for fault in check(documents)]
         faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents)]
         print(f"  {overlay}: {len(documents)} resources")
+    faults += compose.faults(root)
     groups = names.alert_groups(overlays["production"])
     alerts.write_text(yaml.safe_dump({"groups": groups}))
     faults += names.alert_faults(root, groups)

@@ -1,12 +1,13 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
-//! against the simulator, damaged webhooks, the documentation without a warning, the HTTP APIs against their
+//! against the simulator, damaged webhooks, the documentation without a warning and as a book, the HTTP APIs against their
 //! descriptions, what is written for other teams, the Kubernetes manifests, a rolling upgrade, and the dependency
 //! tree's licences, sources, bans and known
 //! vulnerabilities.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::book::book;
+use crate::cargo_tool::{self, CargoTool};
 use crate::clients;
 use crate::compile::cargo;
 use crate::conform::conform;
@@ -17,9 +18,9 @@ use crate::manifests::manifests;
 use crate::process::show;
 use crate::soak;
 use crate::suite;
-use crate::workspace::{root, target};
+use crate::workspace::root;
 
-const CARGO_DENY: &str = "0.20.2";
+const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2", options: &[] };
 
 /// Runs everything.
 pub fn ci() -> Result<()> {
@@ -34,12 +35,13 @@ pub fn ci() -> Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
         "`cargo doc`",
     )?;
+    book()?;
     conform()?;
     examples()?;
     manifests()?;
     soak::upgrade(None)?;
     println!("dependencies");
-    let deny = cargo_deny()?;
+    let deny = cargo_tool::program(&CARGO_DENY)?;
     let check = |what: &[&str]| {
         let mut check = Command::new(&deny);
         check.current_dir(root()).args(["--workspace", "--log-level", "warn"]).args(what);
@@ -56,16 +58,4 @@ pub fn ci() -> Result<()> {
         println!("NOT CHECKED: known vulnerabilities; their database can't be reached from here");
         Ok(())
     }
-}
-
-/// The checker, built once under `target/tools`.
-fn cargo_deny() -> Result<PathBuf> {
-    let tools = target().join(format!("tools/cargo-deny-{CARGO_DENY}"));
-    let program = tools.join("bin/cargo-deny");
-    if !program.exists() {
-        let mut install = cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version"]);
-        install.arg(CARGO_DENY).arg("--root").arg(&tools);
-        show(&mut install, "`cargo install cargo-deny`")?;
-    }
-    Ok(program)
 }

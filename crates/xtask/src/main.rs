@@ -5,6 +5,8 @@
 
 mod artifacts;
 mod bench;
+mod book;
+mod cargo_tool;
 mod ci;
 mod clients;
 mod cluster;
@@ -18,6 +20,7 @@ mod kafka;
 mod lend;
 mod machine;
 mod manifests;
+mod pin_images;
 mod ports;
 mod postgres;
 mod process;
@@ -78,9 +81,11 @@ enum Command {
     ///
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
-    /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, all
+    /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, `book`, all
     /// dependencies, `conform`, `examples`, `manifests`, `upgrade`.
     Ci,
+    /// Check the documentation's links and table of contents, and build it as a book: target/book/html/index.html.
+    Book,
     /// Hold every HTTP API against its OpenAPI description, with made-up requests.
     ///
     /// On a cluster of its own under target/conform; takes some minutes and needs Python.
@@ -125,10 +130,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<std::path::PathBuf>,
     },
-    /// Check the Kubernetes manifests without a cluster: schemas, settings, network flows, alerts.
+    /// Check the Kubernetes manifests without a cluster (schemas, settings, network flows, alerts) and the compose file
+    /// without an engine.
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
     Manifests,
+    /// Add to each public image of docker-compose.yml and the Dockerfile the digest that its registry tells for its tag.
+    ///
+    /// Needs Docker with buildx on a machine that reaches the registries. All digests are read before anything is
+    /// written; a digest that is there already is read anew.
+    PinImages,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
     /// permit, verdict, import, screen, dispatch, webhook.
     ///
@@ -156,12 +167,14 @@ fn main() -> ExitCode {
         Command::Test { filter } => suite::test(&filter),
         Command::Clients => clients::check(),
         Command::Ci => ci::ci(),
+        Command::Book => book::book(),
         Command::Conform => conform::conform(),
         Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
         Command::Soak { minutes, seed, report } => soak::soak(minutes, seed, report.as_deref()),
         Command::Upgrade { report } => soak::upgrade(report.as_deref()),
         Command::Manifests => manifests::manifests(),
+        Command::PinImages => pin_images::pin_images(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),
     };

@@ -1,4 +1,4 @@
-//! `manifests`: whether `k8s/` is right, without a cluster. Every overlay is rendered; what comes out is held
+//! `manifests`: whether `k8s/` is right, without a cluster, and `docker-compose.yml`, without an engine. Every overlay is rendered; what comes out is held
 //! against the schemas of Kubernetes and of the operators, against the code (topics, metrics, settings, key
 //! files), and looked through by a linter; the alerts are tested. What only an API server does, admission and
 //! the operators' own rules, is not done here.
@@ -59,6 +59,11 @@ pub fn manifests() -> Result<()> {
     let tests = home.path("prometheusrule.test.yaml");
     let written = root().join("k8s/components/monitoring/prometheusrule.test.yaml");
     fs::copy(&written, &tests).at(&written)?;
+    let asks = root().join("compose/prometheus.yml");
+    show(
+        Command::new(&promtool).args(["check", "config"]).arg(asks),
+        "the check of compose/prometheus.yml",
+    )?;
     show(Command::new(promtool).args(["test", "rules"]).arg(tests), "the test of the alerts")
 }
 

@@ -154,6 +154,12 @@ fn generated_files_are_current() -> Result<()> {
             )));
         }
     }
+    show(assent().arg("configuration").arg(&fresh), "`assent configuration`")?;
+    let page = |folder: &Path| std::fs::read(folder.join("configuration.md")).ok();
+    if page(&fresh) != page(&docs) {
+        let said = "docs/configuration.md is stale: run `target/debug/assent configuration docs` and commit";
+        return Err(Error::Said(said.to_owned()));
+    }
     Ok(())
 }
 

@@ -42,7 +42,7 @@ sandbox/whatsapp-access-token, whatsapp-app-secret and whatsapp-verify-token.")]
 
 /// What became of the files.
 #[derive(Debug, Default, Serialize)]
-struct Made {
+pub(crate) struct Made {
     created: Vec<PathBuf>,
     kept: Vec<PathBuf>,
 }
@@ -82,7 +82,8 @@ impl Keys {
     }
 }
 
-fn init(dir: &Path, sandbox: bool) -> Result<Made, Failure> {
+/// Makes what is missing in the folder.
+pub(crate) fn init(dir: &Path, sandbox: bool) -> Result<Made, Failure> {
     private_dir(dir)?;
     let mut made = Made::default();
     keys(dir, &mut made)?;
