@@ -159,6 +159,8 @@ pub struct WhatsApp {
     pub phone_number_id: String,
     /// The business account that the number belongs to; none: its templates are not listed.
     pub business_account_id: Option<String>,
+    /// Calls of the management API in an hour (200; 5,000 for an account with active numbers).
+    pub management_per_hour: u32,
     /// Authorises calls.
     pub access_token: SecretString,
     /// Signs webhooks.
@@ -318,6 +320,10 @@ impl Config {
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
         let business_account_id = own.optional("business_account_id");
+        let management_per_hour = own.default("management_per_hour", 200);
+        if management_per_hour == 0 {
+            own.invalid("management_per_hour", "must be at least 1");
+        }
         let access_token = own.secret("access_token");
         let app_secret = own.secret("app_secret");
         let previous_app_secret = own.optional_secret("previous_app_secret");
@@ -385,6 +391,7 @@ impl Config {
                 version,
                 phone_number_id: phone_number_id?,
                 business_account_id,
+                management_per_hour,
                 access_token: access_token?,
                 app_secret: app_secret?,
                 previous_app_secret,

@@ -51,6 +51,8 @@ pub struct Setup {
     pub version: &'static str,
     /// The account whose templates are listed.
     pub business_account_id: Option<&'static str>,
+    /// Calls of the management API in an hour.
+    pub management_per_hour: u32,
     /// How many messages may go out.
     pub limits: Limits,
     /// How campaigns run.
@@ -74,6 +76,7 @@ impl Setup {
             previous_app_secret: None,
             version: "v26.0",
             business_account_id: None,
+            management_per_hour: 200,
             limits: Limits::default(),
             campaigns: Campaigns::default(),
             per_second: 2_000,
@@ -167,6 +170,7 @@ impl Home {
                 app_secret: SECRET.into(),
                 previous_app_secret: setup.previous_app_secret.map(Into::into),
                 business_account_id: setup.business_account_id.map(str::to_owned),
+                management_per_hour: setup.management_per_hour,
                 verify_token: "verify".into(),
                 timeout: Duration::from_secs(5),
             },
