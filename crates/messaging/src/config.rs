@@ -157,6 +157,8 @@ pub struct WhatsApp {
     pub version: String,
     /// The number's id at the provider.
     pub phone_number_id: String,
+    /// The number itself, in digits; none: news of the quality of any number of the account counts as its own.
+    pub number: Option<String>,
     /// The business account that the number belongs to; none: its templates are not listed.
     pub business_account_id: Option<String>,
     /// Calls of the management API in an hour (200; 5,000 for an account with active numbers).
@@ -319,6 +321,11 @@ impl Config {
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
+        let number = own.optional::<String>("phone_number");
+        let number = number.map(|it| it.chars().filter(char::is_ascii_digit).collect::<String>());
+        if number.as_ref().is_some_and(String::is_empty) {
+            own.invalid("phone_number", "must have digits");
+        }
         let business_account_id = own.optional("business_account_id");
         let management_per_hour = own.default("management_per_hour", 200);
         if management_per_hour == 0 {
@@ -390,6 +397,7 @@ impl Config {
                 base_url: base_url?,
                 version,
                 phone_number_id: phone_number_id?,
+                number,
                 business_account_id,
                 management_per_hour,
                 access_token: access_token?,

@@ -166,6 +166,7 @@ impl Home {
                 base_url: format!("http://{}", setup.provider),
                 version: setup.version.to_owned(),
                 phone_number_id: "106540352242922".to_owned(),
+                number: Some("33900000001".to_owned()),
                 access_token: "access".into(),
                 app_secret: SECRET.into(),
                 previous_app_secret: setup.previous_app_secret.map(Into::into),
