@@ -22,6 +22,7 @@ mod projector;
 mod receipts;
 mod relay;
 mod road;
+mod scenarios;
 mod screening;
 mod servers;
 mod state_topic;

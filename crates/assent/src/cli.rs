@@ -28,6 +28,7 @@ use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
 use crate::commands::send::Send;
 use crate::commands::suppress::Suppress;
+use crate::commands::template::Template;
 use crate::commands::topics::Topics;
 use crate::commands::verify::Verify;
 use crate::completions::{Completions, Man};
@@ -97,6 +98,9 @@ enum Command {
     /// Write to many: draft, dry run, approval, start, report.
     #[command(subcommand)]
     Campaign(Campaign),
+    /// Create, edit, list and delete templates at WhatsApp.
+    #[command(subcommand)]
+    Template(Template),
     /// Answer people: who waits, what was written, notes, handing over.
     #[command(subcommand)]
     Conversation(Conversation),
@@ -205,6 +209,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Policy(policy) => policy.run(api, output).await,
         Command::Send(send) => send.run(api, output).await,
         Command::Campaign(campaign) => campaign.run(api, output).await,
+        Command::Template(template) => template.run(api, output).await,
         Command::Conversation(conversation) => conversation.run(api, output).await,
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Request(request) => request.run(api, output).await,

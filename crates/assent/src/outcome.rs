@@ -70,6 +70,8 @@ impl From<ClientError> for Failure {
                         | Code::HoldTooLate
                         | Code::CampaignStateConflict
                         | Code::ConversationStateConflict
+                        | Code::TemplateExists
+                        | Code::ProviderRefused
                         | Code::WindowClosed,
                     ) => Status::Refused,
                     _ if transient => Status::Unreachable,

@@ -103,6 +103,10 @@ codes! {
     TemplateUnavailable = "template_unavailable", CONFLICT, "The template can't be sent now";
     /// The values don't fit the template's places.
     TemplateMismatch = "template_mismatch", UNPROCESSABLE_ENTITY, "The values don't fit the template";
+    /// There is a template of this name in this language.
+    TemplateExists = "template_exists", CONFLICT, "There is such a template already";
+    /// The provider doesn't take what was asked.
+    ProviderRefused = "provider_refused", UNPROCESSABLE_ENTITY, "WhatsApp refuses it";
     /// She has not written within 24 hours.
     WindowClosed = "window_closed", CONFLICT, "She has not written within a day";
     /// The message is not known.

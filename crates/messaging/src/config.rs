@@ -157,8 +157,12 @@ pub struct WhatsApp {
     pub version: String,
     /// The number's id at the provider.
     pub phone_number_id: String,
+    /// The number itself, in digits; none: news of the quality of any number of the account counts as its own.
+    pub number: Option<String>,
     /// The business account that the number belongs to; none: its templates are not listed.
     pub business_account_id: Option<String>,
+    /// Calls of the management API in an hour (200; 5,000 for an account with active numbers).
+    pub management_per_hour: u32,
     /// Authorises calls.
     pub access_token: SecretString,
     /// Signs webhooks.
@@ -317,7 +321,16 @@ impl Config {
         let base_url = own.required("whatsapp_base_url");
         let version = own.default("whatsapp_version", "v26.0".to_owned());
         let phone_number_id = own.required("phone_number_id");
+        let number = own.optional::<String>("phone_number");
+        let number = number.map(|it| it.chars().filter(char::is_ascii_digit).collect::<String>());
+        if number.as_ref().is_some_and(String::is_empty) {
+            own.invalid("phone_number", "must have digits");
+        }
         let business_account_id = own.optional("business_account_id");
+        let management_per_hour = own.default("management_per_hour", 200);
+        if management_per_hour == 0 {
+            own.invalid("management_per_hour", "must be at least 1");
+        }
         let access_token = own.secret("access_token");
         let app_secret = own.secret("app_secret");
         let previous_app_secret = own.optional_secret("previous_app_secret");
@@ -384,7 +397,9 @@ impl Config {
                 base_url: base_url?,
                 version,
                 phone_number_id: phone_number_id?,
+                number,
                 business_account_id,
+                management_per_hour,
                 access_token: access_token?,
                 app_secret: app_secret?,
                 previous_app_secret,

@@ -12,6 +12,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
+use crate::config::WhatsApp;
 use crate::domain::identity::Doubt;
 use crate::domain::template::{self, Standing as TemplateStanding};
 use crate::intents::Claimed;
@@ -132,12 +133,17 @@ pub async fn halt(
 /// When the database fails.
 pub async fn account(
     conn: &mut PgConnection,
-    phone_number_id: &str,
+    whatsapp: &WhatsApp,
     update: &AccountUpdate,
     said_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let AccountUpdate { field, event, ban, tier, .. } = update;
+    let phone_number_id = &whatsapp.phone_number_id;
+    let AccountUpdate { number, field, event, ban, tier, .. } = update;
     if field == "phone_number_quality_update" {
+        // Not told, or not configured: it may be ours.
+        let of_another =
+            number.as_ref().zip(whatsapp.number.as_ref()).is_some_and(|(it, ours)| it != ours);
+        let event = (!of_another).then_some(event.as_str());
         return limits::number::hear(conn, phone_number_id, event, tier.as_deref(), said_at).await;
     }
     let reach = match (event.as_str(), ban.as_deref()) {

@@ -20,6 +20,7 @@ mod identities;
 mod intake;
 mod intents;
 mod limits;
+mod management;
 mod metrics;
 mod moves;
 mod opt_ins;
@@ -32,6 +33,7 @@ mod service;
 mod state;
 mod stored;
 mod tasks;
+mod template_changes;
 mod templates;
 pub mod whatsapp;
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::campaigns;
 use crate::config::WhatsApp;
 use crate::domain::template::MISSING;
+use crate::management;
 use crate::state::Messaging;
 use crate::whatsapp::client::ListError;
 use crate::whatsapp::listing::Listed;
@@ -119,6 +120,8 @@ enum Failure {
     Database(#[from] sqlx::Error),
     #[error("the list of templates has more than {PAGES_MAX} pages")]
     TooLong,
+    #[error("the management API may not be called for another {0:?}")]
+    Resting(Duration),
 }
 
 /// Reads the list, every quarter of an hour and when something was told, until `stopping`. Any number of
@@ -170,7 +173,10 @@ async fn read_if_due(messaging: &Messaging, account: &str) -> Result<(), Failure
         if page == PAGES_MAX {
             return Err(Failure::TooLong);
         }
-        let read = messaging.provider.templates(account, after.as_deref()).await?.read();
+        let per_hour = messaging.config.whatsapp.management_per_hour;
+        let reserved = management::reserve(messaging.pool(), account, per_hour).await?;
+        reserved.map_err(Failure::Resting)?;
+        let read = messaging.provider.templates(account, None, after.as_deref()).await?.read();
         listed.extend(read.listed);
         whole &= read.whole;
         after = read.after;
@@ -192,20 +198,25 @@ async fn read_if_due(messaging: &Messaging, account: &str) -> Result<(), Failure
     Ok(())
 }
 
-async fn learn(
+/// Writes what the list told of a template when it was asked.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn learn(
     conn: &mut PgConnection,
     it: &Listed,
     asked_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const LEARN: &str = "
         INSERT INTO templates AS known (name, language, category, status, status_reason, quality,
-                                        components, named, listed_at, status_since, category_since)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
+                                        components, named, listed_at, status_since, category_since,
+                                        provider_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9, $10)
         ON CONFLICT (name, language) DO UPDATE
             SET quality_since = CASE WHEN known.quality IS DISTINCT FROM EXCLUDED.quality
                                      THEN clock_timestamp() ELSE known.quality_since END,
                 quality = EXCLUDED.quality, components = EXCLUDED.components, named = EXCLUDED.named,
-                listed_at = $9,
+                listed_at = $9, provider_id = coalesce(EXCLUDED.provider_id, known.provider_id),
                 category = CASE WHEN known.category_since <= $9 THEN $3 ELSE known.category END,
                 -- Announced stays announced until it has happened.
                 next_category = CASE WHEN known.next_category = $3 THEN NULL ELSE known.next_category END,
@@ -226,6 +237,7 @@ async fn learn(
         .bind(&it.components)
         .bind(it.named)
         .bind(asked_at.to_sqlx())
+        .bind(&it.id)
         .execute(conn)
         .await
         .map(|_| ())

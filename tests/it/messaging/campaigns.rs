@@ -501,9 +501,18 @@ async fn a_campaign_pauses_when_quality_drops_and_goes_on_by_a_persons_word() {
     let home = Home::new().await;
     let (neighbours, _provider, replica, path) = pausing(&home, Campaigns::default().pausing).await;
     acted(&replica, &path, "start").await;
-    let flagged = json!({"display_phone_number": "33900000001", "event": "FLAGGED",
-        "current_limit": "TIER_2K"});
-    tells(&replica, "phone_number_quality_update", flagged).await;
+    let tells_of = async |number: &str, event: &str| {
+        let value =
+            json!({"display_phone_number": number, "event": event, "current_limit": "TIER_2K"});
+        tells(&replica, "phone_number_quality_update", value).await;
+    };
+    let flagged = "SELECT count(*) FROM sending_numbers WHERE flagged_at IS NOT NULL";
+    tells_of("33900000002", "FLAGGED").await;
+    assert_eq!(replica.count(flagged).await, 0, "another number of the account");
+    runs_on(&replica, &path, "its own quality is as it was").await;
+    tells_of("33900000001", "FLAGGED").await;
+    tells_of("33900000002", "UNFLAGGED").await;
+    assert_eq!(replica.count(flagged).await, 1, "another number's good news is not ours");
     stands(&replica, &path, "paused").await;
     assert_eq!(replica.get(&path).await["pause_reason"], "quality");
     acted(&replica, &path, "resume").await;

@@ -247,8 +247,8 @@ async fn the_providers_tier_counts_people_and_not_messages_nor_who_wrote_first()
     assert_eq!(replica.settled(answer).await["state"], "accepted", "she wrote first");
     let third = replica.send(people[3]).await;
     assert_eq!(replica.waits(third).await, ["recipient_tier"]);
-    // The provider says otherwise.
-    let value = json!({"display_phone_number": "33900000001", "event": "UPGRADE",
+    // The provider says otherwise: of another number, but the tier is the portfolio's.
+    let value = json!({"display_phone_number": "33900000002", "event": "UPGRADE",
         "max_daily_conversations_per_business": "TIER_2K"});
     let body = json!({"entry": [{"id": "1", "time": 0,
         "changes": [{"field": "phone_number_quality_update", "value": value}]}]});

@@ -12,5 +12,6 @@ mod refusals;
 mod sending;
 mod stand_ins;
 mod stops;
+mod template_changes;
 mod templates;
 mod webhooks;

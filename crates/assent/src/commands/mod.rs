@@ -25,6 +25,7 @@ pub mod rules;
 pub mod screen;
 pub mod send;
 pub mod suppress;
+pub mod template;
 pub mod topics;
 pub mod upload;
 pub mod verify;

@@ -8,6 +8,7 @@ pub mod messages;
 pub mod sender;
 pub mod stops;
 pub mod tasks;
+pub mod template_changes;
 pub mod templates;
 pub mod webhook;
 
@@ -55,7 +56,10 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/campaigns/{campaign_id}/cancel", post(campaigns::cancel))
         .route("/v1/campaigns/{campaign_id}/members", get(campaigns::members))
         .route("/v1/campaigns/{campaign_id}/report", get(campaigns::report))
-        .route("/v1/templates", get(templates::list).post(templates::put));
+        .route("/v1/templates", get(templates::list).post(templates::put))
+        .route("/v1/templates/create", post(template_changes::create))
+        .route("/v1/templates/edit", post(template_changes::edit))
+        .route("/v1/templates/delete", post(template_changes::delete));
     let webhook = Router::new()
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
@@ -98,6 +102,9 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         stops::take,
         tasks::list,
         tasks::close,
+        template_changes::create,
+        template_changes::edit,
+        template_changes::delete,
         templates::list,
         templates::put,
         webhook::verify,

@@ -1,4 +1,5 @@
-//! `GET /v1/templates` and `POST /v1/templates`: which templates exist at the provider.
+//! `GET /v1/templates` and `POST /v1/templates`: which templates exist at the provider. What changes them
+//! there is [`super::template_changes`]'s.
 
 use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
@@ -60,7 +61,7 @@ pub struct Template {
     pub components: Option<serde_json::Value>,
 }
 
-fn template(row: &PgRow) -> Result<Template, sqlx::Error> {
+pub(super) fn template(row: &PgRow) -> Result<Template, sqlx::Error> {
     Ok(Template {
         name: row.try_get(0)?,
         language: row.try_get(1)?,

@@ -10,3 +10,4 @@ pub mod intent;
 pub mod limits;
 pub mod stop;
 pub mod template;
+pub mod template_draft;

@@ -216,7 +216,7 @@ fn button(button: &Value) -> ButtonShape {
 }
 
 /// The places of a text, `{{1}}` or `{{name}}`, each once, in the order of first mention.
-fn places(text: &str) -> Vec<String> {
+pub(super) fn places(text: &str) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     for part in text.split("{{").skip(1) {
         let Some((place, _)) = part.split_once("}}") else { continue };

@@ -114,30 +114,37 @@ pub(super) fn left(seconds: f64) -> Duration {
     DAY.saturating_sub(Duration::from_secs_f64(seconds.max(0.0))).clamp(PAUSE.0, PAUSE.1)
 }
 
-/// What the provider tells of the number: its quality, and its tier. Older news changes nothing.
+/// What the provider tells of the number, its quality (`event`; none: it is another number's), and of the
+/// portfolio, the tier that all its numbers share. Older news of either changes nothing.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn hear(
     conn: &mut PgConnection,
     phone_number_id: &str,
-    event: &str,
+    event: Option<&str>,
     tier: Option<&str>,
     said_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const HEAR: &str = "
-        INSERT INTO sending_numbers AS it (phone_number_id, flagged_at, people_per_day, told_at)
-        VALUES ($1, CASE WHEN $2 = 'low' THEN clock_timestamp() END, $3, $4)
+        INSERT INTO sending_numbers AS it (phone_number_id, flagged_at, people_per_day, told_at,
+                                           tier_told_at)
+        VALUES ($1, CASE WHEN $2 = 'low' THEN clock_timestamp() END, $3,
+                CASE WHEN $2 IS NOT NULL THEN $4 END, CASE WHEN $3 IS NOT NULL THEN $4 END)
         ON CONFLICT (phone_number_id) DO UPDATE
-            SET flagged_at = CASE $2 WHEN 'low' THEN clock_timestamp() WHEN 'well' THEN NULL
-                                     ELSE it.flagged_at END,
-                people_per_day = coalesce($3, it.people_per_day), told_at = $4
-            WHERE it.told_at IS NULL OR it.told_at <= $4";
-    let quality = match event {
+            SET flagged_at = CASE WHEN it.told_at > $4 THEN it.flagged_at
+                                  WHEN $2 = 'low' THEN clock_timestamp()
+                                  WHEN $2 = 'well' THEN NULL
+                                  ELSE it.flagged_at END,
+                told_at = greatest(it.told_at, EXCLUDED.told_at),
+                people_per_day = CASE WHEN it.tier_told_at > $4 THEN it.people_per_day
+                                      ELSE coalesce($3, it.people_per_day) END,
+                tier_told_at = greatest(it.tier_told_at, EXCLUDED.tier_told_at)";
+    let quality = event.map(|event| match event {
         "FLAGGED" | "DOWNGRADE" => "low",
         "UNFLAGGED" | "UPGRADE" => "well",
         _ => "unchanged",
-    };
+    });
     tracing::warn!(event, tier, "the provider tells of the number");
     sqlx::query(HEAR)
         .bind(phone_number_id)

@@ -442,8 +442,8 @@ impl News {
                 templates::hear(conn, &messaging.config.whatsapp, update, at).await
             }
             Self::Account(update) => {
-                let number = &messaging.config.whatsapp.phone_number_id;
-                consequences::account(conn, number, update, said_at(update.at, now)).await
+                let whatsapp = &messaging.config.whatsapp;
+                consequences::account(conn, whatsapp, update, said_at(update.at, now)).await
             }
         }
     }

@@ -19,10 +19,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The Cloud API for one phone number.
 #[derive(Clone)]
 pub struct Provider {
-    http: reqwest::Client,
-    base: String,
+    pub(super) http: reqwest::Client,
+    pub(super) base: String,
     messages: String,
-    authorization: HeaderValue,
+    pub(super) authorization: HeaderValue,
 }
 
 /// How a call ended.
@@ -135,18 +135,20 @@ pub enum ListError {
 }
 
 impl Provider {
-    /// A page of the account's templates, after a cursor.
+    /// A page of the account's templates, after a cursor; where a name is given, of those whose names hold it.
     ///
     /// # Errors
     /// [`ListError`].
     pub async fn templates(
         &self,
         business_account_id: &str,
+        name: Option<&str>,
         after: Option<&str>,
     ) -> Result<listing::Page, ListError> {
         let url = format!("{}/{business_account_id}/message_templates", self.base);
         let mut url = reqwest::Url::parse(&url).map_err(|_| ListError::Address)?;
         url.query_pairs_mut().extend_pairs([("fields", listing::FIELDS), ("limit", "200")]);
+        url.query_pairs_mut().extend_pairs(name.map(|name| ("name", name)));
         url.query_pairs_mut().extend_pairs(after.map(|after| ("after", after)));
         let request = self.http.get(url).header(AUTHORIZATION, self.authorization.clone());
         let response = request.send().await?;

@@ -31,6 +31,8 @@ struct Cursors {
 /// A template as the list tells of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
+    /// Its id, by which it is edited.
+    pub id: Option<String>,
     /// Its name.
     pub name: String,
     /// Its language code.
@@ -78,6 +80,7 @@ fn listed(item: &Value) -> Option<Listed> {
     let text = |key: &str| item.get(key)?.as_str().map(str::to_owned);
     let quality = item.get("quality_score");
     Some(Listed {
+        id: text("id"),
         name: text("name")?,
         language: text("language")?.replace('-', "_"),
         category: text("category")?,
@@ -105,6 +108,7 @@ mod tests {
         let Read { listed, whole, after } = page.read();
         assert_eq!((listed.len(), whole), (1, false));
         assert_eq!((&*listed[0].language, listed[0].named), ("en_US", true));
+        assert_eq!(listed[0].id.as_deref(), Some("1"));
         assert_eq!(listed[0].quality.as_deref(), Some("RED"));
         assert_eq!(after.as_deref(), Some("b"));
         // The last page has cursors too, but nothing behind them.

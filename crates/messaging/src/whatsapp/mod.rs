@@ -6,10 +6,12 @@ pub mod client;
 pub mod envelope;
 pub mod last_look;
 pub mod listing;
+pub mod management;
 pub mod outbound;
 pub mod reaction;
 pub mod reading;
 pub mod signature;
+pub mod template_form;
 pub mod updates;
 
 /// How long the provider keeps messages: nothing can be said of an older one.

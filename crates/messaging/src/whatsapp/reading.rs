@@ -73,8 +73,10 @@ fn other(entry: &Value, change: &Value, value: &Value) -> Update {
                 let ban = value.get("ban_info").and_then(|it| text(it, "waba_ban_state"));
                 let tier = text(value, "max_daily_conversations_per_business")
                     .or_else(|| text(value, "current_limit"));
+                let digits = |shown: String| shown.chars().filter(char::is_ascii_digit).collect();
+                let number = text(value, "display_phone_number").map(digits);
                 let field = field.to_owned();
-                Update::Account(AccountUpdate { account, field, event, ban, tier, at })
+                Update::Account(AccountUpdate { account, number, field, event, ban, tier, at })
             })
         }
         "user_id_update" => moved(value),

@@ -101,6 +101,8 @@ pub enum TemplateNews {
 pub struct AccountUpdate {
     /// Which, where that is said.
     pub account: Option<String>,
+    /// Which of its numbers, in digits, where that is said.
+    pub number: Option<String>,
     /// Which field of the webhook told it.
     pub field: String,
     /// What happened, such as `DISABLED_UPDATE`.

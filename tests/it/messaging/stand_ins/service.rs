@@ -51,6 +51,8 @@ pub struct Setup {
     pub version: &'static str,
     /// The account whose templates are listed.
     pub business_account_id: Option<&'static str>,
+    /// Calls of the management API in an hour.
+    pub management_per_hour: u32,
     /// How many messages may go out.
     pub limits: Limits,
     /// How campaigns run.
@@ -74,6 +76,7 @@ impl Setup {
             previous_app_secret: None,
             version: "v26.0",
             business_account_id: None,
+            management_per_hour: 200,
             limits: Limits::default(),
             campaigns: Campaigns::default(),
             per_second: 2_000,
@@ -163,10 +166,12 @@ impl Home {
                 base_url: format!("http://{}", setup.provider),
                 version: setup.version.to_owned(),
                 phone_number_id: "106540352242922".to_owned(),
+                number: Some("33900000001".to_owned()),
                 access_token: "access".into(),
                 app_secret: SECRET.into(),
                 previous_app_secret: setup.previous_app_secret.map(Into::into),
                 business_account_id: setup.business_account_id.map(str::to_owned),
+                management_per_hour: setup.management_per_hour,
                 verify_token: "verify".into(),
                 timeout: Duration::from_secs(5),
             },

@@ -1,0 +1,7 @@
+//! The stories for which Assent exists, end to end against the simulator, with faults: each plays a scenario
+//! file, and ends with the proof that its faults happened and that WhatsApp counted no violation.
+
+mod campaign;
+mod stops;
+mod support;
+mod world;
