@@ -193,7 +193,7 @@ impl<S: Steps> Participant<S> {
         Ok(evidence)
     }
 
-    async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
+    pub(crate) async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
         const TAKE: &str = "
             SELECT evidence FROM participant.commands WHERE command_id = $1
             FOR UPDATE SKIP LOCKED";
