@@ -7,3 +7,9 @@ CREATE TABLE participant.erased_until (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     cursor   text    NOT NULL
 );
+
+-- Since when the log is another one: Kafka was lost. What older commands name as their barrier lies in the old one.
+CREATE TABLE participant.log_begins (
+    only_row boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    at       timestamptz NOT NULL
+);
