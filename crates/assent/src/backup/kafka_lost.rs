@@ -13,14 +13,16 @@ use uuid::Uuid;
 
 use crate::serve::Service;
 
-/// Positions, and places of single messages, in a log that is gone.
+/// Positions, and places of single messages, in a log that is gone. A database that was used is never taken for a
+/// fresh one, also where it holds no events.
 const FORGET: &str = "
 DELETE FROM eventstore.own_log;
 DELETE FROM eventstore.consumer_offsets;
 DELETE FROM eventstore.parked;
 DELETE FROM eventstore.discards;
-DELETE FROM eventstore.incarnation;
-DELETE FROM eventstore.outbox;";
+DELETE FROM eventstore.outbox;
+INSERT INTO eventstore.incarnation (name, compared_at) VALUES ('of another log', now())
+ON CONFLICT (only_row) DO UPDATE SET name = excluded.name;";
 
 /// Of somebody who is erased only the last event is left: followers learn of her from the saga's list, and would
 /// take the rest for lost.
