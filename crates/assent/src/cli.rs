@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::api::Connection;
+use crate::backup::{Backup, Restore};
 use crate::commands::bot::Bot;
 use crate::commands::campaign::Campaign;
 use crate::commands::consent::Consent;
@@ -129,6 +130,12 @@ enum Command {
     /// Make the keys and tokens of a deployment.
     #[command(subcommand)]
     Keys(Keys),
+    /// Copy the databases, or the key stores, sealed.
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Load a backup into an installation that is stopped and empty.
+    #[command(subcommand)]
+    Restore(Restore),
     /// Create or update databases, schemas and topics.
     Migrate(Migrate),
     /// Keep the Kafka topics as the contracts say.
@@ -187,6 +194,8 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     match &cli.command {
         Command::Migrate(migrate) => return migrate.run(output).await,
+        Command::Backup(backup) => return backup.run(output).await,
+        Command::Restore(restore) => return restore.run(output).await,
         Command::Topics(topics) => return topics.run(output).await,
         Command::Health(health) => return health.run(output).await,
         Command::Doctor(doctor) => return Ok(doctor.run(output).await),
@@ -221,6 +230,8 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         | Command::Rules(_)
         | Command::Bot(_)
         | Command::Keys(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Migrate(_)
         | Command::Topics(_)
         | Command::Serve(_)

@@ -1,6 +1,7 @@
 //! The binary's parts: operator commands and the composition of services.
 
 pub mod api;
+mod backup;
 mod cli;
 pub mod commands;
 mod completions;

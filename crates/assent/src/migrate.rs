@@ -57,6 +57,11 @@ impl Database {
         format!("{}{}", self.service.name(), if self.keys { "_keys" } else { "" })
     }
 
+    /// Whether it is a key store.
+    pub fn holds_keys(self) -> bool {
+        self.keys
+    }
+
     fn key(self) -> &'static str {
         if self.keys { "keys_database_url" } else { "database_url" }
     }
@@ -121,13 +126,14 @@ impl Migrate {
 }
 
 /// Only the errors that matter here: the rest of the configuration isn't read.
-fn addresses_missing(settings: &Settings) -> ConfigErrors {
+pub fn addresses_missing(settings: &Settings) -> ConfigErrors {
     let errors = settings.finish().err().map(|errors| errors.0).unwrap_or_default();
     let matters = |place: &str| place.contains("database_url") || place.starts_with("kafka.");
     ConfigErrors(errors.into_iter().filter(|error| matters(&error.place)).collect())
 }
 
-async fn open(name: &str, url: &SecretString) -> Result<PgPool, Failure> {
+/// A pool on a database, which is made if it isn't there.
+pub async fn open(name: &str, url: &SecretString) -> Result<PgPool, Failure> {
     let url = url.expose_secret();
     let exists =
         sqlx::Postgres::database_exists(url).await.map_err(|error| unreachable(name, &error))?;
@@ -141,7 +147,8 @@ async fn open(name: &str, url: &SecretString) -> Result<PgPool, Failure> {
     connect(url, 2).await.map_err(|error| unreachable(name, &error))
 }
 
-fn unreachable(name: &str, error: &dyn std::fmt::Display) -> Failure {
+/// A store that didn't answer.
+pub fn unreachable(name: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure {
         status: Status::Unreachable,
         code: "unreachable".to_owned(),

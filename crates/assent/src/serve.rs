@@ -4,13 +4,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assent_runtime::telemetry::{self, Telemetry, TelemetryConfig};
 use assent_runtime::{ConfigErrors, Health, Lifecycle, Settings, ops};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::gateway;
 use crate::outcome::{Failure, Status};
@@ -219,9 +223,8 @@ impl Plan {
         self,
         listener: TcpListener,
         health: Health,
-        lifecycle: &Lifecycle,
+        life: Lifecycle,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let life = lifecycle.clone();
         match self {
             Self::Consent(config) => assent_consent::serve(*config, listener, health, life).await?,
             Self::Vault(config) => assent_vault::serve(*config, listener, health, life).await?,
@@ -232,8 +235,8 @@ impl Plan {
             Self::Projector(config) => {
                 assent_projector::serve(*config, listener, health, life).await?
             }
-            Self::Console(config) => assent_console::serve(*config, listener, lifecycle)?,
-            Self::Gateway(config) => gateway::serve(*config, listener, lifecycle)?,
+            Self::Console(config) => assent_console::serve(*config, listener, &life)?,
+            Self::Gateway(config) => gateway::serve(*config, listener, &life)?,
         }
         Ok(())
     }
@@ -261,24 +264,45 @@ async fn live(plans: Vec<Plan>, telemetry: &Telemetry) -> Result<ExitCode, Failu
         return Err(Failure::wrong_use(taken.join("; ")));
     }
     let lifecycle = Lifecycle::new();
+    // Beside each other: a service on a restored database waits for the others.
+    let mut starting = JoinSet::new();
     for (plan, api, ops_listener) in bound {
-        let name = plan.name();
-        let health = Health::new();
-        let started = plan.start(api, health.clone(), &lifecycle).await;
-        if let Err(error) = started {
-            lifecycle.stop_and_wait(Duration::from_secs(1)).await;
-            return Err(Failure {
+        let (health, has_started) = (Health::new(), Arc::new(AtomicBool::new(false)));
+        let started = Arc::clone(&has_started);
+        health.ready_check("start", move || {
+            let started = started.load(Ordering::Acquire);
+            std::future::ready(if started { Ok(()) } else { Err("not yet".to_owned()) })
+        });
+        let ops = ops::serve(ops_listener, health.clone(), telemetry.clone(), lifecycle.clone());
+        lifecycle.spawn("ops", ops);
+        let life = lifecycle.clone();
+        starting.spawn(async move {
+            let name = plan.name();
+            plan.start(api, health, life).await.map_err(|error| Failure {
                 status: Status::Unreachable,
                 code: "start_failed".to_owned(),
                 message: format!("{name} can't start: {error}"),
-            });
-        }
-        // From here on it says that it is ready, so it comes last.
-        lifecycle
-            .spawn("ops", ops::serve(ops_listener, health, telemetry.clone(), lifecycle.clone()));
-        tracing::info!(service = name, "started");
+            })?;
+            has_started.store(true, Ordering::Release);
+            tracing::info!(service = name, "started");
+            Ok(())
+        });
     }
-    Ok(lifecycle.run_until_stopped(GRACE).await)
+    let mut living = pin!(lifecycle.clone().run_until_stopped(GRACE));
+    while !starting.is_empty() {
+        tokio::select! {
+            code = &mut living => return Ok(code),
+            Some(started) = starting.join_next() => match started {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => {
+                    lifecycle.stop_and_wait(Duration::from_secs(1)).await;
+                    return Err(failure);
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+        }
+    }
+    Ok(living.await)
 }
 
 #[cfg(test)]

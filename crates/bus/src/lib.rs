@@ -7,6 +7,7 @@ pub mod config;
 pub mod consumer;
 pub mod envelope;
 mod metrics;
+pub mod own_log;
 pub mod parked;
 pub mod producer;
 pub mod reach;

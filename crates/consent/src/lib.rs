@@ -11,6 +11,7 @@ pub mod ages;
 pub mod asks;
 pub mod claims;
 pub mod codes;
+mod come_back;
 pub mod commands;
 pub mod contacts;
 pub mod domain;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{BusConfig, Producer, consumer, reach};
+use assent_contracts::topics::CONSENT_EVENTS;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant};
 use assent_rules::{Place, RuleSet};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
@@ -24,6 +25,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 
+use crate::come_back::ComeBack;
 use crate::commands::LedgerHandler;
 use crate::contacts::Contacts;
 use crate::erasure::Eraser;
@@ -137,6 +139,15 @@ pub enum StartError {
     /// The client of the erasure service.
     #[error("the erasure service's address: {0}")]
     Client(#[from] assent_http::ClientError),
+    /// Its database was restored, and can't be brought up to what was acknowledged since.
+    #[error(transparent)]
+    Arrival(#[from] assent_participant::ArrivalError),
+}
+
+impl From<assent_participant::Stopped> for StartError {
+    fn from(stopped: assent_participant::Stopped) -> Self {
+        Self::Arrival(stopped.into())
+    }
 }
 
 /// All migrations of its database, in their order.
@@ -170,10 +181,22 @@ pub async fn serve(
     let pool = connect(database_url, config.service.database_connections).await?;
     let permit_pool = permit_pool(database_url).await?;
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
-    first_policy(&store, &config).await?;
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
-
     schema::ready_check(&health, "database", &pool, migrators());
+    let arrival = Arrival::at("consent", &pool, &config.bus, &lifecycle).await?;
+    arrival.own_log(&store, CONSENT_EVENTS, ComeBack, "consent.own-log").await?;
+    let participant = Participant {
+        steps: Eraser { clock: Arc::clone(&clock), ids: Arc::clone(&ids) },
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        terms: config.terms,
+        saga: saga.clone(),
+        bus: config.bus.clone(),
+        follows: Vec::new(),
+        heard: Arc::default(),
+    };
+    arrival.erasures(&participant).await?;
+    first_policy(&store, &config).await?;
 
     let app = App::new(
         store.clone(),
@@ -215,7 +238,9 @@ pub async fn serve(
         relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
     let batcher = app.batcher().clone();
-    let parked = follow(&config, &store, saga, &health, &lifecycle, (clock.clone(), ids, batcher));
+    let (parked, follows) =
+        follow(&config, &store, participant, &health, &lifecycle, (clock.clone(), ids, batcher));
+    arrival.caught_up(&follows, &*clock).await?;
     let cleaned = store.clone();
     let stopping = lifecycle.stopping();
     lifecycle.spawn("consent.cleaning", async move {
@@ -233,38 +258,27 @@ pub async fn serve(
 fn follow(
     config: &Config,
     store: &EventStore,
-    saga: ServiceClient,
+    mut participant: Participant<Eraser>,
     health: &Health,
     lifecycle: &Lifecycle,
     (clock, ids, batcher): (Arc<dyn Clock>, Arc<dyn Ids>, Batcher<LedgerHandler>),
-) -> ParkedMessages {
+) -> (ParkedMessages, Vec<Follows>) {
     let contacts = Arc::new(Contacts { batcher });
     let links = Arc::new(Links { clock: Arc::clone(&clock) });
-    let keeper = Arc::new(StateKeeper {
-        store: store.clone(),
-        clock: Arc::clone(&clock),
-        ids: Arc::clone(&ids),
-    });
+    let keeper = Arc::new(StateKeeper { store: store.clone(), clock, ids });
     let (bus, pool) = (&config.bus, store.pool());
     consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&links)).watch(health);
     consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&keeper)).watch(health);
     consumer::spawn(lifecycle, bus.clone(), pool.clone(), Arc::clone(&contacts)).watch(health);
-    let participant = Participant {
-        steps: Eraser { clock: Arc::clone(&clock), ids },
-        store: store.clone(),
-        clock,
-        terms: config.terms,
-        saga,
-        bus: bus.clone(),
-        follows: vec![Follows::of(&*links), Follows::of(&*keeper), Follows::of(&*contacts)],
-        heard: Arc::default(),
-    };
+    let follows = vec![Follows::of(&*links), Follows::of(&*keeper), Follows::of(&*contacts)];
+    participant.follows.clone_from(&follows);
     let commands = participant.start(health, lifecycle);
-    ParkedMessages::new(pool.clone(), bus.clone())
+    let parked = ParkedMessages::new(pool.clone(), bus.clone())
         .with(links)
         .with(commands)
         .with(keeper)
-        .with(contacts)
+        .with(contacts);
+    (parked, follows)
 }
 
 /// The pool of permits.

@@ -185,3 +185,32 @@ pub struct Ack {
     /// What it did.
     pub evidence: Evidence,
 }
+
+/// A person whose erasure was requested: an item of `GET /v1/erased`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Erased {
+    /// Of whom nothing may be held.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The request.
+    pub request_id: Uuid,
+    /// When it was received.
+    pub requested_at: Timestamp,
+    /// Whether every participant has answered every step.
+    #[serde(default)]
+    pub completed: bool,
+    /// What the caller has answered for it, in that order. Whoever restores a database of before does these again.
+    #[serde(default)]
+    pub acknowledged: Vec<AnsweredStep>,
+}
+
+/// A step that a participant has answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AnsweredStep {
+    /// The command that was answered.
+    pub command_id: Uuid,
+    /// Its step.
+    pub step: Step,
+    /// When it was issued.
+    pub at: Timestamp,
+}

@@ -8,6 +8,7 @@
 mod barrier;
 
 pub mod certificate;
+mod come_back;
 pub mod domain;
 mod driver;
 pub mod due;

@@ -1,7 +1,7 @@
 //! Who takes part in erasures, and what is shown by name. It guarantees that whoever decides with the
 //! registry sees one that nobody changes meanwhile; what follows from it is the domain's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assent_eventstore::StoreError;
 use jiff_sqlx::ToSqlx as _;
@@ -123,6 +123,17 @@ impl Sagas {
         const RESUME: &str = "UPDATE participants SET suspended_at = NULL WHERE name = $1";
         let resumed = sqlx::query(RESUME).bind(name).execute(self.store.pool()).await?;
         Ok(resumed.rows_affected() == 1)
+    }
+
+    /// The participants that answer with this key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn names_of(&self, key_name: &str) -> Result<BTreeSet<String>, StoreError> {
+        const NAMES: &str = "SELECT name FROM participants WHERE key_name = $1";
+        let names: Vec<String> =
+            sqlx::query_scalar(NAMES).bind(key_name).fetch_all(self.store.pool()).await?;
+        Ok(names.into_iter().collect())
     }
 
     /// Whether a key answers for a participant that is suspended.

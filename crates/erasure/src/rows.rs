@@ -85,6 +85,20 @@ pub async fn write_erasure(
     Ok(())
 }
 
+/// The erasure of a person that is written down.
+///
+/// # Errors
+/// When the database fails.
+pub async fn erasure_of(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("SELECT request_id FROM requests WHERE subject_id = $1")
+        .bind(subject)
+        .fetch_optional(conn)
+        .await
+}
+
 /// An erasure that was refused before its first command: nobody is to forget her for it.
 ///
 /// # Errors

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use assent_bus::{BusConfig, Producer, reach};
+use assent_contracts::topics::ERASURE_EVENTS;
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, StoreError, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_participant::Arrival;
 use assent_runtime::{
     Clock, Health, Ids, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
@@ -17,6 +19,7 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
 use crate::due;
@@ -157,6 +160,15 @@ pub enum StartError {
     /// The signing key.
     #[error("the signing key: {0}")]
     Key(#[from] KeyError),
+    /// Its database was restored, and can't be brought up to what was acknowledged since.
+    #[error(transparent)]
+    Arrival(#[from] assent_participant::ArrivalError),
+}
+
+impl From<assent_participant::Stopped> for StartError {
+    fn from(stopped: assent_participant::Stopped) -> Self {
+        Self::Arrival(stopped.into())
+    }
 }
 
 /// All migrations of its database, in their order.
@@ -181,13 +193,24 @@ pub async fn serve(
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
     let counted = pool.clone();
+    schema::ready_check(&health, "database", &pool, migrators());
     let store = EventStore::new(pool.clone(), config.idempotency_secret.expose_secret().as_bytes());
+    let (issuer, controller) = (Arc::new(config.issuer), Arc::<str>::from(config.controller));
+    let fold = ComeBack {
+        clock: Arc::clone(&clock),
+        tracking: config.tracking.clone(),
+        issuer: Arc::clone(&issuer),
+        controller: Arc::clone(&controller),
+        key_backup_kept: config.key_backup_kept,
+    };
+    let arrival = Arrival::at("erasure", &pool, &config.bus, &lifecycle).await?;
+    arrival.own_log(&store, ERASURE_EVENTS, fold, "erasure.own-log").await?;
+    arrival.caught_up(&[], &*clock).await?;
     let sagas =
         Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking: config.tracking };
     for (name, participant) in &config.participants {
         sagas.register_once(name, *participant).await?;
     }
-    schema::ready_check(&health, "database", &pool, migrators());
 
     reach::watch(&config.bus, &lifecycle);
     let producer =
@@ -197,12 +220,12 @@ pub async fn serve(
         relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
     let wake = Arc::new(Notify::new());
-    let public_key = config.issuer.public_key_pem()?;
+    let public_key = issuer.public_key_pem()?;
     let driver = Driver {
         sagas: sagas.clone(),
         bus: config.bus,
-        issuer: Arc::new(config.issuer),
-        controller: config.controller.into(),
+        issuer,
+        controller,
         key_backup_kept: config.key_backup_kept,
         pace: config.pace,
         wake: Arc::clone(&wake),

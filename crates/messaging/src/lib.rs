@@ -6,6 +6,7 @@
 pub mod api;
 pub mod bot;
 pub mod campaigns;
+mod come_back;
 pub mod config;
 mod consequences;
 mod conversations;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
 use assent_bus::{Producer, consumer, reach};
+use assent_contracts::topics::MESSAGING_EVENTS;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
-use assent_participant::{Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
 use axum::Router;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 
 use crate::api::{WEBHOOK_BYTES_MAX, router};
 use crate::bot::engine::Engine;
+use crate::come_back::ComeBack;
 use crate::config::Config;
 use crate::hour_keys::HourKeys;
 use crate::intake::Intake;
@@ -59,6 +61,15 @@ pub enum StartError {
     /// The provider's client.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// Its database was restored, and can't be brought up to what was acknowledged since.
+    #[error(transparent)]
+    Arrival(#[from] assent_participant::ArrivalError),
+}
+
+impl From<assent_participant::Stopped> for StartError {
+    fn from(stopped: assent_participant::Stopped) -> Self {
+        Self::Arrival(stopped.into())
+    }
 }
 
 /// All migrations of its database, in their order.
@@ -134,17 +145,14 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
-    reach::watch(&messaging.config.bus, &lifecycle);
-    let producer = Producer::new(&messaging.config.bus)
-        .map_err(|error| StartError::Kafka(error.to_string()))?;
-    lifecycle.spawn(
-        "messaging.relay",
-        relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
-    );
+    checks(&messaging, &health);
     let bus = messaging.config.bus.clone();
+    let arrival = Arrival::at("messaging", messaging.pool(), &bus, &lifecycle).await?;
+    arrival.own_log(&messaging.store, MESSAGING_EVENTS, ComeBack, "messaging.own-log").await?;
+    // Nobody is forgotten while what came in before waits to be read, so reading goes on meanwhile.
+    read_on(&messaging, &health, &lifecycle);
     let questions = Arc::new(Questions(messaging.clone()));
-    consumer::spawn(&lifecycle, bus.clone(), messaging.pool().clone(), Arc::clone(&questions))
-        .watch(&health);
+    let follows = vec![Follows::of(&*questions)];
     let participant = Participant {
         steps: messaging.clone(),
         store: messaging.store.clone(),
@@ -152,12 +160,23 @@ pub async fn serve(
         terms: messaging.config.terms,
         saga: messaging.erasure.clone(),
         bus: bus.clone(),
-        follows: vec![Follows::of(&*questions)],
+        follows: follows.clone(),
         heard: Arc::default(),
     };
+    arrival.erasures(&participant).await?;
+    reach::watch(&bus, &lifecycle);
+    let producer = Producer::new(&messaging.config.bus)
+        .map_err(|error| StartError::Kafka(error.to_string()))?;
+    lifecycle.spawn(
+        "messaging.relay",
+        relay::run(messaging.store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
+    );
+    consumer::spawn(&lifecycle, bus.clone(), messaging.pool().clone(), Arc::clone(&questions))
+        .watch(&health);
     let commands = participant.start(&health, &lifecycle);
+    arrival.caught_up(&follows, &*messaging.clock).await?;
     let parked = ParkedMessages::new(messaging.pool().clone(), bus).with(commands).with(questions);
-    run(&messaging, parked::router(parked), listener, &health, &lifecycle);
+    serve_and_send(&messaging, parked::router(parked), listener, &health, &lifecycle);
     Ok(())
 }
 
@@ -170,16 +189,13 @@ pub fn run(
     lifecycle: &Lifecycle,
 ) {
     checks(messaging, health);
+    read_on(messaging, health, lifecycle);
+    serve_and_send(messaging, operations, listener, health, lifecycle);
+}
+
+/// What came in is read, and what it says is told.
+fn read_on(messaging: &Messaging, health: &Health, lifecycle: &Lifecycle) {
     let stopping = lifecycle.stopping();
-    lifecycle.spawn(
-        "messaging.dispatcher",
-        dispatcher::run(
-            messaging.clone(),
-            lifecycle.clone(),
-            health.watchdog("dispatcher", PATIENCE),
-        ),
-    );
-    lifecycle.spawn("messaging.reaper", dispatcher::reap(messaging.clone(), lifecycle.clone()));
     lifecycle.spawn(
         "messaging.forwarder",
         forwarder::run(messaging.clone(), stopping.clone(), health.watchdog("forwarder", PATIENCE)),
@@ -190,12 +206,27 @@ pub fn run(
     );
     lifecycle.spawn(
         "messaging.identities",
-        identities::run(
+        identities::run(messaging.clone(), stopping, health.watchdog("identities", PATIENCE)),
+    );
+}
+
+fn serve_and_send(
+    messaging: &Messaging,
+    operations: Router,
+    listener: TcpListener,
+    health: &Health,
+    lifecycle: &Lifecycle,
+) {
+    let stopping = lifecycle.stopping();
+    lifecycle.spawn(
+        "messaging.dispatcher",
+        dispatcher::run(
             messaging.clone(),
-            stopping.clone(),
-            health.watchdog("identities", PATIENCE),
+            lifecycle.clone(),
+            health.watchdog("dispatcher", PATIENCE),
         ),
     );
+    lifecycle.spawn("messaging.reaper", dispatcher::reap(messaging.clone(), lifecycle.clone()));
     campaigns::run::spawn(messaging, health, lifecycle);
     lifecycle.spawn(
         "messaging.bot",

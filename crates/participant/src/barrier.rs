@@ -19,6 +19,11 @@ impl Follows {
     pub fn of(subscriber: &impl Subscriber) -> Self {
         Self { consumer: subscriber.name(), topics: subscriber.topics() }
     }
+
+    /// What it reads.
+    pub(crate) fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
 }
 
 /// What these consumers have read; `None` when that is not all that the `barrier` names.

@@ -5,12 +5,14 @@
 //! number of replicas. What a step does is left to the service ([`Steps`]); order, deadlines and
 //! who must answer are the saga's business.
 //!
-//! Files: `commands` hears, `work` does and answers, `barrier` knows what was consumed, `touched`
-//! makes evidence, `held` deletes and finds rows about a person.
+//! Files: `arrival` is how a service comes to its database, `commands` hears, `work` does and answers, `barrier` knows what was consumed, `touched`
+//! makes evidence, `redo` does again what a restored database lost, `held` deletes and finds rows about a person.
 
+mod arrival;
 mod barrier;
 mod commands;
 pub mod held;
+mod redo;
 mod touched;
 mod work;
 
@@ -18,9 +20,11 @@ use assent_contracts::erasure::Command;
 use assent_eventstore::Session;
 use sqlx::migrate::Migrator;
 
+pub use arrival::{Arrival, ArrivalError, Stopped};
 pub use barrier::Follows;
 pub use commands::{Commands, hear};
 pub use held::Held;
+pub use redo::RedoError;
 pub use touched::Touched;
 pub use work::{Open, Participant};
 

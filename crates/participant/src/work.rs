@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{BusConfig, consumer};
-use assent_contracts::erasure::{Ack, Command, Evidence, Step};
+use assent_contracts::erasure::{Ack, Command, Evidence, Positions, Step};
 use assent_eventstore::{EventStore, StoreError};
 use assent_http::{ClientError, Code, ServiceClient};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, failpoint, settle};
@@ -193,12 +193,17 @@ impl<S: Steps> Participant<S> {
         Ok(evidence)
     }
 
-    async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
+    pub(crate) async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
         const TAKE: &str = "
             SELECT evidence FROM participant.commands WHERE command_id = $1
             FOR UPDATE SKIP LOCKED";
         const KEEP: &str = "UPDATE participant.commands SET evidence = $2 WHERE command_id = $1";
-        let (pool, barrier) = (self.store.pool(), &command.barrier);
+        const OLD_LOG: &str = "SELECT EXISTS (SELECT FROM participant.log_begins WHERE at > $1)";
+        let pool = self.store.pool();
+        let is_of_old_log: bool =
+            sqlx::query_scalar(OLD_LOG).bind(command.at.to_sqlx()).fetch_one(pool).await?;
+        let none = Positions::new();
+        let barrier = if is_of_old_log { &none } else { &command.barrier };
         let positions = reached(pool, &self.bus, &self.follows, barrier).await?;
         let positions = positions.ok_or(Open::Behind)?;
         let mut touched = Touched::default();

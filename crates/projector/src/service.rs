@@ -8,7 +8,7 @@ use assent_bus::parked::ParkedMessages;
 use assent_bus::{BusConfig, consumer, reach};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -63,6 +63,15 @@ pub enum StartError {
     /// The client of another service.
     #[error("the address of a service: {0}")]
     Client(#[from] assent_http::ClientError),
+    /// Its database was restored, and can't be brought up to what was acknowledged since.
+    #[error(transparent)]
+    Arrival(#[from] assent_participant::ArrivalError),
+}
+
+impl From<assent_participant::Stopped> for StartError {
+    fn from(stopped: assent_participant::Stopped) -> Self {
+        Self::Arrival(stopped.into())
+    }
 }
 
 /// All migrations of its database, in their order.
@@ -88,14 +97,8 @@ pub async fn serve(
     schema::ready_check(&health, "database", &pool, migrators());
     reach::watch(&config.bus, &lifecycle).gate(&health);
 
-    let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
     let followers = Projection::ALL.map(|projection| Arc::new(Follower(projection)));
-    for follower in &followers {
-        parked = parked.with(Arc::clone(follower));
-        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), Arc::clone(follower))
-            .watch(&health);
-    }
-
+    let follows: Vec<_> = followers.iter().map(|follower| Follows::of(&**follower)).collect();
     let participant = Participant {
         steps: Eraser { clock: Arc::clone(&clock) },
         // It appends nothing: there are no first answers whose keys a secret would protect.
@@ -104,10 +107,21 @@ pub async fn serve(
         terms: config.terms,
         saga: ServiceClient::new(&config.erasure_url, &config.service.token)?,
         bus: config.bus.clone(),
-        follows: followers.iter().map(|follower| Follows::of(&**follower)).collect(),
+        follows: follows.clone(),
         heard: Arc::default(),
     };
+    let arrival = Arrival::at("projector", &pool, &config.bus, &lifecycle).await?;
+    arrival.erasures(&participant).await?;
+
+    let mut parked = ParkedMessages::new(pool.clone(), config.bus.clone());
+    for follower in &followers {
+        parked = parked.with(Arc::clone(follower));
+        consumer::spawn(&lifecycle, config.bus.clone(), pool.clone(), Arc::clone(follower))
+            .watch(&health);
+    }
+
     parked = parked.with(participant.start(&health, &lifecycle));
+    arrival.caught_up(&follows, &*clock).await?;
 
     let asked = Arc::new(Notify::new());
     let rebuilder = Rebuilder {

@@ -40,12 +40,7 @@ impl FileKek {
     /// # Errors
     /// [`KeyFileError`] when it can't be read, is no key or is open to others.
     pub fn load(path: &Path, ids: Arc<dyn Ids>) -> Result<Self, KeyFileError> {
-        let text = key_file::read(path)?;
-        let bytes = key_file::from_hex(text.trim()).ok_or_else(|| KeyFileError::Malformed {
-            path: path.to_owned(),
-            expected: "64 hex digits",
-        })?;
-        Ok(Self::new(DataKey::from_bytes(*bytes), ids))
+        Ok(Self::new(key_file::data_key(path)?, ids))
     }
 
     /// Makes a new key and writes it to `path`, which must not exist.
@@ -61,8 +56,7 @@ impl FileKek {
     /// A key that is already in memory.
     #[must_use]
     pub fn new(key: DataKey, ids: Arc<dyn Ids>) -> Self {
-        let name = key.derive("assent kek id");
-        let id = key_file::to_hex(name.expose())[..16].to_owned();
+        let id = key_file::name_of(&key, "assent kek id");
         Self { key, id, ids }
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::DataKey;
+
 /// A key file can't be used. Messages name the file, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -51,6 +53,25 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(failed)?;
     Ok(text)
+}
+
+/// Reads a key from its file: 64 hex digits.
+///
+/// # Errors
+/// [`KeyFileError`] when it can't be read, is no key or is open to others.
+pub fn data_key(path: &Path) -> Result<DataKey, KeyFileError> {
+    let text = read(path)?;
+    let bytes = from_hex(text.trim()).ok_or_else(|| KeyFileError::Malformed {
+        path: path.to_owned(),
+        expected: "64 hex digits",
+    })?;
+    Ok(DataKey::from_bytes(*bytes))
+}
+
+/// The name of a key: it tells which it is and nothing about it.
+#[must_use]
+pub fn name_of(key: &DataKey, label: &str) -> String {
+    to_hex(key.derive(label).expose())[..16].to_owned()
 }
 
 /// Writes a new key file with mode 0600. An existing one is never touched: overwriting a key

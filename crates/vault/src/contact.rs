@@ -12,7 +12,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::app::{App, EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID, binding};
-use crate::people::SealedPerson;
+use crate::people::{SealedPerson, marks};
 use crate::user_id::UserId;
 use crate::{phone, user_id};
 
@@ -31,7 +31,8 @@ pub(crate) struct Contact {
     pub(crate) region: Option<String>,
     /// Tokens of all that she is known by, in all spellings; never empty.
     pub(crate) tokens: Vec<AddressToken>,
-    pub(crate) fingerprints: Vec<Fingerprint>,
+    /// What would bar her.
+    pub(crate) marks: Vec<Fingerprint>,
 }
 
 /// A row that is none.
@@ -87,9 +88,11 @@ pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
     let (phone, user_id) = (phone.map(|it| it.e164), user_id.map(|it| it.text));
     let parent_user_id = parent.map(|it| it.text);
     let names = || [&phone, &user_id, &parent_user_id].into_iter().flatten();
+    let tokens: Vec<_> = names().flat_map(|name| app.addresses.tokens(name)).collect();
+    let fingerprints = names().flat_map(|name| app.fingerprints.fingerprints(name)).collect();
     Ok(Contact {
-        tokens: names().flat_map(|name| app.addresses.tokens(name)).collect(),
-        fingerprints: names().flat_map(|name| app.fingerprints.fingerprints(name)).collect(),
+        marks: marks(fingerprints, &tokens),
+        tokens,
         phone,
         user_id,
         parent_user_id,

@@ -4,15 +4,22 @@
 //!
 //! Keys live in another database, so they can't be part of the transaction: they go first.
 
+use assent_bus::own_log::Fold;
+use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
 use assent_contracts::erasure::{Command, Step};
 use assent_contracts::topics::VAULT_EVENTS;
-use assent_contracts::vault::{SUBJECT_ERASED, SUBJECT_REGISTERED};
-use assent_eventstore::{Append, Expected, NewEvent, Session, Stream};
+use assent_contracts::vault::{
+    ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IdentifiersAdded, SUBJECT_ERASED,
+    SUBJECT_REGISTERED, SubjectRegistered,
+};
+use assent_eventstore::{Append, Expected, NewEvent, Regained, Session, StoreError, Stream};
 use assent_participant::{Held, Steps, Touched, held};
 use assent_runtime::telemetry;
 use assent_sealing::KeyState;
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::access::{self, Access};
@@ -131,8 +138,12 @@ async fn bar_addresses(
         }
     }
     transaction.commit().await?;
-    // A key that is gone already left its fingerprints when it went.
-    let Some(KeyState::Live(key)) = app.keys.get(&[subject]).await?.pop() else { return Ok(()) };
+    let Some(KeyState::Live(key)) = app.keys.get(&[subject]).await?.pop() else {
+        // A key that is gone already left its fingerprints when it went, unless this database is older.
+        // Then her tokens bar her.
+        let mut connection = app.pool().acquire().await?;
+        return bar_by_tokens(&mut connection, &person.tokens, app.clock.now()).await;
+    };
     let names = open_names(&person, &key)?;
     let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
     let fingerprints: Vec<_> = prints.collect();
@@ -141,6 +152,50 @@ async fn bar_addresses(
     transaction.commit().await?;
     touched.add("suppressions", fingerprints.iter().map(|print| hex(&print.0)));
     Ok(())
+}
+
+/// Bars addresses of which nothing but their tokens is left.
+async fn bar_by_tokens(
+    conn: &mut PgConnection,
+    tokens: &[AddressToken],
+    at: Timestamp,
+) -> Result<(), VaultError> {
+    people::bar(conn, &people::marks(Vec::new(), tokens), Barred::Erased, at).await?;
+    Ok(())
+}
+
+/// Events that come back to a restored database: whom they say to be erased or suppressed stays out. The people
+/// themselves can't come back, since no event holds what they are known by.
+pub(crate) struct ComeBack;
+
+impl Fold for ComeBack {
+    async fn fold(&self, session: &mut Session, regained: &[Regained]) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = regained.iter().map(|it| it.stream).collect();
+        let streams = session.lock(&ids).await?;
+        for stream in streams.values() {
+            let erased_at = stream.events.iter().find(|it| it.event_type == SUBJECT_ERASED);
+            let erased_at = erased_at.map(|event| event.recorded_at);
+            for event in &stream.events {
+                let (tokens, reason, at) = match (event.event_type.as_str(), erased_at) {
+                    (SUBJECT_REGISTERED, Some(at)) => {
+                        (event.decode::<SubjectRegistered>()?.addresses, Barred::Erased, at)
+                    }
+                    (IDENTIFIERS_ADDED, Some(at)) => {
+                        (event.decode::<IdentifiersAdded>()?.addresses, Barred::Erased, at)
+                    }
+                    (ADDRESS_SUPPRESSED, _) => {
+                        let suppressed: AddressSuppressed = event.decode()?;
+                        (suppressed.addresses, Barred::Suppressed, suppressed.at)
+                    }
+                    _ => continue,
+                };
+                people::bar(session.conn(), &people::marks(Vec::new(), &tokens), reason, at)
+                    .await
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Publishes that her key is gone.

@@ -225,7 +225,7 @@ async fn add(
     let mut additions = Additions::default();
     let mut fields = Vec::new();
     for name in new {
-        let prints = app.fingerprints.fingerprints(&name.text);
+        let prints = people::marks(app.fingerprints.fingerprints(&name.text), &name.tokens);
         if !people::barred(&mut *session.conn(), &prints, Timestamp::UNIX_EPOCH).await?.is_empty() {
             continue;
         }

@@ -207,10 +207,10 @@ async fn standing(
     if let Some(since) = road.barred_since() {
         let open = contacts.iter().zip(&fates).filter(|(_, fate)| fate.is_none());
         let fingerprints: Vec<_> =
-            open.flat_map(|(contact, _)| contact.fingerprints.iter().copied()).collect();
+            open.flat_map(|(contact, _)| contact.marks.iter().copied()).collect();
         let barred = people::barred(app.pool(), &fingerprints, since).await?;
         for (contact, fate) in contacts.iter().zip(&mut fates) {
-            let reasons = contact.fingerprints.iter().filter_map(|it| barred.get(it));
+            let reasons = contact.marks.iter().filter_map(|it| barred.get(it));
             if fate.is_none() {
                 *fate = reasons.max().map(|reason| Fate::Refused(*reason));
             }
@@ -246,10 +246,8 @@ async fn write(
         if let Some(since) = road.barred_since() {
             // Looked for again, behind the index entries that are ours now: an erasure that
             // ended between the first look and here has left its fingerprints.
-            let fingerprints: Vec<_> = new
-                .iter()
-                .flat_map(|&index| contacts[index].fingerprints.iter().copied())
-                .collect();
+            let fingerprints: Vec<_> =
+                new.iter().flat_map(|&index| contacts[index].marks.iter().copied()).collect();
             if !people::barred(session.conn(), &fingerprints, since).await?.is_empty() {
                 return Ok(false);
             }

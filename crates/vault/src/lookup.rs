@@ -60,7 +60,8 @@ pub(crate) async fn lookup(
     let barred = if known.is_some_and(|known| known.fenced) {
         Some(Barred::Erased)
     } else {
-        people::barred(app.pool(), &fingerprints, Timestamp::UNIX_EPOCH).await?.into_values().max()
+        let marks = people::marks(fingerprints, &tokens);
+        people::barred(app.pool(), &marks, Timestamp::UNIX_EPOCH).await?.into_values().max()
     };
     let gets_tokens = caller.has("subjects:resolve") || caller.has("gate:write");
     Ok(Json(LookupResponse {

@@ -90,6 +90,16 @@ pub(crate) async fn known(
     Ok(known)
 }
 
+/// What an address can be barred by: its fingerprints, and its tokens where a restored database had nothing
+/// else left of it.
+pub(crate) fn marks(
+    mut fingerprints: Vec<Fingerprint>,
+    tokens: &[AddressToken],
+) -> Vec<Fingerprint> {
+    fingerprints.extend(tokens.iter().map(|token| Fingerprint(token.to_bytes())));
+    fingerprints
+}
+
 /// Which of these addresses may not come in, because of what was recorded at `since` or later.
 pub(crate) async fn barred(
     executor: impl PgExecutor<'_>,

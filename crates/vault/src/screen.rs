@@ -82,7 +82,7 @@ pub(crate) async fn screen(
 struct Number {
     /// Tokens of all its spellings.
     tokens: Vec<AddressToken>,
-    fingerprints: Vec<assent_sealing::Fingerprint>,
+    marks: Vec<assent_sealing::Fingerprint>,
     /// What is wrong with the row whoever has the number.
     flaws: Vec<&'static str>,
 }
@@ -93,9 +93,10 @@ fn read_rows(app: &App, rows: Vec<ScreenRow>) -> Vec<ReadRow> {
     let read = |row: ScreenRow| {
         let text = Zeroizing::new(row.phone);
         let phone = phone::parse(&text, row.country.as_deref())?;
+        let tokens = app.addresses.tokens(&phone.e164);
         Ok(Number {
-            tokens: app.addresses.tokens(&phone.e164),
-            fingerprints: app.fingerprints.fingerprints(&phone.e164),
+            marks: people::marks(app.fingerprints.fingerprints(&phone.e164), &tokens),
+            tokens,
             flaws: flaws(&phone, row.country.as_deref()),
         })
     };
@@ -136,10 +137,9 @@ async fn judge(
     }
     let tokens: Vec<AddressToken> =
         distinct.iter().flat_map(|number| number.tokens.iter().copied()).collect();
-    let fingerprints: Vec<_> =
-        distinct.iter().flat_map(|number| number.fingerprints.iter().copied()).collect();
+    let marks: Vec<_> = distinct.iter().flat_map(|number| number.marks.iter().copied()).collect();
     let known = people::known(app.pool(), &tokens).await?;
-    let barred = people::barred(app.pool(), &fingerprints, Timestamp::UNIX_EPOCH).await?;
+    let barred = people::barred(app.pool(), &marks, Timestamp::UNIX_EPOCH).await?;
 
     let asks = distinct.iter().map(|number| {
         let known = number.tokens.iter().find_map(|token| known.get(token));
@@ -173,7 +173,7 @@ async fn judge(
         },
         Ok(number) => {
             let verdict = &answer.verdicts[places[&number.tokens[0]]];
-            let bar = number.fingerprints.iter().filter_map(|it| barred.get(it)).max();
+            let bar = number.marks.iter().filter_map(|it| barred.get(it)).max();
             let bar = bar.copied().map(Barred::reason);
             let mut reasons: BTreeSet<&str> = number.flaws.iter().copied().chain(bar).collect();
             let said = verdict.reasons.iter().map(String::as_str);

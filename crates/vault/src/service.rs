@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use assent_bus::parked::ParkedMessages;
 use assent_bus::{BusConfig, Producer, reach};
+use assent_contracts::topics::VAULT_EVENTS;
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::Participant;
+use assent_participant::{Arrival, ArrivalError, Participant};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
@@ -22,6 +23,7 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 
 use crate::app::App;
+use crate::erasure::ComeBack;
 use crate::router::router;
 
 /// Room for 2,000 rows with a name and an e-mail address each.
@@ -110,6 +112,9 @@ pub enum StartError {
     /// The client of another service.
     #[error("the address of a service: {0}")]
     Client(#[from] assent_http::ClientError),
+    /// Its database was restored, and can't be brought up to what was acknowledged since.
+    #[error(transparent)]
+    Arrival(#[from] ArrivalError),
 }
 
 /// A pool on one of the vault's databases. Every statement of the vault looks rows up by key, in
@@ -128,6 +133,12 @@ pub async fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let first = pool.acquire().await?.detach();
     sqlx::Connection::close(first).await?;
     Ok(pool)
+}
+
+impl From<assent_participant::Stopped> for StartError {
+    fn from(stopped: assent_participant::Stopped) -> Self {
+        Self::Arrival(stopped.into())
+    }
 }
 
 /// All migrations of its database, in their order.
@@ -174,6 +185,20 @@ pub async fn serve(
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
     });
 
+    let participant = Participant {
+        steps: App::clone(&app),
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        terms: config.terms,
+        saga: app.erasure.clone(),
+        bus: config.bus.clone(),
+        follows: Vec::new(),
+        heard: Arc::default(),
+    };
+    let arrival = Arrival::at("vault", &database, &config.bus, &lifecycle).await?;
+    arrival.own_log(&store, VAULT_EVENTS, ComeBack, "vault.own-log").await?;
+    arrival.erasures(&participant).await?;
+
     reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
@@ -182,17 +207,8 @@ pub async fn serve(
         relay::run(store.clone(), producer, RelayConfig::default(), lifecycle.stopping()),
     );
 
-    let participant = Participant {
-        steps: App::clone(&app),
-        store,
-        clock,
-        terms: config.terms,
-        saga: app.erasure.clone(),
-        bus: config.bus.clone(),
-        follows: Vec::new(),
-        heard: Arc::default(),
-    };
     let commands = participant.start(&health, &lifecycle);
+    arrival.caught_up(&[], &*clock).await?;
 
     let parked = ParkedMessages::new(database, config.bus).with(commands);
     let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };

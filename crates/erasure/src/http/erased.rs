@@ -2,29 +2,19 @@
 //! a backup. It is complete for whoever registered before it began to read: a request that commits
 //! meanwhile asks the newcomer itself.
 
+use std::collections::BTreeSet;
+
 use assent_contracts::SubjectId;
+use assent_contracts::erasure::{AnsweredStep, Erased};
+use assent_eventstore::StoreError;
 use assent_http::{Caller, Code, Json, Listing, Page, Problem, Query};
 use axum::extract::State;
-use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
-use serde::Serialize;
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{App, store_problem};
 
-/// A person of whom nothing may be held.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Erased {
-    #[schema(value_type = Uuid)]
-    subject_id: SubjectId,
-    request_id: Uuid,
-    requested_at: Timestamp,
-    #[serde(skip)]
-    place: i64,
-}
+type Row = (SubjectId, Uuid, SqlTimestamp, bool, i64);
 
 #[utoipa::path(
     get, path = "/v1/erased", tag = "participants",
@@ -42,7 +32,7 @@ pub(super) async fn erased(
     Query(page): Query<Page>,
 ) -> Result<Json<Listing<Erased>>, Problem> {
     const LIST: &str = "
-        SELECT subject_id, request_id, requested_at, place FROM requests
+        SELECT subject_id, request_id, requested_at, completed_at IS NOT NULL, place FROM requests
         WHERE place > $1 ORDER BY place LIMIT $2";
     if !caller.has("erasure:ack") && !caller.has("erasure:read") {
         return Err(Problem::new(Code::Forbidden)
@@ -52,21 +42,36 @@ pub(super) async fn erased(
         return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
     }
     let after: i64 = page.after()?.unwrap_or(0);
-    let rows = sqlx::query(LIST)
+    let rows: Vec<Row> = sqlx::query_as(LIST)
         .bind(after)
         .bind(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
         .fetch_all(app.sagas.store.pool())
         .await
-        .and_then(|rows| rows.iter().map(entry).collect::<Result<Vec<_>, _>>())
         .map_err(|error| store_problem(error.into()))?;
-    Ok(Json(Listing::cut(rows, page.limit(), |last| last.place)))
+    let Listing { items: rows, next } = Listing::cut(rows, page.limit(), |(.., place)| *place);
+    let names = app.sagas.names_of(caller.name()).await.map_err(store_problem)?;
+    let mut items = Vec::with_capacity(rows.len());
+    for (subject_id, request_id, requested_at, completed, _) in rows {
+        let acknowledged = answered(&app, subject_id, &names).await.map_err(store_problem)?;
+        let requested_at = requested_at.to_jiff();
+        items.push(Erased { subject_id, request_id, requested_at, completed, acknowledged });
+    }
+    Ok(Json(Listing { items, next }))
 }
 
-fn entry(row: &PgRow) -> Result<Erased, sqlx::Error> {
-    Ok(Erased {
-        subject_id: row.try_get(0)?,
-        request_id: row.try_get(1)?,
-        requested_at: row.try_get::<SqlTimestamp, _>(2)?.to_jiff(),
-        place: row.try_get(3)?,
-    })
+/// What these participants have answered for a person.
+async fn answered(
+    app: &App,
+    subject: SubjectId,
+    names: &BTreeSet<String>,
+) -> Result<Vec<AnsweredStep>, StoreError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let person = app.sagas.load(subject).await?;
+    let commands = person.saga.request.into_iter().flat_map(|request| request.commands);
+    let answered = commands.filter(|it| it.answers.keys().any(|name| names.contains(name)));
+    Ok(answered
+        .map(|it| AnsweredStep { command_id: it.command_id, step: it.step, at: it.at })
+        .collect())
 }
