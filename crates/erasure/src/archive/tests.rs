@@ -43,7 +43,7 @@ fn files(mut contents: Contents) -> BTreeMap<String, String> {
         let mut file = zip.by_index(index).unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
-        files.insert(file.name().to_owned(), text);
+        files.insert(file.name().unwrap().into_owned(), text);
     }
     files
 }
