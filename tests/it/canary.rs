@@ -204,6 +204,14 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     // She writes, is refused nothing and stops; then she is deleted.
     assert_eq!(cluster.hears(&person, &format!("my secret is {said}")).await, 200);
     answer_with_canaries(cluster, &subject, &said).await;
+    // What is held on her is put together, and lies sealed until she takes it: she doesn't.
+    let access = ["--kind", "access", "--checked", "called_back"];
+    let asked = cluster.assent(&[&["request", "open", &person.phone][..], &access].concat());
+    let request = asked.json["request_id"].as_str().expect("a request").to_owned();
+    until("her archive waits", async || {
+        cluster.assent(&["request", "show", &request]).json["status"] == "answered"
+    })
+    .await;
     assert_eq!(cluster.hears(&person, "STOP").await, 200);
     assert_eq!(cluster.send(&person).json["state"], "refused");
     let erased = cluster.assent(&["erase", &person.phone, "--checked", "called_back", "--wait"]);

@@ -1,6 +1,7 @@
 //! The erasure service against real Postgres and Kafka, with participants whose lines are written
 //! here: G4, erasure is whole or visibly not done.
 
+mod archives;
 mod holds;
 mod rights;
 mod world;

@@ -1,6 +1,7 @@
 //! Tests of Assent against real Postgres, real Kafka and real processes: one binary, a module per
 //! area. `cargo xtask test` brings the servers up and names them in the environment.
 
+mod archives;
 mod backup;
 mod campaigns;
 mod canary;

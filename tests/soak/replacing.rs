@@ -12,7 +12,7 @@ use crate::load::Load;
 
 /// Scopes that the older build doesn't know, and therefore doesn't start with.
 pub const NEW_SCOPES: &[&str] =
-    &["erasure:decide", "erasure:retention", "erasure:track", "holds:write"];
+    &["erasure:decide", "erasure:retention", "erasure:track", "holds:write", "subjects:export"];
 /// In the order that the changelog asks for: who reads what is new before who writes it.
 const ORDER: [&str; 12] = [
     "projector",

@@ -118,6 +118,18 @@ impl Api {
         self.client.post(path, body, idempotency).await
     }
 
+    /// POST a JSON body for an answer that is no JSON, such as an archive.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_bytes<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Vec<u8>, ClientError> {
+        Ok(self.client.post_for_bytes(path, body).await?.to_vec())
+    }
+
     /// GET a text, such as a certificate.
     ///
     /// # Errors

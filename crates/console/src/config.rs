@@ -29,6 +29,8 @@ pub struct Config {
     pub consent_url: String,
     /// The messaging service.
     pub messaging_url: String,
+    /// The erasure service.
+    pub erasure_url: String,
 }
 
 impl Config {
@@ -60,6 +62,7 @@ impl Config {
         });
         let consent_url = services.required("consent_url");
         let messaging_url = services.required("messaging_url");
+        let erasure_url = services.required("erasure_url");
         Some(Self {
             listen: listen?,
             ops_listen: ops_listen?,
@@ -70,6 +73,7 @@ impl Config {
             links: Arc::new(links?),
             consent_url: consent_url?,
             messaging_url: messaging_url?,
+            erasure_url: erasure_url?,
         })
     }
 }

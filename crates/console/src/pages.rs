@@ -137,6 +137,12 @@ pub fn day(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).date().to_string()
 }
 
+/// A moment as everybody reads it.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// The preference page of whoever has the link.
 #[derive(Template)]
 #[template(path = "preferences.html")]
@@ -235,6 +241,44 @@ pub struct Confirm<'a> {
     pub token: &'a str,
     /// What she would agree to.
     pub purpose: PurposeView,
+}
+
+/// Where one asks for a request.
+#[derive(Template)]
+#[template(path = "requests.html")]
+pub struct Requests<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// Whether what was typed is none.
+    pub unknown: bool,
+}
+
+/// Where a request stands. No `Debug`: it holds its secret.
+#[derive(Template)]
+#[template(path = "request.html")]
+pub struct Request<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// Its reference.
+    pub reference: String,
+    /// Its secret, for the next button.
+    pub secret: &'a str,
+    /// What is asked for.
+    pub kind: &'static str,
+    /// When it was received.
+    pub received: String,
+    /// By when it is answered.
+    pub due: String,
+    /// Where it stands.
+    pub state: String,
+    /// Whether it is not over.
+    pub open: bool,
+    /// Why it takes longer, or is refused.
+    pub letters: Vec<String>,
+    /// What is said of the data that it is answered with.
+    pub archive: Option<String>,
+    /// Whether they can be taken.
+    pub ready: bool,
 }
 
 /// One thing to say.

@@ -35,6 +35,7 @@ pub fn serve(
     let console = Console::from(Parts {
         consent: client(&config.consent_url)?,
         messaging: client(&config.messaging_url)?,
+        erasure: client(&config.erasure_url)?,
         links: config.links,
         controller: config.controller,
         secure: config.public_url.starts_with("https://"),

@@ -202,6 +202,9 @@ event_types! {
         "assent.erasure.hold_reviewed.v1" rights::HoldReviewed,
         "assent.erasure.hold_released.v1" rights::HoldReleased,
         "assent.erasure.hold_refused.v1" rights::HoldRefused,
+        "assent.erasure.archive_prepared.v1" rights::ArchivePrepared,
+        "assent.erasure.archive_collected.v1" rights::ArchiveCollected,
+        "assent.erasure.archive_removed.v1" rights::ArchiveRemoved,
     }
     ERASURE_EVENTS SubjectOrNobody {
         "assent.erasure.request_opened.v1" rights::RequestOpened,

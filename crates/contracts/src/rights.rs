@@ -3,6 +3,8 @@
 //! random key of its own. Reasons are codes, and callers are named by their keys: no text of a person's
 //! or about one travels.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,12 @@ pub const REQUEST_EXTENDED: &str = "assent.erasure.request_extended.v1";
 pub const REQUEST_REFUSED: &str = "assent.erasure.request_refused.v1";
 /// `assent.erasure.request_answered.v1`
 pub const REQUEST_ANSWERED: &str = "assent.erasure.request_answered.v1";
+/// `assent.erasure.archive_prepared.v1`
+pub const ARCHIVE_PREPARED: &str = "assent.erasure.archive_prepared.v1";
+/// `assent.erasure.archive_collected.v1`
+pub const ARCHIVE_COLLECTED: &str = "assent.erasure.archive_collected.v1";
+/// `assent.erasure.archive_removed.v1`
+pub const ARCHIVE_REMOVED: &str = "assent.erasure.archive_removed.v1";
 /// `assent.erasure.hold_placed.v1`
 pub const HOLD_PLACED: &str = "assent.erasure.hold_placed.v1";
 /// `assent.erasure.hold_reviewed.v1`
@@ -86,6 +94,12 @@ impl RequestKind {
     #[must_use]
     pub const fn is_done_at_intake(self) -> bool {
         matches!(self, Self::Objection | Self::OptOut)
+    }
+
+    /// Whether it is answered by handing out what is held.
+    #[must_use]
+    pub const fn hands_out(self) -> bool {
+        matches!(self, Self::Access | Self::Portability)
     }
 
     /// Whether taking it in is a stop to all marketing, before anything else is looked at.
@@ -300,6 +314,57 @@ pub struct RequestAnswered {
     pub request_id: Uuid,
     /// When it was recorded.
     pub at: Timestamp,
+}
+
+/// What is held was put together for her, and waits sealed until she collects it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArchivePrepared {
+    /// The request that it answers.
+    pub request_id: Uuid,
+    /// The archive.
+    pub archive_id: Uuid,
+    /// How many pieces of what it holds, by kind.
+    pub records: BTreeMap<String, u64>,
+    /// Until when it can be collected.
+    pub expires_at: Timestamp,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// She was handed it; it can't be collected again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArchiveCollected {
+    /// The request that it answers.
+    pub request_id: Uuid,
+    /// The archive.
+    pub archive_id: Uuid,
+    /// When it was recorded, before it was handed out.
+    pub at: Timestamp,
+}
+
+/// It was destroyed before she collected it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArchiveRemoved {
+    /// The request that it answered.
+    pub request_id: Uuid,
+    /// The archive.
+    pub archive_id: Uuid,
+    /// Why.
+    pub reason: ArchiveEnd,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Why an archive that nobody collected is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchiveEnd {
+    /// Its time ran out.
+    Expired,
+    /// Her erasure began.
+    Erased,
+    /// A newer one took its place.
+    Replaced,
 }
 
 /// Data are kept from destruction, for a reason of law.

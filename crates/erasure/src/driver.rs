@@ -187,7 +187,7 @@ impl Driver {
         let standing = held.person.holds.stand(held.now);
         let registry = &held.registry;
         let command = Command::StartStep { command_id, registry, barrier, held: standing };
-        let events = held.person.saga.decide(command, held.now)?;
+        let events = held.person.start_step(command, held.now)?;
         held.record(events, None).await?;
         let request = held.person.saga.request.as_ref();
         if let Some(issued) = request.and_then(|request| request.command(command_id)).cloned() {
@@ -266,7 +266,8 @@ impl Driver {
 }
 
 impl Pace {
-    fn pause(&self, tries: i32) -> Duration {
+    /// How long to wait before the next try.
+    pub(crate) fn pause(&self, tries: i32) -> Duration {
         let doublings = u32::try_from(tries).unwrap_or(0).min(16);
         self.retry.saturating_mul(1 << doublings).min(self.retry_max)
     }

@@ -5,6 +5,8 @@
 //! otherwise it goes on trying and shows who is missing. What a step means in a service's own data
 //! is left to that service.
 
+mod archive;
+mod archivist;
 mod barrier;
 
 pub mod certificate;
@@ -23,4 +25,4 @@ pub mod tracking;
 
 pub use driver::Pace;
 pub use http::openapi;
-pub use service::{Config, StartError, migrators, serve};
+pub use service::{Config, HolderUrls, StartError, migrators, serve, serve_by};

@@ -47,6 +47,45 @@ pub async fn write_request(
     Ok(())
 }
 
+/// The archive that answers a request: one that is to be made is looked at by whoever makes them, one that was
+/// collected or removed leaves nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_archive(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    request: &SubjectRequest,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const DUE: &str = "
+        INSERT INTO archives (request_id, subject_id, look_at) VALUES ($1, $2, $3)
+        ON CONFLICT (request_id) DO NOTHING";
+    if request.awaits_archive() {
+        let due = sqlx::query(DUE).bind(request.id).bind(subject).bind(now.to_sqlx());
+        due.execute(conn).await?;
+        return Ok(());
+    }
+    settle_archive(conn, request, false).await
+}
+
+/// Deletes the archive of a request for which none waits, or is to be made; of the erased all of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn settle_archive(
+    conn: &mut PgConnection,
+    request: &SubjectRequest,
+    erased: bool,
+) -> Result<(), sqlx::Error> {
+    if !erased && (request.awaits_archive() || request.waiting_archive().is_some()) {
+        return Ok(());
+    }
+    let gone = sqlx::query("DELETE FROM archives WHERE request_id = $1").bind(request.id);
+    gone.execute(conn).await?;
+    Ok(())
+}
+
 /// An erasure that begins: the driver looks at once, or when no hold stands any more.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use assent_eventstore::{EventStore, StoreError, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
 use assent_participant::Arrival;
 use assent_runtime::{
-    Clock, Health, Ids, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
+    Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +19,7 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::archivist::{Archivist, Holders};
 use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
@@ -30,6 +31,9 @@ use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
 const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
+
+/// For how many days an archive waits to be collected, unless it is said.
+const ARCHIVE_DAYS: u16 = 14;
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -56,6 +60,23 @@ pub struct Config {
     pub pace: Pace,
     /// The consent service, which is told to stop marketing.
     pub consent_url: String,
+    /// The other services that are asked what they hold on a person.
+    pub holder_urls: HolderUrls,
+    /// How long her key may be held.
+    pub lease: LeaseTerms,
+    /// How long an archive waits to be collected.
+    pub archive_kept: SignedDuration,
+}
+
+/// Where the services are that hold data of people, beside consent.
+#[derive(Debug, Clone)]
+pub struct HolderUrls {
+    /// The vault, which also lends keys.
+    pub vault: String,
+    /// Messaging.
+    pub messaging: String,
+    /// The projector.
+    pub projector: String,
 }
 
 impl Config {
@@ -89,6 +110,17 @@ impl Config {
         let keys = Keys::read(settings);
         let controller = settings.section("controller").required("name");
         let consent_url = services.required("consent_url");
+        let holder_urls = [
+            services.required("vault_url"),
+            services.required("messaging_url"),
+            services.required("projector_url"),
+        ];
+        let lease = LeaseTerms::read(settings);
+        let archive_days = erasure.default("archive_days", ARCHIVE_DAYS);
+        if archive_days == 0 {
+            erasure.invalid("archive_days", "must be above 0");
+        }
+        let [Some(vault), Some(messaging), Some(projector)] = holder_urls else { return None };
         let service = service?;
         Some(Self {
             // The token is as secret and as stable; losing it only forgets first answers.
@@ -102,6 +134,9 @@ impl Config {
             key_backup_kept,
             pace,
             consent_url: consent_url?,
+            holder_urls: HolderUrls { vault, messaging, projector },
+            lease,
+            archive_kept: SignedDuration::from_hours(24 * i64::from(archive_days)),
             service,
         })
     }
@@ -187,7 +222,20 @@ pub async fn serve(
     health: Health,
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    serve_by(Arc::new(SystemClock), config, listener, health, lifecycle).await
+}
+
+/// As [`serve`], by another clock.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_by(
+    clock: Arc<dyn Clock>,
+    config: Config,
+    listener: TcpListener,
+    health: Health,
+    lifecycle: Lifecycle,
+) -> Result<(), StartError> {
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let pool =
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
@@ -225,7 +273,7 @@ pub async fn serve(
         sagas: sagas.clone(),
         bus: config.bus,
         issuer,
-        controller,
+        controller: Arc::clone(&controller),
         key_backup_kept: config.key_backup_kept,
         pace: config.pace,
         wake: Arc::clone(&wake),
@@ -239,8 +287,25 @@ pub async fn serve(
         Ok::<_, std::convert::Infallible>(())
     });
 
-    let consent = ServiceClient::new(&config.consent_url, &config.service.token)?;
-    let app = App { sagas, wake, consent, public_key: public_key.into() };
+    let client = |url: &str| ServiceClient::new(url, &config.service.token);
+    let consent = client(&config.consent_url)?;
+    let vault = client(&config.holder_urls.vault)?;
+    let services = vec![
+        ("vault", vault.clone()),
+        ("consent", consent.clone()),
+        ("messaging", client(&config.holder_urls.messaging)?),
+        ("projector", client(&config.holder_urls.projector)?),
+    ];
+    let archivist = Archivist {
+        sagas: sagas.clone(),
+        holders: Holders { services, vault },
+        lease: config.lease,
+        kept: config.archive_kept,
+        controller,
+        pace: config.pace,
+    };
+    lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
+    let app = App { sagas, wake, archivist, consent, public_key: public_key.into() };
     let router = router_layers(router(app, config.keys), Limits::default());
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())

@@ -215,6 +215,7 @@ impl Held {
         let Self { session, person, registry, subject, tracking, now, .. } = self;
         for request in requests.into_iter().filter_map(|id| person.requests.get(id)) {
             rows::write_request(session.conn(), *subject, request, tracking).await?;
+            rows::write_archive(session.conn(), *subject, request, *now).await?;
         }
         for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
             rows::write_hold(session.conn(), *subject, hold).await?;
@@ -353,6 +354,41 @@ impl Held {
             .bind(jws)
             .execute(self.session.conn())
             .await?;
+        Ok(())
+    }
+
+    /// Keeps a sealed archive until it is collected or its time is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_archive(
+        &mut self,
+        request_id: Uuid,
+        sealed: &[u8],
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        const KEEP: &str = "
+            INSERT INTO archives (request_id, subject_id, sealed, look_at) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (request_id) DO UPDATE
+            SET sealed = excluded.sealed, look_at = excluded.look_at, tries = 0";
+        sqlx::query(KEEP)
+            .bind(request_id)
+            .bind(self.subject)
+            .bind(sealed)
+            .bind(expires_at.to_sqlx())
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Drops an archive's row that nothing stands for any more; what still stands, stays.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settle_archive(&mut self, request_id: Uuid) -> Result<(), StoreError> {
+        let Some(request) = self.person.requests.get(request_id) else { return Ok(()) };
+        let fenced = self.person.saga.is_fenced();
+        rows::settle_archive(self.session.conn(), request, fenced).await?;
         Ok(())
     }
 

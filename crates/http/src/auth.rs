@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 29] = [
+pub const SCOPES: [&str; 30] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
@@ -48,6 +48,7 @@ pub const SCOPES: [&str; 29] = [
     "query:read",
     "screening:run",
     "seal:write",
+    "subjects:export",
     "subjects:read",
     "subjects:resolve",
     "subjects:write",

@@ -230,6 +230,18 @@ impl ServiceClient {
         self.answer(request).await
     }
 
+    /// POST a JSON body for an answer that is no JSON, such as an archive.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_bytes<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Bytes, ClientError> {
+        Self::body(self.request(Method::POST, path).json(body)).await
+    }
+
     /// GET a text, such as a certificate.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 mod audience;
 mod consents;
 mod contacts;
+mod holdings;
 mod messages;
 mod projections;
 
@@ -66,6 +67,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(consents::list))
         .routes(routes!(messages::list))
         .routes(routes!(messages::show))
+        .routes(routes!(holdings::holdings))
         .routes(routes!(projections::list))
         .routes(routes!(projections::rebuild, projections::progress))
 }

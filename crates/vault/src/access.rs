@@ -114,7 +114,7 @@ pub(crate) async fn list(
     Ok(Json(Listing::cut(records, page.limit(), |last| last.id)))
 }
 
-async fn read(
+pub(crate) async fn read(
     app: &App,
     subject: Option<Uuid>,
     after: Uuid,

@@ -10,6 +10,7 @@ pub mod domain;
 pub mod erasure;
 mod error;
 mod forget;
+mod holdings;
 mod identities;
 mod import;
 mod lookup;

@@ -12,7 +12,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
-use crate::app::{PARENT_USER_ID, PHONE, USER_ID};
+use crate::app::{EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID};
 use crate::error::VaultError;
 
 /// Whom an address belongs to.
@@ -56,12 +56,14 @@ pub(crate) struct SealedPerson {
 }
 
 impl SealedPerson {
-    /// What is held of one of the names that she is known by.
+    /// What is held of a field of hers.
     pub(crate) fn sealed(&self, field: &str) -> Option<&[u8]> {
         match field {
             PHONE => self.phone.as_deref(),
             USER_ID => self.user_id.as_deref(),
             PARENT_USER_ID => self.parent_user_id.as_deref(),
+            NAME => self.name.as_deref(),
+            EMAIL => self.email.as_deref(),
             _ => None,
         }
     }

@@ -191,7 +191,8 @@ pub(crate) fn open_phone(
     open_field(person, key, PHONE, person.phone.as_deref())
 }
 
-fn open_field(
+/// What is held of a field of hers. The access must be on record.
+pub(crate) fn open_field(
     person: &SealedPerson,
     key: &StoredKey,
     field: &'static str,

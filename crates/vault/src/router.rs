@@ -10,7 +10,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::{access, forget, identities, import, lookup, resolve, screen, suppress, texts, who};
+use crate::{
+    access, forget, holdings, identities, import, lookup, resolve, screen, suppress, texts, who,
+};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -27,6 +29,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(who::who))
         .routes(routes!(lookup::lookup))
         .routes(routes!(lookup::show))
+        .routes(routes!(holdings::holdings))
         .routes(routes!(resolve::resolve))
         .routes(routes!(resolve::lease))
         .routes(routes!(texts::seal_text))

@@ -14,7 +14,7 @@ use super::world::{World, pace};
 
 impl World {
     /// Takes a request of this kind in.
-    async fn open(&self, kind: &str, more: Value) -> (StatusCode, Value) {
+    pub async fn open(&self, kind: &str, more: Value) -> (StatusCode, Value) {
         let mut body = json!({"subject_id": self.subject, "kind": kind, "actor": "subject"});
         for (name, value) in more.as_object().unwrap() {
             body[name] = value.clone();
@@ -22,12 +22,12 @@ impl World {
         self.post("operator", "/v1/requests", &body, None).await
     }
 
-    async fn does(&self, request: &Value, what: &str, body: Value) -> (StatusCode, Value) {
+    pub async fn does(&self, request: &Value, what: &str, body: Value) -> (StatusCode, Value) {
         let id = request["request_id"].as_str().unwrap();
         self.post("operator", &format!("/v1/requests/{id}/{what}"), &body, None).await
     }
 
-    async fn tracks(&self, reference: &Value, secret: &Value) -> (StatusCode, Value) {
+    pub async fn tracks(&self, reference: &Value, secret: &Value) -> (StatusCode, Value) {
         let guess = json!({"reference": reference, "secret": secret});
         self.post("operator", "/v1/tracking", &guess, None).await
     }

@@ -11,16 +11,19 @@ use assent_contracts::erasure::{Ack, Command, Evidence, Step};
 use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_erasure::tracking::Tracking;
-use assent_erasure::{Config, Pace};
+use assent_erasure::{Config, HolderUrls, Pace};
 use assent_eventstore::schema;
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
 use assent_http::{Keys, Problem};
 use assent_rules::{Ask, RuleSet, Where};
-use assent_runtime::{Clock as _, Health, Lifecycle, ServiceConfig, Settings, SystemClock};
+use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use assent_signing::Issuer;
 use axum::Router;
-use axum::routing::post;
+use axum::extract::Path;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
@@ -70,6 +73,17 @@ pub struct World {
     refused: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
     deaf: Arc<AtomicBool>,
+    clock: Arc<dyn Clock>,
+    pub holders: Arc<Holders>,
+}
+
+/// The services that hold data of people: all four in one.
+#[derive(Default)]
+pub struct Holders {
+    /// They take their time to tell.
+    pub hesitate: AtomicBool,
+    /// How often they were asked what they hold.
+    pub asked: AtomicI64,
 }
 
 impl Drop for World {
@@ -81,11 +95,17 @@ impl Drop for World {
 impl World {
     /// A running service with these participants.
     pub async fn new(participants: &str, pace: Pace) -> Self {
+        Self::by(Arc::new(SystemClock), participants, pace).await
+    }
+
+    /// As [`Self::new`], by a clock of the test's own.
+    pub async fn by(clock: Arc<dyn Clock>, participants: &str, pace: Pace) -> Self {
         let database_url = harness::database_url("erasure").await;
         let pool = PgPool::connect(&database_url).await.unwrap();
         schema::migrate(&pool, assent_erasure::migrators()).await.unwrap();
         let (consent_url, stops, down, age, refused) = consent().await;
-        let config = configure(&database_url, &consent_url, participants, pace);
+        let (holders_url, holders) = holders().await;
+        let config = configure(&database_url, &consent_url, &holders_url, participants, pace);
         assent_bus::ensure_topics(&config.bus, &topics::ALL).await.unwrap();
         let commands = Arc::default();
         let deaf = Arc::new(AtomicBool::new(false));
@@ -102,6 +122,8 @@ impl World {
             refused,
             commands,
             deaf,
+            clock,
+            holders,
         };
         world.start().await;
         world
@@ -113,7 +135,8 @@ impl World {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let lifecycle = Lifecycle::new();
         let (config, health) = (self.config.clone(), Health::new());
-        assent_erasure::serve(config, listener, health, lifecycle.clone()).await.unwrap();
+        let clock = Arc::clone(&self.clock);
+        assent_erasure::serve_by(clock, config, listener, health, lifecycle.clone()).await.unwrap();
         self.replicas.push((lifecycle, base));
     }
 
@@ -158,7 +181,7 @@ impl World {
     /// Every row of this service in the clear, and every event, as text.
     pub async fn all_that_is_kept(&self) -> String {
         let mut all = String::new();
-        for table in ["subject_requests", "requests", "holds", "eventstore.events"] {
+        for table in ["subject_requests", "requests", "holds", "archives", "eventstore.events"] {
             let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");
             let rows: String =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&self.pool).await.unwrap();
@@ -266,6 +289,16 @@ impl World {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// Takes what a request is answered with: a zip whose files are not compressed, so that it can be looked through.
+    pub async fn collects(&self, opened: &Value) -> (StatusCode, String) {
+        let guess = json!({"reference": opened["reference"], "secret": opened["secret"]});
+        let base = &self.replicas.last().expect("a replica runs").1;
+        let call = self.http.post(format!("{base}/v1/tracking/archive")).bearer_auth("operator");
+        let answer = call.json(&guess).send().await.unwrap();
+        let status = answer.status();
+        (status, String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned())
+    }
+
     pub async fn leave(&self, name: &str) -> StatusCode {
         let path = format!("/v1/participants/{name}");
         self.call("operator", Method::DELETE, &path, None, None).await.0
@@ -365,7 +398,13 @@ fn subject() -> Uuid {
     Uuid::new_v4()
 }
 
-fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pace) -> Config {
+fn configure(
+    database_url: &str,
+    consent_url: &str,
+    holders_url: &str,
+    participants: &str,
+    pace: Pace,
+) -> Config {
     let everything =
         ["erasure:decide", "erasure:read", "erasure:track", "erasure:write", "operations"];
     let keys: String = ["consent", "vault", "crm", "stranger"]
@@ -400,6 +439,13 @@ fn configure(database_url: &str, consent_url: &str, participants: &str, pace: Pa
         key_backup_kept: None,
         pace,
         consent_url: consent_url.to_owned(),
+        holder_urls: HolderUrls {
+            vault: holders_url.to_owned(),
+            messaging: holders_url.to_owned(),
+            projector: holders_url.to_owned(),
+        },
+        lease: LeaseTerms::default(),
+        archive_kept: SignedDuration::from_hours(24),
     }
 }
 
@@ -438,12 +484,42 @@ async fn consent() -> Consent {
         heard.lock().unwrap().push(body);
         axum::Json(json!({"recorded": 1, "subjects": [[]]}))
     });
+    let nothing = get(async || axum::Json(json!({"items": []})));
     let router = Router::new()
+        .route("/v1/subjects/{subject_id}/holdings", nothing)
         .route("/v1/consents/withdraw", withdraw)
         .route("/v1/gate/stops", stop)
         .route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, stops, down, age, refused)
+}
+
+/// What vault, messaging and projector hold: the same, each.
+async fn holders() -> (String, Arc<Holders>) {
+    let holders = Arc::<Holders>::default();
+    let telling = Arc::clone(&holders);
+    let holdings = get(move |Path(_): Path<Uuid>| async move {
+        telling.asked.fetch_add(1, Ordering::AcqRel);
+        while telling.hesitate.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        axum::Json(json!({"items": [
+            {"kind": "contact", "provenance": "provided",
+             "data": {"phone": "+33612345678", "name": "Canary Ada", "email": "ada@example.org"}},
+            {"kind": "note", "provenance": "recorded", "data": {"text": "asks for +33698765432"}},
+            {"kind": "claim", "provenance": "recorded", "data": {}, "evidence": "sealed"},
+        ]}))
+    });
+    let key = post(async || axum::Json(json!({"keys": [STANDARD_NO_PAD.encode([9; 32])]})));
+    let opened = post(async || axum::Json(json!({"text": "form 12, seen by bob@example.org"})));
+    let router = Router::new()
+        .route("/v1/subjects/{subject_id}/holdings", holdings)
+        .route("/v1/keys/lease", key)
+        .route("/v1/open", opened);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, holders)
 }
 
 /// The terms of the rules that come with Assent; with `days`, thirty days less so many.

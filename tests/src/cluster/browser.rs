@@ -17,6 +17,7 @@ pub struct Browser {
     pub status: u16,
     /// How many buttons she has pressed.
     pub presses: usize,
+    typed: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -30,6 +31,7 @@ impl Cluster {
             page: String::new(),
             status: 0,
             presses: 0,
+            typed: BTreeMap::new(),
         }
     }
 }
@@ -55,7 +57,8 @@ impl Browser {
 
     /// Presses the first button of the page that says this.
     pub async fn press(&mut self, label: &str) -> &mut Self {
-        let form = self.form_with(label).unwrap_or_else(|| panic!("{label}: {}", self.page));
+        let mut form = self.form_with(label).unwrap_or_else(|| panic!("{label}: {}", self.page));
+        form.fields.append(&mut self.typed);
         self.presses += 1;
         let body: Vec<String> = form
             .fields
@@ -68,6 +71,12 @@ impl Browser {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body.join("&"));
         self.send(request).await;
+        self
+    }
+
+    /// Types something into a field, for the next button.
+    pub fn types(&mut self, name: &str, value: &str) -> &mut Self {
+        self.typed.insert(name.to_owned(), value.to_owned());
         self
     }
 

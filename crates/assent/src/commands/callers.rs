@@ -56,12 +56,19 @@ pub const CALLERS: [Caller; 7] = [
         ],
     },
     // A request for erasure withdraws everything first, or stops the number where nobody is known; the
-    // dates of each come from the rules.
-    Caller { name: "erasure", scopes: &["consent:write", "consent:read", "gate:write"] },
+    // dates of each come from the rules. What a person asks to see it asks every service for, and keeps it
+    // under her key until she collects it.
+    Caller {
+        name: "erasure",
+        scopes: &["consent:write", "consent:read", "gate:write", "subjects:export", "keys:lease"],
+    },
     Caller { name: "projector", scopes: &["erasure:ack"] },
     // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be
-    // hers.
-    Caller { name: "console", scopes: &["consent:read", "consent:write", "gate:write"] },
+    // hers; where her request stands, and what it is answered with, for whoever has its secret.
+    Caller {
+        name: "console",
+        scopes: &["consent:read", "consent:write", "gate:write", "erasure:track"],
+    },
 ];
 
 /// The callers' file for the tokens in this folder: their hashes, never the tokens.

@@ -1,5 +1,10 @@
 //! `assent request`: what people ask for about their data, from the intake to the answer.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
 use assent_contracts::rights::{ExtensionReason, IdentityMethod, RefusalGround, RequestKind, Term};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -94,6 +99,25 @@ Examples:
 
 Exit status: 0 recorded, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
     Answer(One),
+    /// Put together what is held on her, anew too: what she can collect by her reference and secret.
+    #[command(after_help = "\
+Examples:
+  assent request archive 01a2104b-d59b-74f5-9e99-f55a7729061a
+
+Once it is shown that she asks herself this happens by itself. Exit status: 0 it can be collected, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Archive(One),
+    /// Collect what an access or a portability request is answered with: once.
+    #[command(after_help = "\
+Examples:
+  assent request collect 4K7QX-9B2MT data.zip < secret.txt
+
+People do this on the page /requests. The secret is read from standard input. Exit status: 0 written, 1 there is none (any more), 2 wrong use, 3 a service didn't answer.")]
+    Collect {
+        /// The reference that she was given.
+        reference: String,
+        /// The file to write: a zip. One that is there is not written over.
+        file: PathBuf,
+    },
 }
 
 /// A request.
@@ -173,6 +197,8 @@ struct Shown {
     #[serde(default)]
     refusal: Option<ShownRefusal>,
     #[serde(default)]
+    archive: Option<ShownArchive>,
+    #[serde(default)]
     missing: Vec<String>,
 }
 
@@ -196,6 +222,15 @@ struct ShownIdentity {
 struct ShownExtension {
     reasons: Vec<String>,
     letter: ShownLetter,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownArchive {
+    expires_at: Timestamp,
+    #[serde(default)]
+    collected_at: Option<Timestamp>,
+    #[serde(default)]
+    removed: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -248,6 +283,10 @@ impl Request {
             Self::Answer(One { request }) => {
                 act(api, output, *request, "answer", &json!({})).await?;
             }
+            Self::Archive(One { request }) => {
+                act(api, output, *request, "archive", &json!({})).await?;
+            }
+            Self::Collect { reference, file } => collect(api, output, reference, file).await?,
         }
         Ok(Status::Done)
     }
@@ -281,6 +320,36 @@ impl Open {
         });
         Ok(())
     }
+}
+
+/// The file is made before anything is asked for: what is handed out once must have its place.
+async fn collect(api: &Api, output: Output, reference: &str, file: &Path) -> Result<(), Failure> {
+    let mut secret = String::new();
+    std::io::stdin()
+        .read_line(&mut secret)
+        .map_err(|error| Failure::wrong_use(format!("the secret can't be read: {error}")))?;
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(|error| Failure::file(file, error))?;
+    let guess = json!({"reference": reference, "secret": secret.trim()});
+    let archive = match api.post_for_bytes("/erasure/v1/tracking/archive", &guess).await {
+        Ok(archive) => archive,
+        Err(error) => {
+            // Nothing was written into it.
+            let _ = std::fs::remove_file(file);
+            return Err(error.into());
+        }
+    };
+    written.write_all(&archive).map_err(|error| Failure::file(file, error))?;
+    written.sync_all().map_err(|error| Failure::file(file, error))?;
+    let bytes = archive.len();
+    output.print(&json!({"file": file, "bytes": bytes}), |_| {
+        format!("{} written, {bytes} bytes", file.display())
+    });
+    Ok(())
 }
 
 async fn act(
@@ -336,6 +405,13 @@ fn text(request: &Shown) -> String {
     }
     if let Some(at) = request.completed_at {
         add("over", at.to_string());
+    }
+    if let Some(archive) = &request.archive {
+        let ShownArchive { expires_at, collected_at, removed } = archive;
+        let waits = || format!("can be collected until {expires_at}");
+        let gone = || removed.as_ref().map(|why| format!("destroyed uncollected: {why}"));
+        let text = collected_at.map(|at| format!("collected {at}")).or_else(gone);
+        add("archive", text.unwrap_or_else(waits));
     }
     if let Some(ShownRefusal { ground, letter }) = &request.refusal {
         add("refused", ground.clone());

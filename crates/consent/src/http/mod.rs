@@ -40,6 +40,7 @@ mod confirm;
 mod consents;
 mod grant;
 mod history;
+mod holdings;
 mod links;
 mod permits;
 mod plan_policy;
@@ -274,6 +275,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(consents::consents))
         .routes(routes!(history::history))
+        .routes(routes!(holdings::holdings))
         .routes(routes!(purposes::purposes))
         .routes(routes!(purpose_versions::purpose_versions))
         .routes(routes!(policy::policy, apply_policy::apply_policy))

@@ -7,11 +7,13 @@ use assent_contracts::SubjectId;
 use assent_contracts::api::consent::ReceiptView;
 use assent_contracts::consent::PurposeDefined;
 use assent_contracts::policy::{Controller, Notice};
+use assent_eventstore::StoredEvent;
 use assent_http::{Caller, Json, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::App;
@@ -49,21 +51,40 @@ pub(super) async fn receipts(
     let events = app.0.store.load(subject_id, after, limit as i64 + 1).await.map_err(store)?;
     // A page is of events; who said nothing in them has fewer receipts.
     let Listing { items: events, next } = Listing::cut(events, limit, |last| last.version);
-    let controllers = controllers(&mut conn).await.map_err(database)?;
+    let papers = papers(&app, &mut conn, subject_id, &events).await?;
+    let items = papers.into_iter().map(|paper| paper.receipt).collect();
+    Ok(Json(Listing { items, next }))
+}
+
+/// A receipt, with the text that was shown.
+pub(super) struct Paper {
+    pub(super) receipt: ReceiptView,
+    /// Of a yes: what she agreed to.
+    pub(super) notice: Option<String>,
+}
+
+/// The receipts of those of these events that are words of hers, in their order.
+pub(super) async fn papers(
+    app: &App,
+    conn: &mut PgConnection,
+    subject_id: SubjectId,
+    events: &[StoredEvent],
+) -> Result<Vec<Paper>, Problem> {
+    let controllers = controllers(&mut *conn).await.map_err(database)?;
     let mut purposes: BTreeMap<String, Vec<Version>> = BTreeMap::new();
     let mut items = Vec::new();
-    for stored in &events {
+    for stored in events {
         let event = decode(&stored.event_type, &stored.data).map_err(Problem::internal)?;
         let Some(word) = word(&event) else { continue };
         let purpose = &word.scope.purpose;
         if !purposes.contains_key(purpose) {
-            let versions = history(&mut conn, purpose).await.map_err(database)?;
+            let versions = history(&mut *conn, purpose).await.map_err(database)?;
             purposes.insert(purpose.clone(), versions);
         }
         let said = said((stored.id, subject_id, &event), &word, &purposes[purpose], &controllers);
         let Some(receipt) = receipt(&said) else { continue };
         let issuer = &app.0.papers.issuer;
-        items.push(ReceiptView {
+        let receipt = ReceiptView {
             event_id: stored.id,
             sequence: stored.version,
             purpose: purpose.clone(),
@@ -72,9 +93,10 @@ pub(super) async fn receipts(
             signature: issuer.sign_detached(TYPE, &receipt).map_err(Problem::internal)?,
             missing: missing(&receipt),
             receipt,
-        });
+        };
+        items.push(Paper { receipt, notice: said.notice.map(|(_, notice)| notice.text.clone()) });
     }
-    Ok(Json(Listing { items, next }))
+    Ok(items)
 }
 
 /// The key that receipts and verdicts are signed with.

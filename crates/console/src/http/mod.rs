@@ -24,6 +24,7 @@ use crate::words::{Words, words};
 mod confirm;
 mod join;
 mod preferences;
+mod requests;
 mod settings;
 
 /// What the pages work with. Cheap to clone.
@@ -36,6 +37,8 @@ pub struct Parts {
     pub consent: ServiceClient,
     /// The messaging service.
     pub messaging: ServiceClient,
+    /// The erasure service, which has people's requests.
+    pub erasure: ServiceClient,
     /// Opens links.
     pub links: Arc<LinkKey>,
     /// In whose name.
@@ -74,6 +77,8 @@ pub fn router(console: Console) -> Router {
         .route("/p/{link}/stop", post(preferences::stop))
         .route("/p/{link}/code", post(preferences::code))
         .route("/p/{link}/open", post(preferences::open))
+        .route("/requests", get(requests::ask).post(requests::show))
+        .route("/requests/archive", post(requests::collect))
         .route("/settings", get(settings::show).post(settings::change))
         .route("/settings/end", post(settings::end))
         .route("/settings/receipts/{event}/{file}", get(settings::receipt))

@@ -4,5 +4,6 @@
 pub mod campaigns;
 pub mod claims;
 pub mod consent;
+pub mod holdings;
 pub mod messaging;
 pub mod vault;

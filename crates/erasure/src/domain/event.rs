@@ -6,10 +6,11 @@ use assent_contracts::erasure::{
     STEP_STARTED, StepStarted,
 };
 use assent_contracts::rights::{
-    HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced, HoldRefused, HoldReleased,
-    HoldReviewed, IDENTITY_CONFIRMED, IdentityConfirmed, REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED,
-    REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED, RequestAcknowledged, RequestAnswered,
-    RequestExtended, RequestOpened, RequestRefused,
+    ARCHIVE_COLLECTED, ARCHIVE_PREPARED, ARCHIVE_REMOVED, ArchiveCollected, ArchivePrepared,
+    ArchiveRemoved, HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced,
+    HoldRefused, HoldReleased, HoldReviewed, IDENTITY_CONFIRMED, IdentityConfirmed,
+    REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED, REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED,
+    RequestAcknowledged, RequestAnswered, RequestExtended, RequestOpened, RequestRefused,
 };
 use assent_contracts::upcast::upcast;
 use assent_eventstore::{NewEvent, StoreError, StoredEvent};
@@ -38,6 +39,12 @@ pub enum Event {
     HoldReleased(HoldReleased),
     /// A hold came too late.
     HoldRefused(HoldRefused),
+    /// What is held was put together for her.
+    ArchivePrepared(ArchivePrepared),
+    /// She was handed it.
+    ArchiveCollected(ArchiveCollected),
+    /// It was destroyed uncollected.
+    ArchiveRemoved(ArchiveRemoved),
     /// An erasure may begin.
     Requested(Requested),
     /// A command of a step was issued.
@@ -68,6 +75,9 @@ impl Event {
             HOLD_REVIEWED => serde_json::from_str(&data).map(Self::HoldReviewed),
             HOLD_RELEASED => serde_json::from_str(&data).map(Self::HoldReleased),
             HOLD_REFUSED => serde_json::from_str(&data).map(Self::HoldRefused),
+            ARCHIVE_PREPARED => serde_json::from_str(&data).map(Self::ArchivePrepared),
+            ARCHIVE_COLLECTED => serde_json::from_str(&data).map(Self::ArchiveCollected),
+            ARCHIVE_REMOVED => serde_json::from_str(&data).map(Self::ArchiveRemoved),
             REQUESTED => serde_json::from_str(&data).map(Self::Requested),
             STEP_STARTED => serde_json::from_str(&data).map(Self::StepStarted),
             ACKNOWLEDGED => serde_json::from_str(&data).map(Self::Acknowledged),
@@ -99,6 +109,9 @@ impl Event {
             Self::HoldReviewed(data) => NewEvent::new(id, HOLD_REVIEWED, data),
             Self::HoldReleased(data) => NewEvent::new(id, HOLD_RELEASED, data),
             Self::HoldRefused(data) => NewEvent::new(id, HOLD_REFUSED, data),
+            Self::ArchivePrepared(data) => NewEvent::new(id, ARCHIVE_PREPARED, data),
+            Self::ArchiveCollected(data) => NewEvent::new(id, ARCHIVE_COLLECTED, data),
+            Self::ArchiveRemoved(data) => NewEvent::new(id, ARCHIVE_REMOVED, data),
             Self::Requested(data) => NewEvent::new(id, REQUESTED, data),
             Self::StepStarted(data) => NewEvent::new(id, STEP_STARTED, data),
             Self::Acknowledged(data) => NewEvent::new(id, ACKNOWLEDGED, data),
@@ -117,6 +130,9 @@ impl Event {
             Self::RequestExtended(event) => event.request_id,
             Self::RequestRefused(event) => event.request_id,
             Self::RequestAnswered(event) => event.request_id,
+            Self::ArchivePrepared(event) => event.request_id,
+            Self::ArchiveCollected(event) => event.request_id,
+            Self::ArchiveRemoved(event) => event.request_id,
             Self::Requested(event) => event.request_id,
             Self::StepStarted(event) => event.request_id,
             Self::Acknowledged(event) => event.request_id,

@@ -97,6 +97,11 @@ impl Holds {
         ends?.into_iter().max()
     }
 
+    /// Those that stand.
+    pub fn standing(&self, now: Timestamp) -> impl Iterator<Item = &Hold> {
+        self.0.values().filter(move |hold| hold.stands(now))
+    }
+
     /// Takes one event in.
     pub fn evolve(&mut self, event: &Event) {
         match event {

@@ -2,6 +2,7 @@
 //! that a saga only goes forward and that nothing is destroyed for whoever hasn't shown who she is;
 //! storing and sending are left to the store and the driver.
 
+pub mod archive;
 mod event;
 mod ground;
 pub mod hold;

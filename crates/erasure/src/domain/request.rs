@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::archive::{Archive, Stage};
 use super::{Event, ground};
 
 /// All requests of a person, by id.
@@ -51,6 +52,8 @@ pub struct SubjectRequest {
     pub identity: Identity,
     /// How it ended.
     pub closed: Option<Closed>,
+    /// What is, or was, there to be collected.
+    pub archive: Option<Archive>,
 }
 
 /// Whether it was shown that she asks herself.
@@ -227,8 +230,30 @@ impl SubjectRequests {
             | Event::Completed(assent_contracts::erasure::Completed { request_id, at, .. }) => {
                 self.change(*request_id, |it| it.closed = Some(Closed { refused: None, at: *at }))
             }
+            Event::ArchivePrepared(event) => self.change(event.request_id, |it| {
+                it.archive = Some(Archive {
+                    id: event.archive_id,
+                    prepared_at: event.at,
+                    expires_at: event.expires_at,
+                    stage: Stage::Waiting,
+                });
+            }),
+            Event::ArchiveCollected(event) => {
+                self.end_archive(event.request_id, event.archive_id, Stage::Collected(event.at));
+            }
+            Event::ArchiveRemoved(event) => {
+                self.end_archive(event.request_id, event.archive_id, Stage::Removed(event.reason));
+            }
             _ => {}
         }
+    }
+
+    fn end_archive(&mut self, request_id: Uuid, archive_id: Uuid, stage: Stage) {
+        self.change(request_id, |it| {
+            if let Some(archive) = it.archive.as_mut().filter(|it| it.id == archive_id) {
+                archive.stage = stage;
+            }
+        });
     }
 
     fn change(&mut self, request_id: Uuid, change: impl FnOnce(&mut SubjectRequest)) {
@@ -253,6 +278,7 @@ fn opened(event: &RequestOpened) -> SubjectRequest {
         acknowledged_at: None,
         identity: if event.identity { Identity::Pending } else { Identity::NotNeeded },
         closed: None,
+        archive: None,
     }
 }
 
@@ -271,6 +297,7 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
         acknowledged_at: None,
         identity: Identity::Confirmed(None),
         closed: None,
+        archive: None,
     }
 }
 

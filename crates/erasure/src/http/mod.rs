@@ -12,9 +12,11 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::archivist::Archivist;
 use crate::store::Sagas;
 
 mod acknowledge;
+mod archive;
 mod certificate;
 mod decisions;
 mod erased;
@@ -33,6 +35,8 @@ pub struct App {
     pub sagas: Sagas,
     /// Wakes the driver.
     pub wake: Arc<Notify>,
+    /// Puts together what people ask to see.
+    pub archivist: Archivist,
     /// The consent service.
     pub consent: ServiceClient,
     /// The public key of certificates, PEM.
@@ -57,6 +61,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(decisions::refuse))
         .routes(routes!(decisions::answer))
         .routes(routes!(tracking::track))
+        .routes(routes!(archive::prepare))
+        .routes(routes!(archive::collect))
         .routes(routes!(holds::place, holds::list))
         .routes(routes!(holds::review))
         .routes(routes!(holds::release))
@@ -134,7 +140,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 19, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 21, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -17,6 +17,7 @@ use sqlx::postgres::PgRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::archive::ArchiveView;
 use super::{App, store_problem};
 use crate::domain::request::{Identity, SubjectRequest};
 use crate::domain::{Issued, Person, Request, Status};
@@ -70,6 +71,9 @@ pub(super) struct RequestView {
     /// Why it was refused, and what she is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<RefusalView>,
+    /// What it was answered with; none: it isn't made yet, or the answer is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveView>,
     /// Of an erasure: who has not answered a command that was issued.
     missing: BTreeSet<String>,
     /// Of an erasure: who takes part.
@@ -245,6 +249,7 @@ pub(super) fn view(
         held: person.holds.stand(now),
         completed_at: request.closed.map(|end| end.at),
         refusal: refusal(request),
+        archive: ArchiveView::of(request, now),
         missing: commands.flat_map(Issued::missing).cloned().collect(),
         participants: erasure.map(progress).unwrap_or_default(),
     })

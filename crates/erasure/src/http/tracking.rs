@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::archive::ArchiveView;
 use super::requests::{ExtensionView, RefusalView};
 use super::{App, requests, store_problem};
 use crate::domain::request::RequestState;
@@ -40,6 +41,9 @@ pub(super) struct Tracked {
     /// Why it was refused, and where to complain.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<RefusalView>,
+    /// What it is answered with, to be collected; none: it isn't made yet, or the answer is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveView>,
 }
 
 #[utoipa::path(
@@ -57,20 +61,8 @@ pub(super) async fn track(
     caller: Caller,
     Json(guess): Json<Guess>,
 ) -> Result<Json<Tracked>, Problem> {
-    const FIND: &str =
-        "SELECT request_id, secret_sha256 FROM subject_requests WHERE reference = $1";
     caller.require("erasure:track")?;
-    let found: Option<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(FIND)
-        .bind(tracking::typed_reference(&guess.reference))
-        .fetch_optional(app.sagas.store.pool())
-        .await
-        .map_err(|error| store_problem(error.into()))?;
-    // Compared also where there is no such reference: how long it takes doesn't tell what was wrong.
-    let kept = found.as_ref().and_then(|(_, kept)| kept.as_deref());
-    if !tracking::opens(&guess.secret, kept) {
-        return Err(Code::RequestUnknown.into());
-    }
-    let (request_id, _) = found.ok_or(Code::RequestUnknown)?;
+    let request_id = guessed(&app, &guess).await?;
     let person = requests::load(&app, request_id).await?;
     let request = person.requests.get(request_id).ok_or(Code::RequestUnknown)?;
     Ok(Json(Tracked {
@@ -82,5 +74,24 @@ pub(super) async fn track(
         extension: requests::extension(request),
         closed_at: request.closed.map(|end| end.at),
         refusal: requests::refusal(request),
+        archive: ArchiveView::of(request, app.sagas.clock.now()),
     }))
+}
+
+/// The request of this reference, for whoever has its secret.
+pub(super) async fn guessed(app: &App, guess: &Guess) -> Result<Uuid, Problem> {
+    const FIND: &str =
+        "SELECT request_id, secret_sha256 FROM subject_requests WHERE reference = $1";
+    let found: Option<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(FIND)
+        .bind(tracking::typed_reference(&guess.reference))
+        .fetch_optional(app.sagas.store.pool())
+        .await
+        .map_err(|error| store_problem(error.into()))?;
+    // Compared also where there is no such reference: how long it takes doesn't tell what was wrong.
+    let kept = found.as_ref().and_then(|(_, kept)| kept.as_deref());
+    if !tracking::opens(&guess.secret, kept) {
+        return Err(Code::RequestUnknown.into());
+    }
+    let (request_id, _) = found.ok_or(Code::RequestUnknown)?;
+    Ok(request_id)
 }

@@ -3,6 +3,7 @@
 
 pub mod campaigns;
 pub mod conversations;
+pub mod holdings;
 pub mod inbound;
 pub mod messages;
 pub mod sender;
@@ -31,6 +32,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
     let closed = Router::new()
         .route("/v1/messages", post(messages::request))
         .route("/v1/stops", post(stops::take))
+        .route("/v1/subjects/{subject_id}/holdings", get(holdings::holdings))
         .route("/v1/messages/{message_id}", get(messages::show))
         .route("/v1/inbound/{message_id}/read", post(inbound::read))
         .route("/v1/conversations", get(conversations::list::list))
@@ -93,6 +95,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         conversations::acts::close,
         conversations::notes::note,
         conversations::reply::reply,
+        holdings::holdings,
         inbound::read,
         messages::request,
         messages::show,

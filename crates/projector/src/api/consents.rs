@@ -48,7 +48,8 @@ pub(crate) async fn list(
     Ok(Json(Listing::cut(consents, page.limit(), |last| last.subject_id)))
 }
 
-async fn read(
+/// People, in the order of their ids: all, or this one. One more than asked for tells of a next page.
+pub(super) async fn read(
     app: &App,
     subject: Option<Uuid>,
     after: Uuid,

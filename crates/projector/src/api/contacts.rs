@@ -48,7 +48,8 @@ fn contact(row: &PgRow) -> Result<Contact, sqlx::Error> {
     })
 }
 
-async fn read(
+/// People, in the order of their ids: all, or this one. One more than asked for tells of a next page.
+pub(super) async fn read(
     app: &App,
     subject: Option<Uuid>,
     after: Uuid,

@@ -23,7 +23,7 @@ const COLUMNS: &str = "message_id, subject_id, direction, status, purpose, chann
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Message {
     /// Its id.
-    message_id: Uuid,
+    pub(super) message_id: Uuid,
     /// To or from whom.
     subject_id: Uuid,
     /// `outbound` or `inbound`.
@@ -88,6 +88,17 @@ pub(crate) async fn list(
     let subject = filter.subject_id;
     let page = filter.page();
     let after = page.after::<Uuid>()?.unwrap_or(Uuid::nil());
+    let messages = read(&app, subject, after, page.limit()).await?;
+    Ok(Json(Listing::cut(messages, page.limit(), |last| last.message_id)))
+}
+
+/// Messages, oldest first: all, or of this person. One more than asked for tells of a next page.
+pub(super) async fn read(
+    app: &App,
+    subject: Option<Uuid>,
+    after: Uuid,
+    limit: usize,
+) -> Result<Vec<Message>, ProjectorError> {
     let query = match subject {
         Some(_) => format!(
             "SELECT {COLUMNS} FROM live.messages WHERE message_id > $1 AND subject_id = $2
@@ -101,13 +112,10 @@ pub(crate) async fn list(
     let rows = sqlx::query(sqlx::AssertSqlSafe(query))
         .bind(after)
         .bind(subject)
-        .bind(page.limit() as i64 + 1)
+        .bind(limit as i64 + 1)
         .fetch_all(&app.pool)
-        .await
-        .map_err(ProjectorError::from)?;
-    let messages: Result<Vec<_>, _> = rows.iter().map(message).collect();
-    let messages = messages.map_err(ProjectorError::from)?;
-    Ok(Json(Listing::cut(messages, page.limit(), |last| last.message_id)))
+        .await?;
+    Ok(rows.iter().map(message).collect::<Result<_, _>>()?)
 }
 
 /// One message.

@@ -2,11 +2,12 @@
 //! that they begin or keep from beginning.
 
 use assent_contracts::erasure::{Ack, Evidence, Positions, Step};
-use assent_contracts::rights::{ExtensionReason, IdentityMethod, RefusalGround, Term};
+use assent_contracts::rights::{ArchiveEnd, ExtensionReason, IdentityMethod, RefusalGround, Term};
 use jiff::SignedDuration;
 
 use super::*;
 use crate::domain::Participant;
+use crate::domain::archive::{ArchiveRefusal, Prepared, Stage};
 
 const HOLD: Uuid = Uuid::from_u128(77);
 
@@ -144,7 +145,7 @@ impl Story {
             barrier: Positions::new(),
             held: self.person.holds.stand(self.now),
         };
-        let events = self.person.saga.decide(command, self.now).unwrap();
+        let events = self.person.start_step(command, self.now).unwrap();
         self.happens(&events);
         (!events.is_empty())
             .then(|| self.person.saga.request.as_ref().unwrap().commands.last().unwrap().step)
@@ -543,4 +544,80 @@ fn an_erasure_from_before_there_were_other_requests_is_one_of_them() {
     );
     story.erase(request_id);
     assert_eq!(story.status(request_id), Status::Completed);
+}
+
+fn prepared(story: &mut Story) -> Prepared {
+    let expires_at = story.now + SignedDuration::from_hours(24);
+    Prepared { archive_id: story.id(), records: [("contact".to_owned(), 1)].into(), expires_at }
+}
+
+#[test]
+fn an_archive_answers_the_request_and_is_handed_out_once_and_in_time() {
+    let mut story = Story::new();
+    let request = story.open(RequestKind::Access);
+    let archive = prepared(&mut story);
+    let early = story.person.prepare(request, archive.clone(), story.now);
+    assert_eq!(early, Err(ArchiveRefusal::IdentityPending));
+    assert!(!story.person.requests.get(request).unwrap().awaits_archive());
+    story.confirm(request).unwrap();
+    assert!(story.person.requests.get(request).unwrap().awaits_archive());
+    assert_eq!(story.person.collect(request, story.now), Err(ArchiveRefusal::Gone));
+
+    let events = story.person.prepare(request, archive.clone(), story.now).unwrap();
+    story.happens(&events);
+    assert_eq!((events.len(), story.status(request)), (2, Status::Answered));
+    let over = archive.expires_at;
+    assert_eq!(story.person.collect(request, over), Err(ArchiveRefusal::Gone));
+    assert!(story.person.over(over - SignedDuration::from_secs(1)).is_empty());
+    assert_eq!(story.person.over(over).len(), 1);
+    let collected = story.person.collect(request, over - SignedDuration::from_secs(1)).unwrap();
+    story.happens(&[collected]);
+    assert_eq!(story.person.collect(request, story.now), Err(ArchiveRefusal::Gone));
+    assert!(story.person.over(over).is_empty(), "nothing is left to be destroyed");
+
+    // Anew, twice: the newest one counts, and the answer is the first one.
+    for events_of in [1, 2] {
+        let again = prepared(&mut story);
+        let events = story.person.prepare(request, again, story.now).unwrap();
+        story.happens(&events);
+        assert_eq!(events.len(), events_of);
+    }
+}
+
+#[test]
+fn what_is_no_request_to_see_something_or_about_nobody_has_no_archive() {
+    let mut story = Story::new();
+    let rectification = story.open(RequestKind::Rectification);
+    let nobody = Opening { known: false, ..story.opening(RequestKind::Access) };
+    let (nobody, _) = story.opens(nobody);
+    let refused = story.open(RequestKind::Access);
+    story.refuse(refused, RefusalGround::Excessive).unwrap();
+    for (request, why) in [
+        (rectification, ArchiveRefusal::NotApplicable),
+        (nobody, ArchiveRefusal::NotApplicable),
+        (refused, ArchiveRefusal::Closed),
+        (Uuid::from_u128(999), ArchiveRefusal::Unknown),
+    ] {
+        let archive = prepared(&mut story);
+        assert_eq!(story.person.prepare(request, archive, story.now), Err(why));
+    }
+}
+
+/// Trap 13: the first command of her erasure ends every archive of hers, and none comes after it.
+#[test]
+fn trap_13_with_the_fence_every_archive_ends() {
+    let mut story = Story::new();
+    let (request, erasure) = (story.open(RequestKind::Access), story.open(RequestKind::Erasure));
+    story.confirm(request).unwrap();
+    let archive = prepared(&mut story);
+    let events = story.person.prepare(request, archive.clone(), story.now).unwrap();
+    story.happens(&events);
+    story.confirm(erasure).unwrap();
+    assert!(story.person.collect(request, story.now).is_ok(), "nothing is issued yet");
+    assert_eq!(story.step(), Some(Step::Fence));
+    let left = story.person.requests.get(request).unwrap();
+    assert_eq!(left.archive.unwrap().stage, Stage::Removed(ArchiveEnd::Erased));
+    assert_eq!(story.person.collect(request, story.now), Err(ArchiveRefusal::Erased));
+    let again = prepared(&mut story);
+    assert_eq!(story.person.prepare(request, again, story.now), Err(ArchiveRefusal::Erased));
 }

@@ -116,7 +116,8 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn on_record(
+/// Puts on record who reads a conversation, and why.
+pub(in crate::api) async fn on_record(
     messaging: &Messaging,
     conversation_id: Uuid,
     subject: Uuid,
@@ -137,8 +138,8 @@ async fn on_record(
 }
 
 /// What was written, sealed.
-struct Sealed {
-    entry: Entry,
+pub(in crate::api) struct Sealed {
+    pub(in crate::api) entry: Entry,
     sealed: Option<Vec<u8>>,
 }
 
@@ -173,7 +174,8 @@ async fn sealed(
 }
 
 impl Sealed {
-    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    /// Of the first nine columns of a row, as the query below names them.
+    pub(in crate::api) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let author: Option<String> = row.try_get(5)?;
         let human = author.as_deref().and_then(|it| it.strip_prefix("human:"));
         let (by, author) = match (row.try_get::<i32, _>(1)?, author.as_deref(), human) {
@@ -201,7 +203,11 @@ impl Sealed {
     }
 
     /// Opened; an error where it can't be now, or she is gone.
-    fn opened(self, subject: Uuid, keys: &LeasedKeys) -> Result<Entry, KeyError> {
+    pub(in crate::api) fn opened(
+        self,
+        subject: Uuid,
+        keys: &LeasedKeys,
+    ) -> Result<Entry, KeyError> {
         let Self { mut entry, sealed } = self;
         let field = match entry.by.as_str() {
             "person" => "content",

@@ -1,0 +1,101 @@
+//! The page to read. It loads nothing and runs nothing: a file that is opened where she keeps it.
+
+use askama::Template;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::words::Words;
+use super::{Contents, Recipient};
+use assent_contracts::rights::{Authority, RequestKind};
+
+#[derive(Template)]
+#[template(path = "archive.html")]
+struct Page<'a> {
+    words: &'static Words,
+    title: &'static str,
+    contents: &'a Contents,
+    prepared: String,
+    received: String,
+    authorities: &'a [Authority],
+    recipients: &'a [Recipient],
+    sections: Vec<Section>,
+}
+
+/// All that is held of one kind.
+struct Section {
+    title: String,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    at: String,
+    fields: Vec<(String, String)>,
+}
+
+/// The page of an archive in one language.
+pub fn page(contents: &Contents, words: &'static Words) -> Result<String, askama::Error> {
+    let title = match contents.kind {
+        RequestKind::Portability => words.portability_title,
+        _ => words.access_title,
+    };
+    let page = Page {
+        words,
+        title,
+        contents,
+        prepared: moment(contents.prepared_at),
+        received: moment(contents.received_at),
+        authorities: &contents.authorities,
+        recipients: &contents.recipients,
+        sections: sections(contents, words),
+    };
+    page.render()
+}
+
+/// By kind, in the order in which kinds first come.
+fn sections(contents: &Contents, words: &Words) -> Vec<Section> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for held in &contents.holdings {
+        if !kinds.contains(&held.holding.kind.as_str()) {
+            kinds.push(&held.holding.kind);
+        }
+    }
+    let section = |kind: &str| Section {
+        title: words.kind(kind),
+        entries: contents
+            .holdings
+            .iter()
+            .filter(|held| held.holding.kind == kind)
+            .map(|held| Entry {
+                at: held.holding.at.map(moment).unwrap_or_default(),
+                fields: fields(&held.holding.data, words),
+            })
+            .collect(),
+    };
+    kinds.into_iter().map(section).collect()
+}
+
+/// What can be read; documents within stand in the JSON alone.
+fn fields(data: &Map<String, Value>, words: &Words) -> Vec<(String, String)> {
+    let readable =
+        data.iter().filter_map(|(name, value)| Some((words.field(name), text(value, words)?)));
+    readable.collect()
+}
+
+fn text(value: &Value, words: &Words) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(true) => Some(words.yes.to_owned()),
+        Value::Bool(false) => Some(words.no.to_owned()),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().filter_map(|item| text(item, words)).collect();
+            (!items.is_empty()).then(|| items.join(", "))
+        }
+        Value::Object(_) | Value::Null => None,
+    }
+}
+
+fn moment(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

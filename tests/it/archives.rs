@@ -1,0 +1,138 @@
+//! A person sees what is held on her (GDPR Article 15) and takes along what is hers (Article 20): through every service,
+//! to the page where she takes it.
+
+use assent_tests::cluster::person::Person;
+use assent_tests::cluster::{Cluster, until};
+use serde_json::{Value, json};
+
+/// A request of hers, shown to be hers.
+fn asks(cluster: &Cluster, person: &Person, kind: &str) -> Value {
+    let what = ["--kind", kind, "--checked", "known_customer"];
+    let opened = cluster.assent(&[&["request", "open", &person.phone][..], &what].concat());
+    assert_eq!(opened.status, 0, "{}", opened.text);
+    opened.json
+}
+
+async fn answered(cluster: &Cluster, opened: &Value) {
+    let id = opened["request_id"].as_str().unwrap();
+    until("it is answered", async || {
+        cluster.assent(&["request", "show", id]).json["status"] == "answered"
+    })
+    .await;
+}
+
+/// Writes, and waits until it stands in her conversation; the conversation's id.
+async fn says(cluster: &Cluster, person: &Person, subject: &str, text: &str) -> String {
+    assert_eq!(cluster.hears(person, text).await, 200);
+    let mut id = String::new();
+    until("it stands in her conversation", async || {
+        let (_, listed) =
+            cluster.get("messaging", &format!("/v1/conversations?subject_id={subject}")).await;
+        id = listed["items"][0]["conversation_id"].as_str().unwrap_or_default().to_owned();
+        if id.is_empty() {
+            return false;
+        }
+        let path = format!("/v1/conversations/{id}/read");
+        let (_, read) = cluster.post("messaging", &path, &json!({"reason": "test"}), None).await;
+        read.to_string().contains(text)
+    })
+    .await;
+    id
+}
+
+/// Trap 19: an export that leaks others. Two people with one e-mail address, each named in what is written with the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_19_she_takes_what_is_held_on_her_and_nothing_of_anybody_else() {
+    let cluster = Cluster::start().await;
+    let (ada, bob) = (Person::somebody(), Person::somebody());
+    let file = format!(
+        "phone,name,email\n{},Ada Hers,shared@example.org\n{},Bob Others,shared@example.org\n",
+        ada.phone, bob.phone
+    );
+    let imported = cluster.import_file(&file);
+    assert_eq!(imported.json["created"], 2, "{}", imported.text);
+    let her = cluster.subject(&ada).await.unwrap();
+    let him = cluster.subject(&bob).await.unwrap();
+    assert_eq!(cluster.grant(&ada).status, 0);
+    assert_eq!(cluster.grant(&bob).status, 0);
+    let sent = cluster.send(&ada);
+    assert_eq!(sent.status, 0, "{}", sent.text);
+    let said = format!("my friend is at {}", bob.phone);
+    let conversation = says(&cluster, &ada, &her, &said).await;
+    says(&cluster, &bob, &him, "what only Bob says").await;
+    let note = json!({"text": format!("she came with {}, pays by card", bob.phone)});
+    let notes = format!("/v1/conversations/{conversation}/notes");
+    assert_eq!(cluster.post("messaging", &notes, &note, Some("note")).await.0, 201);
+
+    let opened = asks(&cluster, &ada, "access");
+    answered(&cluster, &opened).await;
+    let [reference, secret] = ["reference", "secret"].map(|name| opened[name].as_str().unwrap());
+    let mut browser = cluster.browser();
+    browser.open("/requests").await.types("reference", reference).types("secret", "made up");
+    assert_eq!(browser.press("Show my request").await.status, 404);
+    for (language, show, take) in [
+        ("fr", "Voir ma demande", "Emporter mes données"),
+        ("ru", "Показать мою просьбу", "Забрать мои данные"),
+        ("en", "Show my request", "Take my data"),
+    ] {
+        browser.open(&format!("/requests?lang={language}")).await;
+        browser.types("reference", reference).types("secret", secret).press(show).await;
+        assert!(browser.has_button(take), "{language}: {}", browser.page);
+    }
+    browser.press("Take my data").await;
+    let archive = browser.page.clone();
+    assert_eq!(browser.status, 200, "{archive}");
+    for hers in [
+        "Ada Hers",
+        &*ada.phone,
+        "my friend is at",
+        "pays by card",
+        "shared@example.org",
+        "What we hold about you",
+        "assent.consent.granted.v1",
+        "form 12",
+        "spring_offer",
+        "subject_request",
+        "dpv:ConsentGiven",
+        "\"read_model\"",
+        "BEGIN:VCARD",
+    ] {
+        assert!(archive.contains(hers), "{hers} is missing");
+    }
+    let others = [bob.digits(), "Bob Others", "what only Bob says", him.as_str(), "test-"];
+    for other in others {
+        assert!(!archive.contains(other), "{other} is in it");
+    }
+    // Once, by whatever road.
+    browser.open("/requests").await;
+    browser.types("reference", reference).types("secret", secret).press("Show my request").await;
+    assert!(browser.page.contains("You took your data on"), "{}", browser.page);
+    let guess = json!({"reference": reference, "secret": secret});
+    let (status, again) = cluster.post("erasure", "/v1/tracking/archive", &guess, None).await;
+    assert_eq!((status, &again["reason"]), (409, &json!("archive_gone")), "{again}");
+
+    // What she takes along: hers, without what was written about her.
+    let opened = asks(&cluster, &ada, "portability");
+    answered(&cluster, &opened).await;
+    let [reference, secret] = ["reference", "secret"].map(|name| opened[name].as_str().unwrap());
+    browser.open("/requests").await;
+    browser.types("reference", reference).types("secret", secret).press("Show my request").await;
+    let archive = browser.press("Take my data").await.page.clone();
+    for (text, is_in) in [("Ada Hers", true), ("my friend is at", true), ("pays by card", false)] {
+        assert_eq!(archive.contains(text), is_in, "{text}");
+    }
+
+    // Her erasure leaves none of what waits.
+    let opened = asks(&cluster, &ada, "access");
+    answered(&cluster, &opened).await;
+    let erased = cluster.assent(&["erase", &ada.phone, "--checked", "called_back", "--wait"]);
+    assert_eq!(erased.json["status"], "completed", "{}", erased.text);
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM archives")
+        .fetch_one(&cluster.pool("erasure").await)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+    let guess = json!({"reference": opened["reference"], "secret": opened["secret"]});
+    let (status, gone) = cluster.post("erasure", "/v1/tracking/archive", &guess, None).await;
+    assert_eq!((status, &gone["reason"]), (409, &json!("erased")), "{gone}");
+}
