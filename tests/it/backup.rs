@@ -169,7 +169,7 @@ async fn g6_a_backup_of_before_an_erasure_and_a_withdrawal_brings_back_neither()
     assert!(cluster.readiness("consent").await.contains("start: not yet"));
     let asked = json!({"subject_id": bobs_id, "purpose": "marketing", "channel": "whatsapp"});
     let verdict = cluster.try_post("consent", "/v1/verdict", &asked, None);
-    assert!(tokio::time::timeout(Duration::from_secs(2), verdict).await.is_err_or_failed());
+    assert!(tokio::time::timeout(Duration::from_secs(2), verdict).await.gave_no_answer());
     for service in ["erasure", "vault", "messaging", "projector", "console", "gateway"] {
         cluster.begin_again(service);
     }
@@ -207,12 +207,12 @@ async fn rows_of(cluster: &Cluster, service: &str, subject: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(count)).bind(subject).fetch_one(&pool).await.unwrap()
 }
 
-trait IsErrOrFailed {
-    fn is_err_or_failed(self) -> bool;
+trait NoAnswer {
+    fn gave_no_answer(self) -> bool;
 }
 
-impl<T, E> IsErrOrFailed for Result<Result<T, E>, tokio::time::error::Elapsed> {
-    fn is_err_or_failed(self) -> bool {
+impl<T, E> NoAnswer for Result<Result<T, E>, tokio::time::error::Elapsed> {
+    fn gave_no_answer(self) -> bool {
         !matches!(self, Ok(Ok(_)))
     }
 }
