@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn every_command_has_a_manual_page_with_its_examples() {
-        let dir = std::env::temp_dir().join(format!("assent-man-{}", uuid::Uuid::new_v4()));
+        let dir = std::env::temp_dir()
+            .join(format!("assent-man-{}", assent_runtime::Ids::v4(&assent_runtime::SystemIds)));
         let man = Man { dir: dir.clone() };
         man.run(Cli::command(), Output::new(true)).unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_default();

@@ -76,7 +76,10 @@ struct Place(PathBuf);
 
 impl Place {
     fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("assent-options-{}", uuid::Uuid::new_v4()));
+        let dir = std::env::temp_dir().join(format!(
+            "assent-options-{}",
+            assent_runtime::Ids::v4(&assent_runtime::SystemIds)
+        ));
         keys::init(&dir.join("keys"), false).unwrap();
         let place = Self(dir);
         for folder in ["rules", "bot"] {
