@@ -219,7 +219,7 @@ async fn a_service_whose_schema_lacks_something_is_not_ready_until_it_is_there()
         said.contains("lacks")
     })
     .await;
-    assert_eq!(said, "database: lacks the migrations public:2\n");
+    assert!(said.lines().any(|line| line == "database: lacks the migrations public:2"), "{said}");
     let back = "INSERT INTO _sqlx_migrations SELECT * FROM taken";
     sqlx::query(back).execute(&pool).await.unwrap();
     cluster.ready("projector").await;

@@ -27,3 +27,6 @@ ALTER TABLE permit_batches
 CREATE INDEX permit_batches_subjects ON permit_batches USING gin (subjects) WITH (gin_pending_list_limit = 512);
 
 COMMENT ON TABLE permits IS 'what replicas from before permit_batches recorded; nothing writes it any more';
+
+-- Replicas of before write their permit, which is no message: it is spent for every one.
+COMMENT ON COLUMN stops.confirmed_by IS 'the message that is the one confirmation';

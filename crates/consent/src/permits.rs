@@ -120,8 +120,8 @@ fn question(asks: &[&PermitAsk]) -> Question {
     }
 }
 
-/// Takes the one confirmation of each stop, for the first that asks. Whoever comes second, in
-/// this batch or in another at the same time, finds it spent.
+/// Takes the one confirmation of each stop, for the first message that asks; that one may ask again, for a message
+/// is sent once. Whichever comes second, in this batch or in another at the same time, finds it spent.
 async fn spend_confirmations(
     conn: &mut PgConnection,
     asks: &[PermitAsk],
@@ -129,12 +129,15 @@ async fn spend_confirmations(
 ) -> Result<(), sqlx::Error> {
     const SPEND: &str = "
         WITH held AS (
-            SELECT s.stop_id, t.permit_id
-            FROM unnest($1::uuid[], $2::uuid[]) AS t (stop_id, permit_id) JOIN stops s USING (stop_id)
-            WHERE s.settled AND s.confirmed_by IS NULL ORDER BY s.stop_id FOR UPDATE OF s
+            SELECT s.stop_id, t.message_id
+            FROM unnest($1::uuid[], $2::uuid[]) AS t (stop_id, message_id) JOIN stops s USING (stop_id)
+            WHERE s.settled AND coalesce(s.confirmed_by, t.message_id) = t.message_id
+            ORDER BY s.stop_id FOR UPDATE OF s
         )
-        UPDATE stops SET confirmed_by = held.permit_id FROM held
-        WHERE stops.stop_id = held.stop_id AND confirmed_by IS NULL RETURNING stops.stop_id";
+        UPDATE stops SET confirmed_by = held.message_id FROM held
+        WHERE stops.stop_id = held.stop_id
+          AND coalesce(confirmed_by, held.message_id) = held.message_id
+        RETURNING stops.stop_id";
     let mut wanted: HashMap<Uuid, usize> = HashMap::new();
     let mut spent: Vec<usize> = Vec::new();
     for (index, (ask, permit)) in asks.iter().zip(permits.iter()).enumerate() {
@@ -150,7 +153,7 @@ async fn spend_confirmations(
     }
     if !wanted.is_empty() {
         let stops: Vec<Uuid> = wanted.keys().copied().collect();
-        let ids: Vec<Uuid> = wanted.values().map(|index| permits[*index].permit_id).collect();
+        let ids: Vec<Uuid> = wanted.values().map(|index| asks[*index].message_id).collect();
         for row in sqlx::query(SPEND).bind(&stops).bind(&ids).fetch_all(conn).await? {
             wanted.remove(&row.try_get(0)?);
         }

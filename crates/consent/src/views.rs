@@ -40,8 +40,8 @@ macro_rules! rows {
     (bars $from:literal) => {
         concat!(
             " UNION ALL
-             SELECT 'r', r.token, r.stopped_by, r.suppressed_by, r.erased_by, NULL, NULL, NULL, NULL,
-                    r.changed_at, NULL, NULL, s.settled, s.confirmed_by IS NOT NULL, NULL
+             SELECT 'r', r.token, r.stopped_by, r.suppressed_by, r.erased_by, s.confirmed_by::text,
+                    NULL, NULL, NULL, r.changed_at, NULL, NULL, s.settled, NULL, NULL
              FROM ",
             $from,
             " LEFT JOIN stops s ON s.stop_id = r.stopped_by"
@@ -228,12 +228,15 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
         }
         b'r' => {
             let stop: Option<Uuid> = row.try_get(2)?;
+            let confirmed_by = row
+                .try_get::<Option<&str>, _>(5)?
+                .map(|id| Uuid::parse_str(id).map_err(|error| sqlx::Error::Decode(error.into())));
             let stop = match stop {
                 None => None,
                 Some(stop_id) => Some(StopState {
                     stop_id,
                     settled: row.try_get::<Option<bool>, _>(12)?.unwrap_or(false),
-                    confirmed: row.try_get::<Option<bool>, _>(13)?.unwrap_or(true),
+                    confirmed_by: confirmed_by.transpose()?,
                 }),
             };
             let gate_row = GateRow {

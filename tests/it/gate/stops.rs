@@ -1,6 +1,6 @@
 //! Stops at the gate: unknown addresses, repeats, the one confirmation, and who may lift what.
 
-use assent_contracts::api::consent::{Decision, Stop, StopKind, StopsRequest};
+use assent_contracts::api::consent::{Decision, PermitAsk, Stop, StopKind, StopsRequest};
 use assent_runtime::{Clock, ManualClock, SystemClock};
 
 use super::world::{LEASE, code, tick, tokens, world, world_at};
@@ -68,6 +68,30 @@ async fn the_confirmation_is_permitted_once_however_many_ask() {
     // She says it again: she was answered already.
     world.stop(&[1], StopKind::Stopped).await;
     assert_eq!(world.confirm(subject, &[1]).await.reasons, ["confirmation_spent"]);
+}
+
+/// WhatsApp may refuse a confirmation for now, or its lease run out: it is tried again, and asks again.
+#[tokio::test]
+async fn the_message_that_confirms_may_ask_again_and_no_other() {
+    let world = world().await;
+    let subject = world.consenting(1).await;
+    world.stop(&[1], StopKind::Stopped).await;
+    let of = |message_id, address| PermitAsk {
+        message_id,
+        purpose: "stop_confirmation".to_owned(),
+        ..world.ask(subject, &[address])
+    };
+    let message = world.ids.v7();
+    for _ in 0..2 {
+        let permit = world.permits(vec![of(message, 1)]).await.remove(0);
+        assert_eq!(permit.verdict.reasons, ["stop_confirmation"]);
+    }
+    assert_eq!(world.confirm(subject, &[1]).await.reasons, ["confirmation_spent"]);
+    // In one request too: the first of two messages.
+    world.stop(&[2], StopKind::Stopped).await;
+    let both = world.permits(vec![of(world.ids.v7(), 2), of(world.ids.v7(), 2)]).await;
+    assert_eq!(both[0].verdict.reasons, ["stop_confirmation"]);
+    assert_eq!(both[1].verdict.reasons, ["confirmation_spent"]);
 }
 
 #[tokio::test]

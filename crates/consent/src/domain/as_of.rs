@@ -163,7 +163,11 @@ fn row(bar: &Bar) -> GateRow {
         GateRow { stop: None, suppressed_by: None, erased_by: None, changed_at: Timestamp::MIN };
     match bar.kind {
         StopKind::Stopped => {
-            row.stop = Some(StopState { stop_id: bar.cause, settled: true, confirmed: true });
+            row.stop = Some(StopState {
+                stop_id: bar.cause,
+                settled: true,
+                confirmed_by: Some(Uuid::nil()),
+            });
         }
         StopKind::Suppressed => row.suppressed_by = Some(bar.cause),
         StopKind::Erased => row.erased_by = Some(bar.cause),

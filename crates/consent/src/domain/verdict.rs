@@ -158,8 +158,8 @@ pub struct StopState {
     pub stop_id: Uuid,
     /// One lease has passed since it was committed.
     pub settled: bool,
-    /// A permit for its confirmation was given.
-    pub confirmed: bool,
+    /// The message that got the permit for its confirmation.
+    pub confirmed_by: Option<Uuid>,
 }
 
 /// What a message may ask.
@@ -593,7 +593,8 @@ fn stop_confirmation(view: &GateView, ask: Ask<'_>, findings: &mut Findings) {
         if !stop.settled {
             findings.deny(Reason::StopUnsettled, None);
         }
-        if stop.confirmed {
+        // The same message may ask again: WhatsApp refused it for now, or its lease ran out.
+        if stop.confirmed_by.is_some_and(|message| ask.message != Some(message)) {
             findings.deny(Reason::ConfirmationSpent, None);
         }
     }

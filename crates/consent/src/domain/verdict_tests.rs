@@ -165,7 +165,8 @@ fn an_address_of_nobody_has_no_consent_and_keeps_what_stands_against_it() {
         message: None,
     };
     assert_eq!(reasons(&view, of_nobody()), ["no_consent"]);
-    let stop = StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed: true };
+    let stop =
+        StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed_by: Some(Uuid::max()) };
     view.rows.insert(token(9), GateRow { stop: Some(stop), ..GateRow::default() });
     assert_eq!(reasons(&view, of_nobody()), ["no_consent", "stopped"]);
     view.link(token(9), BEN);
@@ -253,7 +254,11 @@ fn every_reason_is_given_sorted() {
     let mut view = consenting();
     say(&mut view, ANN, line(State::Withdrawn));
     let row = GateRow {
-        stop: Some(StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed: true }),
+        stop: Some(StopState {
+            stop_id: Uuid::from_u128(5),
+            settled: true,
+            confirmed_by: Some(Uuid::max()),
+        }),
         suppressed_by: Some(Uuid::from_u128(6)),
         erased_by: None,
         changed_at: now(),
@@ -290,7 +295,7 @@ fn a_stop_on_any_of_her_addresses_denies_all_of_them() {
     let mut view = consenting();
     view.link(token(2), ANN);
     let row = GateRow {
-        stop: Some(StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed: false }),
+        stop: Some(StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed_by: None }),
         ..GateRow::default()
     };
     view.rows.insert(token(2), row);
@@ -336,7 +341,8 @@ fn the_confirmation_of_a_stop_is_allowed_once_after_it_settled_and_on_nothing_el
     let confirm = Ask { addresses: Addresses::Given(&both), ..confirm };
     assert_eq!(reasons(&view, confirm), ["stop_missing"], "a consent does not carry it");
     let mut with = |settled, confirmed, suppressed_by| {
-        let stop = Some(StopState { stop_id: Uuid::from_u128(5), settled, confirmed });
+        let confirmed_by = confirmed.then(Uuid::max);
+        let stop = Some(StopState { stop_id: Uuid::from_u128(5), settled, confirmed_by });
         for token in both {
             let row = GateRow { stop, suppressed_by, ..GateRow::default() };
             view.rows.insert(token, row);
@@ -475,7 +481,7 @@ impl World {
             Step::Stop { address } => {
                 let stop_id = Uuid::from_u128(5);
                 self.view.rows.entry(token(address)).or_default().stop =
-                    Some(StopState { stop_id, settled: true, confirmed: false });
+                    Some(StopState { stop_id, settled: true, confirmed_by: None });
                 self.barred.insert(token(address), true);
                 for subject in
                     self.view.subjects_of.get(&token(address)).cloned().unwrap_or_default()
