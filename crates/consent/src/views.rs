@@ -174,7 +174,7 @@ pub async fn whole(conn: &mut PgConnection, question: &Question) -> Result<GateV
 }
 
 /// Collects what is known of the people of these asks themselves, for a third of the cost. A verdict may rest on
-/// it only where that [suffices](suffices).
+/// it only where that [suffices].
 ///
 /// # Errors
 /// When the database fails, or a row can't be read.
