@@ -340,7 +340,7 @@ fn the_confirmation_of_a_stop_is_allowed_once_after_it_settled_and_on_nothing_el
     let both = [token(1), token(2)];
     let confirm = Ask { addresses: Addresses::Given(&both), ..confirm };
     assert_eq!(reasons(&view, confirm), ["stop_missing"], "a consent does not carry it");
-    let mut with = |settled, confirmed, suppressed_by| {
+    let mut with = |settled, confirmed: bool, suppressed_by| {
         let confirmed_by = confirmed.then(Uuid::max);
         let stop = Some(StopState { stop_id: Uuid::from_u128(5), settled, confirmed_by });
         for token in both {
