@@ -173,7 +173,7 @@ pub async fn whole(conn: &mut PgConnection, question: &Question) -> Result<GateV
     view(&rows)
 }
 
-/// Collects what is known of the people of these asks themselves, for a third of the cost. A verdict may rest on
+/// Collects what is known of the people of these asks themselves, for half of the cost. A verdict may rest on
 /// it only where that [suffices].
 ///
 /// # Errors
