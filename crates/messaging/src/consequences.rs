@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::ToSqlx as _;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
@@ -303,20 +303,21 @@ pub async fn opted_in(
     sqlx::query(LIFT).bind(subjects).bind(purpose).execute(conn).await.map(|_| ())
 }
 
-/// She wrote: what waited for that is over. Webhooks come late: what began after she wrote waits on. The
+/// They wrote: what waited for that is over. Webhooks come late: what began after she wrote waits on. The
 /// provider says when in whole seconds.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn she_wrote(
+pub async fn they_wrote(
     conn: &mut PgConnection,
-    subject: SubjectId,
-    said_at: Timestamp,
+    subjects: &[SubjectId],
+    said_at: &[SqlTimestamp],
 ) -> Result<(), sqlx::Error> {
     const LIFT: &str = "
-        DELETE FROM person_bars WHERE subject_id = $1 AND bar = 'experiment'
-          AND date_trunc('second', since) <= $2";
-    sqlx::query(LIFT).bind(subject).bind(said_at.to_sqlx()).execute(conn).await.map(|_| ())
+        DELETE FROM person_bars USING unnest($1::uuid[], $2::timestamptz[]) AS t (subject_id, said_at)
+        WHERE person_bars.subject_id = t.subject_id AND bar = 'experiment'
+          AND date_trunc('second', since) <= t.said_at";
+    sqlx::query(LIFT).bind(subjects).bind(said_at).execute(conn).await.map(|_| ())
 }
 
 /// Somebody verified that her number is hers. Gives whether that was in doubt.

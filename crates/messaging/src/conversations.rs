@@ -1,6 +1,8 @@
 //! Conversations in the database. It guarantees that each row is the fold of its events, which commit with it
 //! under the lock of the person's stream; what is to happen is decided by [`crate::domain::conversation`].
 
+use std::collections::HashMap;
+
 use assent_contracts::SubjectId;
 use assent_contracts::conversation::{
     Answering, CONVERSATION_ASSIGNED, CONVERSATION_CLOSED, CONVERSATION_HANDED_OVER,
@@ -118,7 +120,7 @@ pub fn declares(words: &Words, said: &Said) -> Declares {
     }
 }
 
-/// A message of hers that is being recorded.
+/// A message of somebody's that is being recorded.
 pub struct Heard {
     /// The message.
     pub message: Uuid,
@@ -130,44 +132,61 @@ pub struct Heard {
     pub declares: Declares,
 }
 
-/// Which conversation a message belongs to, with the events of that. What the bot is to answer is put into
-/// its queue. Call it under the lock of her stream.
+/// Which conversation each of these messages belongs to, in their order, with the events of that. What the bot
+/// is to answer is put into its queue. Call it under the locks of their streams, with one message of each person.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn hear(
     messaging: &Messaging,
     conn: &mut PgConnection,
-    heard: &Heard,
+    heard: &[Heard],
     now: Timestamp,
-) -> Result<(Option<Uuid>, Vec<Append>), StoreError> {
-    const OPEN: &str = select_conversations!("WHERE subject_id = $1 AND state <> 'closed'");
-    const TURN: &str = "
+) -> Result<(Vec<Option<Uuid>>, Vec<Append>), StoreError> {
+    const OPEN: &str = select_conversations!("WHERE subject_id = ANY($1) AND state <> 'closed'");
+    const TURNS: &str = "
         INSERT INTO bot_turns (message_id, conversation_id, subject_id, generation)
-        SELECT $1, id, $3, generation FROM conversations WHERE id = $2";
-    let row = sqlx::query(OPEN).bind(heard.subject).fetch_optional(&mut *conn).await?;
-    let current = row.as_ref().map(Row::read).transpose()?.map(|row| row.conversation);
-    let command = Command::Hear {
-        at: heard.at,
-        declares: heard.declares,
-        bot: messaging.config.conversations.bot.is_some(),
-        new: messaging.ids.v4(),
-    };
-    // Hearing is never refused.
-    let events = decide(current.as_ref(), &command).unwrap_or_default();
-    let (after, appends) =
-        record(messaging, &mut *conn, heard.subject, current, &events, now).await?;
-    if let Some(it) = after.as_ref().filter(|it| it.state == State::Bot)
-        && heard.declares == Declares::Nothing
-    {
-        sqlx::query(TURN)
-            .bind(heard.message)
-            .bind(it.id)
-            .bind(heard.subject)
-            .execute(&mut *conn)
-            .await?;
+        SELECT t.message_id, c.id, c.subject_id, c.generation
+        FROM unnest($1::uuid[], $2::uuid[]) AS t (message_id, conversation_id)
+        JOIN conversations c ON c.id = t.conversation_id";
+    let subjects: Vec<SubjectId> = heard.iter().map(|it| it.subject).collect();
+    let mut open = HashMap::with_capacity(heard.len());
+    for row in sqlx::query(OPEN).bind(subjects).fetch_all(&mut *conn).await? {
+        let row = Row::read(&row)?;
+        open.insert(row.subject, row.conversation);
     }
-    Ok((after.map(|it| it.id), appends))
+    let mut moving = Vec::with_capacity(heard.len());
+    for it in heard {
+        let current = open.remove(&it.subject);
+        let command = Command::Hear {
+            at: it.at,
+            declares: it.declares,
+            bot: messaging.config.conversations.bot.is_some(),
+            new: messaging.ids.v4(),
+        };
+        // Hearing is never refused.
+        let events = decide(current.as_ref(), &command).unwrap_or_default();
+        moving.push(Moving { subject: it.subject, current, events });
+    }
+    let appends = record_all(messaging, &mut *conn, &mut moving, now).await?;
+    let after =
+        || heard.iter().zip(&moving).filter_map(|(it, to)| Some((it, to.current.as_ref()?)));
+    let (messages, conversations): (Vec<Uuid>, Vec<Uuid>) = after()
+        .filter(|(it, to)| to.state == State::Bot && it.declares == Declares::Nothing)
+        .map(|(it, to)| (it.message, to.id))
+        .unzip();
+    if !messages.is_empty() {
+        sqlx::query(TURNS).bind(messages).bind(conversations).execute(conn).await?;
+    }
+    let ids = moving.iter().map(|it| it.current.as_ref().map(|to| to.id)).collect();
+    Ok((ids, appends))
+}
+
+/// A conversation of somebody's and what happens to it.
+struct Moving {
+    subject: SubjectId,
+    current: Option<Conversation>,
+    events: Vec<Event>,
 }
 
 /// Writes events of one conversation into its row, and gives them as they are published. Call it under the
@@ -179,21 +198,50 @@ pub async fn record(
     messaging: &Messaging,
     conn: &mut PgConnection,
     subject: SubjectId,
-    mut current: Option<Conversation>,
+    current: Option<Conversation>,
     events: &[Event],
     now: Timestamp,
 ) -> Result<(Option<Conversation>, Vec<Append>), StoreError> {
-    let mut appends = Vec::new();
-    for event in events {
-        current = evolve(current, event);
-        let Some(it) = &current else { continue };
-        write(&mut *conn, subject, it, event, now).await?;
-        if matches!(event, Event::Assigned(_) | Event::HumanCalled(_) | Event::Closed(_)) {
-            appends.extend(silence(messaging, &mut *conn, subject, it.id, now).await?);
-        }
-        appends.extend(published(messaging, subject, it.id, event, now)?);
-    }
+    let mut moving = [Moving { subject, current, events: events.to_vec() }];
+    let appends = record_all(messaging, conn, &mut moving, now).await?;
+    let [Moving { current, .. }] = moving;
     Ok((current, appends))
+}
+
+/// The same for several people at once: the first events of all, then the second ones.
+async fn record_all(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    moving: &mut [Moving],
+    now: Timestamp,
+) -> Result<Vec<Append>, StoreError> {
+    let mut appends = Vec::new();
+    let rounds = moving.iter().map(|it| it.events.len()).max().unwrap_or_default();
+    for round in 0..rounds {
+        for it in &mut *moving {
+            if let Some(event) = it.events.get(round) {
+                it.current = evolve(it.current.take(), event);
+            }
+        }
+        let happened: Vec<Happened<'_>> = moving.iter().filter_map(|it| it.at(round)).collect();
+        write(&mut *conn, &happened, now).await?;
+        for (subject, it, event) in happened {
+            if matches!(event, Event::Assigned(_) | Event::HumanCalled(_) | Event::Closed(_)) {
+                appends.extend(silence(messaging, &mut *conn, subject, it.id, now).await?);
+            }
+            appends.extend(published(messaging, subject, it.id, event, now)?);
+        }
+    }
+    Ok(appends)
+}
+
+/// Whose conversation, as it is after an event, and the event.
+type Happened<'a> = (SubjectId, &'a Conversation, &'a Event);
+
+impl Moving {
+    fn at(&self, round: usize) -> Option<Happened<'_>> {
+        Some((self.subject, self.current.as_ref()?, self.events.get(round)?))
+    }
 }
 
 /// The bot has it no more: what waits for it is over, and what it has queued doesn't go out.
@@ -262,58 +310,81 @@ pub async fn unsaid(
     Ok(appends)
 }
 
+/// Writes what happened to conversations, one thing to each.
 async fn write(
     conn: &mut PgConnection,
-    subject: SubjectId,
-    it: &Conversation,
-    event: &Event,
+    happened: &[Happened<'_>],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const OPEN: &str = "
         INSERT INTO conversations (id, subject_id, state, reason, opened_at, heard_at, changed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $5)";
+        SELECT id, subject_id, state, reason, $6, heard_at, $6
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[])
+            AS t (id, subject_id, state, reason, heard_at)";
     const MOVE: &str = "
-        UPDATE conversations SET state = $2, assignee = $3, reason = coalesce($4, reason),
-               heard_at = $5, changed_at = $6
-        WHERE id = $1";
+        UPDATE conversations SET state = t.state, assignee = t.assignee,
+               reason = coalesce(t.reason, conversations.reason), heard_at = t.heard_at, changed_at = $6
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+            AS t (id, state, assignee, reason, heard_at)
+        WHERE conversations.id = t.id";
     // It begins anew: it says again that it is a bot.
     const BEGIN_ANEW: &str = "
         UPDATE conversations SET disclosure = NULL, disclosed_in = '{}', step = NULL, misses = 0,
                generation = generation + 1
-        WHERE id = $1";
-    let reason = match event {
-        Event::Opened { bot: false, .. } => Some(Reason::NoBot),
-        Event::Opened { .. } | Event::Heard { .. } | Event::Assigned(_) => None,
-        Event::HumanCalled(reason) | Event::BotCalled(reason) | Event::Closed(reason) => {
-            Some(*reason)
-        }
+        WHERE id = ANY($1)";
+    let (opened, moved): (Vec<Happened<'_>>, Vec<Happened<'_>>) =
+        happened.iter().partition(|(.., event)| matches!(event, Event::Opened { .. }));
+    let ids = |of: &[Happened<'_>]| -> Vec<Uuid> { of.iter().map(|(_, it, _)| it.id).collect() };
+    let states = |of: &[Happened<'_>]| -> Vec<&'static str> {
+        of.iter().map(|(_, it, _)| it.state.as_str()).collect()
     };
-    let reason = reason.map(Reason::code);
-    if matches!(event, Event::Opened { .. }) {
+    let reasons = |of: &[Happened<'_>]| -> Vec<Option<&'static str>> {
+        of.iter().map(|(.., event)| reason(event)).collect()
+    };
+    let heard = |of: &[Happened<'_>]| -> Vec<SqlTimestamp> {
+        of.iter().map(|(_, it, _)| it.heard_at.to_sqlx()).collect()
+    };
+    if !opened.is_empty() {
         sqlx::query(OPEN)
-            .bind(it.id)
-            .bind(subject)
-            .bind(it.state.as_str())
-            .bind(reason)
+            .bind(ids(&opened))
+            .bind(opened.iter().map(|(subject, ..)| *subject).collect::<Vec<_>>())
+            .bind(states(&opened))
+            .bind(reasons(&opened))
+            .bind(heard(&opened))
             .bind(now.to_sqlx())
-            .bind(it.heard_at.to_sqlx())
             .execute(&mut *conn)
             .await?;
-        return Ok(());
     }
-    sqlx::query(MOVE)
-        .bind(it.id)
-        .bind(it.state.as_str())
-        .bind(it.state.assignee())
-        .bind(reason)
-        .bind(it.heard_at.to_sqlx())
-        .bind(now.to_sqlx())
-        .execute(&mut *conn)
-        .await?;
-    if matches!(event, Event::BotCalled(_)) {
-        sqlx::query(BEGIN_ANEW).bind(it.id).execute(conn).await?;
+    if !moved.is_empty() {
+        let assignees: Vec<Option<&str>> =
+            moved.iter().map(|(_, it, _)| it.state.assignee()).collect();
+        sqlx::query(MOVE)
+            .bind(ids(&moved))
+            .bind(states(&moved))
+            .bind(assignees)
+            .bind(reasons(&moved))
+            .bind(heard(&moved))
+            .bind(now.to_sqlx())
+            .execute(&mut *conn)
+            .await?;
+    }
+    let anew: Vec<Happened<'_>> =
+        moved.into_iter().filter(|(.., event)| matches!(event, Event::BotCalled(_))).collect();
+    if !anew.is_empty() {
+        sqlx::query(BEGIN_ANEW).bind(ids(&anew)).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Why it isn't the bot who answers after this event, or why it is over.
+const fn reason(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::Opened { bot: false, .. } => Some(Reason::NoBot.code()),
+        Event::Opened { .. } | Event::Heard { .. } | Event::Assigned(_) => None,
+        Event::HumanCalled(reason) | Event::BotCalled(reason) | Event::Closed(reason) => {
+            Some(reason.code())
+        }
+    }
 }
 
 /// An event as it is published; that she wrote again is published as her message.

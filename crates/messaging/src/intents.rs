@@ -32,7 +32,7 @@ use crate::identities::Told;
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
-use crate::{campaigns, conversations, identities, limits};
+use crate::{campaigns, conversations, identities, limits, metrics};
 
 /// Keys that are leased for longer are still good when the transaction has its locks, most likely.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
@@ -91,9 +91,34 @@ impl Claimed {
     }
 }
 
+/// Selects what is due as [`claimed`] reads it, the first parameter being how many.
+macro_rules! select_due {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, subject_id, purpose, channel, template, language, parameters, attempts + 1,
+                    coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
+                    reply_code, reasons, kind, provider_code, campaign_id,
+                    (SELECT c.template_values FROM campaigns c
+                     WHERE c.campaign_id = intents.campaign_id)
+             FROM intents WHERE state = 'queued' AND not_before <= now() AND ",
+            $which,
+            " ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED"
+        )
+    };
+}
+
+/// All that is due.
+const DUE: &str = select_due!("(campaign_id IS NULL OR campaign_id = ANY($2))");
+/// Answers alone: free form, and the confirmation of a stop.
+const ANSWERS: &str = select_due!("template IS NULL");
+
+/// Webhooks that wait for longer hold back what isn't an answer: what we sent comes back as statuses, three or
+/// so for each message, and who sends without hearing them learns too late that it goes wrong.
+const HEARS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Claims up to `limit` intents that are due, under `claim_id`, and counts them against the limits in the
 /// same transaction. Rows that another dispatcher is claiming at this moment are skipped, and so are
-/// those of campaigns that may not send.
+/// those of campaigns that may not send. While webhooks wait to be processed, only answers are claimed.
 ///
 /// # Errors
 /// When the database fails.
@@ -102,14 +127,9 @@ pub async fn claim(
     claim_id: Uuid,
     limit: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    const DUE: &str = "
-        SELECT id, subject_id, purpose, channel, template, language, parameters, attempts + 1,
-               coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
-               reply_code, reasons, kind, provider_code, campaign_id,
-               (SELECT c.template_values FROM campaigns c WHERE c.campaign_id = intents.campaign_id)
-        FROM intents WHERE state = 'queued' AND not_before <= now()
-          AND (campaign_id IS NULL OR campaign_id = ANY($2))
-        ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED";
+    const BEHIND: &str = "
+        SELECT EXISTS (SELECT FROM webhook_bodies
+                       WHERE parked IS NULL AND not_before < now() - make_interval(secs => $1))";
     // Who begins her try counts from now on, and from the call once it comes.
     const CLAIM: &str = "
         UPDATE intents SET state = 'claimed', claim_id = $1, attempts = attempts + 1,
@@ -120,8 +140,18 @@ pub async fn claim(
         WHERE intents.id = t.id";
     let number = &messaging.config.whatsapp.phone_number_id;
     let mut transaction = messaging.pool().begin().await?;
-    let sending = campaigns::sending(&mut transaction, number).await?;
-    let rows = sqlx::query(DUE).bind(limit).bind(sending).fetch_all(&mut *transaction).await?;
+    let behind: bool = sqlx::query_scalar(BEHIND)
+        .bind(HEARS_WITHIN.as_secs_f64())
+        .fetch_one(&mut *transaction)
+        .await?;
+    let due = if behind {
+        metrics::listens_first();
+        sqlx::query(ANSWERS).bind(limit)
+    } else {
+        let sending = campaigns::sending(&mut transaction, number).await?;
+        sqlx::query(DUE).bind(limit).bind(sending)
+    };
+    let rows = due.fetch_all(&mut *transaction).await?;
     let mut claimed = rows.iter().map(self::claimed).collect::<Result<Vec<_>, _>>()?;
     let speaks_first = limits::count(&mut transaction, messaging, &mut claimed).await?;
     let ids: Vec<Uuid> = claimed.iter().map(|intent| intent.id).collect();

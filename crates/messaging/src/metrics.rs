@@ -33,6 +33,20 @@ static UPDATES: LazyLock<Counter<u64>> = LazyLock::new(|| {
         .build()
 });
 
+static LISTENS_FIRST: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.messaging.listens_first")
+        .with_description(
+            "Looks at the queue that took answers only, since webhooks waited to be processed for too long.",
+        )
+        .build()
+});
+
+/// Nothing but answers is sent while webhooks wait.
+pub fn listens_first() {
+    LISTENS_FIRST.add(1, &[]);
+}
+
 /// A webhook told something of this kind.
 pub fn update(kind: &'static str) {
     UPDATES.add(1, &[KeyValue::new("kind", kind)]);

@@ -64,6 +64,29 @@ pub async fn reserve(
     }
 }
 
+/// Messages that people wrote count into the number's rate: the provider counts both ways together.
+///
+/// # Errors
+/// When the database fails.
+pub async fn heard(
+    pool: &PgPool,
+    phone_number_id: &str,
+    count: usize,
+    per_second: u32,
+) -> Result<(), sqlx::Error> {
+    const HEARD: &str = "
+        INSERT INTO send_rates AS rate (phone_number_id, next_at)
+        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (phone_number_id) DO UPDATE
+            SET next_at = greatest(rate.next_at, clock_timestamp()) + make_interval(secs => $2)";
+    sqlx::query(HEARD)
+        .bind(phone_number_id)
+        .bind(count as f64 / f64::from(per_second))
+        .execute(pool)
+        .await
+        .map(|_| ())
+}
+
 /// Lets a number rest for `pause`.
 ///
 /// # Errors

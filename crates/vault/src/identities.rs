@@ -29,7 +29,7 @@ use crate::domain::identity::{Decision, Kind};
 use crate::domain::{self, Command, Event};
 use crate::error::VaultError;
 use crate::people::{self, Additions, SealedPerson};
-use crate::who::Found;
+use crate::who::{Found, Question};
 use crate::{phone, user_id};
 
 /// Most people of one request.
@@ -178,9 +178,9 @@ async fn one(
 ) -> Result<Option<IdentityOutcome>, VaultError> {
     let tokens: Vec<AddressToken> =
         told.names.iter().flat_map(|name| name.tokens.iter().copied()).collect();
-    let names: Vec<(Kind, &[AddressToken])> =
-        told.names.iter().map(|it| (it.kind, it.tokens.as_slice())).collect();
-    let found = Found::by(session.conn(), &names, told.answers).await?;
+    let names = told.names.iter().map(|it| (it.kind, it.tokens.as_slice())).collect();
+    let question = Question { names, answers: told.answers };
+    let found = Found::by(session.conn(), question).await?;
     let everybody: Vec<Uuid> = found.everybody().into_iter().collect();
     if everybody.iter().any(|it| !locked.contains(it)) {
         return Ok(None);

@@ -48,24 +48,12 @@ pub(crate) async fn who(
             .detail("at most 100 people at once, with 100 tokens of a name"));
     }
     let mut connection = app.pool().acquire().await.map_err(VaultError::from)?;
-    let mut answers = Vec::with_capacity(request.asked.len());
-    for asked in &request.asked {
-        answers.push(one(&mut connection, asked).await?);
-    }
-    Ok(Json(WhoResponse { answers }))
+    let questions: Vec<Question<'_>> = request.asked.iter().map(Question::from).collect();
+    let found = Found::all(&mut connection, &questions).await?;
+    Ok(Json(WhoResponse { answers: found.iter().map(answer).collect() }))
 }
 
-async fn one(connection: &mut PgConnection, asked: &Asked) -> Result<Who, VaultError> {
-    // Whoever has the account counts first: a number may be somebody else's by now.
-    let names = [
-        (Kind::UserId, &asked.user_ids),
-        (Kind::Phone, &asked.phones),
-        (Kind::ParentUserId, &asked.parent_user_ids),
-    ];
-    let names = names.into_iter().filter(|(_, tokens)| !tokens.is_empty());
-    let names: Vec<(Kind, &[AddressToken])> =
-        names.map(|(kind, tokens)| (kind, tokens.as_slice())).collect();
-    let found = Found::by(connection, &names, asked.answers).await?;
+fn answer(found: &Found) -> Who {
     let standing = match found.decision() {
         // Somebody who is being erased is nobody any more.
         Decision::Nobody => Standing::Nobody,
@@ -76,14 +64,35 @@ async fn one(connection: &mut PgConnection, asked: &Asked) -> Result<Who, VaultE
     let named = found.holders();
     if standing == Standing::Nobody {
         let (named, linked, hers) = (Vec::new(), Vec::new(), Vec::new());
-        return Ok(Who { standing, named, linked, hers, registered_at: None });
+        return Who { standing, named, linked, hers, registered_at: None };
     }
     let linked = found.everybody().into_iter().filter(|it| !named.contains(it)).collect();
     let theirs = named.iter().filter_map(|it| found.held.get(it));
     let hers = theirs.flat_map(|person| person.tokens.iter().copied()).collect();
     let first = named.first().and_then(|it| found.held.get(it));
     let registered_at = first.map(|person| person.registered_at);
-    Ok(Who { standing, named, linked, hers, registered_at })
+    Who { standing, named, linked, hers, registered_at }
+}
+
+/// The names that one person is known by, and who got the message that she answers.
+pub(crate) struct Question<'a> {
+    /// The names, each with its tokens.
+    pub(crate) names: Vec<(Kind, &'a [AddressToken])>,
+    /// Who got it.
+    pub(crate) answers: Option<Uuid>,
+}
+
+impl<'a> From<&'a Asked> for Question<'a> {
+    fn from(asked: &'a Asked) -> Self {
+        // Whoever has the account counts first: a number may be somebody else's by now.
+        let names = [
+            (Kind::UserId, asked.user_ids.as_slice()),
+            (Kind::Phone, asked.phones.as_slice()),
+            (Kind::ParentUserId, asked.parent_user_ids.as_slice()),
+        ];
+        let names = names.into_iter().filter(|(_, tokens)| !tokens.is_empty()).collect();
+        Self { names, answers: asked.answers }
+    }
 }
 
 /// Those to whom names lead, and who is one with them.
@@ -94,41 +103,57 @@ pub(crate) struct Found {
     people: People,
     /// One of those who have a name is being erased, or not here.
     gone: bool,
-    /// Their rows.
-    pub(crate) held: HashMap<Uuid, SealedPerson>,
+    /// Their rows, and those of whoever else was looked for with them.
+    pub(crate) held: Arc<HashMap<Uuid, SealedPerson>>,
 }
 
 impl Found {
-    /// Looks for them.
+    /// Looks for those whom one question means.
     pub(crate) async fn by(
         connection: &mut PgConnection,
-        names: &[(Kind, &[AddressToken])],
-        answers: Option<Uuid>,
+        question: Question<'_>,
     ) -> Result<Self, VaultError> {
+        let found = Self::all(connection, &[question]).await?;
+        found.into_iter().next().ok_or(VaultError::Corrupt("an answer"))
+    }
+
+    /// Looks for those whom each of these questions means, with as many statements as for one.
+    pub(crate) async fn all(
+        connection: &mut PgConnection,
+        questions: &[Question<'_>],
+    ) -> Result<Vec<Self>, VaultError> {
+        let names = questions.iter().flat_map(|it| &it.names);
         let tokens: Vec<AddressToken> =
-            names.iter().flat_map(|(_, tokens)| tokens.iter().copied()).collect();
+            names.flat_map(|(_, tokens)| tokens.iter().copied()).collect();
         let known = people::known(&mut *connection, &tokens).await?;
         let holder = |tokens: &[AddressToken]| tokens.iter().find_map(|it| known.get(it));
-        let told: Vec<(Kind, Option<Uuid>)> = names
-            .iter()
-            .map(|(kind, tokens)| (*kind, holder(tokens).map(|it| it.subject)))
-            .collect();
-        let mut found =
-            Self { told, answers, people: People::default(), gone: false, held: HashMap::new() };
-        let holders = found.holders();
+        let mut all: Vec<Self> = Vec::with_capacity(questions.len());
+        for Question { names, answers } in questions {
+            let told = names.iter().map(|(kind, it)| (*kind, holder(it).map(|it| it.subject)));
+            let (told, people, held) = (told.collect(), People::default(), Arc::default());
+            all.push(Self { told, answers: *answers, people, gone: false, held });
+        }
+        let holders = distinct(all.iter().flat_map(Self::holders));
         let mut groups: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
         for (subject, other) in linked(&mut *connection, &holders).await? {
             groups.entry(subject).or_default().insert(other);
         }
-        found.people.linked = groups;
-        let all: Vec<Uuid> = found.everybody().into_iter().collect();
-        found.held = people::held(&mut *connection, &all).await?;
-        let kinds = found.held.iter().map(|(subject, person)| (*subject, kinds(person)));
-        found.people.holds = kinds.collect();
+        for found in &mut all {
+            let theirs = found.holders().into_iter();
+            let theirs = theirs.filter_map(|it| groups.get(&it).map(|group| (it, group.clone())));
+            found.people.linked = theirs.collect();
+        }
+        let everybody = distinct(all.iter().flat_map(Self::everybody));
+        let held = Arc::new(people::held(&mut *connection, &everybody).await?);
         let fenced = people::fenced(connection, &holders).await?;
-        let is_gone = |it: &Uuid| fenced.contains(it) || !found.held.contains_key(it);
-        found.gone = holders.iter().any(is_gone);
-        Ok(found)
+        let is_gone = |it: &Uuid| fenced.contains(it) || !held.contains_key(it);
+        for found in &mut all {
+            let kinds_of = |it| held.get(&it).map(|person| (it, kinds(person)));
+            found.people.holds = found.everybody().into_iter().filter_map(kinds_of).collect();
+            found.gone = found.holders().iter().any(is_gone);
+            found.held = Arc::clone(&held);
+        }
+        Ok(all)
     }
 
     /// What the names mean. Of who is being erased, or of nobody who is known, they mean nobody.
@@ -169,4 +194,8 @@ fn kinds(person: &SealedPerson) -> Vec<Kind> {
         (person.parent_user_id.is_some(), Kind::ParentUserId),
     ];
     held.into_iter().filter(|(held, _)| *held).map(|(_, kind)| kind).collect()
+}
+
+fn distinct(subjects: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+    subjects.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -256,3 +256,54 @@ async fn the_providers_tier_counts_people_and_not_messages_nor_who_wrote_first()
     assert_eq!(replica.settled(third).await["state"], "accepted");
     replica.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_go_to_one_person_at_once_than_the_provider_lends() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let (her, another) = (neighbours.person(1), neighbours.person(2));
+    let before = "INSERT INTO intents (id, subject_id, purpose, channel, template, language, state,
+                                       requested_at, changed_at, started_at)
+        SELECT gen_random_uuid(), $1, 'service', 'whatsapp', 'hello', 'en', 'accepted', now(), now(),
+               now() - interval '1 minute'
+        FROM generate_series(1, 44)";
+    let pool = replica.messaging.store.pool();
+    sqlx::query(before).bind(her).execute(pool).await.unwrap();
+    let last = replica.send(her).await;
+    assert_eq!(replica.settled(last).await["state"], "accepted", "the 45th");
+    let one_more = replica.send(her).await;
+    assert_eq!(replica.waits(one_more).await, ["pair_limit"]);
+    let other = replica.send(another).await;
+    assert_eq!(replica.settled(other).await["state"], "accepted", "it is hers alone");
+    assert_eq!(provider.bodies().len(), 2);
+
+    replica
+        .sql("UPDATE intents SET started_at = started_at - interval '4 minutes' WHERE started_at IS NOT NULL")
+        .await;
+    replica.sql("UPDATE intents SET not_before = now() WHERE state = 'queued'").await;
+    assert_eq!(replica.settled(one_more).await["state"], "accepted");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_write_counts_into_the_rate() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    // Thirty messages are half a minute of it.
+    setup.per_second = 1;
+    let replica = home.start(&setup).await;
+    for n in 1..=30 {
+        replica.hears(n, "when do you open?").await;
+    }
+    replica.processed().await;
+    until("the number has used half a minute", async || {
+        replica
+            .count("SELECT count(*) FROM send_rates WHERE next_at > now() + interval '15 seconds'")
+            .await
+            == 1
+    })
+    .await;
+    replica.stop().await;
+}

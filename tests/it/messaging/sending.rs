@@ -299,3 +299,47 @@ async fn keys_that_come_too_late_are_asked_for_again() {
     assert!(neighbours.key_asks() > asked + 3, "both ask again");
     replica.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_webhooks_wait_answers_go_out_and_nothing_else_does() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let pool = replica.messaging.store.pool();
+    let (asker, other) = (neighbours.person(1), neighbours.person(2));
+    replica.hears(1, "where is my parcel?").await;
+    replica.processed().await;
+
+    // A body that nobody takes, because it is locked.
+    let mut stuck = pool.begin().await.unwrap();
+    let waits = "INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, not_before, parked)
+        VALUES ($1, $1, '\\x00', now(), now() - interval '1 hour', 'stuck')";
+    let body = uuid::Uuid::from_u128(7);
+    sqlx::query(waits).bind(body).execute(pool).await.unwrap();
+    sqlx::query("SELECT FROM webhook_bodies WHERE id = $1 FOR KEY SHARE")
+        .bind(body)
+        .execute(&mut *stuck)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE webhook_bodies SET parked = NULL WHERE id = $1")
+        .bind(body)
+        .execute(pool)
+        .await
+        .unwrap();
+
+    let offer = replica.send(other).await;
+    let answer = json!({"subject_id": asker, "purpose": "support", "channel": "whatsapp",
+        "content": {"type": "text", "body": "It comes today."}});
+    let (status, answer) = replica.post("/v1/messages", answer).await;
+    assert_eq!(status, 202, "{answer}");
+    let answer = answer["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(answer).await["state"], "accepted");
+    // The queue was looked at for the answer, when the offer was in it.
+    assert_eq!(replica.look(offer, 0).await["state"], "queued");
+    assert_eq!(provider.bodies().len(), 1);
+
+    stuck.rollback().await.unwrap();
+    sqlx::query("DELETE FROM webhook_bodies WHERE id = $1").bind(body).execute(pool).await.unwrap();
+    assert_eq!(replica.settled(offer).await["state"], "accepted");
+    replica.stop().await;
+}

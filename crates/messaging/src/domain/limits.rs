@@ -6,6 +6,32 @@ use std::time::Duration;
 /// The window of a number's ceilings: 24 hours, rolling.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// The provider lets one message in six seconds go to one person, and lends up to 45 of them.
+pub const PAIR: Pair = Pair { burst: 45, window: Duration::from_secs(45 * 6) };
+
+/// How many messages may go to one person within any window of so long. Who keeps that also keeps the provider's
+/// rule: a burst, paid back at one message in the `burst`th part of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// So many.
+    pub burst: usize,
+    /// Within this time.
+    pub window: Duration,
+}
+
+impl Pair {
+    /// For how long one more message must wait, of those that went out so long ago; none: not at all.
+    #[must_use]
+    pub fn room(self, ago: &[Duration]) -> Option<Duration> {
+        let mut within: Vec<Duration> =
+            ago.iter().copied().filter(|ago| *ago < self.window).collect();
+        // The one that has to leave the window first.
+        within.sort_unstable();
+        let last = within.get(self.burst.checked_sub(1)?)?;
+        Some(self.window.saturating_sub(*last))
+    }
+}
+
 /// At most so many messages of a purpose to one person within a rolling window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cap {
@@ -299,5 +325,35 @@ mod tests {
         {
             assert!(Prices::parse(wrong, String::new()).is_err(), "{wrong}");
         }
+    }
+
+    proptest::proptest! {
+        /// The provider's own rule, told as a theoretical arrival time: six seconds for each, 45 lent.
+        #[test]
+        fn what_the_window_of_a_pair_lets_through_the_provider_takes(
+            gaps in proptest::collection::vec(0_u64..20_000, 1..400),
+        ) {
+            let interval = PAIR.window.as_millis() as u64 / PAIR.burst as u64;
+            let (mut now, mut debt_until, mut sent) = (0_u64, 0_u64, Vec::new());
+            for gap in gaps {
+                now += gap;
+                let ago: Vec<Duration> =
+                    sent.iter().map(|at| Duration::from_millis(now - at)).collect();
+                if PAIR.room(&ago).is_some() {
+                    continue;
+                }
+                debt_until = debt_until.max(now) + interval;
+                proptest::prop_assert!(debt_until - now <= PAIR.window.as_millis() as u64);
+                sent.push(now);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_of_a_burst_waits_until_the_first_has_left() {
+        let ago: Vec<Duration> = (1..=45).map(Duration::from_secs).collect();
+        assert_eq!(PAIR.room(&ago[..44]), None);
+        assert_eq!(PAIR.room(&ago), Some(Duration::from_secs(225)));
+        assert_eq!(PAIR.room(&vec![PAIR.window; 45]), None);
     }
 }

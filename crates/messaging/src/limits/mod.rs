@@ -12,7 +12,7 @@ use assent_contracts::SubjectId;
 use sqlx::{PgConnection, Row as _};
 
 use crate::consequences::{Obstacle, windows};
-use crate::domain::limits::DAY;
+use crate::domain::limits::{DAY, PAIR};
 use crate::intents::Claimed;
 use crate::state::Messaging;
 use number::{Day, PAUSE, TIER, Used, day, first, left, rows, used};
@@ -23,6 +23,11 @@ const CAPPED: &str = "frequency_capped";
 const UNDECIDED: &str = "cap_undecided";
 /// The number has sent enough for a day.
 const CEILING: &str = "daily_ceiling";
+/// As many messages went to her as the provider lets go to one person at once.
+const PAIR_LIMIT: &str = "pair_limit";
+/// From so many messages of the last minutes to one person on, claimers count one after the other: below, those of
+/// all together stay under the limit.
+const PAIR_FEW: usize = PAIR.burst / 8;
 /// Tells which of the claimed messages something stands in the way of; gives for each whether the business
 /// speaks first with it.
 ///
@@ -61,6 +66,8 @@ fn bulk(messaging: &Messaging, intent: &Claimed) -> bool {
 struct Counted {
     /// By person and purpose.
     sent: HashMap<(SubjectId, String), Sent>,
+    /// How long ago the last messages to each person went out, whatever their purpose.
+    pairs: HashMap<SubjectId, Vec<Duration>>,
     day: Day,
     used: Used,
     /// People to whom the business spoke first in the last day: how many, and those of this claim.
@@ -94,6 +101,7 @@ impl Counted {
         let subjects: Vec<SubjectId> = claimed.iter().map(|it| it.subject).collect();
         let mut counted = Self {
             sent: HashMap::new(),
+            pairs: pairs(&mut *conn, &subjects).await?,
             day: day(&mut *conn, messaging).await?,
             used: Used::default(),
             people: 0,
@@ -112,11 +120,15 @@ impl Counted {
         let spoken: Vec<SubjectId> =
             claimed.iter().filter(|it| counted.speaks_first(it)).map(|it| it.subject).collect();
         let people = counted.day.ceilings.people.filter(|_| !spoken.is_empty());
-        if capped.is_empty() && most.is_none() && people.is_none() {
+        let is_pair = counted.is_pair_near(claimed);
+        if capped.is_empty() && most.is_none() && people.is_none() && !is_pair {
             return Ok(counted);
         }
         let number = &messaging.config.whatsapp.phone_number_id;
         sqlx::query(LOCK).bind(number).execute(&mut *conn).await?;
+        if is_pair {
+            counted.pairs = pairs(&mut *conn, &subjects).await?;
+        }
         if !capped.is_empty() {
             counted.sent = sent(&mut *conn, messaging, &capped).await?;
         }
@@ -127,6 +139,16 @@ impl Counted {
             counted.read_people(conn, &spoken, most).await?;
         }
         Ok(counted)
+    }
+
+    /// Whether somebody's last messages and those of this claim are so many that other claimers' matter.
+    fn is_pair_near(&self, claimed: &[Claimed]) -> bool {
+        let mut of_each: HashMap<SubjectId, usize> = HashMap::new();
+        for it in claimed {
+            *of_each.entry(it.subject).or_default() += 1;
+        }
+        let before = |subject| self.pairs.get(subject).map_or(0, Vec::len);
+        of_each.iter().any(|(subject, count)| before(subject) + count > PAIR_FEW)
     }
 
     /// Whether the business speaks first: she has not written within a day.
@@ -188,6 +210,10 @@ impl Counted {
         if caps.is_full(&intent.purpose, &sent.all) {
             return Err(Obstacle::Wait(UNDECIDED, PAUSE.0));
         }
+        let pair = self.pairs.entry(intent.subject).or_default();
+        if let Some(room) = PAIR.room(pair) {
+            return Err(Obstacle::Wait(PAIR_LIMIT, room));
+        }
         if bulk && ceilings.on(*number).is_some_and(|most| self.used.messages >= most) {
             return Err(Obstacle::Wait(CEILING, self.used.room));
         }
@@ -196,6 +222,7 @@ impl Counted {
             return Err(Obstacle::Wait(TIER, self.people_room));
         }
         sent.all.push(Duration::ZERO);
+        pair.push(Duration::ZERO);
         self.used.messages += u64::from(bulk);
         if is_new {
             self.people += 1;
@@ -203,6 +230,24 @@ impl Counted {
         }
         Ok(speaks_first)
     }
+}
+
+/// How long ago the last messages to these people went out, as far as the provider counts them together.
+async fn pairs(
+    conn: &mut PgConnection,
+    people: &[SubjectId],
+) -> Result<HashMap<SubjectId, Vec<Duration>>, sqlx::Error> {
+    const LAST: &str = "
+        SELECT subject_id, extract(epoch FROM now() - started_at)::float8 FROM intents
+        WHERE subject_id = ANY($1) AND started_at > now() - make_interval(secs => $2)";
+    let mut pairs: HashMap<SubjectId, Vec<Duration>> = HashMap::new();
+    let rows =
+        sqlx::query(LAST).bind(people).bind(PAIR.window.as_secs_f64()).fetch_all(conn).await?;
+    for row in rows {
+        let ago = Duration::from_secs_f64(row.try_get::<f64, _>(1)?.max(0.0));
+        pairs.entry(row.try_get(0)?).or_default().push(ago);
+    }
+    Ok(pairs)
 }
 
 /// How long ago messages of capped purposes went out to these people.

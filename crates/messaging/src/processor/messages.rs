@@ -1,7 +1,7 @@
 //! Messages of people, from a webhook into their rows. It guarantees that each is recorded once, and sealed
 //! under its person's key or not at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{Asked, Standing, Who};
@@ -26,6 +26,8 @@ use crate::{consequences, conversations, intents, seen, tasks};
 
 /// Messages that are sealed under one lease of keys.
 const SEAL_TOGETHER: usize = 100;
+/// Most people that the vault is asked about at once.
+const ASK_TOGETHER: usize = 100;
 
 /// An inbound message of a person we know.
 pub struct FromPerson {
@@ -75,14 +77,14 @@ pub async fn of_people(
     let answered = intents::sent_to(messaging, &answered).await?;
     let mut known: Vec<(Sender, &Inbound)> = Vec::with_capacity(messages.len());
     let mut all = OfPeople::default();
-    let mut found: HashMap<Asked, Who> = HashMap::new();
-    for (message, heard_at) in messages {
-        let answers = message.answers.as_deref().and_then(|id| answered.get(id)).copied();
-        let asked = messaging.asked(&message.from, answers);
-        let who = match found.get(&asked) {
-            Some(who) => who.clone(),
-            None => found.entry(asked.clone()).or_insert(messaging.who_is(asked).await?).clone(),
-        };
+    let answers =
+        |message: &Inbound| message.answers.as_deref().and_then(|id| answered.get(id)).copied();
+    let asked: Vec<Asked> =
+        messages.iter().map(|(it, _)| messaging.asked(&it.from, answers(it))).collect();
+    let found = who(messaging, &asked).await?;
+    for ((message, heard_at), asked) in messages.into_iter().zip(&asked) {
+        let answers = answers(message);
+        let Some(who) = found.get(asked) else { continue };
         // Without a number, what she answers tells who she is. With one it says so only where that is new.
         let is_news = message.from.phone.is_none() || who.standing != Standing::Known;
         let whose = answers.or_else(|| who.subject().filter(|_| message.from.phone.is_none()));
@@ -109,6 +111,18 @@ pub async fn of_people(
     }
     all.messages = sealed;
     Ok(all)
+}
+
+/// Who is meant by each of these, asked once for each.
+async fn who(messaging: &Messaging, asked: &[Asked]) -> Result<HashMap<Asked, Who>, Failure> {
+    let distinct: Vec<&Asked> = asked.iter().collect::<HashSet<_>>().into_iter().collect();
+    let mut found = HashMap::with_capacity(distinct.len());
+    for some in distinct.chunks(ASK_TOGETHER) {
+        let some: Vec<Asked> = some.iter().map(|it| (*it).clone()).collect();
+        let answers = messaging.who(some.clone()).await?;
+        found.extend(some.into_iter().zip(answers));
+    }
+    Ok(found)
 }
 
 /// A stop from where it is in doubt who writes, in answer to a message: whoever got that is stopped too.
@@ -164,90 +178,128 @@ fn from_person(
     }))
 }
 
-/// Records a message from a person, unless it was seen before. What she wrote is kept in its row only,
-/// which ends with the retention: a topic keeps everything.
+/// Records messages from people, but those that were seen before. What they wrote is kept in its row only,
+/// which ends with the retention: a topic keeps everything. What one person wrote is recorded in this order.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn receive(
     messaging: &Messaging,
     conn: &mut PgConnection,
-    message: &FromPerson,
+    messages: Vec<&FromPerson>,
+) -> Result<Vec<Append>, StoreError> {
+    let mut appends = Vec::new();
+    let mut rest = messages;
+    while !rest.is_empty() {
+        // One message of each: they change nothing of each other's, and so go together.
+        let mut people = HashSet::new();
+        let (some, later) = rest.into_iter().partition(|it| people.insert(it.subject));
+        rest = later;
+        appends.extend(receive_some(messaging, &mut *conn, some).await?);
+    }
+    Ok(appends)
+}
+
+/// One message of each of these people.
+async fn receive_some(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    mut messages: Vec<&FromPerson>,
 ) -> Result<Vec<Append>, StoreError> {
     const INSERT: &str = "
         INSERT INTO inbound_messages
             (id, subject_id, kind, content, received_at, said_at, conversation_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        SELECT id, subject_id, kind, content, $7, said_at, conversation_id
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::timestamptz[], $6::uuid[])
+            AS t (id, subject_id, kind, content, said_at, conversation_id)";
     let now = messaging.clock.now();
-    let said = said_at(message.said_at, now);
-    if !seen::is_new(conn, &message.hash, now).await? {
+    let hashes = messages.iter().map(|it| it.hash.as_slice()).collect();
+    let mut new = seen::new_of(conn, hashes, now).await?;
+    messages.retain(|it| new.remove(&it.hash));
+    if messages.is_empty() {
         return Ok(Vec::new());
     }
-    consequences::she_wrote(&mut *conn, message.subject, said).await?;
-    look_who(messaging, &mut *conn, message, said).await?;
-    let heard = conversations::Heard {
-        message: message.id,
-        subject: message.subject,
-        at: said,
-        declares: message.declares,
-    };
-    let (conversation, mut appends) =
+    let said: Vec<Timestamp> = messages.iter().map(|it| said_at(it.said_at, now)).collect();
+    let said_sql: Vec<SqlTimestamp> = said.iter().map(|it| it.to_sqlx()).collect();
+    let subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
+    consequences::they_wrote(&mut *conn, &subjects, &said_sql).await?;
+    look_who(messaging, &mut *conn, &messages, &said).await?;
+    let heard: Vec<conversations::Heard> = messages
+        .iter()
+        .zip(&said)
+        .map(|(it, said)| conversations::Heard {
+            message: it.id,
+            subject: it.subject,
+            at: *said,
+            declares: it.declares,
+        })
+        .collect();
+    let (conversations, mut appends) =
         conversations::hear(messaging, &mut *conn, &heard, now).await?;
     sqlx::query(INSERT)
-        .bind(message.id)
-        .bind(message.subject)
-        .bind(message.kind)
-        .bind(&message.sealed)
+        .bind(messages.iter().map(|it| it.id).collect::<Vec<_>>())
+        .bind(subjects)
+        .bind(messages.iter().map(|it| it.kind).collect::<Vec<_>>())
+        .bind(messages.iter().map(|it| it.sealed.as_slice()).collect::<Vec<_>>())
+        .bind(said_sql)
+        .bind(conversations)
         .bind(now.to_sqlx())
-        .bind(said.to_sqlx())
-        .bind(conversation)
         .execute(&mut *conn)
         .await?;
-    let event = MessageReceived {
-        message_id: message.id,
-        kind: message.kind.to_owned(),
-        content: None,
-        at: now,
-        said_at: Some(said),
-    };
-    let id = messaging.ids.v7();
-    appends.push(messaging.event(message.subject, id, MESSAGE_RECEIVED, &event, now)?);
+    for (message, said) in messages.iter().zip(said) {
+        let event = MessageReceived {
+            message_id: message.id,
+            kind: message.kind.to_owned(),
+            content: None,
+            at: now,
+            said_at: Some(said),
+        };
+        let id = messaging.ids.v7();
+        appends.push(messaging.event(message.subject, id, MESSAGE_RECEIVED, &event, now)?);
+    }
     Ok(appends)
 }
 
-/// Whether it may be somebody else who has her number by now. Under the lock of her stream.
+/// Whether it may be somebody else who has a number by now. Under the locks of their streams, one message of each.
 async fn look_who(
     messaging: &Messaging,
     conn: &mut PgConnection,
-    message: &FromPerson,
-    said: Timestamp,
+    messages: &[&FromPerson],
+    said: &[Timestamp],
 ) -> Result<(), sqlx::Error> {
+    const BEFORE: &str = "
+        SELECT subject_id, heard_at, identity_hash FROM identities WHERE subject_id = ANY($1)";
     const NOTE: &str = "
-        WITH before AS (SELECT heard_at, identity_hash FROM identities WHERE subject_id = $1)
-        INSERT INTO identities AS held (subject_id, heard_at, identity_hash) VALUES ($1, $2, $3)
+        INSERT INTO identities AS held (subject_id, heard_at, identity_hash)
+        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bytea[])
         ON CONFLICT (subject_id) DO UPDATE
             SET heard_at = greatest(held.heard_at, excluded.heard_at),
                 identity_hash = CASE WHEN held.heard_at > excluded.heard_at THEN held.identity_hash
-                    ELSE coalesce(excluded.identity_hash, held.identity_hash) END
-        RETURNING (SELECT heard_at FROM before), (SELECT identity_hash FROM before)";
-    let row = sqlx::query(NOTE)
-        .bind(message.subject)
-        .bind(said.to_sqlx())
-        .bind(message.identity_hashes.first())
-        .fetch_one(&mut *conn)
+                    ELSE coalesce(excluded.identity_hash, held.identity_hash) END";
+    let subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
+    let mut held: HashMap<SubjectId, Before> = HashMap::with_capacity(messages.len());
+    for row in sqlx::query(BEFORE).bind(&subjects).fetch_all(&mut *conn).await? {
+        let heard_at = row.try_get::<Option<SqlTimestamp>, _>(1)?.map(SqlTimestamp::to_jiff);
+        held.insert(row.try_get(0)?, Before { heard_at, hash: row.try_get(2)? });
+    }
+    let hashes: Vec<Option<&[u8]>> =
+        messages.iter().map(|it| it.identity_hashes.first().map(Vec::as_slice)).collect();
+    sqlx::query(NOTE)
+        .bind(subjects)
+        .bind(said.iter().map(|it| it.to_sqlx()).collect::<Vec<_>>())
+        .bind(hashes)
+        .execute(&mut *conn)
         .await?;
-    let before = Before {
-        // Who never wrote was silent since she is known.
-        heard_at: row
-            .try_get::<Option<SqlTimestamp>, _>(0)?
-            .map(SqlTimestamp::to_jiff)
-            .or(message.registered_at),
-        hash: row.try_get(1)?,
-    };
     let silence = messaging.config.sending.silence;
     let silence = SignedDuration::try_from(silence).unwrap_or(SignedDuration::MAX);
-    match doubt(&before, said, &message.identity_hashes, silence) {
-        Some(why) => tasks::doubt(messaging, conn, message.subject, why, said).await,
-        None => Ok(()),
+    for (message, said) in messages.iter().zip(said) {
+        let mut before =
+            held.remove(&message.subject).unwrap_or(Before { heard_at: None, hash: None });
+        // Who never wrote was silent since she is known.
+        before.heard_at = before.heard_at.or(message.registered_at);
+        if let Some(why) = doubt(&before, *said, &message.identity_hashes, silence) {
+            tasks::doubt(messaging, &mut *conn, message.subject, why, *said).await?;
+        }
     }
+    Ok(())
 }

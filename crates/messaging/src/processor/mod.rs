@@ -28,8 +28,8 @@ use crate::intents;
 use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::envelope::{Place, Webhook};
-use crate::whatsapp::updates::{AccountUpdate, TemplateUpdate, Update};
-use crate::{campaigns, declarations, limits, metrics, moves, templates};
+use crate::whatsapp::updates::{AccountUpdate, Inbound, TemplateUpdate, Update};
+use crate::{campaigns, declarations, limits, metrics, moves, rates, templates};
 
 /// Bodies taken at once, most of which are small.
 const TAKE: i64 = 256;
@@ -255,6 +255,7 @@ async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog
         Ok(true) => {
             let updates = bodies.iter().flat_map(|body| body.webhook.updates());
             updates.for_each(|(_, update)| metrics::update(update.kind()));
+            count_heard(messaging, &bodies).await;
             messaging.moved.notify_waiters();
             messaging.turns.notify_one();
         }
@@ -280,6 +281,20 @@ async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog
                 put_back(messaging, body.stored.id, &failure).await;
             }
         }
+    }
+}
+
+/// What people wrote counts into the rate of the number, once it is processed.
+async fn count_heard(messaging: &Messaging, bodies: &[Opened]) {
+    let number = &messaging.config.whatsapp.phone_number_id;
+    let ours = |it: &Inbound| it.number.as_ref().is_none_or(|it| it == number);
+    let updates = bodies.iter().flat_map(Opened::good);
+    let written = updates.filter(|(_, it)| matches!(it, Update::Message(it) if ours(it))).count();
+    let rate = messaging.config.sending.per_second;
+    if written > 0
+        && let Err(error) = rates::heard(messaging.pool(), number, written, rate).await
+    {
+        tracing::warn!(%error, written, "what was heard is not counted into the rate");
     }
 }
 
@@ -391,10 +406,8 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         for it in &news {
             it.apply(&service, session.conn()).await?;
         }
-        let mut appends = Vec::new();
-        for message in messages.iter().filter(|it| !gone.contains(&it.subject)) {
-            appends.extend(messages::receive(&service, session.conn(), message).await?);
-        }
+        let messages = messages.iter().filter(|it| !gone.contains(&it.subject)).collect();
+        let appends = messages::receive(&service, session.conn(), messages).await?;
         session.append(appends).await?;
         let statuses: Vec<_> = statuses.iter().filter(|it| !gone.contains(&it.subject)).collect();
         statuses::reconcile(&service, &mut session, &statuses, keys.as_ref()).await?;
