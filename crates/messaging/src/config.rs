@@ -161,6 +161,8 @@ pub struct WhatsApp {
     pub number: Option<String>,
     /// The business account that the number belongs to; none: its templates are not listed.
     pub business_account_id: Option<String>,
+    /// The app at the provider; none: no examples are uploaded to it.
+    pub app_id: Option<String>,
     /// Calls of the management API in an hour (200; 5,000 for an account with active numbers).
     pub management_per_hour: u32,
     /// Authorises calls.
@@ -327,6 +329,7 @@ impl Config {
             own.invalid("phone_number", "must have digits");
         }
         let business_account_id = own.optional("business_account_id");
+        let app_id = own.optional("app_id");
         let management_per_hour = own.default("management_per_hour", 200);
         if management_per_hour == 0 {
             own.invalid("management_per_hour", "must be at least 1");
@@ -399,6 +402,7 @@ impl Config {
                 phone_number_id: phone_number_id?,
                 number,
                 business_account_id,
+                app_id,
                 management_per_hour,
                 access_token: access_token?,
                 app_secret: app_secret?,

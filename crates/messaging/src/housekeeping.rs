@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::hour_keys::{HourKeyError, LIFETIME};
+use crate::media;
 use crate::state::Messaging;
 
 /// How often.
@@ -56,6 +57,7 @@ pub async fn run(
 async fn once(messaging: &Messaging) -> Result<(), Failure> {
     messaging.hour_keys.prepare().await?;
     end_keys(messaging).await?;
+    media::forget(messaging).await?;
     forget(messaging).await
 }
 

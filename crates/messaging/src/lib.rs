@@ -22,6 +22,7 @@ mod intake;
 mod intents;
 mod limits;
 mod management;
+mod media;
 mod metrics;
 mod moves;
 mod opt_ins;

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod identity;
 pub mod intent;
 pub mod limits;
+pub mod media;
 pub mod stop;
 pub mod template;
 pub mod template_draft;
