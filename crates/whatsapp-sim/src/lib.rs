@@ -9,6 +9,7 @@ mod blocks;
 mod bubble;
 mod callbacks;
 mod clock;
+mod codes;
 mod content;
 mod graph;
 mod graph_error;

@@ -236,7 +236,10 @@ async fn g10_a_file_of_hers_is_fetched_by_whoever_may_once_that_is_on_record() {
 async fn files_and_examples_reach_the_simulator_through_the_gateway() {
     let cluster = Cluster::with(Wishes {
         only: vec!["messaging", "gateway"],
-        settings: vec![("messaging", "app_id = \"670843887433847\"")],
+        settings: vec![(
+            "messaging",
+            "app_id = \"670843887433847\"\nbusiness_account_id = \"102290129340398\"",
+        )],
         ..Wishes::default()
     })
     .await;
@@ -262,6 +265,20 @@ async fn files_and_examples_reach_the_simulator_through_the_gateway() {
     let (status, example) = takes("templates/examples", "image/png", PNG.to_vec()).await;
     assert_eq!(status, 201, "{example}");
     assert!(example["example"].as_str().unwrap().starts_with("4::"));
+    // By the command line, from a file beside the template's.
+    let folder = std::env::temp_dir().join(harness::unique("assent_examples"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("bread.png"), PNG).unwrap();
+    let template = folder.join("bread.toml");
+    let text =
+        "name = \"bread\"\nlanguage = \"fr\"\ncategory = \"MARKETING\"\n[header]\ntype = \"image\"
+example_file = \"bread.png\"\n[body]\ntext = \"Du pain frais.\"\n";
+    std::fs::write(&template, text).unwrap();
+    let created = cluster.assent(&["template", "create", template.to_str().unwrap()]);
+    assert_eq!(created.status, 0, "{}", created.text);
+    let (_, all) = cluster.get("whatsapp-sim", "/_sim/templates").await;
+    assert!(all.to_string().contains("header_handle\":[\"4::"), "{all}");
+    std::fs::remove_dir_all(&folder).unwrap();
     let (status, problem) = takes("templates/examples", "text/plain", b"Bonjour".to_vec()).await;
     assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")));
 }
