@@ -17,3 +17,12 @@ CREATE TABLE media (
 );
 CREATE INDEX media_subject ON media (subject_id) WHERE subject_id IS NOT NULL;
 CREATE INDEX media_gone ON media (gone_at);
+
+-- People who came by an advertisement, the last time.
+CREATE TABLE free_entries (
+    subject_id  uuid PRIMARY KEY,
+    entered_at  timestamptz NOT NULL,
+    -- The first message that the provider took for her after that: from then on messages cost nothing for a while.
+    answered_at timestamptz
+);
+CREATE INDEX free_entries_age ON free_entries (entered_at);

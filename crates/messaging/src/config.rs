@@ -9,6 +9,7 @@ use assent_bus::BusConfig;
 use assent_contracts::api::consent::{CONSENT_REQUEST, STOP_CONFIRMATION};
 use assent_http::Keys;
 use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
+use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::bot::files;
@@ -250,6 +251,8 @@ pub struct Campaigns {
     pub pausing: Pausing,
     /// What messages cost.
     pub prices: Prices,
+    /// For how long they cost nothing once a person who came by an advertisement was answered.
+    pub free_entry: SignedDuration,
 }
 
 /// When a campaign pauses by itself: a share of its messages since somebody let it run.
@@ -271,13 +274,15 @@ impl Default for Campaigns {
             approval_above: 100,
             pausing: Pausing { sample: 200, least: 20, failures_percent: 20, stops_percent: 5 },
             prices: Prices::default(),
+            free_entry: SignedDuration::from_hours(72),
         }
     }
 }
 
 impl Campaigns {
     fn read(own: &Section) -> Self {
-        let Self { approval_above, pausing, .. } = Self::default();
+        let Self { approval_above, pausing, free_entry, .. } = Self::default();
+        let free_hours = own.default("free_entry_hours", free_entry.as_hours());
         let prices = Prices::parse(
             &own.default("prices", String::new()),
             own.default("currency", "EUR".to_owned()),
@@ -295,6 +300,7 @@ impl Campaigns {
             approval_above: own.default("approval_above", approval_above),
             pausing,
             prices: prices.map_err(|error| own.invalid("prices", error)).unwrap_or_default(),
+            free_entry: SignedDuration::from_hours(free_hours.clamp(0, 24 * 365)),
         }
     }
 }

@@ -39,7 +39,7 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 14] = [
+static HELD: [Held; 15] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
     Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
@@ -55,6 +55,7 @@ static HELD: [Held; 14] = [
     ),
     Held::new("identities", "identities WHERE subject_id = $1", "subject_id::text"),
     Held::new("tasks", "tasks WHERE subject_id = $1", "id::text"),
+    Held::new("free_entries", "free_entries WHERE subject_id = $1", "subject_id::text"),
     Held::new("media", "media WHERE subject_id = $1", "provider_id"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,

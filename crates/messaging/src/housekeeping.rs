@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::hour_keys::{HourKeyError, LIFETIME};
-use crate::media;
 use crate::state::Messaging;
+use crate::{free_entries, media};
 
 /// How often.
 const PAUSE: Duration = Duration::from_secs(600);
@@ -58,6 +58,7 @@ async fn once(messaging: &Messaging) -> Result<(), Failure> {
     messaging.hour_keys.prepare().await?;
     end_keys(messaging).await?;
     media::forget(messaging).await?;
+    free_entries::forget(messaging).await?;
     forget(messaging).await
 }
 

@@ -15,6 +15,7 @@ mod dispatcher;
 pub mod domain;
 mod erasure;
 mod forwarder;
+mod free_entries;
 mod hour_keys;
 mod housekeeping;
 mod identities;

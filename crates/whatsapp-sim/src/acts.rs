@@ -48,6 +48,9 @@ pub struct InboundRequest {
     /// A picture, a sound, a document, a sticker or a video.
     #[serde(default)]
     pub media: Option<Sent>,
+    /// What led her here, such as `{"source_type": "ad", "ctwa_clid": "…"}`.
+    #[serde(default)]
+    pub referral: Option<Value>,
     /// The message that she answers, by wamid; for a button or a row the last that she was sent
     /// with any, unless given.
     #[serde(default)]
@@ -170,6 +173,10 @@ pub async fn receive(
         }
         person.name = request.name.or_else(|| person.name.take());
         person.wrote_at = person.wrote_at.max(Some(at));
+        if let Some(referral) = request.referral {
+            entry["referral"] = referral;
+            person.entered_at = Some(at);
+        }
         person.said_stop = said.unwrap_or(person.said_stop);
         if let Some(digits) = &digits {
             entry["from"] = json!(digits);

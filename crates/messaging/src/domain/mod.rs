@@ -5,6 +5,7 @@ pub mod bot;
 pub mod campaign;
 pub mod content;
 pub mod conversation;
+pub mod free_entry;
 pub mod identity;
 pub mod intent;
 pub mod limits;

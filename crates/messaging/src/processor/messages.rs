@@ -22,7 +22,7 @@ use crate::identities::Told;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::Messaging;
 use crate::whatsapp::updates::Inbound;
-use crate::{consequences, conversations, intents, seen, tasks};
+use crate::{consequences, conversations, free_entries, intents, seen, tasks};
 
 /// Messages that are sealed under one lease of keys.
 const SEAL_TOGETHER: usize = 100;
@@ -34,6 +34,7 @@ pub struct FromPerson {
     /// Since when she is known.
     registered_at: Option<Timestamp>,
     declares: Declares,
+    by_advertisement: bool,
     id: Uuid,
     hash: Vec<u8>,
     kind: &'static str,
@@ -155,6 +156,7 @@ fn from_person(
         subject,
         registered_at,
         declares,
+        by_advertisement: message.by_advertisement,
         id,
         hash,
         kind,
@@ -184,6 +186,9 @@ pub async fn receive(
         return Ok(Vec::new());
     }
     consequences::she_wrote(&mut *conn, message.subject, said).await?;
+    if message.by_advertisement {
+        free_entries::comes(messaging, &mut *conn, message.subject, said).await?;
+    }
     look_who(messaging, &mut *conn, message, said).await?;
     let heard = conversations::Heard {
         message: message.id,
