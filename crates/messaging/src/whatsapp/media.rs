@@ -89,6 +89,11 @@ impl Provider {
     /// # Errors
     /// [`ManageError`]; [`ManageError::Gone`] where there is none any more.
     pub async fn find_media(&self, id: &str) -> Result<Found, ManageError> {
+        // It came from outside, and becomes a part of an address.
+        if id.is_empty() || !id.bytes().all(|it| it.is_ascii_alphanumeric() || b"_-".contains(&it))
+        {
+            return Err(ManageError::Gone);
+        }
         let request = self.http.request(Method::GET, self.node(id)?);
         answered(request.header(AUTHORIZATION, self.authorization.clone())).await
     }
