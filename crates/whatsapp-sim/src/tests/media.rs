@@ -88,7 +88,7 @@ async fn what_a_person_sends_can_be_had_for_a_week() {
 async fn an_example_is_uploaded_in_a_session_of_its_length() {
     let rig = rig().await;
     let (status, begun) = rig
-        .graph("POST", "/6708/uploads?file_length=3&file_type=image%2Fpng", Some(&json!({})))
+        .graph("POST", "/6708/uploads?file_length=3&file_type=image%2Fpng", Some(json!({})))
         .await;
     assert_eq!(status, 200, "{begun}");
     let finish = async |token: &str, body: &'static str| {
@@ -101,7 +101,7 @@ async fn an_example_is_uploaded_in_a_session_of_its_length() {
     assert_eq!(finish("OAuth token", "ab").await["error"]["code"], 100);
     assert!(finish("OAuth token", "abc").await["h"].as_str().unwrap().starts_with("4::"));
     let other = "/6708/uploads?file_length=3&file_type=image%2Fgif";
-    assert_eq!(rig.graph("POST", other, Some(&json!({}))).await.1["error"]["code"], 100);
+    assert_eq!(rig.graph("POST", other, Some(json!({}))).await.1["error"]["code"], 100);
 }
 
 #[tokio::test]
