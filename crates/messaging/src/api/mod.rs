@@ -26,6 +26,9 @@ use crate::state::Messaging;
 /// The provider sends up to 3 MB in one webhook.
 pub const WEBHOOK_BYTES_MAX: usize = 4 << 20;
 
+/// The largest file, with some room around it.
+pub const FILE_BYTES_MAX: usize = 101 << 20;
+
 /// Every route; the webhook authenticates by its signature, everything else, `operations` included,
 /// by a bearer key.
 pub fn router(messaging: Messaging, operations: Router) -> Router {
@@ -71,6 +74,8 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     let closed = closed.with_state(messaging.clone()).merge(operations);
+    // Files pass through in pieces; what is read as a whole is bounded here.
+    let closed = closed.layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     auth::protected(closed, keys).merge(webhook.with_state(messaging))
 }
 
