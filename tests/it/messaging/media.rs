@@ -80,7 +80,10 @@ impl Shelf {
             return (StatusCode::BAD_REQUEST, axum::Json(gone)).into_response();
         }
         let url = match id.as_str() {
-            "elsewhere" => "http://192.0.2.1/files/elsewhere".to_owned(),
+            "elsewhere" => {
+                let base = shelf.kept().base.replace("127.0.0.1", "localhost");
+                format!("{base}/files/elsewhere")
+            }
             _ => format!("{}/files/{id}", shelf.kept().base),
         };
         axum::Json(json!({"url": url, "mime_type": "image/png", "file_size": PNG.len()}))
