@@ -118,6 +118,19 @@ impl Api {
         self.client.post(path, body, idempotency).await
     }
 
+    /// POST a file of this type.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_file<R: DeserializeOwned>(
+        &self,
+        path: &str,
+        media_type: &'static str,
+        file: Vec<u8>,
+    ) -> Result<R, ClientError> {
+        self.client.post_file(path, media_type, file).await
+    }
+
     /// POST a JSON body for an answer that is no JSON, such as an archive.
     ///
     /// # Errors

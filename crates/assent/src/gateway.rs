@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longer than the services' own time limits, so that theirs speak.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Nothing larger passes.
+const BODY_BYTES_MAX: usize = 101 << 20;
+
 /// What the gateway must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -79,7 +82,10 @@ fn router(upstreams: BTreeMap<&'static str, String>) -> Result<Router, ClientErr
         .map_err(|error| ClientError::Setup(error.to_string()))?;
     let gateway = Arc::new(Gateway { client, upstreams });
     let router = Router::new().route("/{*path}", axum::routing::any(forward)).with_state(gateway);
-    Ok(router_layers(router, Limits { timeout: CALL_TIMEOUT, ..Limits::default() }))
+    // Services say how much they take; the largest is a file on its way to WhatsApp.
+    let limits =
+        Limits { timeout: CALL_TIMEOUT, body_bytes_max: BODY_BYTES_MAX, ..Limits::default() };
+    Ok(router_layers(router, limits))
 }
 
 async fn forward(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {

@@ -230,6 +230,21 @@ impl ServiceClient {
         self.answer(request).await
     }
 
+    /// POST a file of this type for a JSON answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_file<R: DeserializeOwned>(
+        &self,
+        path: &str,
+        media_type: &'static str,
+        file: Vec<u8>,
+    ) -> Result<R, ClientError> {
+        let request = self.request(Method::POST, path);
+        let request = request.header(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        self.answer(request.body(file)).await
+    }
+
     /// POST a JSON body for an answer that is no JSON, such as an archive.
     ///
     /// # Errors

@@ -109,6 +109,8 @@ codes! {
     ProviderRefused = "provider_refused", UNPROCESSABLE_ENTITY, "WhatsApp refuses it";
     /// She has not written within 24 hours.
     WindowClosed = "window_closed", CONFLICT, "She has not written within a day";
+    /// The file is not there (any more), or is about somebody else.
+    MediaUnknown = "media_unknown", NOT_FOUND, "The file is not there";
     /// The message is not known.
     MessageUnknown = "message_unknown", NOT_FOUND, "The message is not known";
     /// No such campaign.

@@ -9,6 +9,7 @@ use assent_bus::BusConfig;
 use assent_contracts::api::consent::{CONSENT_REQUEST, STOP_CONFIRMATION};
 use assent_http::Keys;
 use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
+use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::bot::files;
@@ -161,6 +162,8 @@ pub struct WhatsApp {
     pub number: Option<String>,
     /// The business account that the number belongs to; none: its templates are not listed.
     pub business_account_id: Option<String>,
+    /// The app at the provider; none: no examples are uploaded to it.
+    pub app_id: Option<String>,
     /// Calls of the management API in an hour (200; 5,000 for an account with active numbers).
     pub management_per_hour: u32,
     /// Authorises calls.
@@ -248,6 +251,8 @@ pub struct Campaigns {
     pub pausing: Pausing,
     /// What messages cost.
     pub prices: Prices,
+    /// For how long they cost nothing once a person who came by an advertisement was answered.
+    pub free_entry: SignedDuration,
 }
 
 /// When a campaign pauses by itself: a share of its messages since somebody let it run.
@@ -269,13 +274,15 @@ impl Default for Campaigns {
             approval_above: 100,
             pausing: Pausing { sample: 200, least: 20, failures_percent: 20, stops_percent: 5 },
             prices: Prices::default(),
+            free_entry: SignedDuration::from_hours(72),
         }
     }
 }
 
 impl Campaigns {
     fn read(own: &Section) -> Self {
-        let Self { approval_above, pausing, .. } = Self::default();
+        let Self { approval_above, pausing, free_entry, .. } = Self::default();
+        let free_hours = own.default("free_entry_hours", free_entry.as_hours());
         let prices = Prices::parse(
             &own.default("prices", String::new()),
             own.default("currency", "EUR".to_owned()),
@@ -293,6 +300,7 @@ impl Campaigns {
             approval_above: own.default("approval_above", approval_above),
             pausing,
             prices: prices.map_err(|error| own.invalid("prices", error)).unwrap_or_default(),
+            free_entry: SignedDuration::from_hours(free_hours.clamp(0, 24 * 365)),
         }
     }
 }
@@ -327,6 +335,7 @@ impl Config {
             own.invalid("phone_number", "must have digits");
         }
         let business_account_id = own.optional("business_account_id");
+        let app_id = own.optional("app_id");
         let management_per_hour = own.default("management_per_hour", 200);
         if management_per_hour == 0 {
             own.invalid("management_per_hour", "must be at least 1");
@@ -399,6 +408,7 @@ impl Config {
                 phone_number_id: phone_number_id?,
                 number,
                 business_account_id,
+                app_id,
                 management_per_hour,
                 access_token: access_token?,
                 app_secret: app_secret?,

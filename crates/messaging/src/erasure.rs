@@ -11,6 +11,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::media;
 use crate::state::Messaging;
 
 /// Why a step is still open.
@@ -22,6 +23,9 @@ pub enum StillOpen {
     /// The saga deletes only whom it has fenced: this database is older than the saga.
     #[error("the person is not fenced here")]
     NotFenced,
+    /// A file about her may still be at the provider.
+    #[error("a file about the person may still be at the provider")]
+    File(#[source] media::DeleteError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -35,7 +39,7 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 13] = [
+static HELD: [Held; 15] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
     Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
@@ -51,6 +55,8 @@ static HELD: [Held; 13] = [
     ),
     Held::new("identities", "identities WHERE subject_id = $1", "subject_id::text"),
     Held::new("tasks", "tasks WHERE subject_id = $1", "id::text"),
+    Held::new("free_entries", "free_entries WHERE subject_id = $1", "subject_id::text"),
+    Held::new("media", "media WHERE subject_id = $1", "provider_id"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,
 ];
@@ -71,6 +77,7 @@ impl Steps for Messaging {
             Step::Fence => fence(self, session, command, touched).await?,
             Step::Delete => {
                 all_processed(session.conn(), subject).await?;
+                media::delete_hers(self, subject).await.map_err(StillOpen::File)?;
                 delete(self, session, command, touched).await?;
             }
             // Her key is the vault's; what was leased of it here has ended with its lease.

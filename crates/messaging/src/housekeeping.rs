@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::hour_keys::{HourKeyError, LIFETIME};
 use crate::state::Messaging;
+use crate::{free_entries, media};
 
 /// How often.
 const PAUSE: Duration = Duration::from_secs(600);
@@ -56,6 +57,8 @@ pub async fn run(
 async fn once(messaging: &Messaging) -> Result<(), Failure> {
     messaging.hour_keys.prepare().await?;
     end_keys(messaging).await?;
+    media::forget(messaging).await?;
+    free_entries::forget(messaging).await?;
     forget(messaging).await
 }
 

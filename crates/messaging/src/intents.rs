@@ -32,7 +32,7 @@ use crate::identities::Told;
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
-use crate::{campaigns, conversations, identities, limits, metrics};
+use crate::{campaigns, conversations, free_entries, identities, limits, metrics};
 
 /// Keys that are leased for longer are still good when the transaction has its locks, most likely.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
@@ -403,6 +403,7 @@ pub async fn apply(
     let mut appends = Vec::new();
     let mut consequences = Vec::new();
     let mut unsaid = Vec::new();
+    let mut answered = Vec::new();
     let (mut names, mut moves) = (HashMap::new(), HashMap::new());
     for settlement in settlements {
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
@@ -450,6 +451,9 @@ pub async fn apply(
         };
         moves.insert(settlement.id, Move::new(settlement, next, named));
         if !fenced.contains(&settlement.subject) {
+            if next == State::Accepted {
+                answered.push(settlement.subject);
+            }
             let provider_id = sealed.map_or(Sealed(String::new()), |it| to_text(&it));
             appends.extend(event(messaging, settlement, next, row, provider_id, now)?);
             // Who said stop wants no human instead.
@@ -463,6 +467,7 @@ pub async fn apply(
     }
     name(session, names).await?;
     write(session, moves, now).await?;
+    free_entries::answered(session.conn(), &answered, now).await?;
     appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;
     let is_gone = |subject| fenced.contains(&subject);

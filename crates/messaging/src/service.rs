@@ -21,7 +21,7 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::api::{WEBHOOK_BYTES_MAX, router};
+use crate::api::{FILE_BYTES_MAX, router};
 use crate::bot::engine::Engine;
 use crate::come_back::ComeBack;
 use crate::config::Config;
@@ -240,7 +240,7 @@ fn serve_and_send(
         store.keep_clean(clock, stopping).await;
         Ok::<_, Infallible>(())
     });
-    let limits = Limits { body_bytes_max: WEBHOOK_BYTES_MAX, ..Limits::default() };
+    let limits = Limits { body_bytes_max: FILE_BYTES_MAX, ..Limits::default() };
     let router = router_layers(router(messaging.clone(), operations), limits);
     lifecycle.spawn("messaging.http", assent_http::serve(listener, router, lifecycle.clone()));
 }

@@ -7,11 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::inspect::webhook_answer;
+use crate::media::Medium;
 use crate::people::says_stop;
 use crate::wamid::{self, Direction};
 use crate::webhook;
@@ -42,6 +45,12 @@ pub struct InboundRequest {
     /// A row of an interactive list.
     #[serde(default)]
     pub list: Option<Reply>,
+    /// A picture, a sound, a document, a sticker or a video.
+    #[serde(default)]
+    pub media: Option<Sent>,
+    /// What led her here, such as `{"source_type": "ad", "ctwa_clid": "…"}`.
+    #[serde(default)]
+    pub referral: Option<Value>,
     /// The message that she answers, by wamid; for a button or a row the last that she was sent
     /// with any, unless given.
     #[serde(default)]
@@ -52,6 +61,22 @@ pub struct InboundRequest {
     /// When she wrote; now unless given.
     #[serde(default)]
     pub at: Option<Timestamp>,
+}
+
+/// A file of hers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// `image`, `audio`, `document`, `sticker` or `video`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its type.
+    pub mime_type: String,
+    /// Its bytes.
+    pub base64: String,
+    /// What she writes with it.
+    #[serde(default)]
+    pub caption: Option<String>,
 }
 
 /// A quick-reply button.
@@ -98,11 +123,17 @@ pub async fn receive(
     let id = request.id.unwrap_or_else(|| wamid::new(&party, Direction::Inbound, &world.random));
 
     let mut entry = json!({"id": id, "timestamp": at.as_second().to_string()});
-    let presses = request.text.is_none();
-    let text = match (request.text, request.button, request.interactive, request.list) {
+    if request.text.is_some() && request.media.is_some() {
+        return Err("what she writes with a file is its caption");
+    }
+    let presses = request.text.is_none() && request.media.is_none();
+    let file = request.media.map(|file| take(world, &mut entry, file, at)).transpose()?;
+    let text = match (request.text.or(file), request.button, request.interactive, request.list) {
         (Some(text), None, None, None) => {
-            entry["type"] = json!("text");
-            entry["text"] = json!({"body": text});
+            if entry["type"].is_null() {
+                entry["type"] = json!("text");
+                entry["text"] = json!({"body": text});
+            }
             text
         }
         (None, Some(Button { payload, text }), None, None) => {
@@ -123,7 +154,7 @@ pub async fn receive(
                 json!({"type": "list_reply", "list_reply": {"id": id, "title": title}});
             title
         }
-        _ => return Err("exactly one of text, button, interactive, list"),
+        _ => return Err("exactly one of text, media, button, interactive, list"),
     };
     let webhook = {
         let mut state = world.state();
@@ -142,6 +173,10 @@ pub async fn receive(
         }
         person.name = request.name.or_else(|| person.name.take());
         person.wrote_at = person.wrote_at.max(Some(at));
+        if let Some(referral) = request.referral {
+            entry["referral"] = referral;
+            person.entered_at = Some(at);
+        }
         person.said_stop = said.unwrap_or(person.said_stop);
         if let Some(digits) = &digits {
             entry["from"] = json!(digits);
@@ -156,6 +191,29 @@ pub async fn receive(
         webhook::change(world, &state, "messages", value)
     };
     Ok((id, webhook::deliver_first(world, webhook).await))
+}
+
+/// Keeps a file of hers, and puts it into her message. Gives what the phone page shows.
+fn take(
+    world: &World,
+    entry: &mut Value,
+    file: Sent,
+    now: Timestamp,
+) -> Result<String, &'static str> {
+    let Sent { kind, mime_type, base64, caption } = file;
+    if !matches!(kind.as_str(), "image" | "audio" | "document" | "sticker" | "video") {
+        return Err("media.type is image, audio, document, sticker or video");
+    }
+    let bytes = STANDARD.decode(base64).map_err(|_| "media.base64 is none")?;
+    let medium = Medium::of_a_person(mime_type.clone(), bytes, now);
+    let id = world.random.object_id();
+    entry["type"] = json!(kind);
+    entry[&kind] = json!({"id": id, "mime_type": mime_type, "sha256": medium.sha256()});
+    if let Some(caption) = &caption {
+        entry[&kind]["caption"] = json!(caption);
+    }
+    world.state().media.insert(id, medium);
+    Ok(caption.unwrap_or_else(|| format!("[{kind}]")))
 }
 
 /// The last message to her that can have had buttons, by wamid.

@@ -4,6 +4,7 @@
 
 use crate::graph_error::GraphError;
 use crate::limits::capped;
+use crate::media;
 use crate::message::{Content, Message};
 use crate::scenario::FaultKind;
 use crate::template::{self, Template};
@@ -52,6 +53,16 @@ pub fn admit(
         match checked {
             Ok(category) => admitted.category = Some(category),
             Err(error) => return Err(broken(state, call, error)),
+        }
+    }
+    media::expire(state, world.now());
+    if let Content::Template { given, .. } = &message.content {
+        for file in given.header.iter().filter(|it| it.is_file() && !it.text.is_empty()) {
+            let (kind, medium) = (&file.kind, state.media.get(&file.text));
+            if !medium.is_some_and(|medium| medium.suits(kind)) {
+                let what = format!("header: {kind}['id'] is not a valid media attachment ID");
+                return Err(broken(state, call, GraphError::new(131_009, what)));
+            }
         }
     }
     if let Content::Media { kind, id: Some(id) } = &message.content {

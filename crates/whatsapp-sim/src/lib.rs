@@ -9,6 +9,7 @@ mod blocks;
 mod bubble;
 mod callbacks;
 mod clock;
+mod codes;
 mod content;
 mod graph;
 mod graph_error;
@@ -30,6 +31,7 @@ mod send;
 mod stamped;
 mod template;
 mod templates;
+mod uploads;
 mod violations;
 mod wamid;
 mod webhook;
@@ -133,7 +135,11 @@ fn router(world: Arc<World>) -> Router {
 
 /// What exists at Meta.
 fn graph_routes() -> Router<Arc<World>> {
-    let node = get(nodes::read).post(nodes::update).delete(nodes::delete);
+    // An example may be a video.
+    let node = get(nodes::read)
+        .post(nodes::update)
+        .delete(nodes::delete)
+        .layer(DefaultBodyLimit::max(media::UPLOAD_BYTES_MAX));
     Router::new()
         .route("/{version}/{id}/messages", post(send::send))
         .route("/{version}/{id}/media", post(media::upload))
@@ -158,6 +164,7 @@ fn graph_routes() -> Router<Arc<World>> {
                 .post(callbacks::subscribe)
                 .delete(callbacks::unsubscribe),
         )
+        .route("/{version}/{id}/uploads", post(uploads::begin))
         .route("/{version}/{id}/subscriptions", post(callbacks::subscribe_app))
         .route("/{version}/oauth/access_token", get(callbacks::app_token))
         .route("/{version}/{id}", node.clone())

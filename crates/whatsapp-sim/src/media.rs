@@ -23,6 +23,8 @@ use crate::world::{self, World};
 const URL_LIFE: SignedDuration = SignedDuration::from_mins(5);
 /// How long uploaded media are kept.
 const MEDIUM_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long what a person sent can be had.
+const INBOUND_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The largest upload.
 pub const UPLOAD_BYTES_MAX: usize = 101 << 20;
 
@@ -32,6 +34,7 @@ pub struct Medium {
     mime_type: String,
     bytes: Bytes,
     since: Timestamp,
+    life: SignedDuration,
 }
 
 /// What kind of message may carry a type, and its most bytes; none: no message may.
@@ -57,6 +60,21 @@ fn kind_of(mime_type: &str) -> Option<(&'static str, usize)> {
 }
 
 impl Medium {
+    /// What a person sends.
+    pub fn of_a_person(mime_type: String, bytes: Vec<u8>, now: Timestamp) -> Self {
+        Self { mime_type, bytes: bytes.into(), since: now, life: INBOUND_LIFE }
+    }
+
+    /// The hash of its bytes.
+    pub fn sha256(&self) -> String {
+        hex(&Sha256::digest(&self.bytes))
+    }
+
+    /// Whether it can still be had.
+    fn lives(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) < self.life
+    }
+
     /// Whether a message of this kind may carry it: a document may be anything.
     pub fn suits(&self, kind: &str) -> bool {
         kind == "document" || kind_of(&self.mime_type).is_some_and(|(own, _)| own == kind)
@@ -127,16 +145,16 @@ fn medium(mut form: Form, now: Timestamp) -> Result<Medium, GraphError> {
         let what = format!("A file for {kind} messages has 1 to {bytes_max} bytes");
         return Err(GraphError::new(131_053, what));
     }
-    Ok(Medium { mime_type, bytes, since: now })
+    Ok(Medium { mime_type, bytes, since: now, life: MEDIUM_LIFE })
 }
 
 /// A medium as the Graph API shows it, with an address that is new each time.
 pub fn node(world: &World, state: &mut world::State, id: &str) -> Option<Value> {
     let now = world.now();
-    state.media.retain(|_, medium| now.duration_since(medium.since) < MEDIUM_LIFE);
+    expire(state, now);
     let medium = state.media.get(id)?;
     let until = later(now, URL_LIFE).as_second();
-    let hash = hex(&Sha256::digest(&medium.bytes));
+    let hash = medium.sha256();
     Some(json!({
         "messaging_product": "whatsapp",
         "url": format!("{}/whatsapp_business/attachments/?mid={id}&ext={until}&hash={}", world.url, seal(world, id, until)),
@@ -145,6 +163,11 @@ pub fn node(world: &World, state: &mut world::State, id: &str) -> Option<Value> 
         "file_size": medium.bytes.len(),
         "id": id,
     }))
+}
+
+/// Forgets what is kept no longer.
+pub fn expire(state: &mut world::State, now: Timestamp) {
+    state.media.retain(|_, medium| medium.lives(now));
 }
 
 /// `GET /whatsapp_business/attachments/?mid=&ext=&hash=`.

@@ -68,8 +68,15 @@ pub struct Parameter {
     pub kind: String,
     /// Its name, where the template's parameters have names.
     pub name: Option<String>,
-    /// What is put in its place.
+    /// What is put in its place; of a file its id, or nothing where it has a link.
     pub text: String,
+}
+
+impl Parameter {
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind.as_str(), "image" | "video" | "document")
+    }
 }
 
 /// A button's parameter.
@@ -195,10 +202,12 @@ fn parameter(parameter: &Value) -> Result<Parameter, GraphError> {
         kind @ ("currency" | "date_time") => string(&parameter[kind], "fallback_value")
             .ok_or_else(|| missing(&format!("parameters.{kind}.fallback_value")))?,
         kind @ ("image" | "video" | "document" | "location") => {
-            if !parameter[kind].is_object() {
+            let part = &parameter[kind];
+            let (id, link) = (string(part, "id"), string(part, "link"));
+            if !part.is_object() || (kind != "location" && id.is_none() && link.is_none()) {
                 return Err(missing(&format!("parameters.{kind}")));
             }
-            ""
+            id.unwrap_or_default()
         }
         "action" | "product" => "",
         other => return Err(GraphError::new(132_012, format!("parameter type {other:?}"))),

@@ -15,7 +15,7 @@ use crate::callbacks::success;
 use crate::graph::{self, Reading, check};
 use crate::graph_error::GraphError;
 use crate::world::World;
-use crate::{media, numbers, templates};
+use crate::{media, numbers, templates, uploads};
 
 /// `GET /{version}/{id}`.
 pub async fn read(
@@ -52,6 +52,12 @@ pub async fn update(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if id.starts_with("upload:") {
+        return match uploads::take(&world, &id, &headers, &body) {
+            Ok(answer) => Json(answer).into_response(),
+            Err(error) => error.into_response(),
+        };
+    }
     let body = match check(&world, &version, &headers).and_then(|()| graph::object(&body)) {
         Ok(body) => body,
         Err(error) => return error.into_response(),

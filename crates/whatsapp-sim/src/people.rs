@@ -12,6 +12,9 @@ use crate::message::is_bsuid;
 /// How long free-form messages are allowed after a person's message.
 pub const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long messages cost nothing after an advertisement led her here and she was answered.
+const FREE_HOURS: i64 = 72;
+
 /// A person, as far as the platform is concerned.
 #[derive(Debug, Clone, Default)]
 pub struct Person {
@@ -23,6 +26,10 @@ pub struct Person {
     pub name: Option<String>,
     /// When she last wrote.
     pub wrote_at: Option<Timestamp>,
+    /// When an advertisement last led her here.
+    pub entered_at: Option<Timestamp>,
+    /// Since when messages to her cost nothing for that.
+    pub free_since: Option<Timestamp>,
     /// Whether she stopped marketing messages in WhatsApp itself.
     pub stopped: bool,
     /// Whether the last thing she said about it in a message was a plain stop.
@@ -36,6 +43,17 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether a message at `now` costs nothing, since an advertisement led her here. The first within a day begins that.
+    pub fn is_free(&mut self, now: Timestamp) -> bool {
+        let within = |at: Option<Timestamp>, hours| {
+            at.is_some_and(|at| now.duration_since(at) < SignedDuration::from_hours(hours))
+        };
+        if !within(self.free_since, FREE_HOURS) && within(self.entered_at.take(), 24) {
+            self.free_since = Some(now);
+        }
+        within(self.free_since, FREE_HOURS)
+    }
+
     /// Whether free-form messages are allowed at `now`.
     pub fn window_open(&self, now: Timestamp) -> bool {
         self.wrote_at.is_some_and(|at| now.duration_since(at) < WINDOW)

@@ -13,6 +13,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use crate::callbacks::success;
+use crate::codes;
 use crate::graph::{self, Reading, check_account};
 use crate::graph_error::GraphError;
 use crate::review;
@@ -59,6 +60,7 @@ fn insert(world: &Arc<World>, body: &Map<String, Value>) -> Result<Value, GraphE
     if let Some(fault) = faulty(&components, named) {
         return Err(fault);
     }
+    let components = codes::kept(components, &category)?;
     let ttl_s = ttl(body, &category)?;
     let now = world.now();
     let mut state = world.state();
@@ -221,6 +223,8 @@ pub fn edit(world: &Arc<World>, id: &str, body: &Map<String, Value>) -> Result<V
     if let Some(fault) = components.as_ref().and_then(|it| faulty(it, named)) {
         return Err(fault);
     }
+    let under = category.as_ref().unwrap_or(&template.category);
+    let components = components.map(|it| codes::kept(it, under)).transpose()?;
     if approved {
         let within = |hours| {
             let span = SignedDuration::from_hours(hours);

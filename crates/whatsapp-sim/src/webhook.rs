@@ -169,6 +169,11 @@ pub fn status(
     }
     // Meta's own page has contacts for all statuses but `failed`; clients expect them there too.
     let (party, hidden) = (call.party.clone().unwrap_or_default(), call.user_id.is_some());
+    let at = call.at;
+    if !entry["pricing"].is_null() && state.people.person(&party).is_free(at) {
+        entry["pricing"]["billable"] = json!(false);
+        entry["pricing"]["type"] = json!("free_entry_point");
+    }
     let contact = state.people.person(&party).contact(hidden);
     let value = json!({"contacts": [contact], "statuses": [entry]});
     Some(change(world, &state, "messages", value))

@@ -1,7 +1,7 @@
 //! What the simulator remembers, in memory only: every call, every inbound message, the faults
 //! still to come. It keeps no files; a reset or a restart forgets everything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::random::Random;
 use crate::review::Reviews;
 use crate::scenario::{Fault, FaultKind, Scenario};
 use crate::template::{Template, plain_components};
+use crate::uploads::Session;
 use crate::violations::Violations;
 
 /// The simulator's state and its way out to the webhook.
@@ -57,6 +58,10 @@ pub struct State {
     pub reviews: Reviews,
     /// Uploaded media by id.
     pub media: BTreeMap<String, Medium>,
+    /// Uploads that were begun, by their ids.
+    pub uploads: BTreeMap<String, Session>,
+    /// The handles of finished ones.
+    pub handles: BTreeSet<String>,
     /// The business number and its profile.
     pub number: Number,
     /// Whom the business blocked.
@@ -233,6 +238,8 @@ impl State {
             templates: Vec::new(),
             reviews: Reviews::default(),
             media: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            handles: BTreeSet::new(),
             number: Number::default(),
             blocks: Blocks::default(),
             callbacks: Callbacks::new(options),

@@ -147,7 +147,7 @@ country = \"FR\"
                 let _ = writeln!(
                     text,
                     "keys_database_url = \"{}\"\nkek_file = \"{}\"\nindex_keys_file = \"{}\"
-whatsapp_base_url = \"{}\"\nwhatsapp_version = \"v26.0\"\nphone_number_id = \"106540352242922\"
+whatsapp_base_url = \"{}\"\nwhatsapp_version = \"v26.0\"\nphone_number = \"+33900000001\"\nphone_number_id = \"106540352242922\"
 access_token = \"{}\"\napp_secret = \"{}\"\nverify_token = \"{}\"",
                     addresses.database_url(secrets, "messaging_keys"),
                     key("messaging.kek"),

@@ -125,6 +125,17 @@ async fn a_campaign_goes_from_its_draft_by_a_second_person_to_its_report() {
         assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
     };
     refused("start", "not tried dry").await;
+    // One who is excluded came by an advertisement too, and for one its time is over.
+    sqlx::query(
+        "INSERT INTO free_entries (subject_id, entered_at, answered_at)
+         VALUES ($1, now(), now()), ($2, now(), now()), ($3, now(), now() - interval '73 hours')",
+    )
+    .bind(people[0])
+    .bind(people[1])
+    .bind(people[2])
+    .execute(replica.messaging.store.pool())
+    .await
+    .unwrap();
     replica.post(&format!("{path}/dry-run"), json!({})).await;
     until("tried dry", async || replica.get(&path).await["dry_run"]["done"] == true).await;
     let run = replica.get(&path).await["dry_run"].clone();
@@ -133,7 +144,7 @@ async fn a_campaign_goes_from_its_draft_by_a_second_person_to_its_report() {
     assert_eq!(run["duration"], json!({"seconds": 1, "limited_by": "rate"}));
     assert_eq!(
         run["cost"],
-        json!({"category": "MARKETING", "messages": 4, "price": "0.0859", "total": "0.3436",
+        json!({"category": "MARKETING", "messages": 4, "free": 1, "price": "0.0859", "total": "0.2577",
             "currency": "EUR"})
     );
     let excluded = replica.get(&format!("{path}/members?state=excluded")).await;

@@ -85,6 +85,34 @@ async fn each_kind_of_content_goes_out_while_the_window_is_open_and_none_afterwa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_came_by_an_advertisement_is_answered_by_the_first_message_that_is_taken() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    let comes = async |wamid: &str, source: &str| {
+        let message = json!({"from": "33612300001", "id": wamid, "type": "text",
+            "text": {"body": "hello"}, "referral": {"source_type": source}});
+        assert_eq!(replica.webhook(json!({"messages": [message]})).await, 200);
+        replica.processed().await;
+    };
+    comes("wamid.A", "post").await;
+    assert_eq!(replica.count("SELECT count(*) FROM free_entries").await, 0);
+    comes("wamid.B", "ad").await;
+    let open = "SELECT count(*) FROM free_entries WHERE answered_at IS NULL";
+    assert_eq!(replica.count(open).await, 1);
+    let text = json!({"content": {"type": "text", "body": "Good day."}});
+    let (_, queued) = asks(&replica, subject, text).await;
+    let message = queued["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    assert_eq!(replica.count(open).await, 0);
+    // While messages are free, coming again changes nothing.
+    comes("wamid.C", "ad").await;
+    assert_eq!(replica.count(open).await, 0);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_would_not_take_is_not_queued() {
     let home = Home::new().await;
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);

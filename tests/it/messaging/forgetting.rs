@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::stand_ins::{Home, Neighbours, Provider, Setup, until};
 use assent_tests::harness;
 
-async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
+pub async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
     let now = SystemClock.now();
     let id = SystemIds.v7();
     let command = Command {

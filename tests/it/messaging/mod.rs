@@ -8,6 +8,7 @@ mod conversations;
 mod forgetting;
 mod identities;
 mod limits;
+mod media;
 mod refusals;
 mod sending;
 mod stand_ins;

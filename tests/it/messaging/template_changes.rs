@@ -78,6 +78,15 @@ async fn a_template_is_created_reviewed_edited_and_deleted_at_the_simulator() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["components"][1]["example"], json!({"body_text": [["Ada", "21 mars"]]}));
 
+    // The words of a code are WhatsApp's: what comes back is known again.
+    let code = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/templates/login_code.toml");
+    let created = cluster.assent(&["template", "create", code]);
+    assert_eq!(created.status, 0, "{}", created.text);
+    until("it is approved", async || status(&cluster, "login_code").await == "APPROVED").await;
+    let again = cluster.assent(&["template", "create", code]);
+    assert_eq!((again.status, &again.json["status"]), (0, &json!("APPROVED")), "{}", again.text);
+    assert_eq!(theirs(&cluster, "login_code").await.len(), 1);
+
     hold_reviews(&cluster).await;
     let news = draft("news", "Good day.");
     let (status_code, first) = change(&cluster, "create", &news).await;

@@ -393,6 +393,9 @@ fn dry_run(run: &DryRun) -> String {
             cost.category.to_lowercase(),
             cost.price
         );
+        if cost.free > 0 {
+            let _ = write!(text, "; {} of them free, after an advertisement", cost.free);
+        }
     }
     text
 }

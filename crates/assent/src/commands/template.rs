@@ -52,7 +52,8 @@ Its name can't be used for 30 days. Exit status: 0 it is gone, 1 WhatsApp refuse
 /// A template as a file.
 #[derive(Debug, Args)]
 pub struct Written {
-    /// The file, in TOML with the fields of `POST /messaging/v1/templates/create`.
+    /// The file, in TOML with the fields of `POST /messaging/v1/templates/create`. A header's `example_file`, beside
+    /// it, is uploaded for its `example`.
     file: PathBuf,
 }
 
@@ -80,12 +81,12 @@ impl Template {
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
             Self::Create(Written { file }) => {
-                let draft = read(file)?;
+                let draft = read(api, file).await?;
                 let known: Known = api.post("/messaging/v1/templates/create", &draft, None).await?;
                 output.print(&known, line);
             }
             Self::Edit(Written { file }) => {
-                let draft = read(file)?;
+                let draft = read(api, file).await?;
                 let known: Known = api.post("/messaging/v1/templates/edit", &draft, None).await?;
                 output.print(&known, line);
             }
@@ -106,9 +107,50 @@ impl Template {
     }
 }
 
-fn read(path: &Path) -> Result<Value, Failure> {
+/// The template, each `example_file` of a header taken to the provider and replaced by its handle.
+async fn read(api: &Api, path: &Path) -> Result<Value, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
-    toml::from_str(&text).map_err(|error| Failure::file(path, error.message()))
+    let mut draft: Value =
+        toml::from_str(&text).map_err(|error| Failure::file(path, error.message()))?;
+    let mut headers: Vec<&mut Value> = Vec::new();
+    if let Value::Object(draft) = &mut draft {
+        for (key, value) in draft {
+            match (key.as_str(), value) {
+                ("header", header) => headers.push(header),
+                ("cards", Value::Array(cards)) => {
+                    headers.extend(cards.iter_mut().filter_map(|card| card.get_mut("header")));
+                }
+                _ => {}
+            }
+        }
+    }
+    for header in headers.into_iter().filter_map(Value::as_object_mut) {
+        let Some(Value::String(name)) = header.remove("example_file") else { continue };
+        let file = path.parent().unwrap_or(Path::new("")).join(name);
+        header.insert("example".to_owned(), Value::String(upload(api, &file).await?));
+    }
+    Ok(draft)
+}
+
+#[derive(Deserialize)]
+struct Example {
+    example: String,
+}
+
+/// Takes an example to the provider, and gives its handle.
+async fn upload(api: &Api, file: &Path) -> Result<String, Failure> {
+    let extension = file.extension().and_then(|it| it.to_str()).unwrap_or_default();
+    let media_type = match extension.to_ascii_lowercase().as_str() {
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "mp4" => "video/mp4",
+        "pdf" => "application/pdf",
+        _ => return Err(Failure::file(file, "an example is a .jpg, .png, .mp4 or .pdf")),
+    };
+    let bytes = std::fs::read(file).map_err(|error| Failure::file(file, error))?;
+    let Example { example } =
+        api.post_file("/messaging/v1/templates/examples", media_type, bytes).await?;
+    Ok(example)
 }
 
 fn lines(all: &All) -> String {

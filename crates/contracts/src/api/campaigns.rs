@@ -179,10 +179,13 @@ pub struct Cost {
     pub category: String,
     /// How many messages.
     pub messages: i64,
+    /// How many of them cost nothing, as far as is known now: their people came by an advertisement, and were answered.
+    #[serde(default)]
+    pub free: i64,
     /// The configured price of one.
     #[schema(example = "0.0859")]
     pub price: String,
-    /// Of all.
+    /// Of all that aren't free.
     #[schema(example = "85.9")]
     pub total: String,
     /// The configured currency: a label.

@@ -169,6 +169,14 @@ const KINDS: &[(&str, [&str; 3])] = &[
     ),
     ("campaign", ["Campaigns", "Campagnes", "Рассылки"]),
     (
+        "file",
+        [
+            "Files that we keep for you at WhatsApp",
+            "Fichiers gardés chez WhatsApp",
+            "Файлы, хранящиеся у WhatsApp",
+        ],
+    ),
+    (
         "bar",
         [
             "What keeps messages from you for a time",

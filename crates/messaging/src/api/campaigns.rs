@@ -12,11 +12,12 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::messages::{database, store, template_language};
+use super::messages::{check_files, database, store, template_language};
 use crate::campaigns::{self, CampaignError, Draft, dry_run, read};
 use crate::domain::campaign::{Command, Refusal};
 use crate::domain::content::{ButtonValue, Card, Header, Parameter, Values};
 use crate::state::Messaging;
+use crate::stored::Stored;
 
 /// A campaign to be.
 #[derive(Deserialize, ToSchema)]
@@ -102,14 +103,14 @@ fn is_code(text: &str) -> bool {
 ///
 /// # Errors
 /// `validation_failed`, `purpose_unknown`, `channel_unknown`, `template_unknown`, `template_unavailable`,
-/// `template_mismatch`, `idempotency_key_reused`, `dependency_unavailable`.
+/// `template_mismatch`, `media_unknown`, `idempotency_key_reused`, `dependency_unavailable`.
 #[utoipa::path(
     post, path = "/v1/campaigns", tag = "campaigns", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating it gives the first answer.")),
     request_body = DraftRequest,
     responses(
         (status = 201, description = "Drafted", body = CampaignView),
-        (status = 404, description = "purpose_unknown, template_unknown"),
+        (status = 404, description = "purpose_unknown, template_unknown, media_unknown"),
         (status = 409, description = "template_unavailable"),
         (status = 422, description = "validation_failed, channel_unknown, template_mismatch")
     )
@@ -140,6 +141,7 @@ pub async fn draft(
     let language = request.language.as_deref();
     let language =
         template_language(messaging.pool(), &request.template, language, &values).await?;
+    check_files(&messaging, None, &Stored::Values(values.clone())).await?;
     let DraftRequest { name, purpose, channel, template, audience, .. } = request;
     pursued(&messaging, &purpose, &channel).await?;
     let drafted = CampaignDrafted {

@@ -164,7 +164,7 @@ async fn conversations(
     rows.iter().map(conversation).collect()
 }
 
-/// What she said of messages, campaigns that she was in, and what the provider let stand against her.
+/// What she said of messages, campaigns that she was in, files about her, and what the provider let stand against her.
 async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holding>, sqlx::Error> {
     const DECLARED: &str = "
         SELECT id, said_at, will, form FROM declarations
@@ -173,6 +173,9 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
         SELECT m.campaign_id, c.drafted_at, c.name, c.purpose, m.state, m.reasons
         FROM campaign_members m JOIN campaigns c USING (campaign_id)
         WHERE m.subject_id = $1 ORDER BY c.drafted_at";
+    const FILES: &str = "
+        SELECT uploaded_at, mime_type FROM media
+        WHERE subject_id = $1 AND gone_at > now() ORDER BY uploaded_at";
     const BARS: &str = "SELECT since, bar FROM person_bars WHERE subject_id = $1 ORDER BY since";
     let mut items = Vec::new();
     for row in sqlx::query(DECLARED).bind(subject).fetch_all(&mut *conn).await? {
@@ -190,6 +193,11 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
         });
         let holding = Holding::new("campaign", Provenance::Derived, data);
         items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
+    }
+    for row in sqlx::query(FILES).bind(subject).fetch_all(&mut *conn).await? {
+        let data = json!({"type": row.try_get::<String, _>(1)?});
+        let holding = Holding::new("file", Provenance::Recorded, data);
+        items.push(Holding { at: at(&row, 0)?, ..holding });
     }
     for row in sqlx::query(BARS).bind(subject).fetch_all(conn).await? {
         let data = json!({"bar": row.try_get::<String, _>(1)?});

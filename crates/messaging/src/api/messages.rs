@@ -24,6 +24,7 @@ use crate::consequences::{self, Obstacle};
 use crate::domain::content::{ButtonValue, Card, Content, Header, Parameter, Values};
 use crate::domain::intent;
 use crate::domain::template::{self, Shape};
+use crate::media;
 use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
@@ -127,7 +128,7 @@ pub struct Wait {
 ///
 /// # Errors
 /// `template_unknown`, `template_unavailable`, `template_mismatch`, `window_closed`, `message_unknown` (a
-/// reaction to no message of hers), `validation_failed`, `subject_erased`, `idempotency_key_reused`,
+/// reaction to no message of hers), `media_unknown`, `validation_failed`, `subject_erased`, `idempotency_key_reused`,
 /// `dependency_unavailable` (what it says can't be sealed).
 #[utoipa::path(
     post, path = "/v1/messages", tag = "messages", security(("bearer" = [])),
@@ -135,7 +136,7 @@ pub struct Wait {
     request_body = MessageRequest,
     responses(
         (status = 202, description = "Queued", body = MessageQueued),
-        (status = 404, description = "template_unknown, subject_unknown, message_unknown"),
+        (status = 404, description = "template_unknown, subject_unknown, message_unknown, media_unknown"),
         (status = 409, description = "template_unavailable, window_closed"),
         (status = 410, description = "subject_erased"),
         (status = 422, description = "validation_failed, template_mismatch, channel_unknown")
@@ -162,6 +163,7 @@ pub async fn request(
             return Ok((StatusCode::ACCEPTED, Json(first)));
         }
     }
+    check_files(&messaging, Some(request.subject_id), &said).await?;
     let what = match &said {
         Stored::Values(values) => {
             let name = request.template.clone().unwrap_or_default();
@@ -246,6 +248,19 @@ pub(crate) async fn template_language(
             .map_err(|fault| Problem::new(Code::TemplateMismatch).detail(fault))?;
     }
     Ok(wanted.to_owned())
+}
+
+/// Whether the files that it carries can go out with it. `to` is none for what goes to many.
+///
+/// # Errors
+/// `media_unknown`, `validation_failed`.
+pub(super) async fn check_files(
+    messaging: &Messaging,
+    to: Option<SubjectId>,
+    said: &Stored,
+) -> Result<(), Problem> {
+    let mut conn = messaging.pool().acquire().await.map_err(database)?;
+    media::check(&mut conn, to, said, messaging.clock.now()).await
 }
 
 /// A template in one language.
@@ -346,6 +361,7 @@ pub(super) async fn answer(
         return Err(Problem::new(Code::ValidationFailed).detail("an answer has content"));
     };
     may_answer(messaging, request.subject_id, content).await?;
+    check_files(messaging, Some(request.subject_id), &said).await?;
     let what = What { kind: content.kind(), template: None };
     let id = messaging.ids.v7();
     let sealed = seal(messaging, id, request.subject_id, &said).await?;

@@ -5,6 +5,7 @@ pub mod campaigns;
 pub mod conversations;
 pub mod holdings;
 pub mod inbound;
+pub mod media;
 pub mod messages;
 pub mod sender;
 pub mod stops;
@@ -15,7 +16,7 @@ pub mod webhook;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use utoipa::OpenApi;
 
 use assent_http::{auth, openapi};
@@ -24,6 +25,9 @@ use crate::state::Messaging;
 
 /// The provider sends up to 3 MB in one webhook.
 pub const WEBHOOK_BYTES_MAX: usize = 4 << 20;
+
+/// The largest file, with some room around it.
+pub const FILE_BYTES_MAX: usize = 101 << 20;
 
 /// Every route; the webhook authenticates by its signature, everything else, `operations` included,
 /// by a bearer key.
@@ -35,6 +39,9 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/subjects/{subject_id}/holdings", get(holdings::holdings))
         .route("/v1/messages/{message_id}", get(messages::show))
         .route("/v1/inbound/{message_id}/read", post(inbound::read))
+        .route("/v1/inbound/{message_id}/media", post(media::fetch))
+        .route("/v1/media", post(media::upload))
+        .route("/v1/media/{media_id}", delete(media::delete))
         .route("/v1/conversations", get(conversations::list::list))
         .route("/v1/conversations/{conversation_id}", get(conversations::list::show))
         .route("/v1/conversations/{conversation_id}/read", post(conversations::read::read))
@@ -59,6 +66,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/campaigns/{campaign_id}/members", get(campaigns::members))
         .route("/v1/campaigns/{campaign_id}/report", get(campaigns::report))
         .route("/v1/templates", get(templates::list).post(templates::put))
+        .route("/v1/templates/examples", post(media::example))
         .route("/v1/templates/create", post(template_changes::create))
         .route("/v1/templates/edit", post(template_changes::edit))
         .route("/v1/templates/delete", post(template_changes::delete));
@@ -66,6 +74,8 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/webhooks/whatsapp", get(webhook::verify).post(webhook::receive))
         .layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     let closed = closed.with_state(messaging.clone()).merge(operations);
+    // Files pass through in pieces; what is read as a whole is bounded here.
+    let closed = closed.layer(DefaultBodyLimit::max(WEBHOOK_BYTES_MAX));
     auth::protected(closed, keys).merge(webhook.with_state(messaging))
 }
 
@@ -97,6 +107,10 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         conversations::reply::reply,
         holdings::holdings,
         inbound::read,
+        media::upload,
+        media::delete,
+        media::fetch,
+        media::example,
         messages::request,
         messages::show,
         sender::show,

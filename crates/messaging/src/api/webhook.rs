@@ -3,10 +3,12 @@
 //! vault is needed for that. Everything else about the body is left to the processor.
 
 use assent_contracts::SubjectId;
+use assent_http::extract::body_problem;
 use assent_http::{Code, Problem, Query};
 use assent_runtime::failpoint;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -98,8 +100,9 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 pub async fn receive(
     State(messaging): State<Messaging>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Problem> {
+    let body = body.map_err(body_problem)?;
     let signature = headers.get(signature::HEADER).and_then(|value| value.to_str().ok());
     let whatsapp = &messaging.config.whatsapp;
     let secrets = std::iter::once(&whatsapp.app_secret).chain(&whatsapp.previous_app_secret);

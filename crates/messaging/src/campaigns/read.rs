@@ -7,7 +7,7 @@ use assent_contracts::api::campaigns::{
     Audience, CampaignState, CampaignView, Cost, DryRun, Duration, Member, Report,
 };
 use assent_contracts::campaigns::PauseReason;
-use jiff_sqlx::Timestamp as SqlTimestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
@@ -28,7 +28,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<CampaignView>, sqlx::Error> {
     let mut conn = messaging.pool().acquire().await?;
-    let rows = rows(&mut conn, None, before, limit).await?;
+    let rows = rows(&mut conn, messaging, None, before, limit).await?;
     let outlook = Outlook::read(&mut conn, messaging).await?;
     rows.iter().map(|row| view(messaging, &outlook, row)).collect()
 }
@@ -39,7 +39,7 @@ pub async fn list(
 /// When the database fails.
 pub async fn one(messaging: &Messaging, id: Uuid) -> Result<Option<CampaignView>, sqlx::Error> {
     let mut conn = messaging.pool().acquire().await?;
-    let rows = rows(&mut conn, Some(id), None, 1).await?;
+    let rows = rows(&mut conn, messaging, Some(id), None, 1).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let outlook = Outlook::read(&mut conn, messaging).await?;
     view(messaging, &outlook, row).map(Some)
@@ -76,6 +76,7 @@ impl Outlook {
 
 async fn rows(
     conn: &mut PgConnection,
+    messaging: &Messaging,
     id: Option<Uuid>,
     before: Option<Uuid>,
     limit: i64,
@@ -84,11 +85,21 @@ async fn rows(
         SELECT campaign_id, c.name, purpose, channel, c.template, c.language, audience, state, pause_reason,
                drafted_by, drafted_at, approved_by, members, dry_run, dry_run_asked, dry_run_excluded,
                coalesce(c.category, CASE WHEN t.next_category_at <= now() THEN t.next_category
-                                         ELSE t.category END) AS billed
+                                         ELSE t.category END) AS billed,
+               (SELECT count(*) FROM free_entries f JOIN campaign_members m USING (subject_id)
+                WHERE m.campaign_id = c.campaign_id AND m.reasons = '{}' AND f.answered_at > $4) AS free
         FROM campaigns c LEFT JOIN templates t ON t.name = c.template AND t.language = c.language
         WHERE ($1::uuid IS NULL OR campaign_id = $1) AND ($2::uuid IS NULL OR campaign_id < $2)
         ORDER BY campaign_id DESC LIMIT $3";
-    sqlx::query(CAMPAIGNS).bind(id).bind(before).bind(limit).fetch_all(conn).await
+    let now = messaging.clock.now();
+    let free_since = now.checked_sub(messaging.config.campaigns.free_entry).unwrap_or(now);
+    sqlx::query(CAMPAIGNS)
+        .bind(id)
+        .bind(before)
+        .bind(limit)
+        .bind(free_since.to_sqlx())
+        .fetch_all(conn)
+        .await
 }
 
 fn view(
@@ -144,10 +155,12 @@ fn dry_run(
     let (takes, by) = duration(messages, per_second, &day.ceilings, day.number, *used);
     let category: Option<String> = row.try_get("billed")?;
     let prices = &messaging.config.campaigns.prices;
+    let free = row.try_get::<i64, _>("free")?.min(allowed);
     let cost = category.and_then(|category| {
-        let (price, total) = prices.of(&category, messages)?;
+        let billed = messages - u64::try_from(free).unwrap_or_default();
+        let (price, total) = prices.of(&category, billed)?;
         let currency = prices.currency.clone();
-        Some(Cost { category, messages: allowed, price, total, currency })
+        Some(Cost { category, messages: allowed, free, price, total, currency })
     });
     let duration = Duration { seconds: takes.as_secs(), limited_by: by.as_str().to_owned() };
     Ok(DryRun { done, asked, allowed, excluded, duration, cost })

@@ -56,6 +56,9 @@ pub struct Shape {
     cards: Vec<Shape>,
 }
 
+/// Longest one-time code, in characters.
+const CODE_CHARS_MAX: usize = 15;
+
 /// What a header takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum HeaderShape {
@@ -80,6 +83,8 @@ enum ButtonShape {
     Url,
     /// A code.
     Coupon,
+    /// The one-time code, which the body takes as well.
+    OneTimeCode,
     /// A kind that this version doesn't know: anything or nothing.
     Unknown,
 }
@@ -103,6 +108,13 @@ impl Shape {
                         "LOCATION" => HeaderShape::Location,
                         _ => HeaderShape::Fixed,
                     };
+                }
+                // As it was written for a code: the words, and the place in them, are the provider's.
+                "BODY"
+                    if component.get("add_security_recommendation").is_some()
+                        && text("text").is_empty() =>
+                {
+                    shape.body = vec!["1".to_owned()];
                 }
                 "BODY" => shape.body = places(text("text")),
                 "BUTTONS" => {
@@ -183,7 +195,7 @@ impl Shape {
             let fits = matches!(
                 (takes, &given.value),
                 (Some(ButtonShape::QuickReply), ButtonText::Payload(_))
-                    | (Some(ButtonShape::Url), ButtonText::UrlSuffix(_))
+                    | (Some(ButtonShape::Url | ButtonShape::OneTimeCode), ButtonText::UrlSuffix(_))
                     | (Some(ButtonShape::Coupon), ButtonText::CouponCode(_))
                     | (Some(ButtonShape::Unknown), _)
             );
@@ -192,13 +204,28 @@ impl Shape {
             }
         }
         let wanting = self.buttons.iter().enumerate().find(|(index, takes)| {
-            matches!(takes, ButtonShape::Url | ButtonShape::Coupon)
+            matches!(takes, ButtonShape::Url | ButtonShape::Coupon | ButtonShape::OneTimeCode)
                 && !buttons.iter().any(|given| given.index == *index)
         });
-        match wanting {
-            Some((index, _)) => Err(format!("{of}button {index} takes a value")),
-            None => Ok(()),
+        if let Some((index, _)) = wanting {
+            return Err(format!("{of}button {index} takes a value"));
         }
+        self.same_code(parameters, buttons)
+    }
+
+    /// A code's button takes what stands in the body: she would copy another one.
+    fn same_code(&self, parameters: &[Parameter], buttons: &[ButtonValue]) -> Result<(), Fault> {
+        let takes =
+            |it: &&ButtonValue| self.buttons.get(it.index) == Some(&ButtonShape::OneTimeCode);
+        let Some(button) = buttons.iter().find(takes) else { return Ok(()) };
+        let ButtonText::UrlSuffix(code) = &button.value else { return Ok(()) };
+        if code.chars().count() > CODE_CHARS_MAX {
+            return Err(format!("a code has at most {CODE_CHARS_MAX} characters"));
+        }
+        if parameters.first().map(Parameter::text) != Some(code.as_str()) {
+            return Err(format!("button {} takes the code of the body", button.index));
+        }
+        Ok(())
     }
 }
 
@@ -206,9 +233,11 @@ fn button(button: &Value) -> ButtonShape {
     let text = |key: &str| button.get(key).and_then(Value::as_str).unwrap_or_default();
     match text("type").to_ascii_uppercase().as_str() {
         "QUICK_REPLY" => ButtonShape::QuickReply,
+        "OTP" => ButtonShape::OneTimeCode,
         "URL" if places(text("url")).is_empty() => ButtonShape::Fixed,
-        // An authentication template's button is a link that ends in the code.
-        "URL" | "OTP" => ButtonShape::Url,
+        // The provider makes a link of a code's button.
+        "URL" if text("url").contains("/otp/code/") => ButtonShape::OneTimeCode,
+        "URL" => ButtonShape::Url,
         "COPY_CODE" => ButtonShape::Coupon,
         "PHONE_NUMBER" | "VOICE_CALL" => ButtonShape::Fixed,
         _ => ButtonShape::Unknown,
@@ -299,6 +328,31 @@ mod tests {
             "the template takes 0 cards, 1 are given"
         );
         assert_eq!(fits(&shape(json!([{"type": "BODY", "text": "Hi"}])), json!({})), Ok(()));
+    }
+
+    #[test]
+    fn a_code_is_the_same_in_the_body_and_behind_the_button() {
+        let otp = |buttons: Value, body: Value| {
+            shape(json!([body, {"type": "BUTTONS", "buttons": [buttons]}]))
+        };
+        let written = otp(
+            json!({"type": "OTP", "otp_type": "COPY_CODE"}),
+            json!({"type": "BODY", "add_security_recommendation": false}),
+        );
+        let told = otp(
+            json!({"type": "URL", "url": "https://www.whatsapp.com/otp/code/?otp_type=COPY_CODE&code=otp{{1}}"}),
+            json!({"type": "BODY", "text": "*{{1}}* is your code.", "add_security_recommendation": true}),
+        );
+        let code = |body: &str, button: &str| json!({"parameters": [body], "buttons": [{"index": 0, "url_suffix": button}]});
+        for shape in [written, told] {
+            assert_eq!(fits(&shape, code("123456", "123456")), Ok(()));
+            let other = fits(&shape, code("123456", "654321")).unwrap_err();
+            assert_eq!(other, "button 0 takes the code of the body");
+            let long = "1".repeat(16);
+            assert!(fits(&shape, code(&long, &long)).unwrap_err().starts_with("a code has"));
+            let without = json!({"parameters": ["123456"]});
+            assert_eq!(fits(&shape, without).unwrap_err(), "button 0 takes a value");
+        }
     }
 
     #[test]

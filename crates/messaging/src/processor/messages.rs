@@ -22,7 +22,7 @@ use crate::identities::Told;
 use crate::person_keys::{KeyError, LeasedKeys};
 use crate::state::Messaging;
 use crate::whatsapp::updates::Inbound;
-use crate::{consequences, conversations, intents, seen, tasks};
+use crate::{consequences, conversations, free_entries, intents, seen, tasks};
 
 /// Messages that are sealed under one lease of keys.
 const SEAL_TOGETHER: usize = 100;
@@ -36,6 +36,7 @@ pub struct FromPerson {
     /// Since when she is known.
     registered_at: Option<Timestamp>,
     declares: Declares,
+    by_advertisement: bool,
     id: Uuid,
     hash: Vec<u8>,
     kind: &'static str,
@@ -169,6 +170,7 @@ fn from_person(
         subject,
         registered_at,
         declares,
+        by_advertisement: message.by_advertisement,
         id,
         hash,
         kind,
@@ -223,6 +225,9 @@ async fn receive_some(
     let said_sql: Vec<SqlTimestamp> = said.iter().map(|it| it.to_sqlx()).collect();
     let subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
     consequences::they_wrote(&mut *conn, &subjects, &said_sql).await?;
+    for (message, said) in messages.iter().zip(&said).filter(|(it, _)| it.by_advertisement) {
+        free_entries::comes(messaging, &mut *conn, message.subject, *said).await?;
+    }
     look_who(messaging, &mut *conn, &messages, &said).await?;
     let heard: Vec<conversations::Heard> = messages
         .iter()

@@ -21,7 +21,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub struct Provider {
     pub(super) http: reqwest::Client,
     pub(super) base: String,
-    messages: String,
+    /// The number's address.
+    pub(super) number: String,
     pub(super) authorization: HeaderValue,
 }
 
@@ -88,8 +89,8 @@ impl Provider {
             .map_err(|_| ProviderError::Token)?;
         authorization.set_sensitive(true);
         let base = format!("{}/{version}", base.trim_end_matches('/'));
-        let messages = format!("{base}/{phone_number_id}/messages");
-        Ok(Self { http, base, messages, authorization })
+        let number = format!("{base}/{phone_number_id}");
+        Ok(Self { http, base, number, authorization })
     }
 
     /// Sends one body, a message or a mark, under `lease`. When this future is dropped the outcome is
@@ -98,7 +99,7 @@ impl Provider {
         let (body, written) = LastLook::new(body, lease);
         let mut request = self
             .http
-            .post(&self.messages)
+            .post(format!("{}/messages", self.number))
             .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(reqwest::Body::wrap(body));

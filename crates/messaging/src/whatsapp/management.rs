@@ -1,4 +1,4 @@
-//! Calls of the management API that change templates. They send nothing to anybody, and name and language say
+//! Calls of the management API that change templates, and what answers to such calls mean. They send nothing to anybody, and name and language say
 //! which template is meant: a call without an answer can be repeated, and the provider tells what it has already.
 
 use reqwest::Method;
@@ -12,8 +12,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// There is already such a template (of this name in this language).
 const EXISTS: i64 = 2_388_024;
-/// There is no such template.
-const GONE: i64 = 2_593_002;
+/// There is no such template; there is nothing of this id.
+const GONE: [i64; 2] = [2_593_002, 33];
 /// Too many calls: of the app, of the account, of the account's templates.
 const TOO_MANY: [i64; 3] = [4, 80_007, 80_008];
 
@@ -31,7 +31,7 @@ pub struct Taken {
 }
 
 #[derive(Deserialize)]
-struct Done {
+pub(super) struct Done {
     #[serde(default)]
     success: bool,
 }
@@ -42,8 +42,8 @@ pub enum ManageError {
     /// There is one of this name in this language.
     #[error("the template exists already")]
     Exists,
-    /// There is none.
-    #[error("there is no such template")]
+    /// There is none (any more).
+    #[error("there is nothing of this name or id")]
     Gone,
     /// Too many calls.
     #[error("too many calls of the management API")]
@@ -101,7 +101,7 @@ impl Provider {
         id: &str,
         form: &super::template_form::Form<'_>,
     ) -> Result<(), ManageError> {
-        done(self.manage(Method::POST, id, &[], Some(form)).await)
+        self.manage(Method::POST, id, &[], Some(form)).await.and_then(done)
     }
 
     /// Deletes a template: the one with this id, or all languages of the name.
@@ -117,7 +117,7 @@ impl Provider {
         let mut query = vec![("name", name)];
         query.extend(id.map(|id| ("hsm_id", id)));
         let path = format!("{account}/message_templates");
-        done(self.manage(Method::DELETE, &path, &query, None::<&()>).await)
+        self.manage(Method::DELETE, &path, &query, None::<&()>).await.and_then(done)
     }
 
     async fn manage<B: Serialize, A: for<'de> Deserialize<'de>>(
@@ -137,26 +137,33 @@ impl Provider {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(|_| ManageError::NoAnswer("connection"))?;
-        let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|_| ManageError::NoAnswer("broken off"))?
-        {
-            if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(ManageError::NoAnswer("too long"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|_| ManageError::NoAnswer("unreadable"));
-        }
-        Err(refusal(status.as_u16(), &bytes))
+        answered(request).await
     }
 }
 
-fn done(answer: Result<Done, ManageError>) -> Result<(), ManageError> {
-    match answer? {
+/// The answer to a call, or what the refusal means.
+pub(super) async fn answered<A: for<'de> Deserialize<'de>>(
+    request: reqwest::RequestBuilder,
+) -> Result<A, ManageError> {
+    let mut response = request.send().await.map_err(|_| ManageError::NoAnswer("connection"))?;
+    let status = response.status();
+    let mut bytes = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|_| ManageError::NoAnswer("broken off"))?
+    {
+        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(ManageError::NoAnswer("too long"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if status.is_success() {
+        return serde_json::from_slice(&bytes).map_err(|_| ManageError::NoAnswer("unreadable"));
+    }
+    Err(refusal(status.as_u16(), &bytes))
+}
+
+pub(super) fn done(answer: Done) -> Result<(), ManageError> {
+    match answer {
         Done { success: true } => Ok(()),
         Done { success: false } => Err(ManageError::NoAnswer("unreadable")),
     }
@@ -166,7 +173,7 @@ fn refusal(http_status: u16, body: &[u8]) -> ManageError {
     let Failure { error } = serde_json::from_slice(body).unwrap_or_default();
     match (error.code, error.error_subcode) {
         (_, Some(EXISTS)) => ManageError::Exists,
-        (_, Some(GONE)) => ManageError::Gone,
+        (_, Some(subcode)) if GONE.contains(&subcode) => ManageError::Gone,
         (Some(code), _) if TOO_MANY.contains(&code) => ManageError::TooMany,
         (None, _) if http_status == 429 => ManageError::TooMany,
         // What no refusal of theirs looks like may have been done.
@@ -187,7 +194,9 @@ mod tests {
         let read = |status, body: &str| refusal(status, body.as_bytes());
         let subcode = |code| format!(r#"{{"error":{{"code":100,"error_subcode":{code}}}}}"#);
         assert_eq!(read(400, &subcode(EXISTS)), ManageError::Exists);
-        assert_eq!(read(400, &subcode(GONE)), ManageError::Gone);
+        for code in GONE {
+            assert_eq!(read(400, &subcode(code)), ManageError::Gone);
+        }
         for code in TOO_MANY {
             let body = format!(r#"{{"error":{{"code":{code}}}}}"#);
             assert_eq!(read(400, &body), ManageError::TooMany);

@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod last_look;
 pub mod listing;
 pub mod management;
+pub mod media;
 pub mod outbound;
 pub mod reaction;
 pub mod reading;

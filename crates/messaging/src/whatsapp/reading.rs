@@ -198,10 +198,17 @@ fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
         number: number.map(str::to_owned),
         id: text(item, "id").unwrap_or_default(),
         said_at: seconds(item),
+        by_advertisement: item.get("referral").is_some_and(is_advertisement),
         said: said(item),
         raw: item.clone(),
     };
     if nameless { Update::Nameless(message) } else { Update::Message(message) }
+}
+
+/// A post leads people here too; messages after that cost.
+fn is_advertisement(referral: &Value) -> bool {
+    let is_ad = text(referral, "source_type").is_some_and(|it| it.eq_ignore_ascii_case("ad"));
+    is_ad || text(referral, "ctwa_clid").is_some_and(|it| !it.is_empty())
 }
 
 /// An entry of `contacts`.

@@ -2,9 +2,10 @@
 //! list. The field set is closed, as in [`super::outbound`].
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::domain::content::Parameter;
+use crate::domain::template_draft::codes::{App, AppButton, CodeButton, CodeDraft};
 use crate::domain::template_draft::{
     DraftButton, DraftCard, DraftHeader, DraftText, TemplateDraft,
 };
@@ -41,12 +42,18 @@ enum Component<'a> {
         example: Option<Example<'a>>,
     },
     Body {
-        text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        add_security_recommendation: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
         example: Option<Example<'a>>,
     },
     Footer {
-        text: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code_expiration_minutes: Option<u8>,
     },
     Buttons {
         buttons: Vec<Button<'a>>,
@@ -96,6 +103,23 @@ enum Button<'a> {
     CopyCode {
         example: &'a str,
     },
+    Otp {
+        otp_type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        autofill_text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        zero_tap_terms_accepted: Option<bool>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        supported_apps: Vec<SupportedApp<'a>>,
+    },
+}
+
+#[derive(Serialize)]
+struct SupportedApp<'a> {
+    package_name: &'a str,
+    signature_hash: &'a str,
 }
 
 impl<'a> Creation<'a> {
@@ -112,8 +136,14 @@ impl<'a> Form<'a> {
     #[must_use]
     pub fn new(draft: &'a TemplateDraft, with_category: bool) -> Self {
         let mut components: Vec<_> = draft.header.as_ref().map(header).into_iter().collect();
-        components.push(body(&draft.body));
-        components.extend(draft.footer.as_deref().map(|text| Component::Footer { text }));
+        components.extend(draft.body.as_ref().map(body));
+        components.extend(draft.code.as_ref().map(code).into_iter().flatten());
+        components.extend(
+            draft
+                .footer
+                .as_deref()
+                .map(|text| Component::Footer { text: Some(text), code_expiration_minutes: None }),
+        );
         components.extend(buttons(&draft.buttons));
         if !draft.cards.is_empty() {
             let card = |card: &'a DraftCard| Card {
@@ -173,7 +203,46 @@ fn body(text: &DraftText) -> Component<'_> {
         }
         Parameter::Named { .. } => Example::BodyTextNamedParams(named(&text.examples)),
     });
-    Component::Body { text: &text.text, example }
+    Component::Body { text: Some(&text.text), add_security_recommendation: None, example }
+}
+
+/// The components around a code, whose words are the provider's.
+fn code(code: &CodeDraft) -> Vec<Component<'_>> {
+    let button = match &code.button {
+        CodeButton::CopyCode { text } => Button::Otp {
+            otp_type: "COPY_CODE",
+            text: text.as_deref(),
+            autofill_text: None,
+            zero_tap_terms_accepted: None,
+            supported_apps: Vec::new(),
+        },
+        CodeButton::OneTap(button) => with_apps("ONE_TAP", button, None),
+        CodeButton::ZeroTap(it) => with_apps("ZERO_TAP", &it.button, Some(it.terms_accepted)),
+    };
+    let body = Component::Body {
+        text: None,
+        add_security_recommendation: Some(code.security_recommendation),
+        example: None,
+    };
+    let footer = code
+        .expires_minutes
+        .map(|it| Component::Footer { text: None, code_expiration_minutes: Some(it) });
+    let buttons = Component::Buttons { buttons: vec![button] };
+    [Some(body), footer, Some(buttons)].into_iter().flatten().collect()
+}
+
+fn with_apps<'a>(otp_type: &'static str, button: &'a AppButton, terms: Option<bool>) -> Button<'a> {
+    Button::Otp {
+        otp_type,
+        text: button.text.as_deref(),
+        autofill_text: button.autofill_text.as_deref(),
+        zero_tap_terms_accepted: terms,
+        supported_apps: button.apps.iter().map(app).collect(),
+    }
+}
+
+fn app(app: &App) -> SupportedApp<'_> {
+    SupportedApp { package_name: &app.package_name, signature_hash: &app.signature_hash }
 }
 
 fn named(examples: &[Parameter]) -> Vec<Named<'_>> {
@@ -201,9 +270,16 @@ fn buttons<'a>(buttons: &'a [DraftButton]) -> Option<Component<'a>> {
 #[must_use]
 pub fn is_the_same(told: &Value, written: &Value) -> bool {
     match (told, written) {
+        (Value::Object(told), Value::Object(written))
+            if written.get("type") == Some(&OTP.into()) =>
+        {
+            is_the_code_button(told, written)
+        }
         (Value::Object(told), Value::Object(written)) => {
-            let alike = |(key, written): (&String, &Value)| {
-                key == "example" || told.get(key).is_some_and(|told| is_the_same(told, written))
+            let alike = |(key, written): (&String, &Value)| match told.get(key) {
+                _ if key == "example" => true,
+                Some(told) => is_the_same(told, written),
+                None => UNSAID.contains(&key.as_str()),
             };
             written.iter().all(alike)
         }
@@ -213,6 +289,22 @@ pub fn is_the_same(told: &Value, written: &Value) -> bool {
         }
         _ => told == written,
     }
+}
+
+/// The type of a button that hands out a code.
+const OTP: &str = "OTP";
+/// What the provider may keep in the text that it made of it.
+const UNSAID: [&str; 2] = ["add_security_recommendation", "code_expiration_minutes"];
+
+/// The provider tells a code's button as it was written, or as the link that it made of it.
+fn is_the_code_button(told: &Map<String, Value>, written: &Map<String, Value>) -> bool {
+    let text = |of: &Map<String, Value>, key: &str| {
+        of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let way = text(written, "otp_type");
+    let is_told = text(told, "otp_type") == way
+        || text(told, "url").split(['?', '&']).any(|part| part == format!("otp_type={way}"));
+    is_told && (written.get("text").is_none() || text(told, "text") == text(written, "text"))
 }
 
 #[cfg(test)]
@@ -268,6 +360,30 @@ mod tests {
                     {"type": "BODY", "text": "Bread"},
                     {"type": "BUTTONS", "buttons": [{"type": "QUICK_REPLY", "text": "Yes"}]}]}]}])
         );
+    }
+
+    #[test]
+    fn a_code_is_written_without_words_and_known_again_in_the_providers() {
+        let app = json!([{"package_name": "com.example.app", "signature_hash": "K8a/AINcGX7"}]);
+        let draft = draft(json!({"name": "login", "language": "fr", "category": "AUTHENTICATION",
+            "code": {"security_recommendation": true, "expires_minutes": 10, "button":
+                {"type": "zero_tap", "text": "Copy", "autofill_text": "Fill", "apps": app, "terms_accepted": true}}}));
+        let written = components(&draft);
+        assert_eq!(
+            written,
+            json!([{"type": "BODY", "add_security_recommendation": true},
+                {"type": "FOOTER", "code_expiration_minutes": 10},
+                {"type": "BUTTONS", "buttons": [{"type": "OTP", "otp_type": "ZERO_TAP", "text": "Copy",
+                    "autofill_text": "Fill", "zero_tap_terms_accepted": true, "supported_apps": app}]}])
+        );
+        let told = |way: &str| {
+            json!([{"type": "BODY", "text": "*{{1}}* is your code.", "add_security_recommendation": true},
+                {"type": "FOOTER", "text": "This code expires in 10 minutes."},
+                {"type": "BUTTONS", "buttons": [{"type": "URL", "text": "Copy", "url":
+                    format!("https://www.whatsapp.com/otp/code/?otp_type={way}&code=otp{{{{1}}}}")}]}])
+        };
+        assert!(is_the_same(&told("ZERO_TAP"), &written) && is_the_same(&written, &written));
+        assert!(!is_the_same(&told("COPY_CODE"), &written));
     }
 
     #[test]

@@ -193,6 +193,8 @@ pub struct Inbound {
     pub identity_hash: Option<String>,
     /// When she sent it, seconds since 1970; 0 when the provider didn't say.
     pub said_at: i64,
+    /// Whether an advertisement led her here.
+    pub by_advertisement: bool,
     /// What she sent.
     pub said: Said,
     /// The element as it came, for the conversation.

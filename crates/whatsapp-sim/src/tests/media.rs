@@ -55,6 +55,56 @@ async fn media_are_uploaded_found_downloaded_for_five_minutes_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_message_with_a_file_that_is_kept_no_longer_is_refused() {
+    let rig = rig().await;
+    rig.post("/_sim/inbound", &json!({"from": "33612345678", "text": "hi"})).await;
+    let id = rig.upload("image/png", "x").await["id"].clone();
+    let free = json!({"messaging_product": "whatsapp", "to": "+33612345678", "type": "image", "image": {"id": id}});
+    let above = json!({"messaging_product": "whatsapp", "to": "+33612345678", "type": "template",
+        "template": {"name": "news", "language": {"code": "fr"}, "components": [
+            {"type": "header", "parameters": [{"type": "image", "image": {"id": id}}]}]}});
+    assert_eq!(rig.send(&free).await.unwrap().0, 200);
+    assert_eq!(rig.send(&above).await.unwrap().0, 200);
+    rig.post("/_sim/clock", &json!({"advance_s": 30 * 86_400})).await;
+    assert_eq!(rig.send(&free).await.unwrap().1["error"]["code"], 100);
+    assert_eq!(rig.send(&above).await.unwrap().1["error"]["code"], 131_009);
+}
+
+#[tokio::test]
+async fn what_a_person_sends_can_be_had_for_a_week() {
+    let rig = rig().await;
+    let sent = json!({"from": "33612345678", "media": {"type": "image", "mime_type": "image/png", "base64": "YWJj", "caption": "mine"}});
+    assert_eq!(rig.post("/_sim/inbound", &sent).await.0, 200);
+    let heard = rig.hears(|body| value(body)["messages"][0]["type"] == "image").await;
+    let image = value(&heard)["messages"][0]["image"].clone();
+    assert_eq!(image["caption"], "mine");
+    let path = format!("/{}", image["id"].as_str().unwrap());
+    assert_eq!(rig.graph("GET", &path, None).await.1["sha256"], image["sha256"]);
+    rig.post("/_sim/clock", &json!({"advance_s": 7 * 86_400})).await;
+    assert_eq!(rig.graph("GET", &path, None).await.1["error"]["error_subcode"], 33);
+}
+
+#[tokio::test]
+async fn an_example_is_uploaded_in_a_session_of_its_length() {
+    let rig = rig().await;
+    let (status, begun) = rig
+        .graph("POST", "/6708/uploads?file_length=3&file_type=image%2Fpng", Some(json!({})))
+        .await;
+    assert_eq!(status, 200, "{begun}");
+    let finish = async |token: &str, body: &'static str| {
+        let url = format!("{}/v26/{}", rig.sim, begun["id"].as_str().unwrap());
+        let request = rig.client.post(url).header("authorization", token);
+        let answer = request.header("file_offset", "0").body(body).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()
+    };
+    assert_eq!(finish("Bearer token", "abc").await["error"]["code"], 190);
+    assert_eq!(finish("OAuth token", "ab").await["error"]["code"], 100);
+    assert!(finish("OAuth token", "abc").await["h"].as_str().unwrap().starts_with("4::"));
+    let other = "/6708/uploads?file_length=3&file_type=image%2Fgif";
+    assert_eq!(rig.graph("POST", other, Some(json!({}))).await.1["error"]["code"], 100);
+}
+
+#[tokio::test]
 async fn what_is_no_medium_for_a_message_is_refused_or_fails() {
     let rig = rig().await;
     assert_eq!(rig.upload("application/x-sh", "#").await["error"]["code"], 100);

@@ -171,3 +171,37 @@ async fn paced_messages_are_held_and_released_or_dropped_by_the_quality() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_template_of_codes_is_given_without_words_and_shown_in_metas() {
+    let rig = rig().await;
+    let create = async |category: &str, button: Value| {
+        let template = json!({"name": format!("login_{}", category.to_lowercase()), "language": "en", "category": category, "components": [
+            {"type": "BODY", "add_security_recommendation": true},
+            {"type": "FOOTER", "code_expiration_minutes": 5},
+            {"type": "BUTTONS", "buttons": [button]}]});
+        let path = "/1022/message_templates";
+        rig.graph("POST", path, Some(template)).await
+    };
+    let copy = json!({"type": "OTP", "otp_type": "COPY_CODE"});
+    assert_eq!(create("UTILITY", copy.clone()).await.0, 400);
+    assert_eq!(create("AUTHENTICATION", json!({"type": "QUICK_REPLY", "text": "a"})).await.0, 400);
+    let tap = json!({"type": "OTP", "otp_type": "ZERO_TAP", "supported_apps": [{"package_name": "com.example", "signature_hash": "K8a/AINcGX7"}]});
+    assert_eq!(create("AUTHENTICATION", tap).await.0, 400, "the terms are not accepted");
+    let (status, created) = create("AUTHENTICATION", copy).await;
+    assert_eq!(status, 200, "{created}");
+    let path = format!("/{}", created["id"].as_str().unwrap());
+    let (_, shown) = rig.graph("GET", &path, None).await;
+    let parts = &shown["components"];
+    assert_eq!(
+        parts[0]["text"],
+        "*{{1}}* is your verification code. For your security, do not share this code."
+    );
+    assert_eq!(parts[1]["text"], "This code expires in 5 minutes.");
+    assert!(
+        parts[2]["buttons"][0]["url"]
+            .as_str()
+            .unwrap()
+            .ends_with("otp_type=COPY_CODE&code=otp{{1}}")
+    );
+}

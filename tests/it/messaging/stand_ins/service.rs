@@ -170,6 +170,7 @@ impl Home {
                 access_token: "access".into(),
                 app_secret: SECRET.into(),
                 previous_app_secret: setup.previous_app_secret.map(Into::into),
+                app_id: Some("670843887433847".to_owned()),
                 business_account_id: setup.business_account_id.map(str::to_owned),
                 management_per_hour: setup.management_per_hour,
                 verify_token: "verify".into(),
@@ -263,6 +264,32 @@ impl Replica {
         let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
         let response = request.json(&body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Gives the API a file and gives status and body.
+    pub async fn post_bytes(&self, path: &str, kind: &str, body: &[u8]) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let request = request.header("content-type", kind).body(body.to_vec());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Asks the API for a file.
+    pub async fn fetch(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> (u16, reqwest::header::HeaderMap, Vec<u8>) {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        let response = request.json(body).send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, headers, response.bytes().await.unwrap().to_vec())
+    }
+
+    /// Ends something and gives the status.
+    pub async fn delete(&self, path: &str) -> u16 {
+        let request = self.http.delete(format!("{}{path}", self.base)).bearer_auth(TOKEN);
+        request.send().await.unwrap().status().as_u16()
     }
 
     /// Calls the API in the name of a second person.

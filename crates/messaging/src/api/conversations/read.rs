@@ -106,7 +106,7 @@ pub async fn read(
 }
 
 /// A reason is a stable code, as the vault takes it: free text could hold personal data.
-fn check_reason(reason: &str) -> Result<(), Problem> {
+pub(in crate::api) fn check_reason(reason: &str) -> Result<(), Problem> {
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
     if reason.is_empty() || reason.len() > 64 || !reason.bytes().all(fits) {

@@ -32,7 +32,7 @@ pub struct ReplyRequest {
 ///
 /// # Errors
 /// `conversation_unknown`, `conversation_state_conflict` (somebody else has it, or it is closed),
-/// `window_closed` (with the templates that her consent covers, in `templates`), `message_unknown`,
+/// `window_closed` (with the templates that her consent covers, in `templates`), `message_unknown`, `media_unknown`,
 /// `subject_erased`, `validation_failed`, `idempotency_key_reused`.
 #[utoipa::path(
     post, path = "/v1/conversations/{conversation_id}/reply", tag = "conversations",
@@ -44,7 +44,7 @@ pub struct ReplyRequest {
     request_body = ReplyRequest,
     responses(
         (status = 202, description = "Queued; the gate is asked when it is sent", body = MessageQueued),
-        (status = 404, description = "conversation_unknown, message_unknown, subject_unknown"),
+        (status = 404, description = "conversation_unknown, message_unknown, subject_unknown, media_unknown"),
         (status = 409, description = "conversation_state_conflict, window_closed"),
         (status = 410, description = "subject_erased"),
         (status = 422, description = "validation_failed")
