@@ -1,12 +1,14 @@
 //! Conversations: opened by what she writes, read on record only, answered by one human at a time, forgotten
 //! with their retention.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, until};
+use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, phone, until};
 
 async fn neighbours(home: &Home) -> Neighbours {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -329,5 +331,34 @@ async fn what_was_written_ends_with_its_retention_and_that_it_was_stays() {
         .collect();
     assert_eq!(told.iter().filter(|(_, gone, text)| *gone && text.is_null()).count(), 2);
     assert!(told.contains(&("person", false, &json!("thank you"))), "{told:?}");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_person_writes_in_one_call_is_recorded_in_one_transaction_and_in_her_order() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let (her, other) = (neighbours.person(1), neighbours.person(2));
+    let said = |n: usize, id: &str| {
+        json!({"from": phone(n).trim_start_matches('+'), "id": id, "timestamp": "1700000000",
+            "type": "text", "text": {"body": "when do you open?"}})
+    };
+    let messages = [said(1, "a"), said(2, "b"), said(1, "c"), said(1, "a")];
+    assert_eq!(replica.webhook(json!({"messages": messages})).await, 200);
+    replica.processed().await;
+    let rows = sqlx::query(
+        "SELECT subject_id, conversation_id, xmin::text FROM inbound_messages ORDER BY id",
+    )
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    let people: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    let of = |row: usize, column: usize| rows[row].get::<Uuid, _>(column);
+    assert_eq!(people, [her, other, her], "one of hers came twice");
+    assert_eq!(of(0, 1), of(2, 1), "one conversation");
+    assert_ne!(of(0, 1), of(1, 1));
+    let transactions: HashSet<String> = rows.iter().map(|row| row.get(2)).collect();
+    assert_eq!(transactions.len(), 1, "a body that had to be halved is several");
     replica.stop().await;
 }
