@@ -3,6 +3,7 @@
 
 pub mod bot;
 pub mod campaign;
+pub mod confirmation;
 pub mod content;
 pub mod conversation;
 pub mod identity;
@@ -11,3 +12,4 @@ pub mod limits;
 pub mod stop;
 pub mod template;
 pub mod template_draft;
+pub mod unclear;

@@ -31,6 +31,8 @@ const SEAL_TOGETHER: usize = 100;
 pub struct FromPerson {
     /// Whose.
     pub subject: SubjectId,
+    /// Who else is one with her.
+    pub one_with: Vec<SubjectId>,
     /// Since when she is known.
     registered_at: Option<Timestamp>,
     declares: Declares,
@@ -44,9 +46,10 @@ pub struct FromPerson {
 }
 
 /// Who sent a message.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Sender {
     subject: SubjectId,
+    one_with: Vec<SubjectId>,
     registered_at: Option<Timestamp>,
 }
 
@@ -93,7 +96,11 @@ pub async fn of_people(
         if let Some(whose) = answers.filter(|_| who.standing == Standing::InDoubt) {
             all.stops.extend(stop_of(messaging, message, whose, heard_at));
         }
-        let sender = |subject| Sender { subject, registered_at: who.registered_at };
+        let sender = |subject| Sender {
+            subject,
+            one_with: who.everybody().filter(|it| *it != subject).collect(),
+            registered_at: who.registered_at,
+        };
         known.extend(who.subject().map(|subject| (sender(subject), message)));
     }
     let mut sealed = Vec::with_capacity(known.len());
@@ -104,7 +111,7 @@ pub async fn of_people(
         subjects.dedup();
         let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
         for (sender, message) in some {
-            sealed.extend(from_person(messaging, &keys, *sender, message)?);
+            sealed.extend(from_person(messaging, &keys, sender.clone(), message)?);
         }
     }
     all.messages = sealed;
@@ -133,7 +140,7 @@ fn stop_of(
 fn from_person(
     messaging: &Messaging,
     keys: &LeasedKeys,
-    Sender { subject, registered_at }: Sender,
+    Sender { subject, one_with, registered_at }: Sender,
     message: &Inbound,
 ) -> Result<Option<FromPerson>, Failure> {
     let id = messaging.ids.v7();
@@ -153,6 +160,7 @@ fn from_person(
     let identity_hashes = identity.unwrap_or_default();
     Ok(Some(FromPerson {
         subject,
+        one_with,
         registered_at,
         declares,
         id,
@@ -173,6 +181,7 @@ pub async fn receive(
     messaging: &Messaging,
     conn: &mut PgConnection,
     message: &FromPerson,
+    gone: &[SubjectId],
 ) -> Result<Vec<Append>, StoreError> {
     const INSERT: &str = "
         INSERT INTO inbound_messages
@@ -185,6 +194,11 @@ pub async fn receive(
     }
     consequences::she_wrote(&mut *conn, message.subject, said).await?;
     look_who(messaging, &mut *conn, message, said).await?;
+    if message.declares == Declares::PerhapsStop {
+        let all = message.one_with.iter().chain([&message.subject]);
+        let all: Vec<SubjectId> = all.filter(|it| !gone.contains(it)).copied().collect();
+        tasks::stop_unclear(messaging, &mut *conn, &all).await?;
+    }
     let heard = conversations::Heard {
         message: message.id,
         subject: message.subject,
