@@ -327,3 +327,90 @@ async fn a_status_changes_no_column_that_an_index_knows() {
     }
     replica.stop().await;
 }
+
+/// What each person wrote, by when she wrote it, in the order in which it was recorded.
+const RECORDED: &str = "
+    SELECT stream::text, data::jsonb ->> 'said_at' FROM eventstore.events
+    WHERE event_type = 'assent.messaging.message_received.v1' ORDER BY stream, version";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_she_writes_overtakes_nothing_of_hers_that_a_dead_replica_had_taken() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    neighbours.person(1);
+    neighbours.person(2);
+    let setup = Setup::new(neighbours.address, provider.address);
+    let first = home.start(&setup).await;
+    neighbours.say_not_who(true);
+    assert_eq!(first.hears(1, "first").await, 200);
+    first.stop().await;
+    // It died with her message in its hands.
+    home.sql("UPDATE webhook_bodies SET not_before = now() + interval '1 hour'").await;
+    neighbours.say_not_who(false);
+
+    let second = home.start(&setup).await;
+    assert_eq!(second.hears(1, "second").await, 200);
+    assert_eq!(second.hears(2, "somebody else's").await, 200);
+    until("others are heard", async || second.count(INBOUND).await == 1).await;
+    let untouched = "SELECT count(*) FROM webhook_bodies WHERE attempts = 0";
+    assert_eq!(second.count(untouched).await, 1, "hers waits, and nobody has taken it");
+    second.sql("UPDATE webhook_bodies SET not_before = now()").await;
+    second.processed().await;
+    assert_eq!(second.count(INBOUND).await, 3);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_yet_is_not_overtaken_in_the_same_replica() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    neighbours.person(1);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.say_not_who(true);
+    assert_eq!(replica.hears(1, "first").await, 200);
+    let tried = "SELECT count(*) FROM webhook_bodies WHERE attempts > 1";
+    until("it is tried in vain", async || replica.count(tried).await == 1).await;
+    assert_eq!(replica.hears(1, "second").await, 200);
+    until("it is tried again", async || {
+        replica.count("SELECT max(attempts)::bigint FROM webhook_bodies").await > 3
+    })
+    .await;
+    neighbours.say_not_who(false);
+    replica.processed().await;
+    assert_eq!(replica.count(INBOUND).await, 2);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_record_what_each_person_wrote_in_its_order() {
+    const EACH: i64 = 30;
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let setup = Setup::new(neighbours.address, provider.address);
+    let replicas = [home.start(&setup).await, home.start(&setup).await];
+    let people = 1..=4_usize;
+    people.clone().for_each(|n| drop(neighbours.person(n)));
+    let began = SystemClock.now().as_second() - 3_600;
+    let replicas = Arc::new(replicas);
+    let mut writing = JoinSet::new();
+    for n in people {
+        let replicas = replicas.clone();
+        writing.spawn(async move {
+            for at in 0..EACH {
+                let mut message = text(n, &format!("wamid.{n}.{at}"), "hello");
+                message["timestamp"] = json!((began + at).to_string());
+                let replica = &replicas[(at % 2) as usize];
+                assert_eq!(replica.webhook(json!({"messages": [message]})).await, 200);
+            }
+        });
+    }
+    writing.join_all().await;
+    replicas[0].processed().await;
+    let pool = replicas[0].messaging.store.pool();
+    let recorded: Vec<(String, String)> = sqlx::query_as(RECORDED).fetch_all(pool).await.unwrap();
+    assert_eq!(recorded.len(), 4 * EACH as usize);
+    assert!(recorded.is_sorted(), "{recorded:?}");
+    for replica in Arc::into_inner(replicas).unwrap() {
+        replica.stop().await;
+    }
+}
