@@ -214,7 +214,7 @@ pub async fn wake(messaging: &Messaging) {
             WHERE state = 'queued' AND not_before > now() AND reasons && $1
             ORDER BY id FOR UPDATE SKIP LOCKED)";
     let reasons = [STOP_UNATTRIBUTED, STOP_UNCLEAR];
-    if let Err(error) = sqlx::query(WAKE).bind(reasons).execute(messaging.pool()).await {
+    if let Err(error) = sqlx::query(WAKE).bind(&reasons[..]).execute(messaging.pool()).await {
         tracing::warn!(%error, "what waited for a task is looked at later");
     }
     messaging.queued.notify_one();

@@ -154,7 +154,7 @@ pub async fn close(
         STOP_UNCLEAR => found.subject_id == Some(subject),
         _ => false,
     };
-    if !request.subject_id.is_none_or(may_be) {
+    if request.subject_id.is_some_and(|it| !may_be(it)) {
         return Err(Problem::new(Code::ValidationFailed)
             .detail("subject_id: only an unattributed stop can be anybody's, and words only hers who wrote them"));
     }
