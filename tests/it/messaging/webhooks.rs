@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::stand_ins::{Home, Neighbours, Provider, Setup, phone, until};
+use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, phone, until};
 
 async fn neighbours(home: &Home) -> Neighbours {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -333,6 +333,21 @@ const RECORDED: &str = "
     SELECT stream::text, data::jsonb ->> 'said_at' FROM eventstore.events
     WHERE event_type = 'assent.messaging.message_received.v1' ORDER BY stream, version";
 
+/// The `at`th message of the `n`th person, of an hour ago.
+fn written(n: usize, at: i64) -> Value {
+    let mut message = text(n, &format!("wamid.{n}.{at}"), "hello");
+    message["timestamp"] = json!((SystemClock.now().as_second() - 3_600 + at * 10).to_string());
+    json!({"messages": [message]})
+}
+
+async fn recorded_in_order(replica: &Replica, count: usize) {
+    replica.processed().await;
+    let pool = replica.messaging.store.pool();
+    let recorded: Vec<(String, String)> = sqlx::query_as(RECORDED).fetch_all(pool).await.unwrap();
+    assert_eq!(recorded.len(), count);
+    assert!(recorded.is_sorted(), "{recorded:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_she_writes_overtakes_nothing_of_hers_that_a_dead_replica_had_taken() {
     let home = Home::new().await;
@@ -342,21 +357,20 @@ async fn what_she_writes_overtakes_nothing_of_hers_that_a_dead_replica_had_taken
     let setup = Setup::new(neighbours.address, provider.address);
     let first = home.start(&setup).await;
     neighbours.say_not_who(true);
-    assert_eq!(first.hears(1, "first").await, 200);
+    assert_eq!(first.webhook(written(1, 0)).await, 200);
     first.stop().await;
     // It died with her message in its hands.
     home.sql("UPDATE webhook_bodies SET not_before = now() + interval '1 hour'").await;
     neighbours.say_not_who(false);
 
     let second = home.start(&setup).await;
-    assert_eq!(second.hears(1, "second").await, 200);
-    assert_eq!(second.hears(2, "somebody else's").await, 200);
+    assert_eq!(second.webhook(written(1, 1)).await, 200);
+    assert_eq!(second.webhook(written(2, 0)).await, 200);
     until("others are heard", async || second.count(INBOUND).await == 1).await;
     let untouched = "SELECT count(*) FROM webhook_bodies WHERE attempts = 0";
     assert_eq!(second.count(untouched).await, 1, "hers waits, and nobody has taken it");
     second.sql("UPDATE webhook_bodies SET not_before = now()").await;
-    second.processed().await;
-    assert_eq!(second.count(INBOUND).await, 3);
+    recorded_in_order(&second, 3).await;
     second.stop().await;
 }
 
@@ -367,17 +381,16 @@ async fn what_cannot_be_applied_yet_is_not_overtaken_in_the_same_replica() {
     neighbours.person(1);
     let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
     neighbours.say_not_who(true);
-    assert_eq!(replica.hears(1, "first").await, 200);
+    assert_eq!(replica.webhook(written(1, 0)).await, 200);
     let tried = "SELECT count(*) FROM webhook_bodies WHERE attempts > 1";
     until("it is tried in vain", async || replica.count(tried).await == 1).await;
-    assert_eq!(replica.hears(1, "second").await, 200);
+    assert_eq!(replica.webhook(written(1, 1)).await, 200);
     until("it is tried again", async || {
         replica.count("SELECT max(attempts)::bigint FROM webhook_bodies").await > 3
     })
     .await;
     neighbours.say_not_who(false);
-    replica.processed().await;
-    assert_eq!(replica.count(INBOUND).await, 2);
+    recorded_in_order(&replica, 2).await;
     replica.stop().await;
 }
 
@@ -388,28 +401,20 @@ async fn two_replicas_record_what_each_person_wrote_in_its_order() {
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let setup = Setup::new(neighbours.address, provider.address);
     let replicas = [home.start(&setup).await, home.start(&setup).await];
-    let people = 1..=4_usize;
-    people.clone().for_each(|n| drop(neighbours.person(n)));
-    let began = SystemClock.now().as_second() - 3_600;
     let replicas = Arc::new(replicas);
     let mut writing = JoinSet::new();
-    for n in people {
+    for n in 1..=4 {
+        neighbours.person(n);
         let replicas = replicas.clone();
         writing.spawn(async move {
             for at in 0..EACH {
-                let mut message = text(n, &format!("wamid.{n}.{at}"), "hello");
-                message["timestamp"] = json!((began + at).to_string());
-                let replica = &replicas[(at % 2) as usize];
-                assert_eq!(replica.webhook(json!({"messages": [message]})).await, 200);
+                let replica = &replicas[usize::from(at % 2 == 1)];
+                assert_eq!(replica.webhook(written(n, at)).await, 200);
             }
         });
     }
     writing.join_all().await;
-    replicas[0].processed().await;
-    let pool = replicas[0].messaging.store.pool();
-    let recorded: Vec<(String, String)> = sqlx::query_as(RECORDED).fetch_all(pool).await.unwrap();
-    assert_eq!(recorded.len(), 4 * EACH as usize);
-    assert!(recorded.is_sorted(), "{recorded:?}");
+    recorded_in_order(&replicas[0], 4 * 30).await;
     for replica in Arc::into_inner(replicas).unwrap() {
         replica.stop().await;
     }

@@ -56,7 +56,7 @@ async fn with_bot(hours: Option<(u8, u8)>) -> Cluster {
     std::fs::create_dir(&folder).unwrap();
     std::fs::copy(example.join("shop.toml"), folder.join("shop.toml")).unwrap();
     let bot = std::fs::read_to_string(example.join("bot.toml")).unwrap();
-    let (mut bot, _) = bot.split_once("[hours]").map(|(it, rest)| (it.to_owned(), rest)).unwrap();
+    let mut bot = bot.split_once("[hours]").unwrap().0.to_owned();
     if let Some((from, until)) = hours {
         let days = "\"monday\", \"tuesday\", \"wednesday\", \"thursday\", \"friday\", \"saturday\", \"sunday\"";
         bot.push_str(&format!(
