@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 use crate::bot::files;
 use crate::domain::bot::flows::{Around, Bot};
+use crate::domain::confirmation::Confirmations;
 use crate::domain::limits::{Caps, Ceilings, Prices};
 use crate::domain::stop::Words;
 
@@ -64,8 +65,8 @@ pub struct Config {
     /// The purposes under which marketing templates go out. A message of another purpose with such a
     /// template needs her consent to the first of these as well.
     pub marketing_purposes: Vec<String>,
-    /// The text of the one confirmation after a stop.
-    pub stop_confirmation: String,
+    /// What the one confirmation after a stop says.
+    pub stop_confirmation: Confirmations,
     /// Conversations and the bot.
     pub conversations: Conversations,
 }
@@ -391,11 +392,8 @@ impl Config {
             bus: bus?,
             keys: keys?,
             terms,
-            stop_confirmation: stop_confirmation.unwrap_or_else(|| {
-                format!(
-                    "You will get no more messages from {controller}. Send START to change that."
-                )
-            }),
+            stop_confirmation: stop_confirmation
+                .map_or_else(|| Confirmations::of(&controller), Confirmations::own),
             controller,
             consent_url: consent_url?,
             vault_url: vault_url?,

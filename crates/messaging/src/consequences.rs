@@ -444,6 +444,8 @@ pub struct Standing {
     campaigns: HashSet<Uuid>,
     /// Somebody said stop, nobody knows who, and it may have been one of them.
     maybe_stopped: HashSet<SubjectId>,
+    /// What they wrote may be a stop.
+    unclear: HashSet<SubjectId>,
     marketing_purposes: Vec<String>,
 }
 
@@ -472,10 +474,12 @@ pub async fn standing(
     names.dedup();
     let mut standing = Standing::default();
     let mut conn = messaging.pool().acquire().await?;
-    if tasks::someone_stopped(&mut conn).await? {
+    let stops = tasks::stops(&mut conn, &subjects).await?;
+    if stops.unattributed {
         standing.maybe_stopped = identities::without_account(&mut conn, &subjects).await?;
-        standing.marketing_purposes.clone_from(&messaging.config.marketing_purposes);
     }
+    standing.unclear = stops.unclear;
+    standing.marketing_purposes.clone_from(&messaging.config.marketing_purposes);
     let halts: Vec<String> =
         sqlx::query_scalar(HALTS).bind(phone_number_id).fetch_all(&mut *conn).await?;
     standing.halts = halts.iter().filter_map(|reach| Reach::parse(reach)).collect();
@@ -568,9 +572,12 @@ impl Standing {
             Bar::Identity | Bar::Silence => it.doubts(intent).map(Obstacle::Refuse),
             Bar::Cap | Bar::Experiment => None,
         });
-        let held = (marketing || self.marketing_purposes.contains(&intent.purpose))
-            && self.maybe_stopped.contains(&intent.subject);
-        let held = held.then_some(Obstacle::Wait(tasks::STOP_UNATTRIBUTED, LOOK_AGAIN));
+        let held =
+            [(&self.maybe_stopped, tasks::STOP_UNATTRIBUTED), (&self.unclear, tasks::STOP_UNCLEAR)];
+        let advertises = marketing || self.marketing_purposes.contains(&intent.purpose);
+        let held =
+            held.into_iter().filter(|(whom, _)| advertises && whom.contains(&intent.subject));
+        let held = held.map(|(_, reason)| Obstacle::Wait(reason, LOOK_AGAIN));
         // Whatever ends it wins, then whatever takes longest.
         obstacles.chain(held).max_by_key(|it| match it {
             Obstacle::Refuse(_) => Duration::MAX,

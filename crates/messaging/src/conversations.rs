@@ -114,6 +114,9 @@ pub fn declares(words: &Words, said: &Said) -> Declares {
         Said::Other(_) => None,
     };
     match will {
+        None if matches!(said, Said::Text(text) if words.may_mean_stop(text)) => {
+            Declares::PerhapsStop
+        }
         None => Declares::Nothing,
         Some(Will::Stop) => Declares::Stop,
         Some(Will::Start | Will::Code(..)) => Declares::OptIn,

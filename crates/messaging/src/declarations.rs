@@ -37,6 +37,8 @@ pub struct Declared {
     pub account: Option<Sealed>,
     /// Of a stop: whose it is, where that doesn't follow from the address.
     pub subjects: Vec<SubjectId>,
+    /// Of a stop: the language of its word, where that tells one.
+    pub language: Option<&'static str>,
     /// When she said it, by the provider's clock.
     pub said_at: Timestamp,
     /// When it came in.
@@ -56,6 +58,7 @@ impl Declared {
             phone: None,
             account: None,
             subjects: Vec::new(),
+            language: None,
             said_at: Timestamp::UNIX_EPOCH,
             heard_at: Timestamp::UNIX_EPOCH,
         }
@@ -73,11 +76,11 @@ pub async fn insert(
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     const INSERT: &str = "
         INSERT INTO declarations (id, will, form, source, tokens, phone, hour_key, said_at, heard_at,
-                                  code, sentence, account, subjects)
+                                  code, sentence, account, subjects, language)
         -- Nothing of anybody who is being erased.
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
                 ARRAY(SELECT it FROM unnest($13::uuid[]) AS it
-                      WHERE it NOT IN (SELECT subject_id FROM fences)))
+                      WHERE it NOT IN (SELECT subject_id FROM fences)), $14)
         ON CONFLICT DO NOTHING";
     let mut inserted = Vec::new();
     for it in declared {
@@ -100,6 +103,7 @@ pub async fn insert(
             .bind(sentence)
             .bind(it.account.as_ref().map(|sealed| &sealed.bytes))
             .bind(&it.subjects)
+            .bind(it.language)
             .execute(&mut *conn)
             .await?;
         if new.rows_affected() > 0 {

@@ -61,6 +61,8 @@ pub struct Pending {
     pub hour_key: Option<Uuid>,
     /// Of a stop: whose it is, where that doesn't follow from the address.
     subjects: Vec<SubjectId>,
+    /// Of a stop: the language of its word, where that tells one.
+    language: Option<String>,
     /// When she said it, by the provider's clock.
     pub said_at: jiff::Timestamp,
     heard_at: jiff::Timestamp,
@@ -188,7 +190,7 @@ async fn take(
                                 AND (before.tokens && it.tokens OR before.subjects && it.subjects))
             ORDER BY position LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING id, position, form, tokens, phone, hour_key, said_at, heard_at, attempts, in_doubt,
-                  code, sentence, account, subjects";
+                  code, sentence, account, subjects, language";
     let rows = sqlx::query(TAKE)
         .bind(wills)
         .bind(limit)
@@ -212,6 +214,7 @@ fn pending(row: &PgRow) -> Result<Pending, sqlx::Error> {
         in_doubt: row.try_get(9)?,
         account: row.try_get(12)?,
         subjects: row.try_get(13)?,
+        language: row.try_get(14)?,
         code: row
             .try_get::<Option<&str>, _>(10)?
             .map(str::parse)
@@ -273,6 +276,7 @@ struct Heard {
     form: String,
     tokens: Vec<AddressToken>,
     subjects: Vec<SubjectId>,
+    language: Option<String>,
 }
 
 /// With the addresses of those whose stop it is though it came from another one, or from none. Where the vault
@@ -313,7 +317,7 @@ async fn with_addresses(
 impl Heard {
     fn of(pending: &Pending, subjects: Vec<SubjectId>) -> Self {
         let (form, tokens) = (pending.form.clone(), pending.tokens.clone());
-        Self { id: pending.id, form, tokens, subjects }
+        Self { id: pending.id, form, tokens, subjects, language: pending.language.clone() }
     }
 
     fn streams(&self) -> Vec<SubjectId> {
@@ -340,6 +344,9 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     let found: Vec<Uuid> =
         heard.iter().filter(|it| !it.subjects.is_empty()).map(|it| it.id).collect();
     let attributed = tasks::attributed(session.conn(), &found, now).await?;
+    let stopped: Vec<SubjectId> = heard.iter().flat_map(|it| it.subjects.clone()).collect();
+    // She did mean it.
+    let answered = tasks::answered(session.conn(), &stopped, now, now).await?;
     let mut appends = Vec::new();
     for it in heard {
         let open: Vec<SubjectId> =
@@ -365,28 +372,39 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
             let id = messaging.ids.v7();
             appends.push(messaging.event(stream, id, STOP_HEARD, &event, now)?);
             if it.subjects.contains(&stream) && it.is_conversation() {
-                appends.extend(confirm(messaging, &mut session, stream, now).await?);
+                appends.extend(
+                    confirm(messaging, &mut session, stream, it.language.as_deref(), now).await?,
+                );
             }
         }
     }
     session.append(appends).await?;
     session.commit().await?;
-    if attributed {
+    if attributed || answered {
         tasks::wake(messaging).await;
     }
     Ok(())
 }
 
-/// Queues the confirmation, unless she got one within a day.
+/// Queues the confirmation, unless she got one within a day: in the language of her word, else in that in which the
+/// bot understood her last, else in that of the last template that went to her.
 async fn confirm(
     messaging: &Messaging,
     session: &mut Session,
     subject: SubjectId,
+    language: Option<&str>,
     now: jiff::Timestamp,
 ) -> Result<Option<Append>, StoreError> {
     const INSERT: &str = "
-        INSERT INTO intents (id, subject_id, purpose, channel, kind, state, requested_at, changed_at)
-        SELECT $1, $2, $3, 'whatsapp', 'text', 'queued', $4, $4
+        INSERT INTO intents (id, subject_id, purpose, channel, kind, state, requested_at, changed_at,
+                             language)
+        SELECT $1, $2, $3, 'whatsapp', 'text', 'queued', $4, $4,
+               coalesce($5,
+                   (SELECT language FROM conversations
+                    WHERE subject_id = $2 AND language IS NOT NULL ORDER BY opened_at DESC LIMIT 1),
+                   (SELECT language FROM intents
+                    WHERE subject_id = $2 AND language IS NOT NULL AND state = 'accepted'
+                    ORDER BY requested_at DESC LIMIT 1))
         WHERE NOT EXISTS (SELECT FROM intents WHERE subject_id = $2 AND purpose = $3
                           AND requested_at > $4 - interval '24 hours')";
     let id = messaging.ids.v7();
@@ -395,6 +413,7 @@ async fn confirm(
         .bind(subject)
         .bind(STOP_CONFIRMATION)
         .bind(now.to_sqlx())
+        .bind(language)
         .execute(session.conn())
         .await?;
     if inserted.rows_affected() == 0 {
@@ -439,7 +458,13 @@ async fn settle_opt_in(
     if let Some(purpose) = purpose {
         consequences::opted_in(session.conn(), &open, purpose).await?;
     }
+    // What she wrote before, and may have meant as a stop, is answered by this.
+    let agreed = if purpose.is_some() { &open[..] } else { &[] };
+    let answered = tasks::answered(session.conn(), agreed, pending.heard_at, now).await?;
     session.commit().await?;
     messaging.declared.notify_one();
+    if answered {
+        tasks::wake(messaging).await;
+    }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub struct Body {
     pub id: Uuid,
     /// The raw body.
     pub sealed: Sealed,
+    /// Who writes in it: bodies that share one of these are processed one after the other.
+    pub lanes: Vec<i16>,
     /// When it came in.
     pub received_at: Timestamp,
     /// What it declares.
@@ -43,17 +45,21 @@ impl BatchHandler for Intake {
         bodies: &[Body],
     ) -> Result<Outcomes<usize, StoreError>, StoreError> {
         const INSERT: &str = "
-            INSERT INTO webhook_bodies (id, hour_key, sealed, received_at)
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::timestamptz[])";
+            INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, lanes)
+            SELECT id, hour_key, sealed, received_at, lanes::smallint[]
+            FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::timestamptz[], $5::text[])
+                 AS it (id, hour_key, sealed, received_at, lanes)";
         let ids: Vec<Uuid> = bodies.iter().map(|body| body.id).collect();
         let hour_keys: Vec<Uuid> = bodies.iter().map(|body| body.sealed.hour_key).collect();
         let sealed: Vec<&[u8]> = bodies.iter().map(|body| body.sealed.bytes.as_slice()).collect();
         let received: Vec<_> = bodies.iter().map(|body| body.received_at.to_sqlx()).collect();
+        let lanes: Vec<String> = bodies.iter().map(|body| array(&body.lanes)).collect();
         sqlx::query(INSERT)
             .bind(ids)
             .bind(hour_keys)
             .bind(sealed)
             .bind(received)
+            .bind(lanes)
             .execute(session.conn())
             .await?;
         let mut outcomes = Vec::with_capacity(bodies.len());
@@ -66,4 +72,10 @@ impl BatchHandler for Intake {
         }
         Ok(outcomes)
     }
+}
+
+/// An array as Postgres reads it: one array of arrays can't be taken apart there.
+fn array(lanes: &[i16]) -> String {
+    let lanes: Vec<String> = lanes.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", lanes.join(","))
 }

@@ -1,5 +1,5 @@
-//! What a human is to look at: a stop that nobody can be found for, and doubts about who somebody is. It
-//! guarantees that each is a row, written with what it follows from, and that what it holds back is held
+//! What a human is to look at: a stop that nobody can be found for, words that may be one, and doubts about who
+//! somebody is. It guarantees that each is a row, written with what it follows from, and that what it holds back is held
 //! from that commit on; listing and closing them is the API's.
 
 use std::collections::HashSet;
@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use assent_contracts::SubjectId;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::domain::identity::Doubt;
@@ -16,6 +16,8 @@ use crate::{consequences, seen};
 
 /// The kind of a stop that nobody can be found for.
 pub const STOP_UNATTRIBUTED: &str = "stop_unattributed";
+/// The kind of words that may be a stop.
+pub const STOP_UNCLEAR: &str = "stop_unclear";
 /// The kind of a doubt about who somebody is.
 pub const IDENTITY_IN_DOUBT: &str = "identity_in_doubt";
 
@@ -80,8 +82,15 @@ pub async fn settled(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     const CLOSE: &str = "
-        UPDATE tasks SET closed_at = $3, closed_by = $2 WHERE subject_id = $1 AND closed_at IS NULL";
-    sqlx::query(CLOSE).bind(subject).bind(by).bind(now.to_sqlx()).execute(conn).await?;
+        UPDATE tasks SET closed_at = $3, closed_by = $2
+        WHERE subject_id = $1 AND closed_at IS NULL AND kind = $4";
+    sqlx::query(CLOSE)
+        .bind(subject)
+        .bind(by)
+        .bind(now.to_sqlx())
+        .bind(IDENTITY_IN_DOUBT)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -145,28 +154,93 @@ pub async fn attributed(
     Ok(closed.rows_affected() > 0)
 }
 
-/// What a stop of nobody known has held back is looked at again. After the commit that closed its task: these
+/// What these people wrote may mean that they want no more messages: marketing to them waits until a human has read
+/// it. Call it under the lock of their streams.
+///
+/// # Errors
+/// When the database fails.
+pub async fn stop_unclear(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<(), sqlx::Error> {
+    const OPEN: &str = "
+        INSERT INTO tasks (id, kind, subject_id, reason, opened_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (subject_id, reason) WHERE closed_at IS NULL AND subject_id IS NOT NULL
+        DO NOTHING";
+    for subject in subjects {
+        sqlx::query(OPEN)
+            .bind(messaging.ids.v7())
+            .bind(STOP_UNCLEAR)
+            .bind(subject)
+            .bind("may_mean_stop")
+            .bind(messaging.clock.now().to_sqlx())
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// These people have said by now what they want: nobody need read what they wrote until then. Gives whether that ends
+/// a task.
+///
+/// # Errors
+/// When the database fails.
+pub async fn answered(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    const CLOSE: &str = "
+        UPDATE tasks SET closed_at = $3
+        WHERE subject_id = ANY($1) AND kind = $4 AND opened_at <= $2 AND closed_at IS NULL";
+    let closed = sqlx::query(CLOSE)
+        .bind(subjects)
+        .bind(until.to_sqlx())
+        .bind(now.to_sqlx())
+        .bind(STOP_UNCLEAR)
+        .execute(conn)
+        .await?;
+    Ok(closed.rows_affected() > 0)
+}
+
+/// What a stop of nobody known, or words that may be one, have held back is looked at again. After the commit that closed its task: these
 /// are messages of anybody, locked in no order of that transaction's.
 pub async fn wake(messaging: &Messaging) {
     const WAKE: &str = "
         UPDATE intents SET not_before = now() WHERE id IN (
             SELECT id FROM intents
-            WHERE state = 'queued' AND not_before > now() AND $1 = ANY(reasons)
+            WHERE state = 'queued' AND not_before > now() AND reasons && $1
             ORDER BY id FOR UPDATE SKIP LOCKED)";
-    if let Err(error) = sqlx::query(WAKE).bind(STOP_UNATTRIBUTED).execute(messaging.pool()).await {
+    let reasons = [STOP_UNATTRIBUTED, STOP_UNCLEAR];
+    if let Err(error) = sqlx::query(WAKE).bind(&reasons[..]).execute(messaging.pool()).await {
         tracing::warn!(%error, "what waited for a task is looked at later");
     }
     messaging.queued.notify_one();
 }
 
-/// Whether somebody said stop and nobody knows who.
+/// What is open of stops.
+#[derive(Debug, Default)]
+pub struct Stops {
+    /// Somebody said stop, and nobody knows who.
+    pub unattributed: bool,
+    /// What these people wrote may be one.
+    pub unclear: HashSet<SubjectId>,
+}
+
+/// What is open of stops, as far as it concerns these people.
 ///
 /// # Errors
 /// When the database fails; then nothing may be sent.
-pub async fn someone_stopped(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub async fn stops(conn: &mut PgConnection, subjects: &[SubjectId]) -> Result<Stops, sqlx::Error> {
     const OPEN: &str = "
-        SELECT EXISTS (SELECT FROM tasks WHERE closed_at IS NULL AND kind = 'stop_unattributed')";
-    sqlx::query_scalar(OPEN).fetch_one(conn).await
+        SELECT EXISTS (SELECT FROM tasks WHERE closed_at IS NULL AND kind = 'stop_unattributed'),
+               ARRAY(SELECT subject_id FROM tasks
+                     WHERE closed_at IS NULL AND kind = 'stop_unclear' AND subject_id = ANY($1))";
+    let row = sqlx::query(OPEN).bind(subjects).fetch_one(conn).await?;
+    let unclear: Vec<SubjectId> = row.try_get(1)?;
+    Ok(Stops { unattributed: row.try_get(0)?, unclear: unclear.into_iter().collect() })
 }
 
 /// Of which of these people it is in doubt who they are. A long silence alone is not meant: whoever writes now may
@@ -181,7 +255,8 @@ pub async fn in_doubt(
     const IN_DOUBT: &str = "
         SELECT subject_id FROM person_bars WHERE subject_id = ANY($1) AND bar = 'identity'
         UNION SELECT subject_id FROM tasks
-        WHERE subject_id = ANY($1) AND closed_at IS NULL AND reason <> $2";
+        WHERE subject_id = ANY($1) AND closed_at IS NULL AND kind = 'identity_in_doubt'
+          AND reason <> $2";
     let found: Vec<SubjectId> = sqlx::query_scalar(IN_DOUBT)
         .bind(subjects)
         .bind(Doubt::Silent.code())

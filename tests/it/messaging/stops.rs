@@ -4,6 +4,7 @@ use assent_runtime::{Clock as _, SystemClock};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
+use uuid::Uuid;
 
 use super::stand_ins::{Home, Manner, Neighbours, Provider, Setup, phone, until};
 
@@ -60,7 +61,8 @@ async fn g1_an_unforwarded_stop_blocks_although_the_gate_still_allows() {
     // Back again: it is settled, and the one confirmation goes out.
     neighbours.refuse_stops(false);
     until("the confirmation", async || provider.bodies().len() == 1).await;
-    assert_eq!(provider.bodies()[0]["text"]["body"], "You will get no more messages.");
+    let text = provider.bodies()[0]["text"]["body"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("Vous ne recevrez plus"), "in the language of her word: {text}");
     assert_eq!(replica.count(PENDING).await, 0);
     assert_eq!(replica.hears(1, "stop").await, 200);
     until("the second stop", async || neighbours.stops().len() == 2).await;
@@ -278,5 +280,65 @@ async fn a_code_is_heard_and_does_what_the_consent_service_says() {
     until("the stop arrives", async || neighbours.stops().len() == 1).await;
     settled().await;
     assert_eq!((neighbours.codes().len(), neighbours.grants().len()), (before, grants));
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_may_be_a_stop_hold_marketing_until_a_human_has_read_them() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let subject = neighbours.person(1);
+    let open = async || replica.get("/v1/tasks").await["items"].as_array().cloned().unwrap();
+    assert_eq!(replica.hears(1, "Please stop writing to me").await, 200);
+    replica.processed().await;
+    let tasks = open().await;
+    let [task] = &tasks[..] else { panic!("{tasks:?}") };
+    assert_eq!((&task["kind"], &task["subject_id"]), (&json!("stop_unclear"), &json!(subject)));
+    let listed = replica.get("/v1/conversations").await;
+    let hers = &listed["items"][0];
+    assert_eq!((&hers["state"], &hers["reason"]), (&json!("waiting"), &json!("stop_unclear")));
+
+    let message = replica.send(subject).await;
+    assert_eq!(replica.waits(message).await, ["stop_unclear"]);
+    let answer = json!({"subject_id": subject, "purpose": "service", "channel": "whatsapp",
+        "content": {"type": "text", "body": "Do you mean all messages?"}});
+    let (status, answer) = replica.post("/v1/messages", answer).await;
+    assert_eq!(status, 202, "{answer}");
+    let answered: Uuid = answer["message_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(replica.settled(answered).await["state"], "accepted", "she can be answered");
+    assert_eq!(replica.look(message, 0).await["state"], "queued");
+
+    // It was none.
+    let close = format!("/v1/tasks/{}/close", task["task_id"].as_str().unwrap());
+    assert_eq!(replica.post(&close, json!({})).await.0, 200);
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    assert!(neighbours.stops().is_empty());
+
+    // It was one.
+    assert_eq!(replica.hears(1, "Laissez-moi tranquille !").await, 200);
+    replica.processed().await;
+    let close = format!("/v1/tasks/{}/close", open().await[0]["task_id"].as_str().unwrap());
+    let other = neighbours.person(2);
+    assert_eq!(replica.post(&close, json!({"subject_id": other})).await.0, 422);
+    assert_eq!(replica.post(&close, json!({"subject_id": subject})).await.0, 200);
+    until("it is her stop", async || neighbours.stops().len() == 1).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_clearly_what_she_wants_is_not_waited_for() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let open = "SELECT count(*) FROM tasks WHERE closed_at IS NULL";
+    for word in ["START", "STOP"] {
+        assert_eq!(replica.hears(1, "no more ads").await, 200);
+        replica.processed().await;
+        assert_eq!(replica.count(open).await, 1);
+        assert_eq!(replica.hears(1, word).await, 200);
+        until(&format!("{word} answers it"), async || replica.count(open).await == 0).await;
+    }
     replica.stop().await;
 }

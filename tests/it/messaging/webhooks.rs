@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::stand_ins::{Home, Neighbours, Provider, Setup, phone, until};
+use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, phone, until};
 
 async fn neighbours(home: &Home) -> Neighbours {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -326,4 +326,96 @@ async fn a_status_changes_no_column_that_an_index_knows() {
         assert!(!indexed.iter().any(|it| it == column), "{column} is in an index");
     }
     replica.stop().await;
+}
+
+/// What each person wrote, by when she wrote it, in the order in which it was recorded.
+const RECORDED: &str = "
+    SELECT stream::text, data::jsonb ->> 'said_at' FROM eventstore.events
+    WHERE event_type = 'assent.messaging.message_received.v1' ORDER BY stream, version";
+
+/// The `at`th message of the `n`th person, of an hour ago.
+fn written(n: usize, at: i64) -> Value {
+    let mut message = text(n, &format!("wamid.{n}.{at}"), "hello");
+    message["timestamp"] = json!((SystemClock.now().as_second() - 3_600 + at * 10).to_string());
+    json!({"messages": [message]})
+}
+
+async fn recorded_in_order(replica: &Replica, count: usize) {
+    replica.processed().await;
+    let pool = replica.messaging.store.pool();
+    let recorded: Vec<(String, String)> = sqlx::query_as(RECORDED).fetch_all(pool).await.unwrap();
+    assert_eq!(recorded.len(), count);
+    assert!(recorded.is_sorted(), "{recorded:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_she_writes_overtakes_nothing_of_hers_that_a_dead_replica_had_taken() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    neighbours.person(1);
+    neighbours.person(2);
+    let setup = Setup::new(neighbours.address, provider.address);
+    let first = home.start(&setup).await;
+    neighbours.say_not_who(true);
+    assert_eq!(first.webhook(written(1, 0)).await, 200);
+    first.stop().await;
+    // It died with her message in its hands.
+    home.sql("UPDATE webhook_bodies SET not_before = now() + interval '1 hour'").await;
+    neighbours.say_not_who(false);
+
+    let second = home.start(&setup).await;
+    assert_eq!(second.webhook(written(1, 1)).await, 200);
+    assert_eq!(second.webhook(written(2, 0)).await, 200);
+    until("others are heard", async || second.count(INBOUND).await == 1).await;
+    let untouched = "SELECT count(*) FROM webhook_bodies WHERE attempts = 0";
+    assert_eq!(second.count(untouched).await, 1, "hers waits, and nobody has taken it");
+    second.sql("UPDATE webhook_bodies SET not_before = now()").await;
+    recorded_in_order(&second, 3).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_yet_is_not_overtaken_in_the_same_replica() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    neighbours.person(1);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.say_not_who(true);
+    assert_eq!(replica.webhook(written(1, 0)).await, 200);
+    let tried = "SELECT count(*) FROM webhook_bodies WHERE attempts > 1";
+    until("it is tried in vain", async || replica.count(tried).await == 1).await;
+    assert_eq!(replica.webhook(written(1, 1)).await, 200);
+    until("it is tried again", async || {
+        replica.count("SELECT max(attempts)::bigint FROM webhook_bodies").await > 3
+    })
+    .await;
+    neighbours.say_not_who(false);
+    recorded_in_order(&replica, 2).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_record_what_each_person_wrote_in_its_order() {
+    const EACH: i64 = 30;
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let setup = Setup::new(neighbours.address, provider.address);
+    let replicas = [home.start(&setup).await, home.start(&setup).await];
+    let replicas = Arc::new(replicas);
+    let mut writing = JoinSet::new();
+    for n in 1..=4 {
+        neighbours.person(n);
+        let replicas = replicas.clone();
+        writing.spawn(async move {
+            for at in 0..EACH {
+                let replica = &replicas[usize::from(at % 2 == 1)];
+                assert_eq!(replica.webhook(written(n, at)).await, 200);
+            }
+        });
+    }
+    writing.join_all().await;
+    recorded_in_order(&replicas[0], 4 * 30).await;
+    for replica in Arc::into_inner(replicas).unwrap() {
+        replica.stop().await;
+    }
 }

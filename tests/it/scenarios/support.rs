@@ -8,7 +8,7 @@ use serde_json::json;
 use super::world::{self, acts, calls, ends_well};
 
 /// Somebody who may be answered.
-async fn customer(cluster: &Cluster) -> (Person, String) {
+pub(super) async fn customer(cluster: &Cluster) -> (Person, String) {
     let person = Person::somebody();
     let subject = cluster.import(&person).await;
     let consent = ["--purpose", "service", "--channel", "whatsapp", "--evidence", "form 12"];
@@ -23,7 +23,7 @@ async fn customer(cluster: &Cluster) -> (Person, String) {
 }
 
 /// The conversation with her, once she waits.
-async fn conversation(cluster: &Cluster, subject: &str) -> String {
+pub(super) async fn conversation(cluster: &Cluster, subject: &str) -> String {
     let mut id = String::new();
     until("she waits", async || {
         let listed = cluster.assent(&["conversation", "list", "--state", "waiting"]);

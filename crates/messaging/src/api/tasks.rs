@@ -17,16 +17,16 @@ use crate::api::messages::database;
 use crate::declarations::{self, Declared};
 use crate::domain::stop::{Form, Will};
 use crate::state::Messaging;
-use crate::tasks::{self, STOP_UNATTRIBUTED};
+use crate::tasks::{self, STOP_UNATTRIBUTED, STOP_UNCLEAR};
 
 /// What a human is to look at.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Task {
     /// Its id.
     pub task_id: Uuid,
-    /// `stop_unattributed` or `identity_in_doubt`.
+    /// `stop_unattributed`, `stop_unclear` or `identity_in_doubt`.
     pub kind: String,
-    /// Of a doubt: about whom.
+    /// Of a doubt: about whom; of words that may be a stop: whose.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
@@ -110,7 +110,8 @@ pub async fn list(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
-    /// Of an unattributed stop: whose it was. It is stopped for her. None: nobody's who is known here.
+    /// Of an unattributed stop: whose it was; of words that may be one: who wrote them, where they are one. It is
+    /// stopped for her. None: nobody's who is known here, or no stop.
     #[serde(default)]
     #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
@@ -147,10 +148,15 @@ pub async fn close(
     let now = messaging.clock.now();
     let found = sqlx::query(FIND).bind(task_id).fetch_optional(messaging.pool()).await;
     let row = found.map_err(database)?.ok_or(Code::TaskUnknown)?;
-    let kind = Task::read(&row).map_err(database)?.kind;
-    if request.subject_id.is_some() && kind != STOP_UNATTRIBUTED {
+    let found = Task::read(&row).map_err(database)?;
+    let may_be = |subject| match found.kind.as_str() {
+        STOP_UNATTRIBUTED => true,
+        STOP_UNCLEAR => found.subject_id == Some(subject),
+        _ => false,
+    };
+    if request.subject_id.is_some_and(|it| !may_be(it)) {
         return Err(Problem::new(Code::ValidationFailed)
-            .detail("subject_id: only an unattributed stop can be somebody's"));
+            .detail("subject_id: only an unattributed stop can be anybody's, and words only hers who wrote them"));
     }
     let declared = match request.subject_id {
         Some(subject) => Some(stop_of(&messaging, subject, task_id, now).await?),

@@ -112,8 +112,8 @@ pub async fn receive(
     }
     let (id, received_at) = (messaging.ids.v7(), messaging.clock.now());
     let sealed = messaging.hour_keys.seal(id, BODY, &body).await.map_err(keys)?;
-    let Declarations { declared, unattributed } = declared(&messaging, &body, received_at).await?;
-    let body = Body { id, sealed, received_at, declared, unattributed };
+    let Told { lanes, declared, unattributed } = told(&messaging, &body, received_at).await?;
+    let body = Body { id, sealed, lanes, received_at, declared, unattributed };
     let declared = messaging.intake.run(body).await.map_err(api::messages::store)?;
     failpoint::hit_async("messaging.webhook_committed").await;
     messaging.received.notify_one();
@@ -123,25 +123,25 @@ pub async fn receive(
     Ok(StatusCode::OK)
 }
 
-/// What a body declares.
+/// What of a body counts before it is processed.
 #[derive(Default)]
-struct Declarations {
+struct Told {
+    /// Who writes in it, see [`lanes`].
+    lanes: Vec<i16>,
     declared: Vec<Declared>,
     unattributed: Vec<Unattributed>,
 }
 
-async fn declared(
-    messaging: &Messaging,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<Declarations, Problem> {
-    let Ok(webhook) = Webhook::read(body) else { return Ok(Declarations::default()) };
-    let mut all = Declarations::default();
+async fn told(messaging: &Messaging, body: &[u8], now: Timestamp) -> Result<Told, Problem> {
+    let Ok(webhook) = Webhook::read(body) else { return Ok(Told::default()) };
+    let updates = webhook.updates().iter().map(|(_, update)| update);
+    let mut all = Told { lanes: lanes(messaging, updates), ..Told::default() };
     for (_, update) in webhook.updates() {
         let Some(heard) = hear(&messaging.config.words, update) else { continue };
         let id = messaging.ids.v7();
         let mut declared = Declared {
             tokens: messaging.tokens(heard.from),
+            language: heard.language,
             said_at: said_at(heard.said_at, now),
             heard_at: now,
             ..Declared::new(id, heard.will, heard.form)
@@ -171,6 +171,31 @@ async fn declared(
         }
     }
     Ok(all)
+}
+
+/// In which lanes a body is processed: one for each name of whoever writes in it, or has another number or user id
+/// now. What is told of our own messages has no order. A lane is many people's, so that it tells nobody.
+fn lanes<'a>(messaging: &Messaging, updates: impl Iterator<Item = &'a Update>) -> Vec<i16> {
+    let lane = |hash: &[u8]| match hash {
+        [.., high, low] => i16::from_be_bytes([high & 0x7f, *low]),
+        _ => 0,
+    };
+    let mut lanes = Vec::new();
+    for update in updates {
+        let names = match update {
+            Update::Message(message) => &message.from,
+            Update::Moved(moved) => &moved.before,
+            _ => continue,
+        };
+        let Address { phone, user_id, parent_user_id } = names;
+        for name in phone.iter().chain(user_id).chain(parent_user_id) {
+            let hashes = messaging.keyed_hashes(&format!("lane {name}"));
+            lanes.extend(hashes.iter().map(|hash| lane(hash)));
+        }
+    }
+    lanes.sort_unstable();
+    lanes.dedup();
+    lanes
 }
 
 /// Seals the names of who opts in, for as long as that is under way.
@@ -237,19 +262,23 @@ struct Heard<'a> {
     to: Option<&'a str>,
     /// The provider's id of the message of ours that it answers, or is about.
     about: Option<&'a str>,
+    /// In which language, where its word tells that.
+    language: Option<&'static str>,
     said_at: i64,
 }
 
 fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
     match update {
         Update::Message(message) | Update::Nameless(message) => {
-            let (will, form) = match &message.said {
-                Said::Text(text) => (words.in_text(text)?, Form::Word),
+            let (will, form, read) = match &message.said {
+                Said::Text(text) => (words.in_text(text)?, Form::Word, Some(text)),
                 Said::Button { payload, text } => {
-                    (words.in_button(payload.as_deref(), text.as_deref())?, Form::Button)
+                    let will = words.in_button(payload.as_deref(), text.as_deref())?;
+                    (will, Form::Button, text.as_ref())
                 }
                 Said::Other(_) => return None,
             };
+            let language = read.and_then(|text| words.language(text));
             // Of nobody nothing but a stop is heard.
             if message.from.is_empty() && will != Will::Stop {
                 return None;
@@ -257,7 +286,8 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
             let source = Some(&message.id).filter(|id| !id.is_empty()).cloned();
             let (from, about) = (&message.from, message.answers.as_deref());
             let to = message.number.as_deref();
-            Some(Heard { will, form, from, source, to, about, said_at: message.said_at })
+            let said_at = message.said_at;
+            Some(Heard { will, form, from, source, to, about, language, said_at })
         }
         // Resuming at WhatsApp lifts what she had stopped there. It is no consent to a purpose of ours.
         Update::Preference(preference) if preference.stop => Some(Heard {
@@ -270,6 +300,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
             )),
             to: None,
             about: None,
+            language: None,
             said_at: preference.said_at,
         }),
         Update::Status(status) if status.codes.contains(&PERSON_STOPPED_MARKETING) => {
@@ -282,6 +313,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
                 source,
                 to: None,
                 about: Some(&status.id).filter(|id| !id.is_empty()).map(String::as_str),
+                language: None,
                 said_at: status.at,
             })
         }

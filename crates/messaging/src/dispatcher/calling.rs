@@ -86,7 +86,8 @@ impl Batch {
                 outbound::Content::free(content, reacts_to.as_deref())
             }
             Said::Confirmation => {
-                Some(outbound::Content::text(&self.messaging.config.stop_confirmation))
+                let texts = &self.messaging.config.stop_confirmation;
+                Some(outbound::Content::text(texts.text(intent.language.as_deref())))
             }
         };
         let Some(content) = content else {

@@ -100,6 +100,8 @@ pub enum Reason {
     Idle,
     /// She wants no more messages.
     Stopped,
+    /// What she wrote may mean that she wants no more messages.
+    StopUnclear,
 }
 
 impl Reason {
@@ -119,6 +121,7 @@ impl Reason {
             Self::Operator => "operator",
             Self::Idle => "idle",
             Self::Stopped => "stopped",
+            Self::StopUnclear => "stop_unclear",
         }
     }
 }
@@ -162,6 +165,8 @@ pub enum Declares {
     Nothing,
     /// No more messages.
     Stop,
+    /// Perhaps that: a human reads it, and not the bot.
+    PerhapsStop,
     /// An opt-in, by word or code: it is heard elsewhere, and no question.
     OptIn,
 }
@@ -244,6 +249,16 @@ fn hear(
 ) -> Vec<Event> {
     let opened = Event::Opened { id: new, bot, heard_at: at };
     match (open, declares) {
+        (_, Declares::PerhapsStop) => {
+            let mut events = hear(open, at, Declares::Nothing, bot, new);
+            let after = events.iter().fold(open.cloned(), evolve);
+            let is_new = events.iter().any(|event| matches!(event, Event::Opened { .. }));
+            // Who has it reads it anyway.
+            if is_new || after.is_some_and(|it| it.state == State::Bot) {
+                events.push(Event::HumanCalled(Reason::StopUnclear));
+            }
+            events
+        }
         (None, Declares::Nothing) => vec![opened],
         (None, _) => Vec::new(),
         // Nothing that the bot was about to say is said after a stop.
@@ -372,6 +387,28 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_stop_is_read_by_a_human_and_not_by_the_bot() {
+        let perhaps = |hours, bot| Command::Hear {
+            at: at(hours),
+            declares: Declares::PerhapsStop,
+            bot,
+            new: Uuid::from_u128(99),
+        };
+        let called = Event::HumanCalled(Reason::StopUnclear);
+        for bot in [true, false] {
+            assert_eq!(after(&[perhaps(0, bot)]).unwrap().state, State::Waiting);
+            assert_eq!(decide(None, &perhaps(0, bot)).unwrap().last(), Some(&called));
+        }
+        let given = [hears(0), perhaps(1, true)];
+        assert_eq!(after(&given).unwrap().id, Uuid::from_u128(1), "the same conversation");
+        assert_eq!(after(&given).unwrap().state, State::Waiting);
+        let given = [hears(0), perhaps(30, true)];
+        assert_eq!(after(&given).unwrap().state, State::Waiting);
+        let given = [hears(0), assign("lea", None), perhaps(1, true)];
+        assert_eq!(after(&given).unwrap().state, State::Human("lea".to_owned()));
+    }
+
+    #[test]
     fn without_a_bot_a_human_is_needed_from_the_first_message_on() {
         let hears = |hours| Command::Hear {
             at: at(hours),
@@ -386,8 +423,12 @@ mod tests {
     }
 
     fn any_command() -> impl Strategy<Value = Command> {
-        let declares =
-            prop_oneof![Just(Declares::Nothing), Just(Declares::Stop), Just(Declares::OptIn)];
+        let declares = prop_oneof![
+            Just(Declares::Nothing),
+            Just(Declares::Stop),
+            Just(Declares::OptIn),
+            Just(Declares::PerhapsStop)
+        ];
         prop_oneof![
             (0_i64..200, declares, any::<bool>(), any::<u128>()).prop_map(
                 |(hours, declares, bot, new)| Command::Hear {

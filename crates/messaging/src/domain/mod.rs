@@ -3,6 +3,7 @@
 
 pub mod bot;
 pub mod campaign;
+pub mod confirmation;
 pub mod content;
 pub mod conversation;
 pub mod free_entry;
@@ -13,3 +14,4 @@ pub mod media;
 pub mod stop;
 pub mod template;
 pub mod template_draft;
+pub mod unclear;

@@ -3,12 +3,14 @@
 //!
 //! A text counts when the *whole* message is one of the words, whatever its case, accents,
 //! surrounding blanks or punctuation. Words inside a longer sentence don't count: a person who writes
-//! "don't stop" has not opted out. Buttons arrive as messages of another type, and count by their
+//! "don't stop" has not opted out; that it may be meant so is [`super::unclear`]'s to say. Buttons arrive as messages of another type, and count by their
 //! payload or by their text: matching texts alone would miss WhatsApp's own "Stop promotions".
 
 use std::collections::HashSet;
 
 use assent_contracts::code::{Code, Sentence};
+
+use super::unclear::Phrases;
 
 /// What a person declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,6 +133,7 @@ pub struct Words {
     stop: HashSet<String>,
     stop_buttons: HashSet<String>,
     start: HashSet<String>,
+    phrases: Phrases,
 }
 
 impl Words {
@@ -151,7 +154,12 @@ impl Words {
         }
         stop.extend(with.into_iter().map(fold).filter(|word| !word.is_empty()));
         stop.insert("stop".to_owned());
-        Self { stop, stop_buttons: all(STOP_BUTTONS), start: all(START_WORDS) }
+        Self {
+            stop,
+            stop_buttons: all(STOP_BUTTONS),
+            start: all(START_WORDS),
+            phrases: Phrases::standard(),
+        }
     }
 
     /// Every language's words.
@@ -175,6 +183,27 @@ impl Words {
         } else {
             code(text)
         }
+    }
+
+    /// Whether a text that declares nothing may be meant as a stop.
+    #[must_use]
+    pub fn may_mean_stop(&self, text: &str) -> bool {
+        self.in_text(text).is_none() && self.phrases.stand_in(text)
+    }
+
+    /// In which language a stop was said; none where it is a word of several, or of the deployment's own.
+    #[must_use]
+    pub fn language(&self, text: &str) -> Option<&'static str> {
+        if text.len() > 256 {
+            return None;
+        }
+        let folded = fold(text);
+        let mut of = STOP_WORDS
+            .iter()
+            .chain(STOP_BUTTONS)
+            .filter(|(_, words)| words.iter().any(|word| fold(word) == folded));
+        let (language, _) = of.next()?;
+        of.all(|(other, _)| other == language).then_some(*language)
     }
 
     /// What a button declares: its payload (the sender's own id) or its text. A stop in either wins.
@@ -272,6 +301,22 @@ fn look(letter: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_one_language_tells_it_and_a_word_of_several_does_not() {
+        let words = Words::standard();
+        for (text, language) in [
+            ("Arrêt !", Some("fr")),
+            ("unsubscribe", Some("en")),
+            ("СТОП", Some("ru")),
+            ("Werbung beenden", Some("de")),
+            ("stop", None),
+            ("parar", None),
+            ("hello", None),
+        ] {
+            assert_eq!(words.language(text), language, "{text}");
+        }
+    }
 
     /// The list of the reference, language by language; each must stop, also as people type it.
     #[test]

@@ -33,6 +33,8 @@ const ASK_TOGETHER: usize = 100;
 pub struct FromPerson {
     /// Whose.
     pub subject: SubjectId,
+    /// Who else is one with her.
+    pub one_with: Vec<SubjectId>,
     /// Since when she is known.
     registered_at: Option<Timestamp>,
     declares: Declares,
@@ -47,9 +49,10 @@ pub struct FromPerson {
 }
 
 /// Who sent a message.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Sender {
     subject: SubjectId,
+    one_with: Vec<SubjectId>,
     registered_at: Option<Timestamp>,
 }
 
@@ -96,7 +99,11 @@ pub async fn of_people(
         if let Some(whose) = answers.filter(|_| who.standing == Standing::InDoubt) {
             all.stops.extend(stop_of(messaging, message, whose, heard_at));
         }
-        let sender = |subject| Sender { subject, registered_at: who.registered_at };
+        let sender = |subject| Sender {
+            subject,
+            one_with: who.everybody().filter(|it| *it != subject).collect(),
+            registered_at: who.registered_at,
+        };
         known.extend(who.subject().map(|subject| (sender(subject), message)));
     }
     let mut sealed = Vec::with_capacity(known.len());
@@ -107,7 +114,7 @@ pub async fn of_people(
         subjects.dedup();
         let keys = messaging.person_keys.lease("receive_message", &subjects).await?;
         for (sender, message) in some {
-            sealed.extend(from_person(messaging, &keys, *sender, message)?);
+            sealed.extend(from_person(messaging, &keys, sender.clone(), message)?);
         }
     }
     all.messages = sealed;
@@ -148,7 +155,7 @@ fn stop_of(
 fn from_person(
     messaging: &Messaging,
     keys: &LeasedKeys,
-    Sender { subject, registered_at }: Sender,
+    Sender { subject, one_with, registered_at }: Sender,
     message: &Inbound,
 ) -> Result<Option<FromPerson>, Failure> {
     let id = messaging.ids.v7();
@@ -168,6 +175,7 @@ fn from_person(
     let identity_hashes = identity.unwrap_or_default();
     Ok(Some(FromPerson {
         subject,
+        one_with,
         registered_at,
         declares,
         by_advertisement: message.by_advertisement,
@@ -189,6 +197,7 @@ pub async fn receive(
     messaging: &Messaging,
     conn: &mut PgConnection,
     messages: Vec<&FromPerson>,
+    gone: &[SubjectId],
 ) -> Result<Vec<Append>, StoreError> {
     let mut appends = Vec::new();
     let mut rest = messages;
@@ -197,7 +206,7 @@ pub async fn receive(
         let mut people = HashSet::new();
         let (some, later) = rest.into_iter().partition(|it| people.insert(it.subject));
         rest = later;
-        appends.extend(receive_some(messaging, &mut *conn, some).await?);
+        appends.extend(receive_some(messaging, &mut *conn, some, gone).await?);
     }
     Ok(appends)
 }
@@ -207,6 +216,7 @@ async fn receive_some(
     messaging: &Messaging,
     conn: &mut PgConnection,
     mut messages: Vec<&FromPerson>,
+    gone: &[SubjectId],
 ) -> Result<Vec<Append>, StoreError> {
     const INSERT: &str = "
         INSERT INTO inbound_messages
@@ -229,6 +239,11 @@ async fn receive_some(
         free_entries::comes(messaging, &mut *conn, message.subject, *said).await?;
     }
     look_who(messaging, &mut *conn, &messages, &said).await?;
+    for message in messages.iter().filter(|it| it.declares == Declares::PerhapsStop) {
+        let all = message.one_with.iter().chain([&message.subject]);
+        let all: Vec<SubjectId> = all.filter(|it| !gone.contains(it)).copied().collect();
+        tasks::stop_unclear(messaging, &mut *conn, &all).await?;
+    }
     let heard: Vec<conversations::Heard> = messages
         .iter()
         .zip(&said)

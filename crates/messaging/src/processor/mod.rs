@@ -1,7 +1,9 @@
 //! Processes stored webhook bodies, many at a time. It guarantees that each update is applied once, that an
-//! update that can't be read or applied is parked alone and never stands in the way of others, and that a
-//! body is deleted in the transaction that applies it; the stops in it were taken at the door already.
+//! update that can't be read or applied is parked alone and never stands in the way of others, that a
+//! body is deleted in the transaction that applies it, and that what one person wrote is applied in the order in
+//! which it was stored ([`lanes`]); the stops in it were taken at the door already.
 
+mod lanes;
 mod messages;
 mod parts;
 mod statuses;
@@ -13,11 +15,11 @@ use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code};
 use assent_runtime::ops::Watchdog;
 use jiff::Timestamp;
-use jiff_sqlx::Timestamp as SqlTimestamp;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::lanes::Behind;
 use self::messages::OfPeople;
 use self::parts::{Divided, Part, divide, replace, resealed};
 use crate::api::webhook::{BODY, said_at};
@@ -31,14 +33,8 @@ use crate::whatsapp::envelope::{Place, Webhook};
 use crate::whatsapp::updates::{AccountUpdate, Inbound, TemplateUpdate, Update};
 use crate::{campaigns, declarations, limits, metrics, moves, rates, templates};
 
-/// Bodies taken at once, most of which are small.
-const TAKE: i64 = 256;
-/// How many bytes they may have together, unless a single body has more.
-const TAKE_BYTES: i64 = 8 << 20;
 /// Updates that are applied in one transaction, unless a single body has more.
 const TOGETHER: usize = 200;
-/// How long a processor holds what it took.
-const HOLD: Duration = Duration::from_secs(60);
 /// How often bodies are looked for when nothing announces them.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -48,6 +44,10 @@ struct Stored {
     hour_key: Uuid,
     sealed: Vec<u8>,
     received_at: Timestamp,
+    /// Its place among all bodies.
+    position: i64,
+    /// Who writes in it.
+    lanes: Vec<i16>,
 }
 
 /// Why a body is still there.
@@ -102,7 +102,7 @@ pub async fn run(
 ) -> Result<(), std::convert::Infallible> {
     while !stopping.is_cancelled() {
         watchdog.progress();
-        let taken = match take(&messaging).await {
+        let taken = match lanes::take(&messaging).await {
             Ok(taken) => taken,
             Err(error) => {
                 tracing::warn!(%error, "stored webhooks can't be read");
@@ -110,11 +110,13 @@ pub async fn run(
             }
         };
         let idle = taken.is_empty();
-        let mut opened = open_all(&messaging, taken).await;
+        let mut behind = Behind::default();
+        let mut opened = open_all(&messaging, taken, &mut behind).await;
         while !opened.is_empty() {
             watchdog.progress();
             let rest = opened.split_off(together(&opened));
-            process(&messaging, std::mem::replace(&mut opened, rest), &watchdog).await;
+            let some = std::mem::replace(&mut opened, rest);
+            process(&messaging, some, &mut behind, &watchdog).await;
         }
         if idle {
             tokio::select! {
@@ -125,39 +127,6 @@ pub async fn run(
         }
     }
     Ok(())
-}
-
-async fn take(messaging: &Messaging) -> Result<Vec<Stored>, sqlx::Error> {
-    const SQL: &str = "
-        WITH due AS (
-            SELECT id, not_before, octet_length(sealed) AS bytes FROM webhook_bodies
-            WHERE parked IS NULL AND not_before <= now()
-            ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED
-        ), summed AS (
-            SELECT id, sum(bytes) OVER (ORDER BY not_before, id) - bytes AS before FROM due
-        )
-        UPDATE webhook_bodies SET not_before = now() + make_interval(secs => $2), attempts = attempts + 1
-        WHERE id IN (SELECT id FROM summed WHERE before < $3)
-        RETURNING id, hour_key, sealed, received_at";
-    let rows = sqlx::query(SQL)
-        .bind(TAKE)
-        .bind(HOLD.as_secs_f64())
-        .bind(TAKE_BYTES)
-        .fetch_all(messaging.pool())
-        .await?;
-    let mut taken = rows
-        .iter()
-        .map(|row| {
-            Ok(Stored {
-                id: row.try_get(0)?,
-                hour_key: row.try_get(1)?,
-                sealed: row.try_get(2)?,
-                received_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
-            })
-        })
-        .collect::<Result<Vec<_>, sqlx::Error>>()?;
-    taken.sort_unstable_by_key(|body| body.id);
-    Ok(taken)
 }
 
 /// It is tried again, later each time, or parked.
@@ -201,7 +170,7 @@ const fn is_bad(update: &Update) -> bool {
 }
 
 /// Opens bodies; those that can't be are put back.
-async fn open_all(messaging: &Messaging, taken: Vec<Stored>) -> Vec<Opened> {
+async fn open_all(messaging: &Messaging, taken: Vec<Stored>, behind: &mut Behind) -> Vec<Opened> {
     if taken.is_empty() {
         return Vec::new();
     }
@@ -218,10 +187,13 @@ async fn open_all(messaging: &Messaging, taken: Vec<Stored>) -> Vec<Opened> {
     };
     let mut opened = Vec::with_capacity(taken.len());
     for body in taken {
-        let id = body.id;
+        let (id, lanes) = (body.id, body.lanes.clone());
         match open(messaging, &keys, body).await {
             Ok(body) => opened.push(body),
-            Err(failure) => put_back(messaging, id, &failure).await,
+            Err(failure) => {
+                put_back(messaging, id, &failure).await;
+                behind.wait(&lanes);
+            }
         }
     }
     opened
@@ -249,8 +221,18 @@ fn together(bodies: &[Opened]) -> usize {
     fit.count().max(1)
 }
 
-/// Processes these bodies, each by itself where they can't be together.
-async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog) {
+/// Processes these bodies, each by itself where they can't be together. Whoever wrote in one that is left is not
+/// heard of in those behind it.
+async fn process(
+    messaging: &Messaging,
+    bodies: Vec<Opened>,
+    behind: &mut Behind,
+    watchdog: &Watchdog,
+) {
+    let bodies = behind.without(messaging, bodies).await;
+    if bodies.is_empty() {
+        return;
+    }
     match apply(messaging, &bodies).await {
         Ok(true) => {
             let updates = bodies.iter().flat_map(|body| body.webhook.updates());
@@ -270,15 +252,17 @@ async fn process(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog
             if let Err(failure) = kept {
                 put_back(messaging, body.stored.id, &failure).await;
             }
+            behind.wait(&body.stored.lanes);
         }
         // One of them is to blame, or is another processor's by now.
-        Ok(false) => one_by_one(messaging, bodies, watchdog).await,
+        Ok(false) => one_by_one(messaging, bodies, behind, watchdog).await,
         Err(failure) if failure.is_of_the_body() => {
-            one_by_one(messaging, bodies, watchdog).await;
+            one_by_one(messaging, bodies, behind, watchdog).await;
         }
         Err(failure) => {
             for body in &bodies {
                 put_back(messaging, body.stored.id, &failure).await;
+                behind.wait(&body.stored.lanes);
             }
         }
     }
@@ -298,10 +282,15 @@ async fn count_heard(messaging: &Messaging, bodies: &[Opened]) {
     }
 }
 
-async fn one_by_one(messaging: &Messaging, bodies: Vec<Opened>, watchdog: &Watchdog) {
+async fn one_by_one(
+    messaging: &Messaging,
+    bodies: Vec<Opened>,
+    behind: &mut Behind,
+    watchdog: &Watchdog,
+) {
     for body in bodies {
         watchdog.progress();
-        Box::pin(process(messaging, vec![body], watchdog)).await;
+        Box::pin(process(messaging, vec![body], behind, watchdog)).await;
     }
 }
 
@@ -390,6 +379,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
     to_the_end(async move {
         let mut session = service.store.begin().await?;
         let mut subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
+        subjects.extend(messages.iter().flat_map(|it| it.one_with.iter().copied()));
         subjects.extend(statuses.iter().map(|it| it.subject));
         subjects.extend(moves.iter().filter_map(|it| it.subject));
         subjects.sort_unstable();
@@ -407,7 +397,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
             it.apply(&service, session.conn()).await?;
         }
         let messages = messages.iter().filter(|it| !gone.contains(&it.subject)).collect();
-        let appends = messages::receive(&service, session.conn(), messages).await?;
+        let appends = messages::receive(&service, session.conn(), messages, &gone).await?;
         session.append(appends).await?;
         let statuses: Vec<_> = statuses.iter().filter(|it| !gone.contains(&it.subject)).collect();
         statuses::reconcile(&service, &mut session, &statuses, keys.as_ref()).await?;

@@ -26,13 +26,16 @@ pub struct Divided {
     id: Uuid,
     hour_key: Uuid,
     received_at: Timestamp,
+    position: i64,
+    lanes: Vec<i16>,
     parts: Vec<Part>,
 }
 
 impl Divided {
     /// This body, and these parts of it.
-    pub const fn new(body: &Stored, parts: Vec<Part>) -> Self {
-        Self { id: body.id, hour_key: body.hour_key, received_at: body.received_at, parts }
+    pub fn new(body: &Stored, parts: Vec<Part>) -> Self {
+        let Stored { id, hour_key, received_at, position, ref lanes, .. } = *body;
+        Self { id, hour_key, received_at, position, lanes: lanes.clone(), parts }
     }
 }
 
@@ -59,10 +62,11 @@ pub async fn resealed(
 
 /// Deletes bodies and stores parts of them. Gives false when another processor was faster with one.
 pub async fn divide(conn: &mut PgConnection, divided: &[Divided]) -> Result<bool, sqlx::Error> {
-    // Parts come before what was received later.
+    // Parts stand where their body stood.
     const STORE: &str = "
-        INSERT INTO webhook_bodies (id, hour_key, sealed, received_at, not_before, parked)
-        VALUES ($1, $2, $3, $4, $4, $5)";
+        INSERT INTO webhook_bodies
+            (id, hour_key, sealed, received_at, not_before, parked, position, lanes)
+        VALUES ($1, $2, $3, $4, $4, $5, $6, $7)";
     let ids: Vec<Uuid> = divided.iter().map(|body| body.id).collect();
     let deleted = sqlx::query("DELETE FROM webhook_bodies WHERE id = ANY($1)")
         .bind(&ids)
@@ -79,6 +83,8 @@ pub async fn divide(conn: &mut PgConnection, divided: &[Divided]) -> Result<bool
                 .bind(&part.sealed)
                 .bind(body.received_at.to_sqlx())
                 .bind(part.parked)
+                .bind(body.position)
+                .bind(&body.lanes)
                 .execute(&mut *conn)
                 .await?;
             if let Some(reason) = part.parked {

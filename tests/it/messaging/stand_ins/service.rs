@@ -11,6 +11,7 @@ use assent_eventstore::{connect, schema};
 use assent_http::Keys;
 use assent_http::auth::key_entry;
 use assent_messaging::config::{Campaigns, Config, Conversations, Limits, Sending, WhatsApp};
+use assent_messaging::domain::confirmation::Confirmations;
 use assent_messaging::domain::stop::Words;
 use assent_messaging::{Messaging, build, migrators, run, serve};
 use assent_runtime::{
@@ -187,7 +188,7 @@ impl Home {
             words: Words::standard(),
             start_purpose: "marketing".to_owned(),
             marketing_purposes: vec!["marketing".to_owned()],
-            stop_confirmation: "You will get no more messages.".to_owned(),
+            stop_confirmation: Confirmations::of("Boulangerie Exemple SARL"),
             conversations: setup.conversations.clone(),
         }
     }
