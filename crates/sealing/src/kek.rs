@@ -116,7 +116,7 @@ impl KekConfig {
     #[must_use]
     pub fn read(section: &Section) -> Option<Self> {
         let module = section.optional::<PathBuf>("kek_module");
-        let rest = [section.optional("kek_token"), section.optional("kek_label")];
+        let rest = ["kek_token", "kek_label"].map(|key| section.optional::<String>(key));
         let pin_file = section.optional::<PathBuf>("kek_pin_file");
         let Some(path) = module else {
             for (name, given) in [
@@ -285,7 +285,7 @@ mod tests {
     fn a_wrapped_key_unwraps_for_its_owner_only() {
         let kek = FileKek::new(DataKey::from_bytes([1; 32]), system_ids());
         let key = DataKey::from_bytes([2; 32]);
-        let wrapped = kek.wrap(&[(&key, b"her")]).ok().unwrap().remove(0);
+        let wrapped = kek.wrap(&[(&key, b"her".as_slice())]).ok().unwrap().remove(0);
         let unwrap = |kek: &FileKek, aad: &[u8]| {
             kek.unwrap(&[(wrapped.as_slice(), aad)]).ok().unwrap().remove(0)
         };

@@ -138,7 +138,7 @@ impl KeyStore {
     /// [`KeyStoreError`]; then none was made.
     pub async fn mint(&self, ids: &[Uuid]) -> Result<Vec<KeyState>, KeyStoreError> {
         let keys: Vec<DataKey> = ids.iter().map(|_| DataKey::generate(self.ids.as_ref())).collect();
-        let of = ids.iter().map(|id| (*id, VERSION));
+        let of = ids.iter().map(|id| (*id, VERSION)).collect();
         let (keys, wrapped) = wrap(&self.keks.current, of, keys).await?;
         // Nearly always all are new; asking Postgres to expect conflicts costs half as much again.
         let insert = |sql: &'static str| {
@@ -277,7 +277,7 @@ impl KeyStore {
             .collect::<Result<Vec<_>, sqlx::Error>>()?;
         let Some(last) = wrapped.last().map(|key| key.id) else { return Ok(None) };
         let (before, keys): (Vec<_>, Vec<_>) = self.unwrap(wrapped).await?.into_iter().unzip();
-        let of: Vec<_> = before.iter().map(|key| (key.id, key.version)).collect();
+        let of = before.iter().map(|key: &WrappedKey| (key.id, key.version)).collect();
         let (_, wrapped) = wrap(&self.keks.current, of, keys).await?;
         let (ids, before): (Vec<_>, Vec<_>) =
             before.into_iter().map(|key| (key.id, key.bytes)).unzip();
@@ -452,7 +452,7 @@ struct WrappedKey {
 /// Wraps keys, each bound to its id and version, and gives both in order.
 async fn wrap(
     kek: &Arc<dyn Kek>,
-    of: impl IntoIterator<Item = (Uuid, i32)>,
+    of: Vec<(Uuid, i32)>,
     keys: Vec<DataKey>,
 ) -> Result<(Vec<DataKey>, Vec<Vec<u8>>), KeyStoreError> {
     let bindings: Vec<_> = of.into_iter().map(|(id, version)| binding(id, version)).collect();

@@ -187,38 +187,30 @@ impl Kek for ModuleKek {
     }
 
     fn unwrap(&self, keys: &[Wrapped<'_>]) -> Result<Vec<Result<DataKey, SealError>>, KekError> {
-        let mut at_once = Vec::with_capacity(keys.len());
-        let done = self.call(|session, handle| {
+        let at_once = self.call(|session, handle| {
             let each = keys.iter().map(|wrapped| decrypt(session, handle, wrapped));
             each.collect::<Result<Vec<_>, Error>>()
         });
-        match done {
+        match at_once {
             Ok(opened) => return Ok(opened),
             // One of them may be another key's: modules say that in many ways. The others open.
             Err(KekError::Call(_)) => {}
             Err(error) => return Err(error),
         }
         self.look()?;
-        for wrapped in keys {
-            let opened = self.call(|session, handle| decrypt(session, handle, wrapped));
-            at_once.push(match opened {
-                Ok(opened) => opened,
-                Err(KekError::Call(_)) => {
-                    // The module works, and doesn't open this.
-                    self.look()?;
-                    Err(SealError)
-                }
-                Err(error) => return Err(error),
-            });
-        }
-        Ok(at_once)
+        let alone = |wrapped| match self.call(|session, handle| decrypt(session, handle, wrapped)) {
+            // The module works, and doesn't open this.
+            Err(KekError::Call(_)) => self.look().map(|()| Err(SealError)),
+            opened => opened,
+        };
+        keys.iter().map(alone).collect()
     }
 
     fn look(&self) -> Result<(), KekError> {
         const PLAIN: [u8; 32] = [0; 32];
         let opens = self.call(|session, key| {
             let sealed = self.encrypt(session, key, &PLAIN, b"look")?;
-            decrypt(session, key, &(sealed.as_slice(), b"look"))
+            decrypt(session, key, &(sealed.as_slice(), b"look".as_slice()))
         })?;
         match opens {
             Ok(key) if *key.expose() == PLAIN => Ok(()),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::tracking::{Guess, guessed};
 use super::{App, store_problem};
-use crate::certificate::{self, PackError};
+use crate::certificate;
 
 #[utoipa::path(
     get, path = "/v1/requests/{request_id}/certificate", tag = "certificates",
@@ -51,7 +51,7 @@ pub(super) async fn collect(
     caller.require("erasure:track")?;
     let request_id = guessed(&app, &guess).await?;
     let jws = find(&app, request_id).await?.ok_or(Code::CertificateNotReady)?;
-    let packed = certificate::pack(&jws).map_err(|error: PackError| Problem::internal(error))?;
+    let packed = certificate::pack(&jws).map_err(Problem::internal)?;
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"certificate.zip\""),
