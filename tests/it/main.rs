@@ -19,6 +19,7 @@ mod gate;
 mod identities;
 mod kafka_security;
 mod messaging;
+mod module_keys;
 mod policy;
 mod projector;
 mod receipts;

@@ -170,7 +170,6 @@ pub fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::Verify(verify) => verify.run(output),
-        Command::Keys(keys) => keys.run(output),
         Command::Rules(rules) => rules.run(output),
         Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
@@ -193,6 +192,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     match &cli.command {
+        Command::Keys(keys) => return keys.run(output).await,
         Command::Migrate(migrate) => return migrate.run(output).await,
         Command::Backup(backup) => return backup.run(output).await,
         Command::Restore(restore) => return restore.run(output).await,

@@ -57,7 +57,11 @@ impl Steps for Eraser {
     ) -> Result<(), StoreError> {
         let subject = command.subject_id;
         match command.step {
-            Step::Fence => self.fence(session, command, touched).await?,
+            Step::Fence => {
+                self.fence(session, command, touched).await?;
+                touched.keep("fence", "stays_erased", None);
+                touched.keep("closed_addresses", "stays_erased", None);
+            }
             Step::Delete => {
                 // What is deleted stays deleted only behind a fence; it is there already unless
                 // this database is older than the saga.

@@ -279,6 +279,8 @@ pub struct Request<'a> {
     pub archive: Option<String>,
     /// Whether they can be taken.
     pub ready: bool,
+    /// Whether her erasure's certificate can be taken.
+    pub certificate: bool,
 }
 
 /// One thing to say.

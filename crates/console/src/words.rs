@@ -106,6 +106,9 @@ words! {
     /// Before a date.
     archive_collected,
     archive_gone,
+    certificate_title,
+    certificate_why,
+    certificate_take,
     items,
 }
 
@@ -210,6 +213,9 @@ static EN: Words = Words {
     archive_take: "Take my data",
     archive_collected: "You took your data on",
     archive_gone: "These data can’t be taken any more: they were taken, their time was over, or they are being erased. Ask us to put them together again.",
+    certificate_title: "Proof that you were erased",
+    certificate_why: "A signed certificate that names nobody. Keep your secret with it: it shows that the certificate is yours.",
+    certificate_take: "Take the certificate",
     items: "Kinds of data|Where to complain|Profiling|Who gets the data|For how long|Your rights|Where we have it from|Other countries|How to withdraw",
 };
 
@@ -290,6 +296,9 @@ static FR: Words = Words {
     archive_take: "Emporter mes données",
     archive_collected: "Vous avez emporté vos données le",
     archive_gone: "Ces données ne peuvent plus être emportées : elles l’ont été, leur délai est passé, ou elles sont en cours d’effacement. Demandez-nous de les réunir à nouveau.",
+    certificate_title: "La preuve de votre effacement",
+    certificate_why: "Un certificat signé qui ne nomme personne. Gardez-y joint votre secret : il montre que ce certificat est le vôtre.",
+    certificate_take: "Emporter le certificat",
     items: "Sortes de données|Où réclamer|Profilage|Qui reçoit les données|Pour combien de temps|Vos droits|D’où nous les tenons|Autres pays|Comment retirer votre accord",
 };
 
@@ -370,6 +379,9 @@ static RU: Words = Words {
     archive_take: "Забрать мои данные",
     archive_collected: "Вы забрали данные",
     archive_gone: "Этих данных больше нельзя забрать: их уже забрали, срок истёк или они удаляются. Попросите нас составить их заново.",
+    certificate_title: "Доказательство удаления",
+    certificate_why: "Подписанное свидетельство, в котором нет имён. Храните с ним свой секрет: он показывает, что свидетельство ваше.",
+    certificate_take: "Забрать свидетельство",
     items: "Виды данных|Куда жаловаться|Профилирование|Кто получает данные|На какой срок|Ваши права|Откуда они у нас|Другие страны|Как отозвать согласие",
 };
 

@@ -171,6 +171,24 @@ pub struct Evidence {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, BTreeMap<String, i64>>)]
     pub positions: Positions,
+    /// What stays with the participant, and until when; the certificate says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+}
+
+/// Something that a participant keeps after it has forgotten a person, because a law allows or asks for it, or
+/// because she couldn't be kept out without it.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+pub struct Kept {
+    /// What, as a code such as `suppression` or `invoices`: 1 to 64 of a-z, `_` and `.`.
+    pub what: String,
+    /// Why, as a code such as `stays_erased` or `tax_law`.
+    pub ground: String,
+    /// When it is destroyed; none: it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A participant's answer to a command: the body of `POST /v1/requests/{request_id}/acks`.

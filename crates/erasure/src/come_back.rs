@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use assent_bus::own_log::Fold;
 use assent_contracts::SubjectId;
+use assent_contracts::erasure::Completed;
 use assent_eventstore::{Regained, Session, StoreError, Stream};
 use assent_runtime::Clock;
 use assent_signing::Issuer;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -51,12 +52,12 @@ impl ComeBack {
         stream: &Stream,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (mut person, mut holds, mut sha256) = (Person::default(), Vec::new(), None);
+        let (mut person, mut holds, mut certified) = (Person::default(), Vec::new(), None);
         for stored in &stream.events {
             let Some(event) = Event::read(stored)? else { continue };
             holds.extend(event.hold_id());
             if let Event::Completed(completed) = &event {
-                sha256 = Some(completed.certificate_sha256.clone());
+                certified = Some((person.clone(), completed.clone()));
             }
             person.evolve(&event);
         }
@@ -78,33 +79,35 @@ impl ComeBack {
         }
         let look = if erasure.completed_at.is_some() { None } else { Some(now) };
         rows::update_erasure(conn, &person, erasure, Look::At(look), now).await?;
-        if let (Some(at), Some(sha256)) = (erasure.completed_at, sha256) {
-            self.certify(conn, &person, at, &sha256).await?;
+        if let Some((person, completed)) = certified {
+            self.certify(conn, &person, &completed).await?;
         }
         Ok(())
     }
 
+    /// Signs the certificate of a completion again, by what was on record before it.
     async fn certify(
         &self,
         conn: &mut PgConnection,
         person: &Person,
-        at: Timestamp,
-        sha256: &str,
+        completed: &Completed,
     ) -> Result<(), StoreError> {
         const KEEP: &str =
             "INSERT INTO certificates (request_id, jws) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        let Some(erasure) = &person.saga.request else { return Ok(()) };
-        let asked = person.requests.get(erasure.id);
-        let received_at = asked.map_or(erasure.requested_at, |asked| asked.received_at);
-        let payload =
-            certificate::payload(erasure, received_at, &self.controller, self.key_backup_kept, at);
-        match certificate::sign(&self.issuer, &payload) {
-            Ok(signed) if signed.payload_sha256 == sha256 => {
-                sqlx::query(KEEP).bind(erasure.id).bind(signed.jws).execute(conn).await?;
+        let secrets = rows::secrets_of(conn, &certificate::answers(person)).await?;
+        let (controller, key_backup_kept) = (&*self.controller, self.key_backup_kept);
+        let terms = certificate::Terms { controller, key_backup_kept };
+        let payload = certificate::payload(person, &secrets, terms, completed.at);
+        let sha256 = &completed.certificate_sha256;
+        let signed = payload.and_then(|it| certificate::sign_again(&self.issuer, &it, sha256));
+        match signed {
+            Some(signed) => {
+                let keep = sqlx::query(KEEP).bind(completed.request_id).bind(signed.jws);
+                keep.execute(conn).await?;
             }
-            _ => tracing::warn!(
-                request_id = %erasure.id,
-                "a certificate is lost: the controller's name or the backups' days are others now"
+            None => tracing::warn!(
+                request_id = %completed.request_id,
+                "a certificate is lost: the signing key, the controller's name or the backups' days are others now"
             ),
         }
         Ok(())

@@ -243,12 +243,12 @@ impl Driver {
     }
 
     async fn complete(&self, mut held: Held) -> Result<(), Stuck> {
-        let Some(request) = &held.person.saga.request else { return Ok(held.rollback().await?) };
-        let request_id = request.id;
-        let asked = held.person.requests.get(request_id);
-        let received_at = asked.map_or(request.requested_at, |asked| asked.received_at);
-        let kept = self.key_backup_kept;
-        let payload = certificate::payload(request, received_at, &self.controller, kept, held.now);
+        let secrets = held.secrets_of(&certificate::answers(&held.person)).await?;
+        let (controller, key_backup_kept) = (&*self.controller, self.key_backup_kept);
+        let terms = certificate::Terms { controller, key_backup_kept };
+        let payload = certificate::payload(&held.person, &secrets, terms, held.now);
+        let Some(payload) = payload else { return Ok(held.rollback().await?) };
+        let request_id = payload.request_id;
         let signed = certificate::sign(&self.issuer, &payload)?;
         let command = Command::Complete {
             registry: &held.registry,

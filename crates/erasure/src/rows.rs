@@ -47,6 +47,20 @@ pub async fn write_request(
     Ok(())
 }
 
+/// What was kept of the secrets of these requests, of those that have one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn secrets_of(
+    conn: &mut PgConnection,
+    requests: &[Uuid],
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    const SECRETS: &str = "
+        SELECT secret_sha256 FROM subject_requests
+        WHERE request_id = ANY($1) AND secret_sha256 IS NOT NULL";
+    sqlx::query_scalar(SECRETS).bind(requests).fetch_all(conn).await
+}
+
 /// The archive that answers a request: one that is to be made is looked at by whoever makes them, one that was
 /// collected or removed leaves nothing.
 ///

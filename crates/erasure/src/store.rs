@@ -340,6 +340,14 @@ impl Held {
         Ok(())
     }
 
+    /// What was kept of the secrets of these requests.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn secrets_of(&mut self, requests: &[Uuid]) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(rows::secrets_of(self.session.conn(), requests).await?)
+    }
+
     /// Keeps a certificate.
     ///
     /// # Errors

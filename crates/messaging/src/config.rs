@@ -9,6 +9,7 @@ use assent_bus::BusConfig;
 use assent_contracts::api::consent::{CONSENT_REQUEST, STOP_CONFIRMATION};
 use assent_http::Keys;
 use assent_runtime::{LeaseTerms, Section, ServiceConfig, Settings};
+use assent_sealing::KekConfig;
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
@@ -29,7 +30,7 @@ pub struct Config {
     /// The database of the hourly keys, which is never part of a data backup.
     pub keys_database_url: SecretString,
     /// The key-encryption key above the hourly keys.
-    pub kek_file: PathBuf,
+    pub kek: KekConfig,
     /// The keys of the address index; the vault has the same.
     pub index_keys_file: PathBuf,
     /// Keys the hashes of idempotency keys.
@@ -315,7 +316,7 @@ impl Config {
         let services = settings.section("services");
         let service = ServiceConfig::read(settings, "messaging", 16);
         let keys_database_url = own.secret("keys_database_url");
-        let kek_file = own.required("kek_file");
+        let kek = KekConfig::read(&own);
         let index_keys_file = own.required("index_keys_file");
         let idempotency_secret = own.optional_secret("idempotency_secret");
         let bus = BusConfig::read(settings);
@@ -385,7 +386,7 @@ impl Config {
         let (controller, service) = (controller?, service?);
         Some(Self {
             keys_database_url: keys_database_url?,
-            kek_file: kek_file?,
+            kek: kek?,
             index_keys_file: index_keys_file?,
             // The token is as secret and as stable; losing it only forgets first answers.
             idempotency_secret: idempotency_secret.unwrap_or_else(|| service.token.clone()),

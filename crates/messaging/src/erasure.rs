@@ -74,7 +74,10 @@ impl Steps for Messaging {
     ) -> Result<(), StillOpen> {
         let subject = command.subject_id;
         match command.step {
-            Step::Fence => fence(self, session, command, touched).await?,
+            Step::Fence => {
+                fence(self, session, command, touched).await?;
+                touched.keep("fence", "stays_erased", None);
+            }
             Step::Delete => {
                 all_processed(session.conn(), subject).await?;
                 media::delete_hers(self, subject).await.map_err(StillOpen::File)?;

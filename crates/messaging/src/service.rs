@@ -14,7 +14,7 @@ use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Arrival, Follows, Participant};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
-use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
+use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore};
 use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -52,6 +52,9 @@ pub enum StartError {
     /// A key file.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// The key-encryption key.
+    #[error("messaging's wrapping key: {0}")]
+    Kek(#[from] KekError),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -91,8 +94,8 @@ pub async fn build(
         connect(config.service.database_url.expose_secret(), config.service.database_connections)
             .await?;
     let keys = connect(config.keys_database_url.expose_secret(), KEYS_CONNECTIONS).await?;
-    let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
-    let key_store = KeyStore::new(keys, kek, Arc::clone(&clock), Arc::clone(&ids));
+    let key_store =
+        KeyStore::new(keys, config.kek.open(&ids)?, Arc::clone(&clock), Arc::clone(&ids));
     let index = IndexKeys::load(&config.index_keys_file)?.addresses();
     let vault = ServiceClient::new(&config.vault_url, &config.service.token)?;
     let whatsapp = &config.whatsapp;

@@ -3,19 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assent_contracts::erasure::{Evidence, Positions};
+use assent_contracts::erasure::{Evidence, Kept, Positions};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 /// What a step touched or, for a sweep, found: the names of pieces, by kind. Names are ids and
 /// keyed hashes, never personal data.
 #[derive(Debug, Default)]
-pub struct Touched(BTreeMap<&'static str, BTreeSet<String>>);
+pub struct Touched {
+    pieces: BTreeMap<&'static str, BTreeSet<String>>,
+    kept: BTreeSet<Kept>,
+}
 
 impl Touched {
     /// Adds pieces. A kind without any is evidence too: its count is 0.
     pub fn add(&mut self, kind: &'static str, names: impl IntoIterator<Item: ToString>) {
         let names = names.into_iter().map(|name| name.to_string());
-        self.0.entry(kind).or_default().extend(names);
+        self.pieces.entry(kind).or_default().extend(names);
     }
 
     /// Adds `count` pieces that have no names of their own; once per kind.
@@ -23,18 +27,27 @@ impl Touched {
         self.add(kind, 0..count);
     }
 
+    /// Says what stays here, why (both as codes) and until when; the certificate tells it.
+    pub fn keep(&mut self, what: &str, ground: &str, until: Option<Timestamp>) {
+        let (what, ground) = (what.to_owned(), ground.to_owned());
+        self.kept.insert(Kept { what, ground, until });
+    }
+
     /// Counts, and a digest over the sorted list of `kind name` lines.
     pub(crate) fn evidence(&self, positions: Positions) -> Evidence {
         let mut digest = Sha256::new();
-        for (kind, names) in &self.0 {
+        for (kind, names) in &self.pieces {
             for name in names {
                 digest.update(format!("{kind} {name}\n"));
             }
         }
         Evidence {
-            counts: self.0.iter().map(|(k, names)| ((*k).to_owned(), names.len() as u64)).collect(),
+            counts: (self.pieces.iter())
+                .map(|(kind, names)| ((*kind).to_owned(), names.len() as u64))
+                .collect(),
             digest: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             positions,
+            kept: self.kept.iter().cloned().collect(),
         }
     }
 }

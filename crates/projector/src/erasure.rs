@@ -45,6 +45,7 @@ impl Steps for Eraser {
                 stop_writers(conn).await?;
                 raise(conn, &*self.clock, command).await?;
                 touched.add("fences", [subject]);
+                touched.keep("fence", "stays_erased", None);
             }
             Step::Delete => {
                 stop_writers(conn).await?;

@@ -9,7 +9,7 @@
 //! `wal_recycle = off` on the key store's server (otherwise old segments are reused, with their
 //! bytes in them until overwritten) and no WAL archive but one under daily keys that expire.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
-use crate::{DataKey, Kek};
+use crate::{DataKey, Kek, KekError, Keks};
 
 /// How long [`KeyStore::destroy`] waits for transactions that keep the key's bytes alive.
 const READERS_WAIT: Duration = Duration::from_secs(10);
@@ -48,6 +48,9 @@ pub enum KeyStoreError {
     /// The database failed.
     #[error("key store: {0}")]
     Database(#[from] sqlx::Error),
+    /// The key-encryption key can't be used.
+    #[error("key store: {0}")]
+    Kek(#[from] KekError),
     /// A stored key doesn't unwrap: it was wrapped by another key-encryption key.
     #[error("key store: key {id} was wrapped by {kek_id}, which is not the one configured")]
     Foreign {
@@ -96,7 +99,7 @@ impl KeyState {
 #[derive(Clone)]
 pub struct KeyStore {
     pool: PgPool,
-    kek: Arc<dyn Kek>,
+    keks: Keks,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -104,8 +107,22 @@ pub struct KeyStore {
 impl KeyStore {
     /// A store on its own database.
     #[must_use]
-    pub fn new(pool: PgPool, kek: Arc<dyn Kek>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { pool, kek, clock, ids }
+    pub fn new(
+        pool: PgPool,
+        keks: impl Into<Keks>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        Self { pool, keks: keks.into(), clock, ids }
+    }
+
+    /// Whether the key that wraps can be used now.
+    ///
+    /// # Errors
+    /// [`KekError`] when it can't.
+    pub async fn look_at_kek(&self) -> Result<(), KekError> {
+        let kek = Arc::clone(&self.keks.current);
+        aside(move || kek.look()).await
     }
 
     /// The migrations of the key store's tables.
@@ -121,17 +138,14 @@ impl KeyStore {
     /// [`KeyStoreError`]; then none was made.
     pub async fn mint(&self, ids: &[Uuid]) -> Result<Vec<KeyState>, KeyStoreError> {
         let keys: Vec<DataKey> = ids.iter().map(|_| DataKey::generate(self.ids.as_ref())).collect();
-        let wrapped: Vec<Vec<u8>> = ids
-            .iter()
-            .zip(&keys)
-            .map(|(id, key)| self.kek.wrap(key, &binding(*id, VERSION)))
-            .collect();
+        let of = ids.iter().map(|id| (*id, VERSION)).collect();
+        let (keys, wrapped) = wrap(&self.keks.current, of, keys).await?;
         // Nearly always all are new; asking Postgres to expect conflicts costs half as much again.
         let insert = |sql: &'static str| {
             sqlx::query_scalar(sql)
                 .bind(ids)
                 .bind(&wrapped)
-                .bind(self.kek.id())
+                .bind(self.keks.current.id())
                 .bind(VERSION)
                 .bind(self.clock.now().to_sqlx())
                 .fetch_all(&self.pool)
@@ -167,21 +181,129 @@ impl KeyStore {
             .fetch_all(&self.pool)
             .await?;
         let mut found = HashMap::with_capacity(rows.len());
+        let mut wrapped = Vec::with_capacity(rows.len());
         for row in rows {
             let id: Uuid = row.try_get("id")?;
-            let state = match row.try_get::<Option<&[u8]>, _>("wrapped")? {
-                None => KeyState::Destroyed,
-                Some(wrapped) => {
-                    let version = row.try_get("version")?;
-                    let key = self.kek.unwrap(wrapped, &binding(id, version));
-                    let kek_id = || row.try_get("kek_id").unwrap_or_default();
-                    let key = key.map_err(|_| KeyStoreError::Foreign { id, kek_id: kek_id() })?;
-                    KeyState::Live(StoredKey { key, version })
+            match row.try_get("wrapped")? {
+                None => {
+                    found.insert(id, KeyState::Destroyed);
                 }
-            };
-            found.insert(id, state);
+                Some(bytes) => {
+                    let (version, kek_id) = (row.try_get("version")?, row.try_get("kek_id")?);
+                    wrapped.push(WrappedKey { id, version, kek_id, bytes });
+                }
+            }
+        }
+        for (wrapped, key) in self.unwrap(wrapped).await? {
+            let version = wrapped.version;
+            found.insert(wrapped.id, KeyState::Live(StoredKey { key, version }));
         }
         Ok(found)
+    }
+
+    /// Unwraps keys, each by what wrapped it.
+    async fn unwrap(
+        &self,
+        wrapped: Vec<WrappedKey>,
+    ) -> Result<Vec<(WrappedKey, DataKey)>, KeyStoreError> {
+        if wrapped.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keks = self.keks.clone();
+        aside(move || {
+            let mut by_kek: BTreeMap<String, Vec<WrappedKey>> = BTreeMap::new();
+            for key in wrapped {
+                by_kek.entry(key.kek_id.clone()).or_default().push(key);
+            }
+            let mut opened = Vec::new();
+            for (kek_id, group) in by_kek {
+                let foreign = |id: Uuid| KeyStoreError::Foreign { id, kek_id: kek_id.clone() };
+                let first = group.first().map_or(Uuid::nil(), |key| key.id);
+                let kek = keks.of(&kek_id).ok_or_else(|| foreign(first))?;
+                let bindings: Vec<_> =
+                    group.iter().map(|key| binding(key.id, key.version)).collect();
+                let pairs: Vec<(&[u8], &[u8])> = group
+                    .iter()
+                    .zip(&bindings)
+                    .map(|(key, binding)| (key.bytes.as_slice(), binding.as_slice()))
+                    .collect();
+                let keys = kek.unwrap(&pairs)?;
+                for (wrapped, key) in group.into_iter().zip(keys) {
+                    let key = key.map_err(|_| foreign(wrapped.id))?;
+                    opened.push((wrapped, key));
+                }
+            }
+            Ok(opened)
+        })
+        .await
+    }
+
+    /// Wraps live keys again, under the key that wraps now, that another one had wrapped: the next `limit` of them
+    /// behind `after`. Who was destroyed stays so: a row without a key is passed over, and one whose key is
+    /// destroyed meanwhile is not written. Gives where to go on, and how many; none: there are no more.
+    ///
+    /// The bytes of before stay in dead rows until [`Self::rewrite_all`].
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; what was done before stands.
+    pub async fn rewrap(
+        &self,
+        after: Uuid,
+        limit: i64,
+    ) -> Result<Option<(Uuid, u64)>, KeyStoreError> {
+        const NEXT: &str = "
+            SELECT id, wrapped, kek_id, version FROM keys
+            WHERE id > $1 AND wrapped IS NOT NULL AND kek_id <> $2 ORDER BY id LIMIT $3";
+        const WRITE: &str = "
+            UPDATE keys SET wrapped = new.wrapped, kek_id = $4
+            FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS new (id, before, wrapped)
+            WHERE keys.id = new.id AND keys.wrapped = new.before";
+        let rows = sqlx::query(NEXT)
+            .bind(after)
+            .bind(self.keks.current.id())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        let wrapped = rows
+            .iter()
+            .map(|row| {
+                Ok(WrappedKey {
+                    id: row.try_get("id")?,
+                    version: row.try_get("version")?,
+                    kek_id: row.try_get("kek_id")?,
+                    bytes: row.try_get("wrapped")?,
+                })
+            })
+            .collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let Some(last) = wrapped.last().map(|key| key.id) else { return Ok(None) };
+        let (before, keys): (Vec<_>, Vec<_>) = self.unwrap(wrapped).await?.into_iter().unzip();
+        let of = before.iter().map(|key: &WrappedKey| (key.id, key.version)).collect();
+        let (_, wrapped) = wrap(&self.keks.current, of, keys).await?;
+        let (ids, before): (Vec<_>, Vec<_>) =
+            before.into_iter().map(|key| (key.id, key.bytes)).unzip();
+        let written = sqlx::query(WRITE)
+            .bind(ids)
+            .bind(before)
+            .bind(wrapped)
+            .bind(self.keks.current.id())
+            .execute(&self.pool)
+            .await?;
+        Ok(Some((last, written.rows_affected())))
+    }
+
+    /// Rewrites all table files, so that none holds bytes that were replaced or deleted.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]: repeat it.
+    pub async fn rewrite_all(&self) -> Result<(), KeyStoreError> {
+        const PARTITIONS: &str = "
+            SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'keys'::regclass";
+        // One of its own, so that everything written before it is past when it is.
+        let xid: String =
+            sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&self.pool).await?;
+        self.wait_for_readers(&xid).await?;
+        let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS).fetch_all(&self.pool).await?;
+        self.rewrite(&partitions.into_iter().collect()).await
     }
 
     /// Removes keys that never sealed anything, such as those of people whose registration lost a
@@ -220,7 +342,7 @@ impl KeyStore {
                        pg_current_xact_id()::text AS xid",
         )
         .bind(ids)
-        .bind(self.kek.id())
+        .bind(self.keks.current.id())
         .bind(VERSION)
         .bind(self.clock.now().to_sqlx())
         .fetch_all(&mut *transaction)
@@ -316,6 +438,43 @@ impl KeyStore {
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+}
+
+/// A key as it is stored, and what wrapped it.
+struct WrappedKey {
+    id: Uuid,
+    version: i32,
+    kek_id: String,
+    bytes: Vec<u8>,
+}
+
+/// Wraps keys, each bound to its id and version, and gives both in order.
+async fn wrap(
+    kek: &Arc<dyn Kek>,
+    of: Vec<(Uuid, i32)>,
+    keys: Vec<DataKey>,
+) -> Result<(Vec<DataKey>, Vec<Vec<u8>>), KeyStoreError> {
+    let bindings: Vec<_> = of.into_iter().map(|(id, version)| binding(id, version)).collect();
+    let kek = Arc::clone(kek);
+    aside(move || {
+        let pairs: Vec<(&DataKey, &[u8])> =
+            keys.iter().zip(&bindings).map(|(key, binding)| (key, binding.as_slice())).collect();
+        let wrapped = kek.wrap(&pairs)?;
+        Ok((keys, wrapped))
+    })
+    .await
+}
+
+/// Does what may block on a thread where that holds nobody up.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and everything that waits with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -10,11 +10,12 @@ mod key;
 pub mod key_file;
 pub mod keystore;
 pub mod link;
+pub mod pkcs11;
 pub mod spelling;
 
 pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
 pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeys};
-pub use kek::{FileKek, Kek};
+pub use kek::{FileKek, Kek, KekConfig, KekError, Keks};
 pub use key::DataKey;
 pub use key_file::KeyFileError;
 pub use keystore::{KeyState, KeyStore, KeyStoreError, StoredKey};

@@ -85,7 +85,10 @@ impl Steps for App {
         let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
         raise_tombstone(self, session, command).await?;
         match command.step {
-            Step::Fence => touched.add("tombstones", [subject]),
+            Step::Fence => {
+                touched.add("tombstones", [subject]);
+                touched.keep("fence", "stays_erased", None);
+            }
             Step::Delete => {
                 wait_for_linked(session, subject).await?;
                 touched.add("addresses", people::remove(session.conn(), subject).await?);
@@ -93,7 +96,10 @@ impl Steps for App {
                 touched.add("people", removed.then_some(subject));
                 held::delete(session.conn(), &[LINKS], subject, touched).await?;
             }
-            Step::DestroyKeys => record_erased(self, session, command, &stream).await?,
+            Step::DestroyKeys => {
+                record_erased(self, session, command, &stream).await?;
+                touched.keep("events", "record_of_processing", None);
+            }
             Step::Sweep => {}
         }
         Ok(())
@@ -151,6 +157,7 @@ async fn bar_addresses(
     people::bar(&mut transaction, &fingerprints, Barred::Erased, app.clock.now()).await?;
     transaction.commit().await?;
     touched.add("suppressions", fingerprints.iter().map(|print| hex(&print.0)));
+    touched.keep("suppression", "stays_erased", None);
     Ok(())
 }
 

@@ -53,6 +53,7 @@ impl From<VaultError> for Problem {
             VaultError::Keys(KeyStoreError::StillVisible) => {
                 Problem::unavailable("key store", error)
             }
+            VaultError::Keys(KeyStoreError::Kek(_)) => Problem::unavailable("wrapping key", error),
             VaultError::Service(name, cause) if cause.is_transient() => {
                 Problem::unavailable(name, cause)
             }

@@ -16,7 +16,7 @@ use assent_participant::{Arrival, ArrivalError, Participant};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
-use assent_sealing::{FileKek, IndexKeys, KeyFileError, KeyStore};
+use assent_sealing::{IndexKeys, KekConfig, KekError, KeyFileError, KeyStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -41,7 +41,7 @@ pub struct Config {
     /// The database of people's keys, which is never part of a data backup.
     pub keys_database_url: SecretString,
     /// The key-encryption key above them.
-    pub kek_file: PathBuf,
+    pub kek: KekConfig,
     /// The keys of the address index and of the suppression fingerprints.
     pub index_keys_file: PathBuf,
     /// Kafka.
@@ -67,7 +67,7 @@ impl Config {
         let services = settings.section("services");
         let service = ServiceConfig::read(settings, "vault", 10);
         let keys_database_url = vault.secret("keys_database_url");
-        let kek_file = vault.required("kek_file");
+        let kek = KekConfig::read(&vault);
         let index_keys_file = vault.required("index_keys_file");
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
@@ -79,7 +79,7 @@ impl Config {
         Some(Self {
             service: service?,
             keys_database_url: keys_database_url?,
-            kek_file: kek_file?,
+            kek: kek?,
             index_keys_file: index_keys_file?,
             bus: bus?,
             keys: keys?,
@@ -103,6 +103,9 @@ pub enum StartError {
     /// A key file.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// The key-encryption key.
+    #[error("the vault's wrapping key: {0}")]
+    Kek(#[from] KekError),
     /// The index keys are those of messaging.
     #[error("the index keys file has no [[fingerprint]] key")]
     NoFingerprintKey,
@@ -164,7 +167,7 @@ pub async fn serve(
             .await?;
     let keys_pool =
         pool(config.keys_database_url.expose_secret(), config.service.database_connections).await?;
-    let kek = Arc::new(FileKek::load(&config.kek_file, Arc::clone(&ids))?);
+    let keks = config.kek.open(&ids)?;
     let index_keys = IndexKeys::load(&config.index_keys_file)?;
     schema::ready_check(&health, "database", &database, migrators());
     schema::ready_check(&health, "key_store", &keys_pool, [KeyStore::migrator()]);
@@ -172,9 +175,15 @@ pub async fn serve(
     // The vault's commands are idempotent by nature: no idempotency key is ever kept, so there is
     // nothing for a secret to protect.
     let store = EventStore::new(database.clone(), b"");
+    let keys = KeyStore::new(keys_pool, keks, Arc::clone(&clock), Arc::clone(&ids));
+    let looked_at = keys.clone();
+    health.ready_check("wrapping_key", move || {
+        let keys = looked_at.clone();
+        async move { keys.look_at_kek().await.map_err(|error| error.to_string()) }
+    });
     let app = Arc::new(App {
         store: store.clone(),
-        keys: KeyStore::new(keys_pool, kek, Arc::clone(&clock), Arc::clone(&ids)),
+        keys,
         addresses: index_keys.addresses(),
         fingerprints: index_keys.fingerprints().ok_or(StartError::NoFingerprintKey)?,
         clock: Arc::clone(&clock),

@@ -153,6 +153,7 @@ def participant(cluster, examples):
     payload = certificate.read_text().split(".")[1]
     certified = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
     assert '"crm"' in certified and person not in certified, certified
+    with_another_library(certificate.read_text(), cluster.home / "keys/certificates.pub.pem", examples)
     with sqlite3.connect(database) as db:
         assert db.execute("SELECT count(*) FROM people").fetchone() == (0,)
         # She, and who was erased before it registered.
@@ -164,6 +165,22 @@ def participant(cluster, examples):
                 pass
     cluster.assent("participant", "retire", name)
     return "participant.py took part in an erasure and is on the certificate"
+
+
+def with_another_library(certificate, key, examples):
+    """A JOSE library that isn't ours reads the certificate, and refuses it with any character changed."""
+    sys.path.insert(0, str(examples / "python"))
+    from certificate import check
+
+    key = key.read_bytes()
+    assert check(certificate, key)["kept"]
+    for place, character in enumerate(certificate):
+        changed = certificate[:place] + ("B" if character == "A" else "A") + certificate[place + 1 :]
+        try:
+            check(changed, key)
+        except Exception:  # whatever the library says
+            continue
+        raise AssertionError(f"a change at {place} isn't noticed")
 
 
 def start(cluster, examples, name, database, environment, sabotage=""):

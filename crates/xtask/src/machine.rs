@@ -21,6 +21,11 @@ const NEEDS: &[Need] = &[
     Need { what: "Java 17 or newer", package: "default-jre-headless", present: java_17 },
     Need { what: "Maven", package: "maven", present: || runs("mvn", &["--version"]) },
     Need { what: "unzip", package: "unzip", present: || runs("unzip", &["-v"]) },
+    Need {
+        what: "a PKCS#11 module (SoftHSM)",
+        package: "softhsm2",
+        present: || runs("softhsm2-util", &["--version"]),
+    },
     Need { what: "xz", package: "xz-utils", present: || runs("xz", &["--version"]) },
 ];
 

@@ -58,6 +58,7 @@ pub fn evidence(step: Step) -> Evidence {
         counts: BTreeMap::from([("rows".to_owned(), count)]),
         digest: "0".repeat(64),
         positions: BTreeMap::new(),
+        kept: Vec::new(),
     }
 }
 

@@ -169,7 +169,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
             token: "t".to_owned().into(),
         },
         keys_database_url: keys_database_url.into(),
-        kek_file: folder.join("kek"),
+        kek: assent_sealing::KekConfig::file(folder.join("kek")),
         index_keys_file: folder.join("index.toml"),
         bus: bus.clone(),
         keys: api_keys(),

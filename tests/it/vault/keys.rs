@@ -1,5 +1,6 @@
 //! Keys of people: what they open, for whom, on which record, and that nothing of them stays.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assent_contracts::api::vault::{
@@ -10,7 +11,11 @@ use assent_contracts::erasure::Step;
 use assent_contracts::sealed::Sealed;
 use assent_contracts::vault::Origin;
 use assent_http::{ClientError, Code};
-use assent_sealing::{Aad, DataKey, KeyState, from_text, open};
+use assent_runtime::{Ids, SystemClock, SystemIds};
+use assent_sealing::{
+    Aad, DataKey, FileKek, Kek, KekError, Keks, KeyState, KeyStore, KeyStoreError, SealError,
+    from_text, open,
+};
 use assent_tests::cluster::until;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -195,9 +200,75 @@ async fn a_key_is_destroyed_only_when_no_older_transaction_keeps_its_bytes() {
     }
 }
 
+/// Wraps when it is let, so that something can come between.
+struct Hesitant {
+    kek: FileKek,
+    begun: std::sync::mpsc::Sender<()>,
+    go_on: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Kek for Hesitant {
+    fn id(&self) -> &str {
+        self.kek.id()
+    }
+
+    fn wrap(&self, keys: &[(&DataKey, &[u8])]) -> Result<Vec<Vec<u8>>, KekError> {
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        self.kek.wrap(keys)
+    }
+
+    fn unwrap(&self, keys: &[(&[u8], &[u8])]) -> Result<Vec<Result<DataKey, SealError>>, KekError> {
+        self.kek.unwrap(keys)
+    }
+
+    fn look(&self) -> Result<(), KekError> {
+        self.kek.look()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g6_a_key_that_is_destroyed_while_it_is_wrapped_again_stays_destroyed() {
+    let vault = vault().await;
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let [old, new] = [1, 2].map(|byte| DataKey::from_bytes([byte; 32]));
+    let old = || FileKek::new(DataKey::from_bytes(*old.expose()), Arc::clone(&ids));
+    let store =
+        |keks| KeyStore::new(vault.keys.clone(), keks, Arc::new(SystemClock), Arc::clone(&ids));
+    let (gone, before, stays) = (Uuid::from_u128(21), Uuid::from_u128(22), Uuid::from_u128(23));
+    let first = store(Keks::from(old()));
+    let keys = first.mint(&[gone, before, stays]).await.unwrap();
+    let [.., KeyState::Live(stays_key)] = &keys[..] else { panic!("made") };
+    first.destroy(&[before]).await.unwrap();
+    let wrapped = vault.wrapped(stays).await.unwrap();
+
+    let ((begun, begins), (go, go_on)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let hesitant =
+        Hesitant { kek: FileKek::new(new, Arc::clone(&ids)), begun, go_on: Mutex::new(go_on) };
+    let moving = store(Keks::moving(hesitant, old()));
+    let rewrapping = {
+        let moving = moving.clone();
+        tokio::spawn(async move { moving.rewrap(Uuid::nil(), 10).await })
+    };
+    tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+    first.destroy(&[gone]).await.unwrap();
+    go.send(()).unwrap();
+    assert_eq!(rewrapping.await.unwrap().unwrap(), Some((stays, 1)), "the one that still lives");
+    assert_eq!(moving.rewrap(Uuid::nil(), 10).await.unwrap(), None);
+    let states = moving.get(&[gone, before, stays]).await.unwrap();
+    let [KeyState::Destroyed, KeyState::Destroyed, KeyState::Live(key)] = &states[..] else {
+        panic!("who was destroyed came back")
+    };
+    assert_eq!(key.key.expose(), stays_key.key.expose());
+    assert!(vault.wrapped(gone).await.is_none() && vault.wrapped(before).await.is_none());
+    moving.rewrite_all().await.unwrap();
+    assert!(!contains(&table_files(&vault.keys).await, &wrapped), "as it was wrapped before");
+    assert!(matches!(first.get(&[stays]).await, Err(KeyStoreError::Foreign { .. })));
+}
+
 /// The bytes of all tables and indexes of a database, page by page as they go to disk. Read through
 /// the server: a checkpoint that brings them there would wait for what all other tests write.
-async fn table_files(pool: &PgPool) -> Vec<u8> {
+pub async fn table_files(pool: &PgPool) -> Vec<u8> {
     sqlx::query("CREATE EXTENSION IF NOT EXISTS pageinspect").execute(pool).await.unwrap();
     let pages: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT get_raw_page(c.oid::regclass::text, page::int) FROM pg_class c
@@ -211,6 +282,6 @@ async fn table_files(pool: &PgPool) -> Vec<u8> {
     pages.concat()
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }

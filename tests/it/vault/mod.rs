@@ -2,7 +2,7 @@
 
 mod erasing;
 mod identities;
-mod keys;
+pub mod keys;
 mod people;
 
 use std::collections::BTreeMap;
@@ -129,7 +129,7 @@ async fn vault() -> Vault {
         |base: &str, token: &str| ServiceClient::new(base, &token.to_owned().into()).unwrap();
     let app = Arc::new(App {
         store: EventStore::new(data.clone(), b""),
-        keys: KeyStore::new(keys.clone(), Arc::new(kek), Arc::clone(&clock), Arc::clone(&ids)),
+        keys: KeyStore::new(keys.clone(), kek, Arc::clone(&clock), Arc::clone(&ids)),
         addresses: index_keys.addresses(),
         fingerprints: index_keys.fingerprints().unwrap(),
         clock,

@@ -1,5 +1,5 @@
-//! `assent keys init`: the secrets that a deployment is born with, mode 0600. What exists is kept:
-//! overwriting a key would lose everything sealed under it.
+//! `assent keys …`: the secrets that a deployment is born with, mode 0600, and the wrapping key's move into a module
+//! (`rewrap`). What exists is kept: overwriting a key would lose everything sealed under it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,6 +15,8 @@ use serde::Serialize;
 
 use super::callers;
 use crate::outcome::{Failure, Output, Status};
+
+mod rewrap;
 
 /// `assent keys …`
 #[derive(Debug, Subcommand)]
@@ -38,6 +40,23 @@ sandbox/whatsapp-access-token, whatsapp-app-secret and whatsapp-verify-token.")]
         #[arg(long)]
         sandbox: bool,
     },
+    /// Make the wrapping key of a service in its PKCS#11 module, from which it never goes out.
+    #[command(after_help = "\
+Examples:
+  assent keys generate vault --config /etc/assent/assent.toml
+
+Needs kek_module, kek_token, kek_label and kek_pin_file of the service. A key of that label that is there stays:
+then the exit status is 2.")]
+    Generate(rewrap::Generate),
+    /// Wrap every key of a service again, under the wrapping key that is configured now.
+    #[command(after_help = "\
+Examples:
+  assent keys rewrap vault --config /etc/assent/assent.toml
+
+For the move from a file into a module, with kek_file and kek_module both set, beside the running service. Keys that
+were destroyed stay destroyed; backups aren't touched. Repeat it until it says that none is left; then take kek_file
+out of the settings. Exit status: 0 none is left, 2 wrong configuration, 3 a store or the module didn't answer.")]
+    Rewrap(rewrap::Rewrap),
 }
 
 /// What became of the files.
@@ -69,8 +88,12 @@ impl Keys {
     ///
     /// # Errors
     /// When a file can't be written.
-    pub fn run(&self, output: Output) -> Result<Status, Failure> {
-        let Self::Init { dir, sandbox } = self;
+    pub async fn run(&self, output: Output) -> Result<Status, Failure> {
+        let (dir, sandbox) = match self {
+            Self::Generate(generate) => return generate.run(output),
+            Self::Rewrap(rewrap) => return rewrap.run(output).await,
+            Self::Init { dir, sandbox } => (dir, sandbox),
+        };
         let made = init(dir, *sandbox)?;
         output.print(&made, |made| {
             let line = |verb: &str, path: &PathBuf| format!("{verb} {}", path.display());

@@ -1,6 +1,7 @@
 //! `assent verify`: checks an erasure certificate, a receipt or the folder of a dispute, offline. The key
 //! of what is signed comes from whoever verifies, never from the file.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use assent_consent::domain::receipt;
@@ -8,10 +9,14 @@ use assent_erasure::certificate::{self, Payload};
 use assent_signing::VerifyingKey;
 use clap::Args;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::evidence::bundle::{self, Checked};
 use crate::outcome::{Failure, Output, Status};
 use assent_console::receipt_page as page;
+
+/// A secret is shorter.
+const SECRET_MAX: u64 = 1024;
 
 /// Arguments of `assent verify`.
 #[derive(Debug, Args)]
@@ -19,6 +24,8 @@ use assent_console::receipt_page as page;
 Examples:
   assent verify erasure.jws --key certificates.pub.pem
   assent verify erasure.jws --key certificates.pub.pem --json
+  assent verify erasure.jws --key certificates.pub.pem --secret - < secret.txt
+  assent verify erasure.jws --key certificates.pub.pem --page erasure.html --language fr
   assent verify receipt/receipt.jsonld --key receipts.pub.pem
   assent verify dispute/
   assent verify dispute/ --key receipts.pub.pem
@@ -32,6 +39,16 @@ pub struct Verify {
     /// it; with it the receipts in a folder are checked too.
     #[arg(long, value_name = "PUB")]
     key: Option<PathBuf>,
+    /// A file with the secret that was given with a request (`-`: standard input): is the certificate that
+    /// request's?
+    #[arg(long, value_name = "FILE")]
+    secret: Option<PathBuf>,
+    /// Write what a valid certificate says as a page to read.
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// The page's language.
+    #[arg(long, value_name = "TAG", default_value = "en", value_parser = ["en", "fr", "ru"])]
+    language: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,6 +58,9 @@ struct Verified {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<Payload>,
+    /// Whether the secret that was shown belongs to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hers: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Receipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +87,7 @@ impl Verify {
             valid: true,
             reason: None,
             certificate: None,
+            hers: None,
             receipt: None,
             evidence: None,
         };
@@ -79,11 +100,37 @@ impl Verify {
         } else {
             self.certificate()?.map(|payload| verified.certificate = Some(payload))
         };
+        if let Some(certificate) = &verified.certificate {
+            verified.hers = self.secret()?.map(|secret| certificate.is_of(&secret));
+            self.write_page(certificate)?;
+        } else if checked.is_ok() && (self.secret.is_some() || self.page.is_some()) {
+            return Err(Failure::wrong_use("--secret and --page are for certificates of erasures"));
+        }
         if let Err(reason) = checked {
             (verified.valid, verified.reason) = (false, Some(reason));
         }
         output.print(&verified, text);
-        Ok(if verified.valid { Status::Done } else { Status::Refused })
+        let good = verified.valid && verified.hers != Some(false);
+        Ok(if good { Status::Done } else { Status::Refused })
+    }
+
+    fn secret(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Some(path) = &self.secret else { return Ok(None) };
+        let read = if path.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin().take(SECRET_MAX))
+        } else {
+            std::fs::read_to_string(path)
+        };
+        let read = read.map_err(|error| Failure::file(path, error))?;
+        Ok(Some(Zeroizing::new(read.trim().to_owned())))
+    }
+
+    fn write_page(&self, certificate: &Payload) -> Result<(), Failure> {
+        let Some(path) = &self.page else { return Ok(()) };
+        let page = certificate::page(certificate, &self.language)
+            .ok_or_else(|| Failure::wrong_use("--language is en, fr or ru"))?
+            .map_err(|error| Failure::file(path, std::io::Error::other(error)))?;
+        std::fs::write(path, page).map_err(|error| Failure::file(path, error))
     }
 
     fn key(&self) -> Result<VerifyingKey, Failure> {
@@ -139,6 +186,21 @@ fn text(verified: &Verified) -> String {
     }
     if let Some(at) = payload.last_key_backup_expires_at {
         text.push_str(&format!("\n  last backup of the keys expires {at}"));
+    }
+    for kept in &payload.kept {
+        let until = kept.until.map_or_else(String::new, |until| format!(" until {until}"));
+        text.push_str(&format!(
+            "\n  kept       {} by {} ({}){until}",
+            kept.what, kept.participant, kept.ground
+        ));
+    }
+    if !payload.exceptions.is_empty() {
+        text.push_str(&format!("\n  exceptions {} (see --json)", payload.exceptions.len()));
+    }
+    match verified.hers {
+        Some(true) => text.push_str("\n  secret     its request was given this secret"),
+        Some(false) => text.push_str("\n  secret     not of this certificate"),
+        None => {}
     }
     text
 }

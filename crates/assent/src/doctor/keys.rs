@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_http::auth::Keys;
-use assent_runtime::{Settings, SystemIds};
-use assent_sealing::{FileKek, IndexKeys};
+use assent_runtime::{Ids, Section, Settings, SystemIds};
+use assent_sealing::{IndexKeys, KekConfig, KekError};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::finding::Finding;
@@ -42,27 +42,84 @@ pub fn token(settings: &Settings, service: Service) -> Option<SecretString> {
 fn files(settings: &Settings, service: Service) -> Vec<Finding> {
     let section = settings.section(service.name());
     let check = format!("{} keys", service.name());
-    let answers = [
-        section
-            .optional::<PathBuf>("kek_file")
-            .map(|path| FileKek::load(&path, Arc::new(SystemIds)).map(drop)),
-        section.optional::<PathBuf>("index_keys_file").map(|path| IndexKeys::load(&path).map(drop)),
-    ];
+    let (kek, modules) = kek(&section);
+    let index_keys = section.optional::<PathBuf>("index_keys_file");
+    let answers =
+        [kek, index_keys.map(|path| IndexKeys::load(&path).map(drop).map_err(KekError::from))];
     let all_configured = answers.iter().all(Option::is_some);
     let wrong: Vec<Finding> = answers
         .into_iter()
         .flatten()
         .filter_map(Result::err)
-        .map(|error| {
-            let remedy = "bring the file of `assent keys init` there, mode 600; never make a second \
-                          one in its place: what the first one sealed would be lost";
-            Finding::wrong(&check, error.to_string(), remedy)
-        })
+        .map(|error| Finding::wrong(&check, error.to_string(), remedy(&error)))
         .collect();
-    match (wrong.is_empty(), all_configured) {
-        (false, _) => wrong,
-        (true, true) => vec![Finding::ok(check, "there, and closed to others")],
-        (true, false) => vec![Finding::unknown(check, "a key file isn't configured")],
+    match (wrong.is_empty(), all_configured, modules) {
+        (false, ..) => wrong,
+        (true, true, Kept::File) => vec![Finding::ok(check, "there, and closed to others")],
+        (true, true, Kept::Module) => {
+            vec![Finding::ok(
+                check,
+                "there, closed to others; the wrapping key stays in its module",
+            )]
+        }
+        (true, true, Kept::Both) => vec![Finding::ok(
+            check,
+            format!(
+                "there, closed to others; kek_file only opens what it has wrapped: `assent keys rewrap {}`, then take it \
+                 out of the settings",
+                service.name()
+            ),
+        )],
+        (true, false, _) => vec![Finding::unknown(check, "a key file isn't configured")],
+    }
+}
+
+/// Where the wrapping key is kept.
+enum Kept {
+    File,
+    Module,
+    Both,
+}
+
+/// Whether the wrapping key can be used: a key in a module seals and opens something.
+fn kek(section: &Section) -> (Option<Result<(), KekError>>, Kept) {
+    let named = ["kek_file", "kek_module"].map(|key| section.optional::<PathBuf>(key).is_some());
+    if named == [false, false] {
+        return (None, Kept::File);
+    }
+    let kept = match named {
+        [_, false] => Kept::File,
+        [false, true] => Kept::Module,
+        [true, true] => Kept::Both,
+    };
+    // What is set by halves is said by the look at the settings.
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let usable = KekConfig::read(section).map(|kek| kek.open(&ids).and_then(|keks| keks.look()));
+    (usable, kept)
+}
+
+fn remedy(error: &KekError) -> &'static str {
+    match error {
+        KekError::File(_) => {
+            "bring the file of `assent keys init` there, mode 600; never make a second one in its place: what the \
+             first one sealed would be lost"
+        }
+        KekError::Module { .. } => {
+            "kek_module is the vendor's shared library, for this machine's architecture and libc; a static binary \
+             loads none"
+        }
+        KekError::Token { .. } => {
+            "kek_token is the token's label; look with `pkcs11-tool --module MODULE --list-slots` whether this user \
+             sees it"
+        }
+        KekError::Login { .. } => {
+            "write the PIN of the token's user into kek_pin_file, mode 600, before it is tried too often: tokens lock \
+             themselves"
+        }
+        KekError::Key { .. } => {
+            "kek_label is the label of one AES-256 key that may not leave its token; `assent keys generate` makes it"
+        }
+        KekError::Call(_) => "look at the module's own log, and whether it is reachable from here",
     }
 }
 

@@ -79,6 +79,7 @@ pub fn router(console: Console) -> Router {
         .route("/p/{link}/open", post(preferences::open))
         .route("/requests", get(requests::ask).post(requests::show))
         .route("/requests/archive", post(requests::collect))
+        .route("/requests/certificate", post(requests::certificate))
         .route("/settings", get(settings::show).post(settings::change))
         .route("/settings/end", post(settings::end))
         .route("/settings/receipts/{event}/{file}", get(settings::receipt))

@@ -38,6 +38,8 @@ struct Tracked {
     refusal: Option<Told>,
     #[serde(default)]
     archive: Option<Archive>,
+    #[serde(default)]
+    certificate: bool,
 }
 
 /// What she is told, in each language.
@@ -127,6 +129,7 @@ fn shown(console: &Console, reader: Reader, given: &Given, tracked: Tracked) -> 
         letters: letters.map(|told| told.letter.in_language(reader.language)).collect(),
         archive,
         ready,
+        certificate: tracked.certificate,
     };
     answer(StatusCode::OK, &request)
 }
@@ -148,6 +151,32 @@ fn kind(kind: RequestKind, words: &Words) -> &'static str {
     place.and_then(|place| words.kinds.split('|').nth(place)).unwrap_or_default()
 }
 
+/// Hands out the certificate of an erasure, as often as it is asked for.
+pub(super) async fn certificate(
+    State(console): State<Console>,
+    reader: Reader,
+    form: Result<Form<Given>, FormRejection>,
+) -> Response {
+    let Ok(Form(given)) = form else {
+        return console.trouble(reader, StatusCode::BAD_REQUEST, reader.words.malformed);
+    };
+    match console.erasure.post_for_bytes("/v1/tracking/certificate", &given).await {
+        Ok(certificate) => zip("certificate.zip", certificate),
+        Err(error) if error.code() == Some(Code::RequestUnknown) => {
+            ask_again(&console, reader, true)
+        }
+        Err(error) => console.unavailable(reader, &error),
+    }
+}
+
+fn zip(name: &str, content: impl Into<axum::body::Body>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+    ];
+    (headers, content.into()).into_response()
+}
+
 /// Hands out the data: the only time.
 pub(super) async fn collect(
     State(console): State<Console>,
@@ -158,13 +187,7 @@ pub(super) async fn collect(
         return console.trouble(reader, StatusCode::BAD_REQUEST, reader.words.malformed);
     };
     match console.erasure.post_for_bytes("/v1/tracking/archive", &given).await {
-        Ok(archive) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/zip"),
-                (header::CONTENT_DISPOSITION, "attachment; filename=\"data.zip\""),
-            ];
-            (headers, archive).into_response()
-        }
+        Ok(archive) => zip("data.zip", archive),
         Err(error) if error.code() == Some(Code::RequestUnknown) => {
             ask_again(&console, reader, true)
         }

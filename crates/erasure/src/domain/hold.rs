@@ -83,6 +83,19 @@ impl Holds {
         self.0.get(&hold_id)
     }
 
+    /// From when to when something kept an erasure waiting that was asked for at `from` and began at `until`: the
+    /// holds that stood then.
+    pub fn delayed(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.0.values().filter_map(move |hold| {
+            let ends = [hold.released_at, hold.placed.ends_at].into_iter().flatten().min()?;
+            (hold.placed.at < until && ends > from).then_some((hold.placed.at, ends))
+        })
+    }
+
     /// Whether something must not be destroyed now.
     #[must_use]
     pub fn stand(&self, now: Timestamp) -> bool {

@@ -22,7 +22,7 @@ pub const STEPS: [Step; 4] = [Step::Fence, Step::Delete, Step::DestroyKeys, Step
 
 /// Largest count that JSON (RFC 8785, I-JSON) carries exactly.
 const COUNT_MAX: u64 = (1 << 53) - 1;
-/// Most kinds of rows that one answer may name.
+/// Most kinds of rows, or of what is kept, that one answer may name.
 const KINDS_MAX: usize = 64;
 
 /// Who takes part in erasures. A participant that left stays in it: what it received while it was
@@ -491,6 +491,8 @@ fn check_evidence(evidence: &Evidence) -> Result<(), Refusal> {
         && evidence.digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let valid = evidence.counts.len() <= KINDS_MAX
         && evidence.counts.iter().all(|(kind, count)| kind_is_code(kind) && *count <= COUNT_MAX)
+        && evidence.kept.len() <= KINDS_MAX
+        && evidence.kept.iter().all(|kept| kind_is_code(&kept.what) && kind_is_code(&kept.ground))
         && digest_is_sha256;
     if valid { Ok(()) } else { Err(Refusal::EvidenceInvalid) }
 }

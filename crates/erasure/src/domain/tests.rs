@@ -35,6 +35,7 @@ fn evidence(count: u64) -> Evidence {
         counts: BTreeMap::from([("contacts".to_owned(), count)]),
         digest: "0".repeat(64),
         positions: Positions::new(),
+        kept: Vec::new(),
     }
 }
 

@@ -1,13 +1,15 @@
-//! `GET /v1/requests/{request_id}/certificate` and `GET /v1/public-key`: what was signed, and the key to
-//! hand out beforehand by a road of its own.
+//! `GET /v1/requests/{request_id}/certificate`, `POST /v1/tracking/certificate` and `GET /v1/public-key`: what was
+//! signed, for operators and for the person herself, and the key to hand out beforehand by a road of its own.
 
-use assent_http::{Caller, Code, Path, Problem};
+use assent_http::{Caller, Code, Json, Path, Problem};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
+use super::tracking::{Guess, guessed};
 use super::{App, store_problem};
+use crate::certificate;
 
 #[utoipa::path(
     get, path = "/v1/requests/{request_id}/certificate", tag = "certificates",
@@ -25,6 +27,41 @@ pub(super) async fn certificate(
     caller: Caller,
     Path(request_id): Path<Uuid>,
 ) -> Result<Response, Problem> {
+    caller.require("erasure:read")?;
+    let jws = find(&app, request_id).await?.ok_or(Code::CertificateNotReady)?;
+    Ok(([(header::CONTENT_TYPE, "application/jose")], jws).into_response())
+}
+
+#[utoipa::path(
+    post, path = "/v1/tracking/certificate", tag = "requests",
+    request_body = Guess,
+    responses(
+        (status = 200, description = "A zip: certificate.jws, and what it says as a page in each language", body = Vec<u8>, content_type = "application/zip"),
+        (status = 404, description = "request_unknown: no such request, or not its secret"),
+        (status = 409, description = "certificate_not_ready"),
+    ),
+    security(("bearer" = []))
+)]
+/// The certificate of an erasure that is complete, for whoever has the request's reference and secret.
+pub(super) async fn collect(
+    State(app): State<App>,
+    caller: Caller,
+    Json(guess): Json<Guess>,
+) -> Result<Response, Problem> {
+    caller.require("erasure:track")?;
+    let request_id = guessed(&app, &guess).await?;
+    let jws = find(&app, request_id).await?.ok_or(Code::CertificateNotReady)?;
+    let packed = certificate::pack(&jws).map_err(Problem::internal)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"certificate.zip\""),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, packed).into_response())
+}
+
+/// The certificate that answers a request; none: there is none yet, or never.
+pub(super) async fn find(app: &App, request_id: Uuid) -> Result<Option<String>, Problem> {
     const CERTIFICATE: &str = "
         SELECT jws FROM (
             SELECT c.jws FROM requests r LEFT JOIN certificates c USING (request_id)
@@ -36,14 +73,12 @@ pub(super) async fn certificate(
             LEFT JOIN certificates c ON c.request_id = r.request_id
             WHERE s.request_id = $1) found
         ORDER BY jws NULLS LAST LIMIT 1";
-    caller.require("erasure:read")?;
     let found: Option<Option<String>> = sqlx::query_scalar(CERTIFICATE)
         .bind(request_id)
         .fetch_optional(app.sagas.store.pool())
         .await
         .map_err(|error| store_problem(error.into()))?;
-    let jws = found.ok_or(Code::RequestUnknown)?.ok_or(Code::CertificateNotReady)?;
-    Ok(([(header::CONTENT_TYPE, "application/jose")], jws).into_response())
+    Ok(found.ok_or(Code::RequestUnknown)?)
 }
 
 #[utoipa::path(

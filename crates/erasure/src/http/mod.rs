@@ -68,6 +68,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(holds::release))
         .routes(routes!(acknowledge::acknowledge))
         .routes(routes!(certificate::certificate))
+        .routes(routes!(certificate::collect))
         .routes(routes!(certificate::public_key))
         .routes(routes!(participants::register, participants::list))
         .routes(routes!(participants::leave))
@@ -140,7 +141,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 21, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 22, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::archive::ArchiveView;
 use super::requests::{ExtensionView, RefusalView};
-use super::{App, requests, store_problem};
+use super::{App, certificate, requests, store_problem};
 use crate::domain::request::RequestState;
 use crate::tracking;
 
@@ -44,6 +44,8 @@ pub(super) struct Tracked {
     /// What it is answered with, to be collected; none: it isn't made yet, or the answer is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<ArchiveView>,
+    /// Whether its certificate is there to be collected: of an erasure that is complete.
+    certificate: bool,
 }
 
 #[utoipa::path(
@@ -65,6 +67,8 @@ pub(super) async fn track(
     let request_id = guessed(&app, &guess).await?;
     let person = requests::load(&app, request_id).await?;
     let request = person.requests.get(request_id).ok_or(Code::RequestUnknown)?;
+    let certified = request.kind == RequestKind::Erasure
+        && certificate::find(&app, request_id).await?.is_some();
     Ok(Json(Tracked {
         reference: tracking::reference(request_id),
         kind: request.kind,
@@ -75,6 +79,7 @@ pub(super) async fn track(
         closed_at: request.closed.map(|end| end.at),
         refusal: requests::refusal(request),
         archive: ArchiveView::of(request, app.sagas.clock.now()),
+        certificate: certified,
     }))
 }
 

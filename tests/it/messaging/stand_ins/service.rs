@@ -152,7 +152,7 @@ impl Home {
                 token: "services".into(),
             },
             keys_database_url: self.keys_database_url.clone().into(),
-            kek_file: self.folder.join("kek"),
+            kek: assent_sealing::KekConfig::file(self.folder.join("kek")),
             index_keys_file: self.folder.join("index.toml"),
             idempotency_secret: "secret".into(),
             bus: setup.bus.clone().unwrap_or_else(|| BusConfig::new("127.0.0.1:1", "none.")),
