@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::words::Words;
-use super::{Contents, Recipient};
+use super::{Contents, Recipient, Told};
 use assent_contracts::rights::{Authority, RequestKind};
 
 #[derive(Template)]
@@ -22,7 +22,7 @@ struct Page<'a> {
     sections: Vec<Section>,
 }
 
-/// All that is held of one kind.
+/// All that is held of one kind, by us or by one recipient outside.
 struct Section {
     title: String,
     entries: Vec<Entry>,
@@ -52,20 +52,36 @@ pub fn page(contents: &Contents, words: &'static Words) -> Result<String, askama
     page.render()
 }
 
-/// By kind, in the order in which kinds first come.
-fn sections(contents: &Contents, words: &Words) -> Vec<Section> {
-    let mut kinds: Vec<&str> = Vec::new();
-    for held in &contents.holdings {
-        if !kinds.contains(&held.holding.kind.as_str()) {
-            kinds.push(&held.holding.kind);
+impl Words {
+    /// What is said of a recipient's answer.
+    fn told(&self, answer: Told) -> &'static str {
+        match answer {
+            Told::Included => self.told_included,
+            Told::Nothing => self.told_nothing,
+            Told::Missing => self.told_missing,
         }
     }
-    let section = |kind: &str| Section {
-        title: words.kind(kind),
+}
+
+/// By kind, in the order in which kinds first come.
+fn sections(contents: &Contents, words: &Words) -> Vec<Section> {
+    let outside = |held: &super::Held| held.outside.then(|| held.service.clone());
+    let mut kinds: Vec<(&str, Option<String>)> = Vec::new();
+    for held in &contents.holdings {
+        let kind = (held.holding.kind.as_str(), outside(held));
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let section = |(kind, by): (&str, Option<String>)| Section {
+        title: match &by {
+            Some(by) => format!("{by}: {}", words.kind(kind)),
+            None => words.kind(kind),
+        },
         entries: contents
             .holdings
             .iter()
-            .filter(|held| held.holding.kind == kind)
+            .filter(|held| held.holding.kind == kind && outside(held) == by)
             .map(|held| Entry {
                 at: held.holding.at.map(moment).unwrap_or_default(),
                 fields: fields(&held.holding.data, words),
