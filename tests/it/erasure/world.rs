@@ -195,7 +195,6 @@ impl World {
             "holds",
             "archives",
             "disclosures",
-            "bulk_items",
             "eventstore.events",
         ] {
             let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");

@@ -520,6 +520,19 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         Ended::from(block_in_place(|| command.output()).unwrap())
     }
 
+    /// As [`Cluster::assent`], with a line on standard input.
+    pub fn assent_with_input(&self, arguments: &[&str], line: &str) -> Ended {
+        let mut command = self.operator(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = block_in_place(|| {
+            let mut child = command.spawn().unwrap();
+            // It may end without having read it.
+            let _ = writeln!(child.stdin.take().unwrap(), "{line}");
+            child.wait_with_output()
+        });
+        Ended::from(ended.unwrap())
+    }
+
     /// As [`Cluster::assent`], told some things otherwise than the configuration says.
     pub fn assent_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let mut command = self.operator(arguments);

@@ -188,6 +188,10 @@ const KINDS: &[(&str, [&str; 3])] = &[
             "Временные запреты сообщений",
         ],
     ),
+    (
+        "identity_doubt",
+        ["Doubts about who you are", "Doutes sur votre identité", "Сомнения в том, кто вы"],
+    ),
     ("read_model", ["Copies for queries", "Copies pour la consultation", "Копии для запросов"]),
     ("request", ["Your requests", "Vos demandes", "Ваши просьбы"]),
     (
@@ -230,6 +234,8 @@ const FIELDS: &[(&str, [&str; 3])] = &[
     ("allowed", ["Allowed", "Permis", "Разрешено"]),
     ("language", ["Language", "Langue", "Язык"]),
     ("reference", ["Reference", "Référence", "Номер"]),
+    ("latitude", ["Latitude", "Latitude", "Широта"]),
+    ("longitude", ["Longitude", "Longitude", "Долгота"]),
     ("due", ["Due", "Échéance", "Срок"]),
 ];
 

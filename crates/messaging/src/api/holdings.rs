@@ -92,6 +92,10 @@ fn message(entry: Entry, more: Value) -> Holding {
     data["text"] = entry.text.map_or(Value::Null, Value::from);
     data["state"] = entry.state.map_or(Value::Null, Value::from);
     data["template"] = entry.template.map_or(Value::Null, Value::from);
+    if let Some(place) = entry.place {
+        data["latitude"] = Value::from(place.latitude);
+        data["longitude"] = Value::from(place.longitude);
+    }
     if !entry.reasons.is_empty() {
         data["reasons"] = json!(entry.reasons);
     }
@@ -173,6 +177,9 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
         SELECT m.campaign_id, c.drafted_at, c.name, c.purpose, m.state, m.reasons
         FROM campaign_members m JOIN campaigns c USING (campaign_id)
         WHERE m.subject_id = $1 ORDER BY c.drafted_at";
+    const DOUBTS: &str = "
+        SELECT id, opened_at, reason, closed_at IS NULL FROM tasks
+        WHERE subject_id = $1 ORDER BY opened_at, id";
     const BARS: &str = "SELECT since, bar FROM person_bars WHERE subject_id = $1 ORDER BY since";
     let mut items = Vec::new();
     for row in sqlx::query(DECLARED).bind(subject).fetch_all(&mut *conn).await? {
@@ -189,6 +196,12 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
             "reasons": row.try_get::<Vec<String>, _>(5)?,
         });
         let holding = Holding::new("campaign", Provenance::Derived, data);
+        items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
+    }
+    for row in sqlx::query(DOUBTS).bind(subject).fetch_all(&mut *conn).await? {
+        let state = if row.try_get(3)? { "open" } else { "closed" };
+        let data = json!({"reason": row.try_get::<String, _>(2)?, "state": state});
+        let holding = Holding::new("identity_doubt", Provenance::Derived, data);
         items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
     }
     for row in sqlx::query(BARS).bind(subject).fetch_all(conn).await? {
