@@ -5,12 +5,14 @@
 //!
 //! [ADR 29]: ../../../docs/adr/0029-an-archive-lies-under-her-own-key.md
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::holdings::{Holding, Provenance};
 use assent_contracts::api::vault::{KeyLeaseRequest, KeyLeaseResponse, OpenRequest, OpenResponse};
+use assent_contracts::rights::Task;
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code, ServiceClient};
 use assent_runtime::{Lease, LeaseTerms};

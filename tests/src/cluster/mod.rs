@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use assent_bus::{BusConfig, Security};
@@ -527,7 +527,8 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         let ended = block_in_place(|| {
             let mut child = command.spawn().unwrap();
             // It may end without having read it.
-            let _ = writeln!(child.stdin.take().unwrap(), "{line}");
+            let typed = format!("{line}\n");
+            let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes());
             child.wait_with_output()
         });
         Ended::from(ended.unwrap())

@@ -18,7 +18,8 @@ struct Page<'a> {
     prepared: String,
     received: String,
     authorities: &'a [Authority],
-    recipients: &'a [Recipient],
+    /// Name, whom to turn to, and whether what they hold is in it.
+    recipients: Vec<(&'a str, &'a str, &'static str)>,
     sections: Vec<Section>,
 }
 
@@ -46,21 +47,19 @@ pub fn page(contents: &Contents, words: &'static Words) -> Result<String, askama
         prepared: moment(contents.prepared_at),
         received: moment(contents.received_at),
         authorities: &contents.authorities,
-        recipients: &contents.recipients,
+        recipients: contents.recipients.iter().map(|it| recipient(it, words)).collect(),
         sections: sections(contents, words),
     };
     page.render()
 }
 
-impl Words {
-    /// What is said of a recipient's answer.
-    fn told(&self, answer: Told) -> &'static str {
-        match answer {
-            Told::Included => self.told_included,
-            Told::Nothing => self.told_nothing,
-            Told::Missing => self.told_missing,
-        }
-    }
+fn recipient<'a>(it: &'a Recipient, words: &Words) -> (&'a str, &'a str, &'static str) {
+    let told = match it.answer {
+        Told::Included => words.told_included,
+        Told::Nothing => words.told_nothing,
+        Told::Missing => words.told_missing,
+    };
+    (it.name.as_str(), it.contact.as_str(), told)
 }
 
 /// By kind, in the order in which kinds first come.

@@ -291,7 +291,7 @@ fn ours(stored: Stored) -> Option<String> {
 }
 
 #[cfg(test)]
-mod place_tests {
+mod tests {
     use serde_json::json;
 
     use super::*;
