@@ -136,3 +136,50 @@ async fn trap_19_she_takes_what_is_held_on_her_and_nothing_of_anybody_else() {
     let (status, gone) = cluster.post("erasure", "/v1/tracking/archive", &guess, None).await;
     assert_eq!((status, &gone["reason"]), (409, &json!("erased")), "{gone}");
 }
+
+/// She has her number and her name corrected (GDPR Article 16), once it is shown who asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_wrong_is_put_right_and_messages_go_to_her_new_number() {
+    let cluster = Cluster::start().await;
+    let (ada, right) = (Person::somebody(), Person::somebody());
+    let file = format!("phone,name\n{},Ada Wrong\n", ada.phone);
+    assert_eq!(cluster.import_file(&file).json["created"], 1);
+    let her = cluster.subject(&ada).await.unwrap();
+    assert_eq!(cluster.grant(&ada).status, 0);
+    let opened = asks(&cluster, &ada, "rectification");
+    let id = opened["request_id"].as_str().unwrap();
+    let to = ["--phone", &*right.phone, "--name", "Ada Right"];
+    let done = cluster.assent(&[&["request", "rectify", id][..], &to].concat());
+    assert_eq!((done.status, &done.json["status"]), (0, &json!("answered")), "{}", done.text);
+    assert_eq!(done.json["rectification"]["fields"], json!(["name", "phone"]));
+    assert_eq!(cluster.subject(&right).await, Some(her));
+    assert_eq!(cluster.subject(&ada).await, None, "trap 10: whoever has it is somebody else");
+    // The answer meant settled: the gate knows her new number, and her consent stays hers.
+    let sent = cluster.send(&right);
+    assert_eq!(sent.status, 0, "{}", sent.text);
+
+    let mut browser = cluster.browser();
+    let [reference, secret] = ["reference", "secret"].map(|name| opened[name].as_str().unwrap());
+    browser.open("/requests").await;
+    browser.types("reference", reference).types("secret", secret).press("Show my request").await;
+    assert!(browser.page.contains("your telephone number"), "{}", browser.page);
+    let seen = asks(&cluster, &right, "access");
+    answered(&cluster, &seen).await;
+    let [reference, secret] = ["reference", "secret"].map(|name| seen[name].as_str().unwrap());
+    // As whoever comes in person takes it.
+    let file = std::env::temp_dir().join(format!("{id}.zip"));
+    let took = cluster
+        .assent_with_input(&["request", "collect", reference, file.to_str().unwrap()], secret);
+    assert_eq!(took.status, 0, "{}", took.text);
+    let archive = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+    assert!(archive.contains("Ada Right") && !archive.contains("Ada Wrong"), "{archive}");
+    // Once: and one that is there is not written over.
+    let again = cluster
+        .assent_with_input(&["request", "collect", reference, file.to_str().unwrap()], secret);
+    assert_eq!(again.status, 2, "{}", again.text);
+    std::fs::remove_file(&file).unwrap();
+    let late = cluster
+        .assent_with_input(&["request", "collect", reference, file.to_str().unwrap()], secret);
+    assert_eq!(late.status, 1, "{}", late.text);
+    assert!(!file.exists(), "nothing is left of a try");
+}

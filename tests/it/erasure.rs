@@ -3,6 +3,7 @@
 
 mod archives;
 mod holds;
+mod recipients;
 mod rights;
 mod world;
 

@@ -24,6 +24,7 @@ use crate::commands::preferences::Preferences;
 use crate::commands::projection::Projection;
 use crate::commands::receipt::Receipt;
 use crate::commands::request::Request;
+use crate::commands::retention::Retention;
 use crate::commands::review::Review;
 use crate::commands::rules::Rules;
 use crate::commands::screen::Screen;
@@ -116,6 +117,9 @@ enum Command {
     /// Keep a person's data from destruction, for a reason of law.
     #[command(subcommand)]
     Hold(Hold),
+    /// See who is kept no longer, before she goes.
+    #[command(subcommand)]
+    Retention(Retention),
     /// Say which services take part in erasures, and hold one against the contract.
     #[command(subcommand)]
     Participant(Participant),
@@ -223,6 +227,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Erase(erase) => erase.run(api, output).await,
         Command::Request(request) => request.run(api, output).await,
         Command::Hold(hold) => hold.run(api, output).await,
+        Command::Retention(retention) => retention.run(api, output).await,
         Command::Participant(participant) => participant.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,

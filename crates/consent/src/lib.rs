@@ -22,6 +22,7 @@ pub mod gate;
 pub mod http;
 pub mod lines;
 pub mod links;
+mod metrics;
 pub mod permits;
 pub mod policy;
 pub mod preferences;

@@ -15,14 +15,17 @@ use jiff_sqlx::ToSqlx as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::policy;
+use crate::{metrics, policy};
 
 /// How often it is looked. Days matter here.
 const PAUSE: Duration = Duration::from_secs(3_600);
 /// How often those who were found are asked for while the erasure service is away.
 const RETRY: Duration = Duration::from_secs(30);
+/// How long somebody who was found may wait to be asked for.
+const LATE: SignedDuration = SignedDuration::from_hours(24);
 /// Most people in one round: each is a saga.
 const ROUND_MAX: i64 = 200;
 
@@ -106,6 +109,69 @@ pub async fn count(
     sqlx::query_scalar(COUNT).bind(cutoff(idle_days, now).to_sqlx()).fetch_one(conn).await
 }
 
+/// Why somebody is kept no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// She never said anything to a question for her consent.
+    NeverConsented,
+    /// She said no, took it back, or it has run out.
+    ConsentLapsed,
+}
+
+/// Somebody who is kept no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Due {
+    /// Who.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// Why.
+    pub why: Why,
+}
+
+/// Who is kept no longer when it is so many days, by id, after this one. Nothing is done about it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn due(
+    conn: &mut PgConnection,
+    idle_days: u32,
+    now: Timestamp,
+    after: SubjectId,
+    limit: i64,
+) -> Result<Vec<Due>, sqlx::Error> {
+    const DUE: &str = concat!(
+        "SELECT DISTINCT l.subject_id,
+                EXISTS (SELECT FROM consent_lines a WHERE a.subject_id = l.subject_id)
+         FROM gate_links l WHERE l.linked_at <= $1 AND l.subject_id > $2 AND",
+        idle!("l.subject_id", "$1"),
+        " AND",
+        silent!("l.subject_id", "$1"),
+        " ORDER BY l.subject_id LIMIT $3"
+    );
+    let rows: Vec<(SubjectId, bool)> = sqlx::query_as(DUE)
+        .bind(cutoff(idle_days, now).to_sqlx())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    let why = |asked| if asked { Why::ConsentLapsed } else { Why::NeverConsented };
+    Ok(rows.into_iter().map(|(subject_id, asked)| Due { subject_id, why: why(asked) }).collect())
+}
+
+/// How many people the keeper has found and the erasure service hasn't heard of: all, and those found more
+/// than a day ago.
+///
+/// # Errors
+/// When the database fails.
+pub async fn waiting(conn: &mut PgConnection, now: Timestamp) -> Result<(i64, i64), sqlx::Error> {
+    const WAITING: &str = "
+        SELECT count(*), count(*) FILTER (WHERE found_at <= $1)
+        FROM retention_due WHERE request_id IS NULL";
+    let late = now.checked_sub(LATE).unwrap_or(Timestamp::UNIX_EPOCH);
+    sqlx::query_as(WAITING).bind(late.to_sqlx()).fetch_one(conn).await
+}
+
 fn cutoff(idle_days: u32, now: Timestamp) -> Timestamp {
     let idle = SignedDuration::from_hours(24 * i64::from(idle_days));
     // Nobody was here before; Postgres knows no times as old as a year of millions would give.
@@ -119,7 +185,9 @@ impl Keeper {
     /// Never: failures are logged and tried again.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         loop {
-            let pause = match self.round().await {
+            let round = self.round().await;
+            self.tell(round.is_ok()).await;
+            let pause = match round {
                 Ok(found) if found == ROUND_MAX as usize => Duration::ZERO,
                 Ok(_) => PAUSE,
                 Err(problem) => {
@@ -130,6 +198,22 @@ impl Keeper {
             if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Says when it last looked, also where the policy limits nothing, and how many are late.
+    async fn tell(&self, looked: bool) {
+        let now = self.clock.now();
+        if looked {
+            metrics::retention_ran(now);
+        }
+        let counted = match self.pool.acquire().await {
+            Ok(mut conn) => waiting(&mut conn, now).await,
+            Err(error) => Err(error),
+        };
+        match counted {
+            Ok((_, late)) => metrics::retention_overdue(late.unsigned_abs()),
+            Err(error) => tracing::warn!(%error, "people who are kept no longer can't be counted"),
         }
     }
 

@@ -152,6 +152,7 @@ event_types! {
         "assent.vault.identifiers_added.v1" vault::IdentifiersAdded,
         "assent.vault.identifiers_removed.v1" vault::IdentifiersRemoved,
         "assent.vault.subject_linked.v1" vault::SubjectLinked,
+        "assent.vault.subject_rectified.v1" vault::SubjectRectified,
         "assent.vault.subject_erased.v1" vault::SubjectErased,
     }
     VAULT_EVENTS Address {
@@ -191,6 +192,7 @@ event_types! {
     }
     ERASURE_COMMANDS Subject {
         "assent.erasure.command.v1" erasure::Command,
+        "assent.erasure.inquiry.v1" rights::Inquiry,
     }
     ERASURE_EVENTS Subject {
         "assent.erasure.requested.v1" erasure::Requested,
@@ -202,6 +204,9 @@ event_types! {
         "assent.erasure.hold_reviewed.v1" rights::HoldReviewed,
         "assent.erasure.hold_released.v1" rights::HoldReleased,
         "assent.erasure.hold_refused.v1" rights::HoldRefused,
+        "assent.erasure.request_rectified.v1" rights::RequestRectified,
+        "assent.erasure.recipients_asked.v1" rights::RecipientsAsked,
+        "assent.erasure.recipient_answered.v1" rights::RecipientAnswered,
         "assent.erasure.archive_prepared.v1" rights::ArchivePrepared,
         "assent.erasure.archive_collected.v1" rights::ArchiveCollected,
         "assent.erasure.archive_removed.v1" rights::ArchiveRemoved,

@@ -25,6 +25,12 @@ pub const REQUEST_EXTENDED: &str = "assent.erasure.request_extended.v1";
 pub const REQUEST_REFUSED: &str = "assent.erasure.request_refused.v1";
 /// `assent.erasure.request_answered.v1`
 pub const REQUEST_ANSWERED: &str = "assent.erasure.request_answered.v1";
+/// `assent.erasure.request_rectified.v1`
+pub const REQUEST_RECTIFIED: &str = "assent.erasure.request_rectified.v1";
+/// `assent.erasure.recipients_asked.v1`
+pub const RECIPIENTS_ASKED: &str = "assent.erasure.recipients_asked.v1";
+/// `assent.erasure.recipient_answered.v1`
+pub const RECIPIENT_ANSWERED: &str = "assent.erasure.recipient_answered.v1";
 /// `assent.erasure.archive_prepared.v1`
 pub const ARCHIVE_PREPARED: &str = "assent.erasure.archive_prepared.v1";
 /// `assent.erasure.archive_collected.v1`
@@ -313,6 +319,107 @@ pub struct RequestAnswered {
     /// The request.
     pub request_id: Uuid,
     /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// What was held of her was put right (GDPR Article 16): the vault holds the new content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestRectified {
+    /// The request.
+    pub request_id: Uuid,
+    /// Which fields have another content (`phone`, `name`, `email`), never their content.
+    pub fields: Vec<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// What recipients outside are asked to do about a person.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Tell what they hold on her (GDPR Article 15).
+    Disclose,
+    /// Put right what they hold on her (Articles 16 and 19).
+    Rectify,
+    /// Keep what they hold on her and use it no more (Articles 18 and 19).
+    Restrict,
+    /// Use it again: the restriction is over.
+    Release,
+}
+
+impl Task {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disclose => "disclose",
+            Self::Rectify => "rectify",
+            Self::Restrict => "restrict",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Recipients outside were asked to do something about a person: the inquiry is on the command topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecipientsAsked {
+    /// The request that it is for.
+    pub request_id: Uuid,
+    /// What they answer.
+    pub inquiry_id: Uuid,
+    /// What they are to do.
+    pub task: Task,
+    /// To put right: which fields have another content, never their content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Who is asked.
+    pub recipients: Vec<String>,
+    /// By when they are waited for.
+    pub answer_by: Timestamp,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A recipient outside answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecipientAnswered {
+    /// The request that it is for.
+    pub request_id: Uuid,
+    /// The inquiry that it answers.
+    pub inquiry_id: Uuid,
+    /// Who answered.
+    pub recipient: String,
+    /// How many pieces of what it told, by kind; empty where it told nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, u64>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// `assent.erasure.inquiry.v1`, on the command topic.
+pub const INQUIRY: &str = "assent.erasure.inquiry.v1";
+
+/// What recipients outside are to do about a person, on the command topic. It holds nothing of her but her id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Inquiry {
+    /// The inquiry; an answer names it.
+    pub inquiry_id: Uuid,
+    /// The request that it is for.
+    pub request_id: Uuid,
+    /// Whom it concerns.
+    pub subject_id: Uuid,
+    /// What to do.
+    pub task: Task,
+    /// To put right: which fields have another content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Who must do it. The name is that of commands, so that one filter does for both.
+    pub participants: Vec<String>,
+    /// By when it is to be answered.
+    pub answer_by: Timestamp,
+    /// When it was issued.
     pub at: Timestamp,
 }
 

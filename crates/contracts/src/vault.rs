@@ -16,6 +16,8 @@ pub const IDENTIFIERS_REMOVED: &str = "assent.vault.identifiers_removed.v1";
 pub const SUBJECT_LINKED: &str = "assent.vault.subject_linked.v1";
 /// `assent.vault.address_suppressed.v1`
 pub const ADDRESS_SUPPRESSED: &str = "assent.vault.address_suppressed.v1";
+/// `assent.vault.subject_rectified.v1`
+pub const SUBJECT_RECTIFIED: &str = "assent.vault.subject_rectified.v1";
 /// `assent.vault.subject_erased.v1`
 pub const SUBJECT_ERASED: &str = "assent.vault.subject_erased.v1";
 
@@ -86,6 +88,21 @@ pub struct SubjectLinked {
     pub others: Vec<Uuid>,
     /// Tokens of their addresses.
     pub addresses: Vec<AddressToken>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// What was held of a person was wrong, or missing, and she had it put right (GDPR Article 16). Of a number that
+/// was, `identifiers_removed.v1` and `identifiers_added.v1` tell the tokens, before this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SubjectRectified {
+    /// The request that asked for it.
+    pub request_id: Uuid,
+    /// Which fields have another content (`phone`, `name`, `email`), never their content.
+    pub fields: Vec<String>,
+    /// Which of them are held no more: what was there was wrong, and nothing came in its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
     /// When it was recorded.
     pub at: Timestamp,
 }

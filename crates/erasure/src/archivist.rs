@@ -5,12 +5,14 @@
 //!
 //! [ADR 29]: ../../../docs/adr/0029-an-archive-lies-under-her-own-key.md
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::holdings::{Holding, Provenance};
 use assent_contracts::api::vault::{KeyLeaseRequest, KeyLeaseResponse, OpenRequest, OpenResponse};
+use assent_contracts::rights::Task;
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code, ServiceClient};
 use assent_runtime::{Lease, LeaseTerms};
@@ -25,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::archive::{Contents, FORMAT, Held, PackError, Recipient};
+use crate::archive::{Contents, FORMAT, Held, PackError, Recipient, Told};
 use crate::domain::Person;
 use crate::domain::archive::{ArchiveRefusal, Prepared};
+use crate::domain::recipients::{self, Asking};
 use crate::driver::Pace;
 use crate::store::Sagas;
 use crate::tracking;
@@ -61,6 +64,8 @@ pub struct Archivist {
     pub lease: LeaseTerms,
     /// How long an archive waits to be collected.
     pub kept: SignedDuration,
+    /// For how long recipients outside are waited for.
+    pub inquiry_time: SignedDuration,
     /// The legal entity.
     pub controller: Arc<str>,
     /// How patient it is.
@@ -146,10 +151,98 @@ impl Archivist {
         let person = self.sagas.load(subject).await?;
         let waits = person.requests.get(request_id).is_some_and(|it| it.awaits_archive());
         if waits && !person.saga.is_fenced() {
+            let service = self.clone();
+            if to_the_end(async move { service.waits_for_others(request_id, subject).await })
+                .await?
+            {
+                return Ok(());
+            }
             return self.prepare(request_id).await;
         }
         let service = self.clone();
         Ok(to_the_end(async move { service.tidy(request_id, subject).await }).await?)
+    }
+
+    /// Asks recipients outside what they hold, and tells whether it is still to be waited for their answers.
+    async fn waits_for_others(
+        &self,
+        request_id: Uuid,
+        subject: SubjectId,
+    ) -> Result<bool, StoreError> {
+        let mut held = self.sagas.hold(subject).await?;
+        let Some(request) = held.person.requests.get(request_id) else {
+            held.rollback().await?;
+            return Ok(false);
+        };
+        let answer_by = recipients::answer_by(self.inquiry_time, request.due, held.now);
+        let outside = held.owners().await?.into_keys().collect();
+        let inquiry_id = self.sagas.ids.v7();
+        let asking = Asking { inquiry_id, recipients: outside, answer_by };
+        let ask = held.person.ask_to_disclose(request_id, asking, held.now);
+        let new = ask.is_some();
+        held.record(ask.into_iter().collect(), None).await?;
+        let request = held.person.requests.get(request_id);
+        let asked = request.and_then(|it| it.asked(Task::Disclose)).cloned();
+        let Some(asked) = asked else {
+            held.rollback().await?;
+            return Ok(false);
+        };
+        if new {
+            held.inquire(request_id, &asked).await?;
+        }
+        let waits = asked.missing().next().is_some() && held.now < asked.answer_by;
+        if waits {
+            held.await_archive(request_id, asked.answer_by).await?;
+        }
+        held.commit().await?;
+        Ok(waits)
+    }
+
+    /// What a recipient tells of her, sealed under her key.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn seal(
+        &self,
+        subject: SubjectId,
+        inquiry_id: Uuid,
+        recipient: &str,
+        holdings: &[Holding],
+    ) -> Result<Vec<u8>, ArchiveError> {
+        let told =
+            Zeroizing::new(serde_json::to_vec(&(recipient, holdings)).map_err(PackError::from)?);
+        let (key, lease) = self.key_of(subject).await?;
+        let sealed = seal(&key, &*self.sagas.ids, disclosed(subject, inquiry_id), &told);
+        if !lease.is_live() {
+            return Err(ArchiveError::LeaseOver);
+        }
+        Ok(sealed)
+    }
+
+    /// What recipients outside told for a request, by recipient.
+    async fn told(
+        &self,
+        request_id: Uuid,
+        subject: SubjectId,
+    ) -> Result<BTreeMap<String, Vec<Holding>>, ArchiveError> {
+        const TOLD: &str = "SELECT inquiry_id, sealed FROM disclosures WHERE request_id = $1";
+        let rows: Vec<(Uuid, Vec<u8>)> =
+            sqlx::query_as(TOLD).bind(request_id).fetch_all(self.sagas.store.pool()).await?;
+        if rows.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (key, lease) = self.key_of(subject).await?;
+        let mut told = BTreeMap::new();
+        for (inquiry_id, sealed) in rows {
+            let opened = open(&key, disclosed(subject, inquiry_id), &sealed)?;
+            let (recipient, holdings): (String, Vec<Holding>) =
+                serde_json::from_slice(&opened).map_err(PackError::from)?;
+            told.insert(recipient, holdings);
+        }
+        if !lease.is_live() {
+            return Err(ArchiveError::LeaseOver);
+        }
+        Ok(told)
     }
 
     /// Records what is over; a row that nothing stands for any more goes with it.
@@ -285,14 +378,29 @@ impl Archivist {
                 client.all(&path).await.map_err(|error| ArchiveError::Holder(service, error))?;
             for holding in held {
                 let holding = self.with_evidence(subject, holding).await?;
-                holdings.push(Held { service: (*service).to_owned(), holding });
+                holdings.push(Held::ours(service, holding));
             }
         }
         let own = own(person, now);
-        holdings
-            .extend(own.into_iter().map(|holding| Held { service: "erasure".to_owned(), holding }));
+        holdings.extend(own.into_iter().map(|holding| Held::ours("erasure", holding)));
         let names = self.sagas.names().await?;
-        let recipients = names.owners.into_iter();
+        let mut told = self.told(request_id, subject).await?;
+        let asked = request.asked(Task::Disclose);
+        let mut recipients = Vec::new();
+        for (name, contact) in names.owners {
+            let pieces = told.remove(&name);
+            let answered = asked.is_some_and(|it| it.answers.contains_key(&name));
+            let records = asked.and_then(|it| it.records.get(&name)).copied().unwrap_or_default();
+            let answer = match &pieces {
+                Some(_) => Told::Included,
+                None if answered && records == 0 => Told::Nothing,
+                None => Told::Missing,
+            };
+            for holding in pieces.into_iter().flatten() {
+                holdings.push(Held::others(&name, holding));
+            }
+            recipients.push(Recipient { name, contact, answer });
+        }
         let mut contents = Contents {
             format: FORMAT,
             controller: self.controller.to_string(),
@@ -305,7 +413,7 @@ impl Archivist {
                 .as_ref()
                 .map(|it| it.authorities.clone())
                 .unwrap_or_default(),
-            recipients: recipients.map(|(name, contact)| Recipient { name, contact }).collect(),
+            recipients,
             holdings,
         };
         contents.reduce();
@@ -354,6 +462,10 @@ impl Archivist {
             _ => Err(SealError.into()),
         }
     }
+}
+
+fn disclosed(subject: SubjectId, inquiry_id: Uuid) -> Aad<'static> {
+    Aad { subject, record: inquiry_id, field: "disclosure", version: 1 }
 }
 
 fn aad(subject: SubjectId, archive_id: Uuid) -> Aad<'static> {

@@ -72,6 +72,42 @@ pub fn extension(reasons: &[ExtensionReason], last_day: Date) -> Letter {
     }
 }
 
+/// The letter that says what was put right, without salutation; `others` is whether recipients were told too.
+#[must_use]
+pub fn rectification(fields: &[String], others: bool) -> Letter {
+    let named = |language: usize| {
+        let named = fields.iter().map(|field| field_of(field)[language]);
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let told = |text: &'static str| if others { text } else { "" };
+    Letter {
+        en: format!(
+            "We have put right what we hold about you: {}.{}",
+            named(0),
+            told(" We have told those who have it from us.")
+        ),
+        fr: format!(
+            "Nous avons rectifié ce que nous détenons à votre sujet : {}.{}",
+            named(1),
+            told(" Nous en avons informé ceux qui le tiennent de nous.")
+        ),
+        ru: format!(
+            "Мы исправили данные о вас: {}.{}",
+            named(2),
+            told(" Мы сообщили об этом тем, кто получил их от нас.")
+        ),
+    }
+}
+
+fn field_of(field: &str) -> [&'static str; 3] {
+    match field {
+        "phone" => ["your telephone number", "votre numéro de téléphone", "номер телефона"],
+        "name" => ["your name", "votre nom", "имя"],
+        "email" => ["your e-mail address", "votre adresse électronique", "адрес электронной почты"],
+        _ => ["other data", "d'autres données", "другие данные"],
+    }
+}
+
 const fn reason_of(reason: ExtensionReason) -> [&'static str; 3] {
     match reason {
         ExtensionReason::Complexity => ["it is complex", "elle est complexe", "она сложна"],
@@ -173,6 +209,16 @@ mod tests {
         assert!(en.contains("authority of your country (https://example.org/authorities)"), "{en}");
         assert!(fr.contains("de votre pays (https://example.org/authorities)"), "{fr}");
         assert!(ru.contains("вашей страны (https://example.org/authorities)"), "{ru}");
+    }
+
+    #[test]
+    fn a_rectification_says_what_is_right_now_in_every_language() {
+        let fields = ["phone".to_owned(), "email".to_owned()];
+        let Letter { en, fr, ru } = rectification(&fields, true);
+        assert!(en.contains("your telephone number, your e-mail address") && en.contains("told"));
+        assert!(fr.contains("téléphone, votre adresse") && fr.contains("informé"), "{fr}");
+        assert!(ru.contains("телефона, адрес") && ru.contains("сообщили"), "{ru}");
+        assert!(!rectification(&fields, false).en.contains("told"));
     }
 
     #[test]

@@ -74,7 +74,8 @@ pub async fn write_archive(
 ) -> Result<(), sqlx::Error> {
     const DUE: &str = "
         INSERT INTO archives (request_id, subject_id, look_at) VALUES ($1, $2, $3)
-        ON CONFLICT (request_id) DO NOTHING";
+        ON CONFLICT (request_id) DO UPDATE
+        SET look_at = least(archives.look_at, excluded.look_at), tries = 0";
     if request.awaits_archive() {
         let due = sqlx::query(DUE).bind(request.id).bind(subject).bind(now.to_sqlx());
         due.execute(conn).await?;
@@ -95,8 +96,10 @@ pub async fn settle_archive(
     if !erased && (request.awaits_archive() || request.waiting_archive().is_some()) {
         return Ok(());
     }
-    let gone = sqlx::query("DELETE FROM archives WHERE request_id = $1").bind(request.id);
-    gone.execute(conn).await?;
+    const GONE: &str = "
+        WITH told AS (DELETE FROM disclosures WHERE request_id = $1)
+        DELETE FROM archives WHERE request_id = $1";
+    sqlx::query(GONE).bind(request.id).execute(conn).await?;
     Ok(())
 }
 

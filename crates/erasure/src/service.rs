@@ -35,6 +35,9 @@ const PARTICIPANTS: &str = "consent,messaging,projector,vault:keys";
 /// For how many days an archive waits to be collected, unless it is said.
 const ARCHIVE_DAYS: u16 = 14;
 
+/// For how many days recipients outside are waited for, unless it is said.
+const INQUIRY_DAYS: u16 = 10;
+
 /// What the service must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -66,6 +69,8 @@ pub struct Config {
     pub lease: LeaseTerms,
     /// How long an archive waits to be collected.
     pub archive_kept: SignedDuration,
+    /// For how long recipients outside are waited for.
+    pub inquiry_time: SignedDuration,
 }
 
 /// Where the services are that hold data of people, beside consent.
@@ -120,6 +125,10 @@ impl Config {
         if archive_days == 0 {
             erasure.invalid("archive_days", "must be above 0");
         }
+        let inquiry_days = erasure.default("inquiry_days", INQUIRY_DAYS);
+        if inquiry_days == 0 {
+            erasure.invalid("inquiry_days", "must be above 0");
+        }
         let [Some(vault), Some(messaging), Some(projector)] = holder_urls else { return None };
         let service = service?;
         Some(Self {
@@ -137,6 +146,7 @@ impl Config {
             holder_urls: HolderUrls { vault, messaging, projector },
             lease,
             archive_kept: SignedDuration::from_hours(24 * i64::from(archive_days)),
+            inquiry_time: SignedDuration::from_hours(24 * i64::from(inquiry_days)),
             service,
         })
     }
@@ -301,6 +311,7 @@ pub async fn serve_by(
         holders: Holders { services, vault },
         lease: config.lease,
         kept: config.archive_kept,
+        inquiry_time: config.inquiry_time,
         controller,
         pace: config.pace,
     };

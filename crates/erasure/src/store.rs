@@ -18,6 +18,9 @@ use jiff_sqlx::ToSqlx as _;
 use serde_json::value::to_raw_value;
 use uuid::Uuid;
 
+use assent_contracts::rights::{INQUIRY, Inquiry};
+
+use crate::domain::recipients::Asked;
 use crate::domain::{Event, Issued, Person, Registry, Summary};
 use crate::registry;
 use crate::rows::{self, Look};
@@ -308,6 +311,34 @@ impl Held {
         self.session.enqueue(vec![message]).await
     }
 
+    /// Queues what recipients outside are asked, once: the topic keeps it until they have read it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn inquire(&mut self, request_id: Uuid, asked: &Asked) -> Result<(), StoreError> {
+        let inquiry = Inquiry {
+            inquiry_id: asked.id,
+            request_id,
+            subject_id: self.subject,
+            task: asked.task,
+            fields: asked.fields.clone(),
+            participants: asked.recipients.iter().cloned().collect(),
+            answer_by: asked.answer_by,
+            at: asked.at,
+        };
+        let data = to_raw_value(&inquiry).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let message = Message {
+            id: self.ids.v7(),
+            topic: ERASURE_COMMANDS,
+            key: self.subject,
+            event_type: INQUIRY,
+            data,
+            at: self.now,
+            traceparent: self.trace(Some(request_id)),
+        };
+        self.session.enqueue(vec![message]).await
+    }
+
     /// When the driver is to look at it, and how often it has sent again; none while it rests.
     ///
     /// # Errors
@@ -384,6 +415,47 @@ impl Held {
             .bind(self.subject)
             .bind(sealed)
             .bind(expires_at.to_sqlx())
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps what a recipient tells, sealed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_disclosure(
+        &mut self,
+        request_id: Uuid,
+        inquiry_id: Uuid,
+        recipient: &str,
+        sealed: &[u8],
+    ) -> Result<(), StoreError> {
+        const KEEP: &str = "
+            INSERT INTO disclosures (inquiry_id, recipient, request_id, sealed)
+            VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+        sqlx::query(KEEP)
+            .bind(inquiry_id)
+            .bind(recipient)
+            .bind(request_id)
+            .bind(sealed)
+            .execute(self.session.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets when an archive that is to be made is looked at again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn await_archive(
+        &mut self,
+        request_id: Uuid,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE archives SET look_at = $2 WHERE request_id = $1")
+            .bind(request_id)
+            .bind(at.to_sqlx())
             .execute(self.session.conn())
             .await?;
         Ok(())

@@ -72,14 +72,7 @@ pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
             .map_err(|invalid| rejected(invalid.reason(), invalid.field()))?;
         Some(phone)
     };
-    let name = trimmed(row.name);
-    if name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
-        return Err(rejected("name_too_long", NAME));
-    }
-    let email = trimmed(row.email);
-    if email.as_ref().is_some_and(|email| email.len() > EMAIL_MAX || !email.contains('@')) {
-        return Err(rejected("email_invalid", EMAIL));
-    }
+    let (name, email) = (read_name(row.name)?, read_email(row.email)?);
     // A user id begins with the country of its account's number.
     let region = match &phone {
         Some(phone) => phone.region.clone(),
@@ -100,6 +93,24 @@ pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
         name,
         email,
     })
+}
+
+/// A name; none: there is nothing in it.
+pub(crate) fn read_name(text: Option<String>) -> Result<Option<Zeroizing<String>>, Rejected> {
+    let name = trimmed(text);
+    if name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
+        return Err(Rejected { reason: "name_too_long", field: NAME });
+    }
+    Ok(name)
+}
+
+/// An e-mail address; none: there is nothing in it.
+pub(crate) fn read_email(text: Option<String>) -> Result<Option<Zeroizing<String>>, Rejected> {
+    let email = trimmed(text);
+    if email.as_ref().is_some_and(|email| email.len() > EMAIL_MAX || !email.contains('@')) {
+        return Err(Rejected { reason: "email_invalid", field: EMAIL });
+    }
+    Ok(email)
 }
 
 fn read_user_id(text: Option<String>, field: &'static str) -> Result<Option<UserId>, Rejected> {

@@ -7,7 +7,7 @@ pub mod identity;
 use assent_contracts::address::AddressToken;
 use assent_contracts::vault::{
     AddressSuppressed, IdentifiersAdded, IdentifiersRemoved, Origin, SubjectErased, SubjectLinked,
-    SubjectRegistered,
+    SubjectRectified, SubjectRegistered,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -58,6 +58,15 @@ pub enum Command {
         /// Tokens of their addresses.
         addresses: Vec<AddressToken>,
     },
+    /// Put right what was wrong.
+    Rectify {
+        /// The request that asks for it.
+        request_id: Uuid,
+        /// Which fields have another content.
+        fields: Vec<String>,
+        /// Which of them are held no more.
+        removed: Vec<String>,
+    },
     /// Take note of an opt-out by address.
     Suppress {
         /// Tokens of all spellings.
@@ -94,6 +103,8 @@ pub enum Event {
     Forgotten(IdentifiersRemoved),
     /// She is one with others.
     Linked(SubjectLinked),
+    /// What was wrong is right.
+    Rectified(SubjectRectified),
     /// An address may not be used.
     Suppressed(AddressSuppressed),
     /// A person was erased.
@@ -138,12 +149,21 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
         (Command::Link { others, addresses }, State::Registered) => {
             Ok(Some(Event::Linked(SubjectLinked { others, addresses, at: now })))
         }
+        (Command::Rectify { request_id, fields, removed }, State::Registered) => {
+            Ok(Some(Event::Rectified(SubjectRectified { request_id, fields, removed, at: now })))
+        }
         (
-            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            Command::Identify { .. }
+            | Command::Forget { .. }
+            | Command::Link { .. }
+            | Command::Rectify { .. },
             State::Fenced | State::Erased,
         ) => Err(Refusal::Erased),
         (
-            Command::Identify { .. } | Command::Forget { .. } | Command::Link { .. },
+            Command::Identify { .. }
+            | Command::Forget { .. }
+            | Command::Link { .. }
+            | Command::Rectify { .. },
             State::Unknown | State::Suppressed,
         ) => Err(Refusal::Unknown),
         (Command::Suppress { .. }, State::Suppressed) => Ok(None),
@@ -163,9 +183,11 @@ pub fn decide(state: State, command: Command, now: Timestamp) -> Result<Option<E
 #[must_use]
 pub fn evolve(_: State, event: &Event) -> State {
     match event {
-        Event::Registered(_) | Event::Identified(_) | Event::Forgotten(_) | Event::Linked(_) => {
-            State::Registered
-        }
+        Event::Registered(_)
+        | Event::Identified(_)
+        | Event::Forgotten(_)
+        | Event::Linked(_)
+        | Event::Rectified(_) => State::Registered,
         Event::Suppressed(_) => State::Suppressed,
         Event::Erased(_) => State::Erased,
     }

@@ -100,7 +100,8 @@ async fn forget_names(app: &App, caller: &str, subject: Uuid) -> Result<Option<b
     Ok(Some(true))
 }
 
-async fn others(
+/// Who is one with her.
+pub(crate) async fn others(
     executor: impl sqlx::PgExecutor<'_>,
     subject: Uuid,
 ) -> Result<Vec<Uuid>, VaultError> {
@@ -108,7 +109,11 @@ async fn others(
     Ok(links.into_iter().map(|(_, other)| other).collect())
 }
 
-async fn unlink(connection: &mut sqlx::PgConnection, subject: Uuid) -> Result<(), VaultError> {
+/// Nobody is one with her any more. Under the locks of all their streams.
+pub(crate) async fn unlink(
+    connection: &mut sqlx::PgConnection,
+    subject: Uuid,
+) -> Result<(), VaultError> {
     sqlx::query("DELETE FROM subject_links WHERE subject_id = $1 OR other_id = $1")
         .bind(subject)
         .execute(connection)

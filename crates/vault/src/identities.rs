@@ -12,7 +12,9 @@ use assent_contracts::api::vault::{
     IdentitiesRequest, IdentitiesResponse, IdentityOutcome, ToldIdentity,
 };
 use assent_contracts::topics::VAULT_EVENTS;
-use assent_contracts::vault::{IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, SUBJECT_LINKED};
+use assent_contracts::vault::{
+    IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, SUBJECT_LINKED, SUBJECT_RECTIFIED,
+};
 use assent_eventstore::{Append, Expected, NewEvent, Session, to_the_end};
 use assent_http::{Caller, Code, Json, Problem};
 use assent_runtime::telemetry;
@@ -132,7 +134,7 @@ struct Noted {
 }
 
 /// Who is to have which addresses, each once.
-type Links = BTreeMap<Uuid, BTreeSet<AddressToken>>;
+pub(crate) type Links = BTreeMap<Uuid, BTreeSet<AddressToken>>;
 
 /// Writes what follows, all or nothing. None: somebody else was faster, and it is to be looked at again.
 async fn note(
@@ -325,6 +327,7 @@ pub(crate) async fn append(
         Ok(Some(Event::Identified(it))) => NewEvent::new(app.ids.v7(), IDENTIFIERS_ADDED, &it),
         Ok(Some(Event::Forgotten(it))) => NewEvent::new(app.ids.v7(), IDENTIFIERS_REMOVED, &it),
         Ok(Some(Event::Linked(it))) => NewEvent::new(app.ids.v7(), SUBJECT_LINKED, &it),
+        Ok(Some(Event::Rectified(it))) => NewEvent::new(app.ids.v7(), SUBJECT_RECTIFIED, &it),
         _ => return Ok(()),
     };
     let event = event.map_err(|_| VaultError::Corrupt("event"))?;
@@ -334,7 +337,7 @@ pub(crate) async fn append(
 }
 
 /// Returns when the gate knows these links, and has waited a lease where they take something away.
-async fn link_at_the_gate(app: &App, links: Links) -> Result<(), VaultError> {
+pub(crate) async fn link_at_the_gate(app: &App, links: Links) -> Result<(), VaultError> {
     let mut all = Vec::with_capacity(links.len());
     for (subject_id, addresses) in links {
         let addresses: Vec<AddressToken> = addresses.into_iter().collect();

@@ -16,6 +16,7 @@ mod import;
 mod lookup;
 mod people;
 pub mod phone;
+mod rectify;
 mod resolve;
 mod router;
 mod screen;

@@ -358,6 +358,57 @@ pub(crate) async fn forget_user_ids(
     Ok(())
 }
 
+/// What a person's row is to hold instead, sealed. The outer `None`: it stays.
+#[derive(Default)]
+pub(crate) struct Corrections {
+    /// Her number, its region and tokens. User ids are those of the number that was wrong, and go with it.
+    pub(crate) phone: Option<(Vec<u8>, Option<String>, Vec<AddressToken>)>,
+    pub(crate) name: Option<Option<Vec<u8>>>,
+    pub(crate) email: Option<Option<Vec<u8>>>,
+}
+
+/// Corrects a person's row and what she is found by, under her stream's lock. False: a number is taken
+/// meanwhile, and only a rollback is left.
+pub(crate) async fn correct(
+    connection: &mut PgConnection,
+    subject: Uuid,
+    corrections: &Corrections,
+) -> Result<bool, VaultError> {
+    const TEXTS: &str = "
+        UPDATE people SET name = CASE WHEN $2 THEN $3 ELSE name END,
+                          email = CASE WHEN $4 THEN $5 ELSE email END
+        WHERE subject_id = $1";
+    const PHONE: &str = "
+        UPDATE people SET phone = $2, region = $3, tokens = $4, user_id = NULL, parent_user_id = NULL
+        WHERE subject_id = $1";
+    const INDEX: &str = "INSERT INTO addresses (token, subject_id) SELECT unnest($1::bytea[]), $2";
+    sqlx::query(TEXTS)
+        .bind(subject)
+        .bind(corrections.name.is_some())
+        .bind(corrections.name.as_ref().and_then(Option::as_ref))
+        .bind(corrections.email.is_some())
+        .bind(corrections.email.as_ref().and_then(Option::as_ref))
+        .execute(&mut *connection)
+        .await?;
+    let Some((phone, region, tokens)) = &corrections.phone else { return Ok(true) };
+    // By token, as her row lists them.
+    remove(&mut *connection, subject).await?;
+    sqlx::query(PHONE)
+        .bind(subject)
+        .bind(phone)
+        .bind(region)
+        .bind(join_tokens(tokens))
+        .execute(&mut *connection)
+        .await?;
+    let mut sorted: Vec<[u8; 33]> = tokens.iter().map(|it| it.to_bytes()).collect();
+    sorted.sort_unstable();
+    match sqlx::query(INDEX).bind(slices(&sorted)).bind(subject).execute(connection).await {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes a person's index entries; gives them.
 pub(crate) async fn remove(
     connection: &mut PgConnection,

@@ -11,7 +11,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::{
-    access, forget, holdings, identities, import, lookup, resolve, screen, suppress, texts, who,
+    access, forget, holdings, identities, import, lookup, rectify, resolve, screen, suppress,
+    texts, who,
 };
 
 #[derive(OpenApi)]
@@ -26,6 +27,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(import::import))
         .routes(routes!(identities::tell))
         .routes(routes!(forget::forget))
+        .routes(routes!(rectify::rectify))
         .routes(routes!(who::who))
         .routes(routes!(lookup::lookup))
         .routes(routes!(lookup::show))

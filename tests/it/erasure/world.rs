@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use assent_bus::BusConfig;
 use assent_contracts::erasure::{Ack, Command, Evidence, Step};
+use assent_contracts::rights::{Inquiry, Task};
 use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_erasure::tracking::Tracking;
@@ -73,6 +74,7 @@ pub struct World {
     age: Arc<AtomicI64>,
     refused: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
+    inquiries: Arc<Mutex<Vec<Inquiry>>>,
     deaf: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     pub holders: Arc<Holders>,
@@ -83,6 +85,10 @@ pub struct World {
 pub struct Holders {
     /// They take their time to tell.
     pub hesitate: AtomicBool,
+    /// What the vault was told to put right.
+    pub rectified: Mutex<Vec<Value>>,
+    /// The vault says no: somebody else has the number.
+    pub taken: AtomicBool,
     /// How often they were asked what they hold.
     pub asked: AtomicI64,
 }
@@ -110,7 +116,8 @@ impl World {
         assent_bus::ensure_topics(&config.bus, &topics::ALL).await.unwrap();
         let commands = Arc::default();
         let deaf = Arc::new(AtomicBool::new(false));
-        listen(&config.bus, Arc::clone(&commands), Arc::clone(&deaf));
+        let inquiries = Arc::default();
+        listen(&config.bus, Arc::clone(&commands), Arc::clone(&inquiries), Arc::clone(&deaf));
         let mut world = Self {
             subject: subject(),
             config,
@@ -122,6 +129,7 @@ impl World {
             age,
             refused,
             commands,
+            inquiries,
             deaf,
             clock,
             holders,
@@ -182,7 +190,14 @@ impl World {
     /// Every row of this service in the clear, and every event, as text.
     pub async fn all_that_is_kept(&self) -> String {
         let mut all = String::new();
-        for table in ["subject_requests", "requests", "holds", "archives", "eventstore.events"] {
+        for table in [
+            "subject_requests",
+            "requests",
+            "holds",
+            "archives",
+            "disclosures",
+            "eventstore.events",
+        ] {
             let rows = format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t");
             let rows: String =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&self.pool).await.unwrap();
@@ -346,6 +361,18 @@ impl World {
         panic!("{name} never heard of {step:?}: {:?}", self.commands.lock().unwrap());
     }
 
+    /// Waits for an inquiry of this task.
+    pub async fn hears_inquiry(&self, task: Task) -> Inquiry {
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            let asked = self.inquiries.lock().unwrap().iter().find(|it| it.task == task).cloned();
+            if let Some(inquiry) = asked {
+                return inquiry;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody was asked to {task:?}");
+    }
+
     /// Waits until a command was heard so many times.
     pub async fn hears_again(&self, command_id: Uuid, times: usize) {
         for _ in 0..PATIENCE.as_millis() / 20 {
@@ -447,6 +474,7 @@ fn configure(
         },
         lease: LeaseTerms::default(),
         archive_kept: SignedDuration::from_hours(24),
+        inquiry_time: SignedDuration::from_hours(48),
     }
 }
 
@@ -511,10 +539,25 @@ async fn holders() -> (String, Arc<Holders>) {
             {"kind": "claim", "provenance": "recorded", "data": {}, "evidence": "sealed"},
         ]}))
     });
+    let putting = Arc::clone(&holders);
+    let rectify = post(move |axum::Json(body): axum::Json<Value>| async move {
+        if putting.taken.load(Ordering::Acquire) {
+            return Err(Problem::new(assent_http::Code::RequestStateConflict)
+                .detail("somebody else is known by this number")
+                .with("reason", "number_taken"));
+        }
+        let asked = ["phone", "name", "email"].into_iter().filter(|it| !body[*it].is_null());
+        // A name that is right already.
+        let asked = asked.filter(|it| body[*it] != "Canary Ada");
+        let fields: Vec<&str> = asked.collect();
+        putting.rectified.lock().unwrap().push(body.clone());
+        Ok(axum::Json(json!({"fields": fields})))
+    });
     let key = post(async || axum::Json(json!({"keys": [STANDARD_NO_PAD.encode([9; 32])]})));
     let opened = post(async || axum::Json(json!({"text": "form 12, seen by bob@example.org"})));
     let router = Router::new()
         .route("/v1/subjects/{subject_id}/holdings", holdings)
+        .route("/v1/subjects/{subject_id}/rectify", rectify)
         .route("/v1/keys/lease", key)
         .route("/v1/open", opened);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -559,7 +602,12 @@ fn client(bus: &BusConfig) -> ClientConfig {
 }
 
 /// Collects the commands, from the first on, until `deaf`.
-fn listen(bus: &BusConfig, commands: Arc<Mutex<Vec<Command>>>, deaf: Arc<AtomicBool>) {
+fn listen(
+    bus: &BusConfig,
+    commands: Arc<Mutex<Vec<Command>>>,
+    inquiries: Arc<Mutex<Vec<Inquiry>>>,
+    deaf: Arc<AtomicBool>,
+) {
     let consumer: BaseConsumer =
         client(bus).set("group.id", "unused").set("enable.auto.commit", "false").create().unwrap();
     let mut all = TopicPartitionList::new();
@@ -571,8 +619,15 @@ fn listen(bus: &BusConfig, commands: Arc<Mutex<Vec<Command>>>, deaf: Arc<AtomicB
     std::thread::spawn(move || {
         while !deaf.load(Ordering::Acquire) {
             if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-                let command = serde_json::from_slice(message.payload().unwrap()).unwrap();
-                commands.lock().unwrap().push(command);
+                let payload = message.payload().unwrap();
+                match serde_json::from_slice(payload) {
+                    Ok(command) => commands.lock().unwrap().push(command),
+                    // As participants do: by its type. Here its shape tells as much.
+                    Err(_) => inquiries
+                        .lock()
+                        .unwrap()
+                        .push(serde_json::from_slice(payload).expect("an inquiry")),
+                }
             }
         }
     });

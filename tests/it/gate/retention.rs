@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assent_consent::commands::{LedgerCommand, Wish};
-use assent_consent::retention::Keeper;
+use assent_consent::retention::{self, Keeper, Why};
 use assent_contracts::SubjectId;
 use assent_contracts::policy::Retention;
 use assent_http::ServiceClient;
@@ -99,6 +99,17 @@ async fn whoever_never_agreed_nor_wrote_is_erased_when_her_time_is_over() {
 
     assert_eq!(keeper.round().await, Ok(0), "the policy says nothing");
     assert_eq!((world.would_be_erased(10).await, world.would_be_erased(30).await), (2, 0));
+    // Before anybody goes: who would, and why. Looking does nothing.
+    let mut conn = world.pool.acquire().await.unwrap();
+    let due = retention::due(&mut conn, 10, world.clock.now(), Uuid::nil(), 10).await.unwrap();
+    let mut due: Vec<_> = due.into_iter().map(|it| (it.subject_id, it.why)).collect();
+    due.sort_by_key(|(subject, _)| *subject == left);
+    assert_eq!(due, [(silent, Why::NeverConsented), (left, Why::ConsentLapsed)]);
+    let first = silent.min(left);
+    let rest = retention::due(&mut conn, 10, world.clock.now(), first, 10).await.unwrap();
+    assert_eq!(rest.len(), 1, "page by page");
+    assert!(erasure.asked().is_empty());
+    drop(conn);
     world.kept_for(Some(30)).await;
     assert_eq!(keeper.round().await, Ok(0), "not yet");
     clock.advance(DAY * 10);
@@ -131,6 +142,12 @@ async fn who_waits_for_an_erasure_service_that_is_away_is_asked_for_later_unless
     clock.advance(DAY * 31);
     *erasure.away.lock().unwrap() = true;
     assert!(keeper.round().await.is_err());
+    let mut conn = world.pool.acquire().await.unwrap();
+    let now = world.clock.now();
+    assert_eq!(retention::waiting(&mut conn, now).await.unwrap(), (3, 0), "found, not late");
+    let later = now + jiff::SignedDuration::from_hours(25);
+    assert_eq!(retention::waiting(&mut conn, later).await.unwrap(), (3, 3), "late, and alerted");
+    drop(conn);
     world.grant(back).await.unwrap();
     world.writes(wrote).await;
     *erasure.away.lock().unwrap() = false;

@@ -4,6 +4,7 @@ mod erasing;
 mod identities;
 pub mod keys;
 mod people;
+mod rectifying;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

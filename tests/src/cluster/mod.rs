@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use assent_bus::{BusConfig, Security};
@@ -518,6 +518,20 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         let mut command = self.operator(arguments);
         command.env("ASSENT_TOKEN", self.token_of(caller));
         Ended::from(block_in_place(|| command.output()).unwrap())
+    }
+
+    /// As [`Cluster::assent`], with a line on standard input.
+    pub fn assent_with_input(&self, arguments: &[&str], line: &str) -> Ended {
+        let mut command = self.operator(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = block_in_place(|| {
+            let mut child = command.spawn().unwrap();
+            // It may end without having read it.
+            let typed = format!("{line}\n");
+            let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes());
+            child.wait_with_output()
+        });
+        Ended::from(ended.unwrap())
     }
 
     /// As [`Cluster::assent`], told some things otherwise than the configuration says.

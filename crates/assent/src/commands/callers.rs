@@ -60,7 +60,15 @@ pub const CALLERS: [Caller; 7] = [
     // under her key until she collects it.
     Caller {
         name: "erasure",
-        scopes: &["consent:write", "consent:read", "gate:write", "subjects:export", "keys:lease"],
+        // What she has put right is put right at the vault.
+        scopes: &[
+            "consent:write",
+            "consent:read",
+            "gate:write",
+            "subjects:write",
+            "subjects:export",
+            "keys:lease",
+        ],
     },
     Caller { name: "projector", scopes: &["erasure:ack"] },
     // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be

@@ -20,6 +20,7 @@ pub mod preferences;
 pub mod projection;
 pub mod receipt;
 pub mod request;
+pub mod retention;
 pub mod review;
 pub mod rules;
 pub mod screen;

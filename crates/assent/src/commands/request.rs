@@ -92,6 +92,29 @@ Exit status: 0 refused, 1 not possible, 2 wrong use, 3 a service didn't answer."
         #[arg(long, value_parser = named::<RefusalGround>)]
         ground: RefusalGround,
     },
+    /// Put right what is held of her: the vault holds it since, and recipients outside are told.
+    #[command(after_help = "\
+Examples:
+  assent request rectify 01a2104b-d59b-74f5-9e99-f55a7729061a --name 'Ana Neuf' --email ana@example.org
+  assent request rectify 01a2104b-d59b-74f5-9e99-f55a7729061a --phone - < number.txt
+
+All that is wrong goes into one call: it answers the request. What is empty ('') was wrong and goes. Exit status: 0 done, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Rectify {
+        /// The request.
+        request: Uuid,
+        /// Her number in any spelling; `-` reads it from standard input.
+        #[arg(long)]
+        phone: Option<Phone>,
+        /// Country of a number without a country code.
+        #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
+        country: Option<String>,
+        /// Her name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Her e-mail address.
+        #[arg(long)]
+        email: Option<String>,
+    },
     /// Record that what she asked for was done. An erasure is answered by its completion.
     #[command(after_help = "\
 Examples:
@@ -199,7 +222,33 @@ struct Shown {
     #[serde(default)]
     archive: Option<ShownArchive>,
     #[serde(default)]
+    rectification: Option<ShownRectification>,
+    #[serde(default)]
+    inquiries: Vec<ShownInquiry>,
+    #[serde(default)]
     missing: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownRectification {
+    fields: Vec<String>,
+    letter: ShownLetter,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownInquiry {
+    task: String,
+    answer_by: Timestamp,
+    recipients: Vec<ShownRecipient>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownRecipient {
+    name: String,
+    #[serde(default)]
+    owner: Option<String>,
+    #[serde(default)]
+    answered_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -279,6 +328,12 @@ impl Request {
             }
             Self::Refuse { request, ground } => {
                 act(api, output, *request, "refusal", &json!({"ground": ground})).await?;
+            }
+            Self::Rectify { request, phone, country, name, email } => {
+                let phone = phone.as_ref().map(Phone::read).transpose()?;
+                let right =
+                    json!({"phone": phone, "country": country, "name": name, "email": email});
+                act(api, output, *request, "rectification", &right).await?;
             }
             Self::Answer(One { request }) => {
                 act(api, output, *request, "answer", &json!({})).await?;
@@ -417,6 +472,22 @@ fn text(request: &Shown) -> String {
         add("refused", ground.clone());
         for letter in [&letter.en, &letter.fr, &letter.ru] {
             add("letter", letter.clone());
+        }
+    }
+    if let Some(ShownRectification { fields, letter }) = &request.rectification {
+        add("rectified", fields.join(", "));
+        for letter in [&letter.en, &letter.fr, &letter.ru] {
+            add("letter", letter.clone());
+        }
+    }
+    for ShownInquiry { task, answer_by, recipients } in &request.inquiries {
+        for ShownRecipient { name, owner, answered_at } in recipients {
+            let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+            let answer = match answered_at {
+                Some(at) => format!("answered {at}"),
+                None => format!("not answered, waited for until {answer_by}"),
+            };
+            add("recipient", format!("{name}{owner}: {task}, {answer}"));
         }
     }
     text

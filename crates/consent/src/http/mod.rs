@@ -51,6 +51,7 @@ mod purposes;
 mod receipts;
 mod refusals;
 mod refuse;
+mod retention;
 mod rules;
 mod rules_answers;
 mod rules_terms;
@@ -283,6 +284,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(rules::rules))
         .routes(routes!(receipts::receipts))
         .routes(routes!(receipts::public_key))
+        .routes(routes!(retention::retention))
+        .routes(routes!(retention::due))
         .routes(routes!(rules_answers::rules_answers))
         .routes(routes!(rules_terms::rules_terms))
 }

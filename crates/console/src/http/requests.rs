@@ -37,6 +37,8 @@ struct Tracked {
     #[serde(default)]
     refusal: Option<Told>,
     #[serde(default)]
+    rectification: Option<Told>,
+    #[serde(default)]
     archive: Option<Archive>,
     #[serde(default)]
     certificate: bool,
@@ -114,7 +116,7 @@ fn shown(console: &Console, reader: Reader, given: &Given, tracked: Tracked) -> 
         _ => words.request_open,
     };
     let over = tracked.closed_at.map(day);
-    let letters = [tracked.extension, tracked.refusal].into_iter().flatten();
+    let letters = [tracked.extension, tracked.refusal, tracked.rectification].into_iter().flatten();
     let archive = tracked.archive.map(|archive| said_of(&archive, words));
     let (archive, ready) = archive.map_or((None, false), |(text, ready)| (Some(text), ready));
     let request = Request {

@@ -371,6 +371,34 @@ pub struct ForgetResponse {
     pub forgotten: bool,
 }
 
+/// `POST /v1/subjects/{subject_id}/rectify`: what is to be held of a person instead. A field that is left out stays
+/// as it is. No `Debug`: it holds plaintext.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RectifyRequest {
+    /// The request that asks for it; its repeat changes nothing.
+    pub request_id: Uuid,
+    /// Her number, in any spelling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Country of a number without a country code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Her name; empty: what is held is wrong and goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Her e-mail address; empty: what is held is wrong and goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// What has another content by this request, now or before.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RectifyResponse {
+    /// `phone`, `name` or `email`; none: all was as it should be.
+    pub fields: Vec<String>,
+}
+
 /// `POST /v1/keys/lease`: keys of people for the caller's own sealing, at most 100 at once. They
 /// are derived for the caller's service and held for at most one lease, counted from before the ask.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]

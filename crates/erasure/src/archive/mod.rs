@@ -62,6 +62,20 @@ pub struct Recipient {
     pub name: String,
     /// The team to turn to.
     pub contact: String,
+    /// Whether what it holds is in the archive.
+    pub answer: Told,
+}
+
+/// What somebody outside said when it was asked what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// It is in the archive.
+    Included,
+    /// That it holds nothing.
+    Nothing,
+    /// It didn't answer, or wasn't asked.
+    Missing,
 }
 
 /// Something that is held, and by which service. No `Debug`: it holds plaintext.
@@ -69,9 +83,26 @@ pub struct Recipient {
 pub struct Held {
     /// The service.
     pub service: String,
+    /// Whether it is a recipient outside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outside: bool,
     /// What it holds.
     #[serde(flatten)]
     pub holding: Holding,
+}
+
+impl Held {
+    /// What a service of the deployment holds.
+    #[must_use]
+    pub fn ours(service: &str, holding: Holding) -> Self {
+        Self { service: service.to_owned(), outside: false, holding }
+    }
+
+    /// What a recipient outside holds.
+    #[must_use]
+    pub fn others(recipient: &str, holding: Holding) -> Self {
+        Self { service: recipient.to_owned(), outside: true, holding }
+    }
 }
 
 /// The archive can't be written.
@@ -125,7 +156,9 @@ impl Contents {
     }
 
     fn contacts(&self) -> impl Iterator<Item = &Holding> {
-        self.holdings.iter().map(|held| &held.holding).filter(|holding| holding.kind == "contact")
+        // What others say she is known by is not taken for hers: it would keep what is somebody else's.
+        let ours = self.holdings.iter().filter(|held| !held.outside);
+        ours.map(|held| &held.holding).filter(|holding| holding.kind == "contact")
     }
 
     /// All of it in one zip. Times of its files are left out: the same contents give the same bytes.

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::words::Words;
-use super::{Contents, Recipient};
+use super::{Contents, Recipient, Told};
 use assent_contracts::rights::{Authority, RequestKind};
 
 #[derive(Template)]
@@ -18,11 +18,12 @@ struct Page<'a> {
     prepared: String,
     received: String,
     authorities: &'a [Authority],
-    recipients: &'a [Recipient],
+    /// Name, whom to turn to, and whether what they hold is in it.
+    recipients: Vec<(&'a str, &'a str, &'static str)>,
     sections: Vec<Section>,
 }
 
-/// All that is held of one kind.
+/// All that is held of one kind, by us or by one recipient outside.
 struct Section {
     title: String,
     entries: Vec<Entry>,
@@ -46,26 +47,40 @@ pub fn page(contents: &Contents, words: &'static Words) -> Result<String, askama
         prepared: moment(contents.prepared_at),
         received: moment(contents.received_at),
         authorities: &contents.authorities,
-        recipients: &contents.recipients,
+        recipients: contents.recipients.iter().map(|it| recipient(it, words)).collect(),
         sections: sections(contents, words),
     };
     page.render()
 }
 
+fn recipient<'a>(it: &'a Recipient, words: &Words) -> (&'a str, &'a str, &'static str) {
+    let told = match it.answer {
+        Told::Included => words.told_included,
+        Told::Nothing => words.told_nothing,
+        Told::Missing => words.told_missing,
+    };
+    (it.name.as_str(), it.contact.as_str(), told)
+}
+
 /// By kind, in the order in which kinds first come.
 fn sections(contents: &Contents, words: &Words) -> Vec<Section> {
-    let mut kinds: Vec<&str> = Vec::new();
+    let outside = |held: &super::Held| held.outside.then(|| held.service.clone());
+    let mut kinds: Vec<(&str, Option<String>)> = Vec::new();
     for held in &contents.holdings {
-        if !kinds.contains(&held.holding.kind.as_str()) {
-            kinds.push(&held.holding.kind);
+        let kind = (held.holding.kind.as_str(), outside(held));
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
-    let section = |kind: &str| Section {
-        title: words.kind(kind),
+    let section = |(kind, by): (&str, Option<String>)| Section {
+        title: match &by {
+            Some(by) => format!("{by}: {}", words.kind(kind)),
+            None => words.kind(kind),
+        },
         entries: contents
             .holdings
             .iter()
-            .filter(|held| held.holding.kind == kind)
+            .filter(|held| held.holding.kind == kind && outside(held) == by)
             .map(|held| Entry {
                 at: held.holding.at.map(moment).unwrap_or_default(),
                 fields: fields(&held.holding.data, words),

@@ -7,7 +7,7 @@ use zip::ZipArchive;
 use super::*;
 
 fn held(service: &str, kind: &str, provenance: Provenance, data: Value) -> Held {
-    Held { service: service.to_owned(), holding: Holding::new(kind, provenance, data) }
+    Held::ours(service, Holding::new(kind, provenance, data))
 }
 
 fn contents(kind: RequestKind) -> Contents {
@@ -22,7 +22,11 @@ fn contents(kind: RequestKind) -> Contents {
         received_at: "2026-11-26T10:00:00Z".parse().unwrap(),
         prepared_at: "2026-11-26T12:00:00Z".parse().unwrap(),
         authorities: Vec::new(),
-        recipients: vec![Recipient { name: "crm".to_owned(), contact: "crm_team".to_owned() }],
+        recipients: vec![Recipient {
+            name: "crm".to_owned(),
+            contact: "crm_team".to_owned(),
+            answer: Told::Missing,
+        }],
         holdings: vec![
             held("vault", "contact", Provenance::Provided, contact),
             held("messaging", "note", Provenance::Recorded, note),

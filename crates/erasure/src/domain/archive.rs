@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::rights::{
-    ArchiveCollected, ArchiveEnd, ArchivePrepared, ArchiveRemoved, RequestAnswered,
+    ArchiveCollected, ArchiveEnd, ArchivePrepared, ArchiveRemoved, RequestAnswered, Task,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -96,8 +96,22 @@ impl SubjectRequest {
     pub fn awaits_archive(&self) -> bool {
         self.kind.hands_out()
             && self.known
-            && self.archive.is_none()
             && self.state() == RequestState::Open
+            && self.archive.is_none_or(|archive| self.heard_all_since(archive.prepared_at))
+    }
+
+    /// Whether an archive that was made without some recipients' answers can be made with all of them.
+    fn heard_all_since(&self, prepared_at: Timestamp) -> bool {
+        self.asked(Task::Disclose).is_some_and(|asked| {
+            let last = asked.answers.values().max();
+            asked.missing().next().is_none() && last.is_some_and(|last| *last >= prepared_at)
+        })
+    }
+
+    /// Whether everybody outside who was asked has told what it holds; so where nobody was asked.
+    #[must_use]
+    pub fn is_told_by_all(&self) -> bool {
+        self.asked(Task::Disclose).is_none_or(|asked| asked.missing().next().is_none())
     }
 
     /// The archive, while it can be collected.
@@ -152,7 +166,8 @@ impl Person {
             expires_at,
             at: now,
         }));
-        if request.state() == RequestState::Open {
+        // One without somebody's answer is a part: it can be taken, and the request stays to be answered.
+        if request.state() == RequestState::Open && request.is_told_by_all() {
             events.push(Event::RequestAnswered(RequestAnswered { request_id, at: now }));
         }
         Ok(events)

@@ -9,8 +9,10 @@ use assent_contracts::rights::{
     ARCHIVE_COLLECTED, ARCHIVE_PREPARED, ARCHIVE_REMOVED, ArchiveCollected, ArchivePrepared,
     ArchiveRemoved, HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced,
     HoldRefused, HoldReleased, HoldReviewed, IDENTITY_CONFIRMED, IdentityConfirmed,
-    REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED, REQUEST_EXTENDED, REQUEST_OPENED, REQUEST_REFUSED,
-    RequestAcknowledged, RequestAnswered, RequestExtended, RequestOpened, RequestRefused,
+    RECIPIENT_ANSWERED, RECIPIENTS_ASKED, REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED, REQUEST_EXTENDED,
+    REQUEST_OPENED, REQUEST_RECTIFIED, REQUEST_REFUSED, RecipientAnswered, RecipientsAsked,
+    RequestAcknowledged, RequestAnswered, RequestExtended, RequestOpened, RequestRectified,
+    RequestRefused,
 };
 use assent_contracts::upcast::upcast;
 use assent_eventstore::{NewEvent, StoreError, StoredEvent};
@@ -31,6 +33,12 @@ pub enum Event {
     RequestRefused(RequestRefused),
     /// It was answered.
     RequestAnswered(RequestAnswered),
+    /// What was wrong is right.
+    RequestRectified(RequestRectified),
+    /// Recipients outside were asked to do something.
+    RecipientsAsked(RecipientsAsked),
+    /// One of them answered.
+    RecipientAnswered(RecipientAnswered),
     /// A hold was placed.
     HoldPlaced(HoldPlaced),
     /// A hold was looked at and stays.
@@ -71,6 +79,9 @@ impl Event {
             REQUEST_EXTENDED => serde_json::from_str(&data).map(Self::RequestExtended),
             REQUEST_REFUSED => serde_json::from_str(&data).map(Self::RequestRefused),
             REQUEST_ANSWERED => serde_json::from_str(&data).map(Self::RequestAnswered),
+            REQUEST_RECTIFIED => serde_json::from_str(&data).map(Self::RequestRectified),
+            RECIPIENTS_ASKED => serde_json::from_str(&data).map(Self::RecipientsAsked),
+            RECIPIENT_ANSWERED => serde_json::from_str(&data).map(Self::RecipientAnswered),
             HOLD_PLACED => serde_json::from_str(&data).map(Self::HoldPlaced),
             HOLD_REVIEWED => serde_json::from_str(&data).map(Self::HoldReviewed),
             HOLD_RELEASED => serde_json::from_str(&data).map(Self::HoldReleased),
@@ -105,6 +116,9 @@ impl Event {
             Self::RequestExtended(data) => NewEvent::new(id, REQUEST_EXTENDED, data),
             Self::RequestRefused(data) => NewEvent::new(id, REQUEST_REFUSED, data),
             Self::RequestAnswered(data) => NewEvent::new(id, REQUEST_ANSWERED, data),
+            Self::RequestRectified(data) => NewEvent::new(id, REQUEST_RECTIFIED, data),
+            Self::RecipientsAsked(data) => NewEvent::new(id, RECIPIENTS_ASKED, data),
+            Self::RecipientAnswered(data) => NewEvent::new(id, RECIPIENT_ANSWERED, data),
             Self::HoldPlaced(data) => NewEvent::new(id, HOLD_PLACED, data),
             Self::HoldReviewed(data) => NewEvent::new(id, HOLD_REVIEWED, data),
             Self::HoldReleased(data) => NewEvent::new(id, HOLD_RELEASED, data),
@@ -130,6 +144,9 @@ impl Event {
             Self::RequestExtended(event) => event.request_id,
             Self::RequestRefused(event) => event.request_id,
             Self::RequestAnswered(event) => event.request_id,
+            Self::RequestRectified(event) => event.request_id,
+            Self::RecipientsAsked(event) => event.request_id,
+            Self::RecipientAnswered(event) => event.request_id,
             Self::ArchivePrepared(event) => event.request_id,
             Self::ArchiveCollected(event) => event.request_id,
             Self::ArchiveRemoved(event) => event.request_id,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use assent_contracts::consent::Actor;
 use assent_contracts::rights::{
     ExtensionReason, IdentityConfirmed, RefusalGround, RequestAcknowledged, RequestAnswered,
-    RequestExtended, RequestKind, RequestOpened, RequestRefused, Terms,
+    RequestExtended, RequestKind, RequestOpened, RequestRectified, RequestRefused, Terms,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::archive::{Archive, Stage};
+use super::recipients::Asked;
 use super::{Event, ground};
 
 /// All requests of a person, by id.
@@ -54,6 +55,10 @@ pub struct SubjectRequest {
     pub closed: Option<Closed>,
     /// What is, or was, there to be collected.
     pub archive: Option<Archive>,
+    /// What was put right, and when.
+    pub rectified: Option<RequestRectified>,
+    /// What recipients outside were asked for its sake, oldest first.
+    pub inquiries: Vec<Asked>,
 }
 
 /// Whether it was shown that she asks herself.
@@ -170,6 +175,12 @@ pub enum RequestRefusal {
     /// A reason must be given.
     #[error("an extension needs a reason")]
     NoReason,
+    /// Something else is asked for, or about nobody who is known.
+    #[error("this is not what the request asks for, or it is about nobody who is known here")]
+    NotApplicable,
+    /// What is held is what she wants to be held.
+    #[error("what is held is right already")]
+    AccurateAlready,
 }
 
 impl RequestRefusal {
@@ -187,6 +198,8 @@ impl RequestRefusal {
             Self::ExtendedAlready => "extended_already",
             Self::TermOver => "term_over",
             Self::NoReason => "no_reason",
+            Self::NotApplicable => "not_applicable",
+            Self::AccurateAlready => "accurate_already",
         }
     }
 }
@@ -238,6 +251,15 @@ impl SubjectRequests {
                     stage: Stage::Waiting,
                 });
             }),
+            Event::RequestRectified(event) => {
+                self.change(event.request_id, |it| it.rectified = Some(event.clone()));
+            }
+            Event::RecipientsAsked(event) => {
+                self.change(event.request_id, |it| it.inquiries.push(Asked::of(event)));
+            }
+            Event::RecipientAnswered(event) => {
+                self.change(event.request_id, |it| it.take_answer(event));
+            }
             Event::ArchiveCollected(event) => {
                 self.end_archive(event.request_id, event.archive_id, Stage::Collected(event.at));
             }
@@ -279,6 +301,8 @@ fn opened(event: &RequestOpened) -> SubjectRequest {
         identity: if event.identity { Identity::Pending } else { Identity::NotNeeded },
         closed: None,
         archive: None,
+        rectified: None,
+        inquiries: Vec::new(),
     }
 }
 
@@ -298,6 +322,8 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
         identity: Identity::Confirmed(None),
         closed: None,
         archive: None,
+        rectified: None,
+        inquiries: Vec::new(),
     }
 }
 

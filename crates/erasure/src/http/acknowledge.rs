@@ -81,7 +81,7 @@ async fn record(
 }
 
 /// Only the key that a participant is registered with may answer for it, unless it is suspended.
-fn may_answer(answerer: Option<(String, bool)>, key: &str) -> Result<(), Problem> {
+pub(super) fn may_answer(answerer: Option<(String, bool)>, key: &str) -> Result<(), Problem> {
     let forbidden = |detail| Err(Problem::new(Code::Forbidden).detail(detail));
     match answerer {
         None => Err(Code::ParticipantUnknown.into()),

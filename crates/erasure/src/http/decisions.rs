@@ -151,14 +151,19 @@ async fn decide(
     let deciding = app.clone();
     let decided =
         to_the_end(async move { record(&deciding, request_id, command, &caller).await }).await;
-    let decided = decided.map_err(store_problem)?.map_err(|refusal| match refusal {
+    let decided = decided.map_err(store_problem)?.map_err(refused)?;
+    app.wake.notify_one();
+    Ok(Json(decided))
+}
+
+/// Why nothing changed.
+pub(super) fn refused(refusal: RequestRefusal) -> Problem {
+    match refusal {
         RequestRefusal::Unknown => Problem::new(Code::RequestUnknown),
         refusal => Problem::new(Code::RequestStateConflict)
             .detail(refusal.to_string())
             .with("reason", refusal.name()),
-    })?;
-    app.wake.notify_one();
-    Ok(Json(decided))
+    }
 }
 
 async fn record(

@@ -22,6 +22,8 @@ mod decisions;
 mod erased;
 mod holds;
 mod participants;
+mod rectification;
+mod replies;
 mod request;
 mod requests;
 mod tracking;
@@ -60,6 +62,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(decisions::extend))
         .routes(routes!(decisions::refuse))
         .routes(routes!(decisions::answer))
+        .routes(routes!(rectification::rectify))
+        .routes(routes!(replies::reply))
         .routes(routes!(tracking::track))
         .routes(routes!(archive::prepare))
         .routes(routes!(archive::collect))
@@ -141,7 +145,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 22, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 24, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use assent_contracts::erasure::Step;
 use assent_contracts::rights::{
-    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, Terms,
+    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, Task, Terms,
 };
 use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::archive::ArchiveView;
 use super::{App, store_problem};
+use crate::domain::recipients::Asked;
 use crate::domain::request::{Identity, SubjectRequest};
 use crate::domain::{Issued, Person, Request, Status};
 use crate::letter::{self, Letter};
@@ -74,6 +75,12 @@ pub(super) struct RequestView {
     /// What it was answered with; none: it isn't made yet, or the answer is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<ArchiveView>,
+    /// What was put right; none: nothing yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rectification: Option<RectificationView>,
+    /// What recipients outside were asked for its sake, and who answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inquiries: Vec<InquiryView>,
     /// Of an erasure: who has not answered a command that was issued.
     missing: BTreeSet<String>,
     /// Of an erasure: who takes part.
@@ -105,6 +112,58 @@ pub(super) struct RefusalView {
     ground: RefusalGround,
     /// What she is told, with where she can complain.
     letter: Letter,
+}
+
+/// What was put right.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RectificationView {
+    fields: Vec<String>,
+    at: Timestamp,
+    /// What she is told.
+    letter: Letter,
+}
+
+/// What recipients outside were asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InquiryView {
+    inquiry_id: Uuid,
+    task: Task,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<String>,
+    asked_at: Timestamp,
+    /// By when they are waited for.
+    answer_by: Timestamp,
+    recipients: Vec<RecipientView>,
+}
+
+/// Somebody outside who was asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecipientView {
+    name: String,
+    /// The team to turn to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// When it answered; none: it didn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_at: Option<Timestamp>,
+}
+
+impl InquiryView {
+    fn of(asked: &Asked, known_as: &Names) -> Self {
+        let recipient = |name: &String| RecipientView {
+            name: name.clone(),
+            owner: known_as.owners.get(name).cloned(),
+            answered_at: asked.answers.get(name).copied(),
+        };
+        Self {
+            inquiry_id: asked.id,
+            task: asked.task,
+            fields: asked.fields.clone(),
+            asked_at: asked.at,
+            answer_by: asked.answer_by,
+            recipients: asked.recipients.iter().map(recipient).collect(),
+        }
+    }
 }
 
 /// What one participant has and hasn't answered.
@@ -250,6 +309,8 @@ pub(super) fn view(
         completed_at: request.closed.map(|end| end.at),
         refusal: refusal(request),
         archive: ArchiveView::of(request, now),
+        rectification: rectification(request),
+        inquiries: request.inquiries.iter().map(|it| InquiryView::of(it, known_as)).collect(),
         missing: commands.flat_map(Issued::missing).cloned().collect(),
         participants: erasure.map(progress).unwrap_or_default(),
     })
@@ -261,6 +322,14 @@ pub(super) fn extension(request: &SubjectRequest) -> Option<ExtensionView> {
     let last_day = request.terms.as_ref()?.extended.as_ref()?.last_day;
     let letter = letter::extension(reasons, last_day);
     Some(ExtensionView { reasons: reasons.clone(), at: *at, letter })
+}
+
+/// What was put right, and what she is told.
+pub(super) fn rectification(request: &SubjectRequest) -> Option<RectificationView> {
+    let rectified = request.rectified.as_ref()?;
+    let others = request.inquiries.iter().any(|it| it.task == Task::Rectify);
+    let letter = letter::rectification(&rectified.fields, others);
+    Some(RectificationView { fields: rectified.fields.clone(), at: rectified.at, letter })
 }
 
 /// Why it was refused, and what she is told.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::archive::ArchiveView;
-use super::requests::{ExtensionView, RefusalView};
+use super::requests::{ExtensionView, RectificationView, RefusalView};
 use super::{App, certificate, requests, store_problem};
 use crate::domain::request::RequestState;
 use crate::tracking;
@@ -41,6 +41,9 @@ pub(super) struct Tracked {
     /// Why it was refused, and where to complain.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<RefusalView>,
+    /// What was put right; none: nothing yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rectification: Option<RectificationView>,
     /// What it is answered with, to be collected; none: it isn't made yet, or the answer is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<ArchiveView>,
@@ -78,6 +81,7 @@ pub(super) async fn track(
         extension: requests::extension(request),
         closed_at: request.closed.map(|end| end.at),
         refusal: requests::refusal(request),
+        rectification: requests::rectification(request),
         archive: ArchiveView::of(request, app.sagas.clock.now()),
         certificate: certified,
     }))

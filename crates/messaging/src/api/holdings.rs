@@ -92,6 +92,10 @@ fn message(entry: Entry, more: Value) -> Holding {
     data["text"] = entry.text.map_or(Value::Null, Value::from);
     data["state"] = entry.state.map_or(Value::Null, Value::from);
     data["template"] = entry.template.map_or(Value::Null, Value::from);
+    if let Some(place) = entry.place {
+        data["latitude"] = Value::from(place.latitude);
+        data["longitude"] = Value::from(place.longitude);
+    }
     if !entry.reasons.is_empty() {
         data["reasons"] = json!(entry.reasons);
     }
@@ -176,6 +180,9 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
     const FILES: &str = "
         SELECT uploaded_at, mime_type FROM media
         WHERE subject_id = $1 AND gone_at > now() ORDER BY uploaded_at";
+    const DOUBTS: &str = "
+        SELECT id, opened_at, reason, closed_at IS NULL FROM tasks
+        WHERE subject_id = $1 ORDER BY opened_at, id";
     const BARS: &str = "SELECT since, bar FROM person_bars WHERE subject_id = $1 ORDER BY since";
     let mut items = Vec::new();
     for row in sqlx::query(DECLARED).bind(subject).fetch_all(&mut *conn).await? {
@@ -198,6 +205,12 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
         let data = json!({"type": row.try_get::<String, _>(1)?});
         let holding = Holding::new("file", Provenance::Recorded, data);
         items.push(Holding { at: at(&row, 0)?, ..holding });
+    }
+    for row in sqlx::query(DOUBTS).bind(subject).fetch_all(&mut *conn).await? {
+        let state = if row.try_get(3)? { "open" } else { "closed" };
+        let data = json!({"reason": row.try_get::<String, _>(2)?, "state": state});
+        let holding = Holding::new("doubt", Provenance::Derived, data);
+        items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
     }
     for row in sqlx::query(BARS).bind(subject).fetch_all(conn).await? {
         let data = json!({"bar": row.try_get::<String, _>(1)?});

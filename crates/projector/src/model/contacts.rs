@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use assent_bus::Received;
 use assent_contracts::vault::{
     self, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, IdentifiersAdded, IdentifiersRemoved, Origin,
-    SUBJECT_ERASED, SUBJECT_REGISTERED, SubjectRegistered,
+    SUBJECT_ERASED, SUBJECT_RECTIFIED, SUBJECT_REGISTERED, SubjectRectified, SubjectRegistered,
 };
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -86,6 +86,13 @@ impl Model for Contacts {
                 row.fields.retain(|field| !data.fields.contains(field));
                 let fewer = data.addresses.len().try_into().unwrap_or(i32::MAX);
                 row.addresses = row.addresses.saturating_sub(fewer).max(0);
+            }
+            SUBJECT_RECTIFIED => {
+                let data: SubjectRectified = event.read()?;
+                let held = data.fields.into_iter().filter(|it| !data.removed.contains(it));
+                let new: Vec<String> = held.filter(|it| !row.fields.contains(it)).collect();
+                row.fields.retain(|field| !data.removed.contains(field));
+                row.fields.extend(new);
             }
             SUBJECT_ERASED => {
                 event.read::<vault::SubjectErased>()?;

@@ -62,8 +62,20 @@ pub struct Entry {
     pub reasons: Vec<String>,
     /// Which template, where it was one.
     pub template: Option<String>,
+    /// Where she said that she is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What it said is kept no longer, or can't be opened.
     pub gone: bool,
+}
+
+/// A place, in degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Place {
+    /// North of the equator.
+    pub latitude: f64,
+    /// East of Greenwich.
+    pub longitude: f64,
 }
 
 /// What was written, in its order, opened.
@@ -196,6 +208,7 @@ impl Sealed {
                 state: row.try_get(6)?,
                 reasons: row.try_get(7)?,
                 template: row.try_get(8)?,
+                place: None,
                 gone: false,
             },
             sealed: row.try_get(4)?,
@@ -227,13 +240,23 @@ impl Sealed {
             }
             Err(error) => return Err(error),
         };
+        let element =
+            (field == "content").then(|| serde_json::from_slice::<Value>(&bytes).ok()).flatten();
+        entry.place = element.as_ref().and_then(place);
         entry.text = match field {
             NOTE => str::from_utf8(&bytes).ok().map(str::to_owned),
-            "content" => serde_json::from_slice::<Value>(&bytes).ok().and_then(|it| hers(&it)),
+            "content" => element.as_ref().and_then(hers),
             _ => stored::read(&bytes).and_then(ours),
         };
         Ok(entry)
     }
+}
+
+/// The place that a message of hers tells.
+fn place(element: &Value) -> Option<Place> {
+    let told = element.get("location")?;
+    let degrees = |name: &str| told.get(name)?.as_f64();
+    Some(Place { latitude: degrees("latitude")?, longitude: degrees("longitude")? })
 }
 
 /// The words of a message of hers; of a picture its caption.
@@ -264,5 +287,21 @@ fn ours(stored: Stored) -> Option<String> {
             let texts: Vec<&str> = values.parameters.iter().map(|it| it.text()).collect();
             Some(texts.join(", "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn where_she_said_that_she_is_is_hers_to_see() {
+        let said = json!({"type": "location",
+            "location": {"latitude": 45.764, "longitude": 4.8357, "name": "Lyon"}});
+        assert_eq!(place(&said), Some(Place { latitude: 45.764, longitude: 4.8357 }));
+        assert_eq!(place(&json!({"type": "text", "text": {"body": "Lyon"}})), None);
+        assert_eq!(place(&json!({"location": {"latitude": "north"}})), None);
     }
 }
