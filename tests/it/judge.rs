@@ -181,5 +181,8 @@ fn a_seed_makes_the_same_faults_and_the_same_choices_again() {
     assert_ne!(choices(7), choices(8));
     // A report names a seed and no version: the next build must still make these.
     let first: Vec<Injection> = plan(7).into_iter().take(3).map(|it| it.what).collect();
-    assert_eq!(format!("{first:?}"), "");
+    assert_eq!(
+        format!("{first:?}"),
+        r#"[Cut("consent"), Cut("consent"), Freeze("projector-2", 553ms)]"#
+    );
 }

@@ -35,7 +35,7 @@ struct Broken {
 const BROKEN: [Broken; 7] = [
     Broken { guarantee: "G1", seconds: 40, seed: 1 },
     // Seen when the ledger is killed between a commit and its answer.
-    Broken { guarantee: "G2", seconds: 60, seed: 1 },
+    Broken { guarantee: "G2", seconds: 60, seed: 3 },
     Broken { guarantee: "G3", seconds: 20, seed: 1 },
     Broken { guarantee: "G4", seconds: 20, seed: 1 },
     Broken { guarantee: "G5", seconds: 20, seed: 1 },
