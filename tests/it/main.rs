@@ -17,6 +17,7 @@ mod evidence;
 mod faults;
 mod gate;
 mod identities;
+mod judge;
 mod kafka_security;
 mod messaging;
 mod module_keys;

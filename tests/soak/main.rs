@@ -1,15 +1,10 @@
 //! A long run under load and faults, judged afterwards: `--minutes N --seed S`, or with `--from DIR` one
 //! rolling replacement of that build by the one under test. The same seed makes the same choices; what the
 //! machine makes of them differs. Status 1: a guarantee was broken, or a check had nothing to look at.
+//!
+//! With `--expect G1` the build under test breaks that guarantee on purpose: status 0 only if the judge finds
+//! that one broken, and nothing else.
 #![expect(clippy::disallowed_macros, reason = "a command line speaks to its user")]
-
-mod check;
-mod dice;
-mod faults;
-mod history;
-mod load;
-mod replacing;
-mod settling;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,16 +13,20 @@ use std::time::Duration;
 use assent_runtime::{Clock as _, SystemClock};
 use assent_tests::cluster::{Cluster, Wishes};
 use assent_tests::servers;
-
-use crate::dice::Dice;
-use crate::history::History;
+use assent_tests::soak::check::{self, Verdict};
+use assent_tests::soak::history::History;
+use assent_tests::soak::load::{self, Load};
+use assent_tests::soak::plan::Plan;
+use assent_tests::soak::{faults, replacing, settling};
 
 /// What is asked for.
 struct Asked {
-    minutes: u64,
+    seconds: u64,
     seed: u64,
     /// The folder of the build that is replaced.
     from: Option<PathBuf>,
+    /// The guarantee that the build breaks.
+    expect: Option<String>,
     /// Where to write what happened.
     report: Option<PathBuf>,
 }
@@ -64,14 +63,14 @@ async fn run(asked: &Asked) -> bool {
     })
     .await;
     faults::of_the_provider(&cluster).await;
-    let load = load::Load::start(&cluster.client(), asked.seed, asked.from.is_none());
+    let load = Load::start(&cluster.client(), asked.seed, asked.from.is_none());
     println!("seed {}, {} people at a time", asked.seed, load::WORKERS);
     let happened = match &asked.from {
         Some(from) => replacing::everything(&mut cluster, from, &load).await,
         None => {
-            let mut dice = Dice::new(asked.seed, "faults");
-            let end = SystemClock.boottime() + Duration::from_secs(60 * asked.minutes);
-            faults::inject(&mut cluster, &mut postgres, &mut kafka, &mut dice, end, &load).await
+            let (plan, end) = (Plan::new(asked.seed), Duration::from_secs(asked.seconds));
+            let end = SystemClock.boottime() + end;
+            faults::inject(&mut cluster, &mut postgres, &mut kafka, plan, end, &load).await
         }
     };
     let history: History = load.stop(happened).await;
@@ -85,27 +84,45 @@ async fn run(asked: &Asked) -> bool {
         eprintln!("error: {}: {error}", path.display());
         return false;
     }
-    if !verdict.is_sound() {
+    let as_wished = is_as_wished(asked, &verdict);
+    if !as_wished {
         eprintln!("seed {}; the logs are kept in {}", asked.seed, cluster.dir.display());
         cluster.keep();
     }
-    verdict.is_sound()
+    as_wished
+}
+
+fn is_as_wished(asked: &Asked, verdict: &Verdict) -> bool {
+    let Some(broken) = &asked.expect else { return verdict.is_sound() };
+    let found = verdict.violated();
+    if verdict.is_blind() {
+        eprintln!("a check had nothing to look at");
+        return false;
+    }
+    if found != [broken.as_str()].into() {
+        eprintln!("the build breaks {broken}; the judge found {found:?}");
+        return false;
+    }
+    println!("the build breaks {broken}, and the judge found that, and nothing else");
+    true
 }
 
 /// `--bench` is cargo's own word.
 fn arguments() -> Result<Asked, String> {
-    let mut asked = Asked { minutes: 2, seed: 1, from: None, report: None };
+    let mut asked = Asked { seconds: 120, seed: 1, from: None, expect: None, report: None };
     let mut given = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: not a number"));
         match name.as_str() {
-            "--minutes" => asked.minutes = number()?,
+            "--minutes" => asked.seconds = 60 * number()?,
+            "--seconds" => asked.seconds = number()?,
             "--seed" => asked.seed = number()?,
             "--from" => asked.from = Some(PathBuf::from(value)),
+            "--expect" => asked.expect = Some(value),
             "--report" => asked.report = Some(PathBuf::from(value)),
             _ => {
-                let known = "--minutes, --seed, --from and --report";
+                let known = "--minutes, --seconds, --seed, --from, --expect and --report";
                 return Err(format!("{name} is unknown; there are {known}"));
             }
         }

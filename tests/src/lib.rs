@@ -7,5 +7,6 @@ pub mod collector;
 pub mod harness;
 pub mod plaintext;
 pub mod servers;
+pub mod soak;
 pub mod topics;
 pub mod whatsapp;

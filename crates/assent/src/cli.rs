@@ -165,6 +165,9 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Err(error) = assent_runtime::broken::announce() {
+        return Output::new(false).fail(&Failure::wrong_use(error.to_owned())).into();
+    }
     // Wrong use is 2 with clap too; help and version are 0.
     let cli = Cli::parse();
     let output = Output::new(cli.json);

@@ -16,6 +16,7 @@ use assent_eventstore::{
     Append, Expected, Idempotency, NewEvent, Session, StateRecord, StoreError, StoredEvent, Stream,
 };
 use assent_rules::RuleSet;
+use assent_runtime::broken::{self, Guarantee};
 use assent_runtime::{Clock, Ids};
 use assent_sealing::LinkKey;
 use jiff::{SignedDuration, Timestamp};
@@ -335,7 +336,7 @@ impl LedgerHandler {
             &decision,
             Origin {
                 now,
-                idempotency: command.idempotency,
+                idempotency: command.idempotency.filter(|_| !broken::is(Guarantee::G2)),
                 traceparent: command.traceparent.clone(),
             },
         );

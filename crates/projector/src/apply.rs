@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use assent_bus::{ApplyError, Received};
+use assent_runtime::broken::{self, Guarantee};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -115,7 +116,8 @@ fn step<M: Model>(row: &mut M::Row, item: &Item<'_>) -> Result<bool, Stop> {
     if sequence != last + 1 {
         return Err(Stop::Gap);
     }
-    if !item.discarded {
+    let dropped = broken::is(Guarantee::G7) && item.event.id.as_u128().is_multiple_of(8);
+    if !item.discarded && !dropped {
         let event = Event::of(item.event).map_err(|_| Stop::Malformed)?;
         M::fold(row, &event).map_err(|_| Stop::Malformed)?;
     }

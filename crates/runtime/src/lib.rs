@@ -2,6 +2,7 @@
 //! the ops port and failpoints. It guarantees that time, randomness and stopping are passed in,
 //! never ambient; what a service does with its life is left to the service.
 
+pub mod broken;
 mod cadence;
 pub mod clock;
 pub mod config;

@@ -6,6 +6,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use assent_contracts::SubjectId;
 use assent_contracts::sealed::Sealed;
 use assent_runtime::Ids;
+use assent_runtime::broken::{self, Guarantee};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use uuid::Uuid;
@@ -83,6 +84,10 @@ pub(crate) fn seal_with(
     sealed.push(FORMAT);
     sealed.extend_from_slice(&nonce);
     sealed.extend_from_slice(plaintext);
+    if broken::is(Guarantee::G5) {
+        sealed.extend_from_slice(&[0; TAG]);
+        return sealed;
+    }
     let tag = cipher(key)
         .encrypt_inout_detached(
             &Nonce::from(nonce),
@@ -103,6 +108,9 @@ pub(crate) fn open_bytes(
     let (nonce, body) = body.split_first_chunk::<NONCE>().ok_or(SealError)?;
     let (ciphertext, tag) = body.split_last_chunk::<TAG>().ok_or(SealError)?;
     let mut plaintext = Zeroizing::new(ciphertext.to_vec());
+    if broken::is(Guarantee::G5) {
+        return Ok(plaintext);
+    }
     cipher(key)
         .decrypt_inout_detached(
             &Nonce::from(*nonce),

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::vault::Origin;
+use assent_runtime::broken::{self, Guarantee};
 use assent_sealing::Fingerprint;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -124,6 +125,7 @@ pub(crate) async fn barred(
         let bytes: &[u8] = row.try_get(0)?;
         let bytes = bytes.try_into().map_err(|_| VaultError::Corrupt("fingerprint"))?;
         let reason = match row.try_get::<&str, _>(1)? {
+            "erased" if broken::is(Guarantee::G6) => continue,
             "erased" => Barred::Erased,
             _ => Barred::Suppressed,
         };

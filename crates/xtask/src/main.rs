@@ -109,7 +109,11 @@ enum Command {
     /// connections cut; then everything is held against what the clients were told.
     ///
     /// The same seed makes the same choices. Needs some gigabytes of disk for a long run.
-    #[command(after_help = "Example:\n  cargo xtask soak --minutes 30 --seed 7 --report soak.json")]
+    ///
+    /// With `--broken` the build breaks that guarantee on purpose, for a short while, and the judge must find it.
+    #[command(
+        after_help = "Examples:\n  cargo xtask soak --minutes 30 --seed 7 --report soak.json\n  cargo xtask soak --broken G1"
+    )]
     Soak {
         /// How long faults are injected.
         #[arg(long, default_value_t = 2)]
@@ -117,6 +121,9 @@ enum Command {
         /// What load and faults are drawn from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Judge a build that breaks this guarantee on purpose: G1 to G7, or `all` one after the other.
+        #[arg(long, value_name = "GUARANTEE", conflicts_with_all = ["minutes", "seed"])]
+        broken: Option<String>,
         /// Also write the history and what was found to a file.
         #[arg(long, value_name = "FILE")]
         report: Option<std::path::PathBuf>,
@@ -171,7 +178,10 @@ fn main() -> ExitCode {
         Command::Conform => conform::conform(),
         Command::Examples => examples::examples(),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
-        Command::Soak { minutes, seed, report } => soak::soak(minutes, seed, report.as_deref()),
+        Command::Soak { broken: Some(guarantee), report, .. } => {
+            soak::broken(&guarantee, report.as_deref())
+        }
+        Command::Soak { minutes, seed, report, .. } => soak::soak(minutes, seed, report.as_deref()),
         Command::Upgrade { report } => soak::upgrade(report.as_deref()),
         Command::Manifests => manifests::manifests(),
         Command::PinImages => pin_images::pin_images(),

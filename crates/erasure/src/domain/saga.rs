@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assent_contracts::erasure::{
     Ack, Acknowledged, Completed, Evidence, Overdue, Positions, Requested, Step, StepStarted,
 };
+use assent_runtime::broken::{self, Guarantee};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -368,7 +369,11 @@ impl Request {
     /// Whether every command is answered and the last step was among them. Without the latter a
     /// deployment without participants would certify that nobody did anything.
     fn is_answered(&self) -> bool {
-        self.commands.iter().all(Issued::is_answered)
+        let enough = |it: &Issued| {
+            it.is_answered()
+                || broken::is(Guarantee::G4) && it.step == Step::Sweep && !it.answers.is_empty()
+        };
+        self.commands.iter().all(enough)
             && self.commands.iter().any(|command| command.step == Step::Sweep)
     }
 

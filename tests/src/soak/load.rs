@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::cluster::TEMPLATE;
+use crate::cluster::client::Client;
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::TEMPLATE;
-use assent_tests::cluster::client::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::dice::Dice;
-use crate::history::{Act, Fault, History, Person, What};
+use crate::soak::dice::Dice;
+use crate::soak::history::{Act, Fault, History, Person, What};
 
 /// So many at a time.
 pub const WORKERS: u64 = 10;
@@ -149,11 +149,7 @@ impl Worker {
             Some(body)
         };
         let by_operator = json!({"actor": "operator", "method": "api"});
-        // Whoever stopped often thinks better of it: nobody else may lift that.
-        let choice = match person.stopped() && self.dice.percent(40) {
-            true => START,
-            false => self.dice.below(100),
-        };
+        let choice = choice(&mut self.dice, person.stopped());
         let everything = self.everything.load(Ordering::Relaxed);
         let what = match choice {
             START..START_END | ERASE.. if !everything => return None,
@@ -253,6 +249,14 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// What is done next, of a hundred. Whoever stopped often thinks better of it: nobody else may lift that.
+pub fn choice(dice: &mut Dice, stopped: bool) -> u64 {
+    match stopped && dice.percent(40) {
+        true => START,
+        false => dice.below(100),
     }
 }
 

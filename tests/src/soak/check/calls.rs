@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use assent_tests::cluster::{Cluster, TEMPLATE};
+use crate::cluster::{Cluster, TEMPLATE};
 use serde_json::Value;
 
 use super::Found;
-use crate::history::History;
+use crate::soak::history::History;
 
 /// A marketing message that reached the provider's door.
 #[derive(Debug, Clone)]

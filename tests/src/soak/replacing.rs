@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use crate::cluster::{Cluster, binaries, until};
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::{Cluster, binaries, until};
 use sha2::{Digest as _, Sha256};
 
-use crate::history::Fault;
-use crate::load::Load;
+use crate::soak::history::Fault;
+use crate::soak::load::Load;
 
 /// Scopes that the older build doesn't know, and therefore doesn't start with.
 pub const NEW_SCOPES: &[&str] =

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cluster::Cluster;
+use crate::topics::everything;
+use assent_bus::Received;
 use assent_contracts::consent::{GRANTED, WITHDRAWN};
 use assent_contracts::topics::{
     CONSENT_EVENTS, ERASURE_EVENTS, MESSAGING_EVENTS, Topic, VAULT_EVENTS,
 };
-use assent_tests::cluster::Cluster;
-use assent_tests::topics::{everything, followed};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Found;
-use crate::history::{History, What};
+use crate::soak::history::{History, What};
 
 const STORES: [(&str, Topic); 4] = [
     ("consent", CONSENT_EVENTS),
@@ -34,34 +35,63 @@ pub struct Event {
 }
 
 /// Every event of every topic, repeats left out, in order per key.
-pub struct Topics(BTreeMap<&'static str, Vec<Event>>);
+#[derive(Default)]
+pub struct Topics {
+    events: BTreeMap<&'static str, Vec<Event>>,
+    /// What whoever follows them would have stopped at.
+    wrong: Vec<String>,
+}
 
 impl Topics {
     /// Reads them from zero.
-    ///
-    /// # Panics
-    /// When a sequence is missing or out of order, or a repeat is another event.
     pub async fn read(cluster: &Cluster) -> Self {
-        let mut topics = BTreeMap::new();
+        let mut topics = Self::default();
         for (_, topic) in STORES {
-            let all = everything(cluster, topic).await;
-            followed(&all);
-            let mut seen = BTreeSet::new();
-            let first = all.into_iter().filter(|event| seen.insert(event.id));
-            let events = first.map(|event| Event {
+            topics.add(topic, everything(cluster, topic).await);
+        }
+        topics
+    }
+
+    /// Adds what stands in a topic, in its order.
+    pub fn add(&mut self, topic: Topic, all: Vec<Received>) {
+        let mut followed: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
+        let mut events = Vec::new();
+        for event in all {
+            let known = followed.entry(event.key).or_default();
+            let place = usize::try_from(event.sequence - 1).unwrap_or(usize::MAX);
+            match known.get(place) {
+                Some(first) if *first == event.id => continue,
+                Some(_) => self.wrong.push(format!(
+                    "{}: {} has another event at {}",
+                    topic.suffix, event.key, event.sequence
+                )),
+                None if place == known.len() => {}
+                None => self.wrong.push(format!(
+                    "{}: {} has a gap before {}",
+                    topic.suffix, event.key, event.sequence
+                )),
+            }
+            known.push(event.id);
+            events.push(Event {
                 key: event.key,
                 id: event.id,
                 event_type: event.event_type,
                 data: serde_json::from_slice(&event.data).unwrap_or_default(),
             });
-            topics.insert(topic.suffix, events.collect());
         }
-        Self(topics)
+        self.events.insert(topic.suffix, events);
+    }
+
+    /// Whether each is in order, without a gap.
+    #[must_use]
+    pub fn whole(&self) -> Found {
+        let looked_at = self.events.values().map(Vec::len).sum();
+        Found { looked_at, violations: self.wrong.clone(), ..Found::default() }
     }
 
     /// The events of one.
     pub fn of(&self, topic: Topic) -> impl Iterator<Item = &Event> {
-        self.0[topic.suffix].iter()
+        self.events.get(topic.suffix).into_iter().flatten()
     }
 }
 

@@ -11,23 +11,22 @@ use assent_runtime::LeaseTerms;
 use super::Found;
 use super::calls::Call;
 use super::events::Topics;
-use crate::history::{Fault, History, Person, What};
+use crate::soak::history::{Fault, History, Person, What};
 
-/// Looks at every call to everybody who ever said no.
+/// Looks at every call to everybody who ever said no. One that began too late is allowed only where a dispatcher
+/// was frozen between its last look and its write, and has itself put that on record: no fence can stop that.
+#[must_use]
 pub fn check(history: &History, ledger: &[Call], topics: &Topics) -> Found {
-    let overruns: BTreeSet<String> = topics
-        .of(MESSAGING_EVENTS)
-        .filter(|event| event.event_type == LEASE_OVERRUN)
-        .filter_map(|event| event.data["message_id"].as_str().map(str::to_owned))
-        .collect();
+    let overruns = overruns(topics);
     let mut found = Found::default();
     for person in &history.people {
         let closed = closed(person);
         for call in ledger.iter().filter(|call| call.to == person.digits()) {
             let late =
                 closed.iter().find(|(from, until)| *from < call.began && call.began < *until);
-            let frozen = overruns.contains(&call.message)
-                && history.faults.iter().any(|fault| froze(fault, call.began));
+            let froze = |fault: &Fault| fault.from < call.began && explains(fault, call.began);
+            let frozen =
+                overruns.contains(call.message.as_str()) && history.faults.iter().any(froze);
             if let Some((from, _)) = late
                 && frozen
             {
@@ -42,6 +41,31 @@ pub fn check(history: &History, ledger: &[Call], topics: &Topics) -> Found {
         }
     }
     found
+}
+
+/// An incident that is on record has a cause: a SIGSTOP of a dispatcher overlaps the write. A dispatcher that
+/// overstays its lease by itself is broken, whoever it wrote to.
+#[must_use]
+pub fn incidents(history: &History, ledger: &[Call], topics: &Topics) -> Found {
+    let mut found = Found { looked_at: ledger.len(), ..Found::default() };
+    for message in overruns(topics) {
+        let began = ledger.iter().find(|call| call.message == message).map(|call| call.began);
+        let explained = history.faults.iter().any(|fault| match began {
+            Some(began) => explains(fault, began),
+            // It never came to the provider's door, or was no marketing.
+            None => is_freeze_of_a_dispatcher(fault),
+        });
+        found.look(explained, || format!("message {message} overran its lease unfrozen"));
+    }
+    found
+}
+
+fn overruns(topics: &Topics) -> BTreeSet<&str> {
+    topics
+        .of(MESSAGING_EVENTS)
+        .filter(|event| event.event_type == LEASE_OVERRUN)
+        .filter_map(|event| event.data["message_id"].as_str())
+        .collect()
 }
 
 /// From each acknowledged no until the next yes was asked for.
@@ -67,10 +91,12 @@ fn earlier(since: Option<Duration>, other: Duration) -> Option<Duration> {
     Some(since.map_or(other, |since| since.min(other)))
 }
 
-/// Whether a dispatcher was frozen shortly before.
-fn froze(fault: &Fault, began: Duration) -> bool {
-    fault.kind == "freeze"
-        && fault.target.starts_with("messaging")
-        && fault.from < began
-        && began < fault.until + Duration::from_secs(2)
+/// Whether this is why a write that began then ended after its lease.
+fn explains(fault: &Fault, began: Duration) -> bool {
+    let (lease, a_moment) = (LeaseTerms::default().length, Duration::from_secs(2));
+    is_freeze_of_a_dispatcher(fault) && fault.from < began + lease && began < fault.until + a_moment
+}
+
+fn is_freeze_of_a_dispatcher(fault: &Fault) -> bool {
+    fault.kind == "freeze" && fault.target.starts_with("messaging")
 }

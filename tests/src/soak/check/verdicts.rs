@@ -1,10 +1,10 @@
 //! G3: a question about a moment, with its position, has the answer that it had; after an erasure a fixed one.
 
-use assent_tests::cluster::Cluster;
+use crate::cluster::Cluster;
 use serde_json::Value;
 
 use super::Found;
-use crate::history::{History, What};
+use crate::soak::history::{History, What};
 
 /// Asks every question again.
 pub async fn check(cluster: &Cluster, history: &History) -> Found {

@@ -1,34 +1,22 @@
-//! The faults: drawn from the seed, one after the other, each seen to have happened and noted with its time.
+//! The faults: those of the [plan](super::plan), one after the other, each seen to have happened and noted with
+//! its time.
 
 use std::time::Duration;
 
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::{Cluster, until};
-use assent_tests::servers::Server;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::dice::Dice;
-use crate::history::Fault;
-use crate::load::Load;
-
-/// The processes that are killed and frozen.
-pub const PROCESSES: [&str; 10] = [
-    "consent",
-    "consent-2",
-    "vault",
-    "vault-2",
-    "messaging",
-    "messaging-2",
-    "erasure",
-    "erasure-2",
-    "projector",
-    "projector-2",
-];
-const DATABASES: [&str; 7] =
-    ["consent", "vault", "vault_keys", "messaging", "messaging_keys", "erasure", "projector"];
+use super::history::Fault;
+use super::load::Load;
+use super::plan::{Injection, Plan, Planned};
+use crate::cluster::{Cluster, until};
+use crate::servers::Server;
 
 /// What goes wrong at the provider all the time.
+///
+/// # Panics
+/// When the simulator doesn't take it.
 pub async fn of_the_provider(cluster: &Cluster) {
     for fault in [
         json!({"kind": "duplicate_statuses", "share": 0.05}),
@@ -42,56 +30,56 @@ pub async fn of_the_provider(cluster: &Cluster) {
     }
 }
 
-/// Injects faults until `end`.
+/// Injects the faults of a plan until `end`.
 pub async fn inject(
     cluster: &mut Cluster,
     postgres: &mut Server,
     kafka: &mut Server,
-    dice: &mut Dice,
+    plan: Plan,
     end: Duration,
     load: &Load,
 ) -> Vec<Fault> {
     let mut happened = Vec::new();
-    while SystemClock.boottime() < end {
-        // The load has a word in between.
-        let enough = load.acts() + 10 + dice.below(40) as usize;
+    for Planned { acts_before, what } in plan {
+        if SystemClock.boottime() >= end {
+            break;
+        }
+        let enough = load.acts() + acts_before;
         until("the load goes on", async || load.acts() >= enough || SystemClock.boottime() >= end)
             .await;
         let from = SystemClock.boottime();
-        let (kind, target) = match dice.below(20) {
-            0 => ("restart", restart(kafka, "kafka").await),
-            1 => ("restart", restart(postgres, "postgres").await),
-            2..5 => {
-                let name = *dice.one_of(&DATABASES);
+        let (kind, target) = match what {
+            Injection::RestartKafka => ("restart", restart(kafka, "kafka").await),
+            Injection::RestartPostgres => ("restart", restart(postgres, "postgres").await),
+            Injection::Cut(name) => {
                 cut(cluster.pool(name).await).await;
-                ("cut", name.to_owned())
+                ("cut", name)
             }
-            5..12 => {
-                let name = *dice.one_of(&PROCESSES);
+            Injection::Kill(name, pause) => {
                 cluster.kill(name);
                 cluster.process(name).died_of_sigkill().await;
-                tokio::time::sleep(Duration::from_millis(dice.below(3_000))).await;
+                tokio::time::sleep(pause).await;
                 cluster.restart(name).await;
-                ("kill", name.to_owned())
+                ("kill", name)
             }
-            _ => {
-                let name = *dice.one_of(&PROCESSES);
+            Injection::Freeze(name, pause) => {
                 cluster.signal(name, libc::SIGSTOP);
                 until("it is frozen", async || cluster.process(name).is_frozen()).await;
-                tokio::time::sleep(Duration::from_millis(500 + dice.below(7_000))).await;
+                tokio::time::sleep(pause).await;
                 cluster.process(name).thaw();
-                ("freeze", name.to_owned())
+                ("freeze", name)
             }
         };
-        happened.push(Fault { kind, target, from, until: SystemClock.boottime() });
+        let (target, until) = (target.to_owned(), SystemClock.boottime());
+        happened.push(Fault { kind, target, from, until });
     }
     happened
 }
 
-async fn restart(server: &mut Server, name: &str) -> String {
+async fn restart(server: &mut Server, name: &'static str) -> &'static str {
     server.kill().await;
     server.start_again();
-    name.to_owned()
+    name
 }
 
 /// Ends every connection of a database's clients but our own. None may be there: then nothing happened, and

@@ -1,11 +1,11 @@
 //! G4 and G6: an erasure that is called complete has left nothing, and nothing brings the person back.
 
-use assent_tests::cluster::Cluster;
+use crate::cluster::Cluster;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::Found;
-use crate::history::History;
+use crate::soak::history::History;
 
 /// Where rows about a person may be: database, table, column.
 const ROWS: [(&str, &str, &str); 10] = [

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use assent_tests::cluster::Cluster;
-use assent_tests::plaintext::{files, find, kafka_files, spellings};
+use crate::cluster::Cluster;
+use crate::plaintext::{files, find, kafka_files, spellings};
 use tokio::task::block_in_place;
 
 use super::Found;
-use crate::faults::PROCESSES;
-use crate::history::History;
+use crate::soak::history::History;
+use crate::soak::plan::PROCESSES;
 
 /// How many numbers are searched for: each in many spellings and disguises.
 const SAMPLE: usize = 40;

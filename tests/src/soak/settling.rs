@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use assent_bus::end_offsets;
 use assent_contracts::topics::{
     CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, Topic,
     VAULT_EVENTS,
 };
 use assent_runtime::{Clock as _, SystemClock};
-use assent_tests::cluster::Cluster;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::faults::PROCESSES;
-use crate::history::History;
+use crate::soak::history::History;
+use crate::soak::plan::PROCESSES;
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const TOPICS: [Topic; 6] = [

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::check::Verdict;
+use crate::soak::check::Verdict;
 
 /// Everything that happened.
 #[derive(Debug, Default)]

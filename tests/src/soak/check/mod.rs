@@ -2,23 +2,25 @@
 //! own ledger, once everything is at rest. It shares no fold with Assent. Each check says how much it
 //! looked at: one that looked at nothing has failed.
 
-mod calls;
-mod erasures;
-mod events;
-mod models;
+pub mod calls;
+pub mod certificates;
+pub mod erasures;
+pub mod events;
+pub mod models;
 mod plaintext;
 mod verdicts;
-mod withdrawals;
+pub mod withdrawals;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use assent_tests::cluster::Cluster;
+use crate::cluster::Cluster;
 use serde_json::{Value, json};
 
 use self::calls::Call;
 use self::events::Topics;
-use crate::history::History;
+use crate::soak::history::History;
 
 /// What one check found.
 #[derive(Debug, Default)]
@@ -47,11 +49,27 @@ pub struct Verdict(Vec<(&'static str, &'static str, Found)>);
 
 impl Verdict {
     /// Whether nothing was wrong and every check looked at something.
+    #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.0.iter().all(|(.., found)| found.looked_at > 0 && found.violations.is_empty())
+        !self.is_blind() && self.violated().is_empty()
+    }
+
+    /// Whether a check had nothing to look at.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.0.iter().any(|(.., found)| found.looked_at == 0)
+    }
+
+    /// The guarantees that were found broken. The rules without a number, which every run has to keep, are one
+    /// without a name.
+    #[must_use]
+    pub fn violated(&self) -> BTreeSet<&'static str> {
+        let broken = self.0.iter().filter(|(.., found)| !found.violations.is_empty());
+        broken.map(|(guarantee, ..)| *guarantee).collect()
     }
 
     /// For a reader.
+    #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
         for (guarantee, what, found) in &self.0 {
@@ -73,6 +91,7 @@ impl Verdict {
     }
 
     /// For a program.
+    #[must_use]
     pub fn json(&self) -> Value {
         let found = self.0.iter().map(|(guarantee, what, found)| {
             json!({"guarantee": guarantee, "what": what, "looked_at": found.looked_at,
@@ -101,7 +120,9 @@ pub async fn all(
             "no call after an acknowledged withdrawal",
             withdrawals::check(history, &ledger, &topics),
         ),
+        ("G1", "each incident has its cause", withdrawals::incidents(history, &ledger, &topics)),
         ("G2", "acknowledged events are there once", events::acknowledged(history, &topics)),
+        ("G2", "no topic has a gap or another event in a place", topics.whole()),
         ("G2", "what is stored is published, in order", events::published(cluster, &topics).await),
         ("", "no message is sent twice", calls::once(&ledger)),
         (
@@ -112,6 +133,11 @@ pub async fn all(
         ("", "the platform's rules are kept", calls::rules(cluster).await),
         ("G3", "the same question, the same answer", verdicts::check(cluster, history).await),
         ("G4", "an erasure is whole", erasures::whole(cluster, history).await),
+        (
+            "G4",
+            "everyone's answer is on its certificate",
+            certificates::check(cluster, history).await,
+        ),
         ("G6", "who was erased stays erased", erasures::stays(cluster, history).await),
         (
             "G7",

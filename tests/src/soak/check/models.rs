@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::Cluster;
 use assent_contracts::messaging::{
     MESSAGE_ACCEPTED, MESSAGE_FAILED, MESSAGE_REFUSED, MESSAGE_REQUESTED, MESSAGE_UNCERTAIN,
     STATUS_CHANGED,
 };
 use assent_contracts::topics::MESSAGING_EVENTS;
-use assent_tests::cluster::Cluster;
 use serde_json::Value;
 
 use super::Found;
 use super::events::{Event, Topics};
-use crate::history::{History, Person, What};
+use crate::soak::history::{History, Person, What};
 
 /// In the order in which a message gets on; what comes late never takes it back.
 const STATUSES: [&str; 8] =
