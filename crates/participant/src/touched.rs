@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::erasure::{Evidence, Positions};
-use sha2::{Digest as _, Sha256};
 
 /// What a step touched or, for a sweep, found: the names of pieces, by kind. Names are ids and
 /// keyed hashes, never personal data.
@@ -25,17 +24,7 @@ impl Touched {
 
     /// Counts, and a digest over the sorted list of `kind name` lines.
     pub(crate) fn evidence(&self, positions: Positions) -> Evidence {
-        let mut digest = Sha256::new();
-        for (kind, names) in &self.0 {
-            for name in names {
-                digest.update(format!("{kind} {name}\n"));
-            }
-        }
-        Evidence {
-            counts: self.0.iter().map(|(k, names)| ((*k).to_owned(), names.len() as u64)).collect(),
-            digest: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-            positions,
-        }
+        Evidence::of(&self.0, positions)
     }
 }
 
