@@ -22,7 +22,13 @@ const MDBOOK: CargoTool = CargoTool {
 };
 
 /// Pages of the book that stand beside `docs`, and not in it.
-const BESIDE: [&str; 4] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+const BESIDE: [&str; 5] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "crates/assent-client/README.md",
+];
 
 /// Checks the pages and builds the book: `target/book/html/index.html`.
 pub fn book() -> Result<()> {
