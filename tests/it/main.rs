@@ -7,6 +7,7 @@ mod campaigns;
 mod canary;
 mod claims;
 mod cli;
+mod client;
 mod console;
 mod consumer;
 mod contact_files;

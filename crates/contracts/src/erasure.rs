@@ -2,10 +2,11 @@
 //! Key: the `subject_id`. To take part: consume the command topic, do the step, answer by
 //! `POST /v1/requests/{request_id}/acks`; repeating either is harmless.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::SubjectId;
@@ -160,6 +161,25 @@ pub struct Command {
     pub at: Timestamp,
 }
 
+impl Command {
+    /// Reads a command from its data. None: its step is one of a later version, and is passed over.
+    ///
+    /// # Errors
+    /// When it is no command.
+    pub fn read(data: &[u8]) -> serde_json::Result<Option<Self>> {
+        #[derive(Deserialize)]
+        struct Asked {
+            step: String,
+        }
+        let known = [Step::Fence, Step::Delete, Step::DestroyKeys, Step::Sweep].map(Step::name);
+        let asked: Asked = serde_json::from_slice(data)?;
+        if !known.contains(&asked.step.as_str()) {
+            return Ok(None);
+        }
+        serde_json::from_slice(data).map(Some)
+    }
+}
+
 /// What a participant did for a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Evidence {
@@ -189,6 +209,31 @@ pub struct Kept {
     /// When it is destroyed; none: it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// Of the names of what was touched, by kind: how many of each, and the digest over the sorted lines
+    /// `kind name`. Names are ids and keyed hashes, never personal data.
+    #[must_use]
+    pub fn of<K: AsRef<str> + Ord>(
+        touched: &BTreeMap<K, BTreeSet<String>>,
+        positions: Positions,
+    ) -> Self {
+        let mut digest = Sha256::new();
+        for (kind, names) in touched {
+            for name in names {
+                digest.update(format!("{} {name}\n", kind.as_ref()));
+            }
+        }
+        let count =
+            |(kind, names): (&K, &BTreeSet<String>)| (kind.as_ref().to_owned(), names.len() as u64);
+        Self {
+            counts: touched.iter().map(count).collect(),
+            digest: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            positions,
+            kept: Vec::new(),
+        }
+    }
 }
 
 /// A participant's answer to a command: the body of `POST /v1/requests/{request_id}/acks`.
@@ -231,4 +276,24 @@ pub struct AnsweredStep {
     pub step: Step,
     /// When it was issued.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The golden command, and the same with a step that nobody knows yet.
+    #[test]
+    fn a_step_of_a_later_version_is_passed_over() {
+        let golden = include_str!("../golden/assent.erasure.command.v1.json");
+        let golden: Vec<serde_json::Value> = serde_json::from_str(golden).unwrap();
+        let mut command = golden[0].clone();
+        let read = |command: &serde_json::Value| Command::read(command.to_string().as_bytes());
+        assert!(read(&command).unwrap().is_some());
+        command["step"] = serde_json::json!("audit");
+        assert!(read(&command).unwrap().is_none());
+        command["step"] = serde_json::json!(7);
+        assert!(read(&command).is_err());
+        assert!(Command::read(b"no command").is_err());
+    }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::erasure::{Evidence, Kept, Positions};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 /// What a step touched or, for a sweep, found: the names of pieces, by kind. Names are ids and
 /// keyed hashes, never personal data.
@@ -35,20 +34,8 @@ impl Touched {
 
     /// Counts, and a digest over the sorted list of `kind name` lines.
     pub(crate) fn evidence(&self, positions: Positions) -> Evidence {
-        let mut digest = Sha256::new();
-        for (kind, names) in &self.pieces {
-            for name in names {
-                digest.update(format!("{kind} {name}\n"));
-            }
-        }
-        Evidence {
-            counts: (self.pieces.iter())
-                .map(|(kind, names)| ((*kind).to_owned(), names.len() as u64))
-                .collect(),
-            digest: digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-            positions,
-            kept: self.kept.iter().cloned().collect(),
-        }
+        let evidence = Evidence::of(&self.pieces, positions);
+        Evidence { kept: self.kept.iter().cloned().collect(), ..evidence }
     }
 }
 

@@ -22,7 +22,13 @@ const MDBOOK: CargoTool = CargoTool {
 };
 
 /// Pages of the book that stand beside `docs`, and not in it.
-const BESIDE: [&str; 4] = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+const BESIDE: [&str; 5] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "crates/assent-client/README.md",
+];
 
 /// Checks the pages and builds the book: `target/book/html/index.html`.
 pub fn book() -> Result<()> {
@@ -42,8 +48,7 @@ pub fn book() -> Result<()> {
 
 /// What is wrong with the pages below `root`, else the files that pages link to and that are no pages.
 fn check(root: &Path) -> Result<BTreeSet<PathBuf>> {
-    let mut pages = Vec::new();
-    pages_below(root, &mut pages);
+    let pages = pages(root);
     let mut faults = Vec::new();
     let mut outside = BTreeSet::new();
     for page in &pages {
@@ -80,9 +85,9 @@ fn check(root: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// The pages of the repository, as paths from its root.
-fn pages_below(root: &Path, found: &mut Vec<PathBuf>) {
+pub fn pages(root: &Path) -> Vec<PathBuf> {
     const NOT_OURS: [&str; 3] = ["target", "node_modules", ".git"];
-    let mut folders = vec![root.to_path_buf()];
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -96,6 +101,7 @@ fn pages_below(root: &Path, found: &mut Vec<PathBuf>) {
         }
     }
     found.sort();
+    found
 }
 
 fn read(root: &Path, page: &Path) -> Result<String> {

@@ -1,6 +1,6 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
 //! against the simulator, damaged webhooks, the documentation without a warning and as a book, the HTTP APIs against their
-//! descriptions, what is written for other teams, the Kubernetes manifests, a rolling upgrade, and the dependency
+//! descriptions, what is written for other teams, what pages show of a shell, the Kubernetes manifests, a rolling upgrade, and the dependency
 //! tree's licences, sources, bans and known
 //! vulnerabilities.
 
@@ -18,6 +18,7 @@ use crate::manifests::manifests;
 use crate::process::show;
 use crate::soak;
 use crate::suite;
+use crate::tour::tour;
 use crate::workspace::root;
 
 const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2", options: &[] };
@@ -38,6 +39,7 @@ pub fn ci() -> Result<()> {
     book()?;
     conform()?;
     examples()?;
+    tour(&[])?;
     manifests()?;
     soak::upgrade(None)?;
     println!("dependencies");

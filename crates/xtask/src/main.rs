@@ -30,6 +30,7 @@ mod secured;
 mod services;
 mod soak;
 mod suite;
+mod tour;
 mod workspace;
 
 use std::process::ExitCode;
@@ -82,7 +83,7 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, `book`, all
-    /// dependencies, `conform`, `examples`, `manifests`, `upgrade`.
+    /// dependencies, `conform`, `examples`, `tour`, `manifests`, `upgrade`.
     Ci,
     /// Check the documentation's links and table of contents, and build it as a book: target/book/html/index.html.
     Book,
@@ -95,6 +96,14 @@ enum Command {
     ///
     /// On a cluster of its own under target/examples; needs Python, Node with npm, a JDK and Maven.
     Examples,
+    /// Type what pages show of a shell, and hold what is printed against them: every block marked `console`.
+    ///
+    /// Each page on a new cluster under target/tour. Ids, times and ports may differ; `…` on a page is anything.
+    #[command(after_help = "Example:\n  cargo xtask tour README.md docs/guides/engineer.md")]
+    Tour {
+        /// Which pages, as paths from the repository's root; all that have such blocks when none is named.
+        pages: Vec<std::path::PathBuf>,
+    },
     /// Damaged webhook bodies and signatures by the million: none may panic, and none may hide a stop.
     #[command(after_help = "Example:\n  cargo xtask fuzz --inputs 100000000 --seed 7")]
     Fuzz {
@@ -177,6 +186,7 @@ fn main() -> ExitCode {
         Command::Book => book::book(),
         Command::Conform => conform::conform(),
         Command::Examples => examples::examples(),
+        Command::Tour { pages } => tour::tour(&pages),
         Command::Fuzz { inputs, seed } => fuzz::fuzz(inputs, seed),
         Command::Soak { broken: Some(guarantee), report, .. } => {
             soak::broken(&guarantee, report.as_deref())

@@ -1,5 +1,6 @@
-//! Messaging as the console calls it.
+//! Messaging as the console and other teams call it.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,4 +22,45 @@ pub struct PageStop {
 pub struct PageStopTaken {
     /// The stop.
     pub stop_id: Uuid,
+}
+
+/// It is queued; the gate is asked when it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MessageQueued {
+    /// The message.
+    pub message_id: Uuid,
+    /// Its state; a repeat with the same key tells the state of now.
+    pub state: String,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MessageView {
+    /// The message.
+    pub message_id: Uuid,
+    /// To whom.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// For which purpose.
+    pub purpose: String,
+    /// On which channel.
+    pub channel: String,
+    /// `template`, or the kind of its content, such as `text`.
+    pub kind: String,
+    /// Which template; none: free-form content.
+    pub template: Option<String>,
+    /// `queued`, `claimed`, `calling`, `accepted`, `refused`, `failed` or `uncertain`.
+    pub state: String,
+    /// Stable codes: why it was refused, failed, or has not been sent yet.
+    pub reasons: Vec<String>,
+    /// The provider's error code.
+    pub provider_code: Option<i64>,
+    /// `sent`, `delivered`, `read` or `failed`, as the provider reported.
+    pub status: Option<String>,
+    /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
+    pub requested_at: Timestamp,
+    /// When it last moved.
+    #[schema(value_type = String, format = DateTime)]
+    pub changed_at: Timestamp,
 }

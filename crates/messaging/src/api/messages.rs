@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::STOP_CONFIRMATION;
+use assent_contracts::api::messaging::{MessageQueued, MessageView};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
 use assent_eventstore::{Idempotency, Session, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
@@ -11,9 +12,8 @@ use assent_http::{Caller, Code, IdempotencyKey, Json, Path, Problem, Query};
 use assent_runtime::telemetry;
 use axum::extract::State;
 use axum::http::StatusCode;
-use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use utoipa::{IntoParams, ToSchema};
@@ -71,47 +71,6 @@ pub struct MessageRequest {
     /// Free-form content instead of a template: within 24 hours of a message of hers.
     #[serde(default)]
     pub content: Option<Content>,
-}
-
-/// It is queued; the gate is asked when it is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MessageQueued {
-    /// The message.
-    pub message_id: Uuid,
-    /// Its state; a repeat with the same key tells the state of now.
-    pub state: String,
-}
-
-/// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MessageView {
-    /// The message.
-    pub message_id: Uuid,
-    /// To whom.
-    #[schema(value_type = Uuid)]
-    pub subject_id: SubjectId,
-    /// For which purpose.
-    pub purpose: String,
-    /// On which channel.
-    pub channel: String,
-    /// `template`, or the kind of its content, such as `text`.
-    pub kind: String,
-    /// Which template; none: free-form content.
-    pub template: Option<String>,
-    /// `queued`, `claimed`, `calling`, `accepted`, `refused`, `failed` or `uncertain`.
-    pub state: String,
-    /// Stable codes: why it was refused, failed, or has not been sent yet.
-    pub reasons: Vec<String>,
-    /// The provider's error code.
-    pub provider_code: Option<i64>,
-    /// `sent`, `delivered`, `read` or `failed`, as the provider reported.
-    pub status: Option<String>,
-    /// When it was asked for.
-    #[schema(value_type = String, format = DateTime)]
-    pub requested_at: Timestamp,
-    /// When it last moved.
-    #[schema(value_type = String, format = DateTime)]
-    pub changed_at: Timestamp,
 }
 
 /// How to wait.

@@ -2,6 +2,7 @@
 //! from then on; the answer goes out through the gate, and only while the window is open.
 
 use assent_contracts::api::consent::{Decision, Verdict, VerdictRequest};
+use assent_contracts::api::messaging::MessageQueued;
 use assent_http::extract::JsonBytes;
 use assent_http::{Caller, Code, IdempotencyKey, Json, Path, Problem};
 use axum::extract::State;
@@ -13,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{act, find};
-use crate::api::messages::{self, Answers, MessageQueued, MessageRequest, database, store};
+use crate::api::messages::{self, Answers, MessageRequest, database, store};
 use crate::consequences;
 use crate::conversations::Row;
 use crate::domain::content::Content;
