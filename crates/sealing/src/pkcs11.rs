@@ -331,7 +331,7 @@ impl Module {
         let session = context.open_rw_session(slot).map_err(call)?;
         self.login(&session)?;
         let label = Attribute::Label(self.key.clone().into());
-        if !session.find_objects(&[label.clone()]).map_err(call)?.is_empty() {
+        if !session.find_objects(std::slice::from_ref(&label)).map_err(call)?.is_empty() {
             return Err(self.wrong("there is one already, and it stays"));
         }
         let template = [

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::access::Access;
 use crate::app::{App, EMAIL, NAME, PARENT_USER_ID, PHONE, USER_ID, binding};
-use crate::contact::{Rejected, read_email, read_name};
+use crate::contact::{read_email, read_name};
 use crate::domain::Command;
 use crate::error::VaultError;
 use crate::forget::{others, unlink};
@@ -79,9 +79,6 @@ struct Number {
     region: Option<String>,
     tokens: Vec<AddressToken>,
 }
-
-/// Reads a text of hers; `None`: there is nothing in it.
-type Read = fn(Option<String>) -> Result<Option<Zeroizing<String>>, Rejected>;
 
 /// What is to be held instead; a text's inner `None`: nothing. No `Debug`: it holds plaintext.
 struct Wanted {

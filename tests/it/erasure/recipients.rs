@@ -135,7 +135,7 @@ async fn an_archive_has_what_recipients_tell_and_waits_for_them() {
 
 #[tokio::test]
 async fn who_does_not_answer_is_named_and_the_request_is_not_silently_whole() {
-    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
     let world = World::by(clock.clone(), "vault:keys", pace()).await;
     world.outside("crm").await;
     let (_, opened) = world.open("access", checked()).await;

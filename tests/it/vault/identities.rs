@@ -74,7 +74,7 @@ impl Vault {
         self.app.addresses.tokens(name)
     }
 
-    async fn events(&self, subject: Uuid, event_type: &str) -> usize {
+    pub(super) async fn events(&self, subject: Uuid, event_type: &str) -> usize {
         let events = self.app.store.load(subject, 0, 100).await.unwrap();
         events.iter().filter(|event| event.event_type == event_type).count()
     }

@@ -66,7 +66,7 @@ impl Iterator for Plan {
         let what = match dice.below(20) {
             0 => Injection::RestartKafka,
             1 => Injection::RestartPostgres,
-            2..5 => Injection::Cut(dice.one_of(&DATABASES)),
+            2..5 => Injection::Cut(dice.one_of::<&str>(&DATABASES)),
             5..12 => {
                 let name = *dice.one_of(&PROCESSES);
                 Injection::Kill(name, Duration::from_millis(dice.below(3_000)))
