@@ -1,12 +1,12 @@
 //! The wrapping key in a PKCS#11 module: a real one, SoftHSM, with a token of the test's own. The module reads where
-//! its tokens are from the environment of its process, so it is used by processes of their own only.
+//! its tokens are from the environment of its process: that of the tests says so too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use assent_runtime::{Clock as _, Ids, SystemClock, SystemIds};
+use assent_runtime::{Ids, SystemIds};
 use assent_sealing::pkcs11::{Module, ModuleKek};
 use assent_sealing::{DataKey, FileKek, Kek as _, KekError};
 use assent_tests::cluster::person::Person;
@@ -16,6 +16,7 @@ use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType};
 use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -23,47 +24,48 @@ use crate::vault::keys::{contains, table_files};
 
 const PIN: &str = "270901";
 const TOKEN: &str = "assent";
-/// Tells the test that runs in a process of its own which folder is its.
-const FOLDER: &str = "ASSENT_TEST_SOFTHSM";
 
-/// A folder with an empty token.
-struct Token(PathBuf);
+/// A folder with the PIN in it.
+struct Folder(PathBuf);
 
-impl Drop for Token {
+impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-impl Token {
+impl Folder {
     fn new() -> Self {
-        let token = Self(std::env::temp_dir().join(unique("softhsm")));
-        std::fs::create_dir_all(token.0.join("tokens")).unwrap();
-        let tokens = token.0.join("tokens");
+        let folder = Self(std::env::temp_dir().join(unique("softhsm")));
+        std::fs::create_dir_all(&folder.0).unwrap();
+        write_private(&folder.path("pin"), &format!("{PIN}\n"));
+        folder
+    }
+
+    /// With an empty token of its own, for a process that is told of it.
+    fn with_token() -> Self {
+        let folder = Self::new();
+        let tokens = folder.path("tokens");
+        std::fs::create_dir_all(&tokens).unwrap();
         let settings = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
-        std::fs::write(token.path("softhsm2.conf"), settings).unwrap();
-        write_private(&token.path("pin"), &format!("{PIN}\n"));
-        let made = Command::new("softhsm2-util")
-            .env("SOFTHSM2_CONF", token.path("softhsm2.conf"))
-            .args([
-                "--init-token",
-                "--free",
-                "--label",
-                TOKEN,
-                "--pin",
-                PIN,
-                "--so-pin",
-                "11111111",
-            ])
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        token
+        std::fs::write(folder.path("softhsm2.conf"), settings).unwrap();
+        let mut command = Command::new("softhsm2-util");
+        init_token(command.env("SOFTHSM2_CONF", folder.path("softhsm2.conf")), TOKEN);
+        folder
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
+
+fn init_token(command: &mut Command, label: &str) {
+    let made = command
+        .args(["--init-token", "--free", "--label", label, "--pin", PIN])
+        .args(["--so-pin", "11111111"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
 }
 
 fn write_private(path: &Path, text: &str) {
@@ -85,7 +87,7 @@ fn leaked(text: impl Into<String>) -> &'static str {
 }
 
 /// What the vault and the commands are told of the module.
-fn settings(token: &Token) -> Vec<(&'static str, &'static str)> {
+fn settings(token: &Folder) -> Vec<(&'static str, &'static str)> {
     let path = |path: &Path| leaked(path.display().to_string());
     vec![
         ("SOFTHSM2_CONF", path(&token.path("softhsm2.conf"))),
@@ -98,7 +100,7 @@ fn settings(token: &Token) -> Vec<(&'static str, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wrapping_key_moves_into_a_module_and_nobody_who_was_erased_comes_back() {
-    let token = Token::new();
+    let token = Folder::with_token();
     let told = settings(&token);
     let environment = vec![("vault", told[0].0, told[0].1)];
     let mut cluster = Cluster::with(Wishes { environment, ..Wishes::default() }).await;
@@ -248,35 +250,18 @@ async fn address(cluster: &Cluster, subject: &str) -> String {
     text[from..].split('"').next().unwrap().to_owned()
 }
 
-/// In a process of its own: see [`in_the_module`].
 #[test]
 fn a_key_in_a_module_wraps_batches_and_outlives_the_loss_of_its_sessions() {
-    let token = Token::new();
-    let ended = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "module_keys::in_the_module"])
-        .env("SOFTHSM2_CONF", token.path("softhsm2.conf"))
-        .env(FOLDER, &token.0)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout);
-    assert!(
-        ended.status.success() && said.contains("1 passed"),
-        "{said}\n{}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
-}
-
-#[test]
-#[ignore = "part of a_key_in_a_module_wraps_batches_and_outlives_the_loss_of_its_sessions, which starts it"]
-fn in_the_module() {
-    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("it is started by the other test"));
+    let folder = Folder::new();
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let module = Module {
         path: library(),
-        token: TOKEN.to_owned(),
+        token: unique("token"),
         key: "wrapping".to_owned(),
-        pin_file: folder.join("pin"),
+        pin_file: folder.path("pin"),
     };
+    // With the settings of this process, in which the module is opened.
+    init_token(&mut Command::new("softhsm2-util"), &module.token);
     let open = |module: &Module| ModuleKek::open(module.clone(), Arc::clone(&ids));
     module.generate().unwrap();
     let kek = open(&module).unwrap();
@@ -286,14 +271,10 @@ fn in_the_module() {
     let aads: Vec<[u8; 16]> = keys.iter().map(|_| *ids.v4().as_bytes()).collect();
     let pairs: Vec<(&DataKey, &[u8])> =
         keys.iter().zip(&aads).map(|(key, aad)| (key, &aad[..])).collect();
-    let begun = SystemClock.boottime();
     let wrapped = kek.wrap(&pairs).unwrap();
-    say("2000 keys wrapped", SystemClock.boottime() - begun);
     let sealed: Vec<(&[u8], &[u8])> =
         wrapped.iter().zip(&aads).map(|(it, aad)| (&it[..], &aad[..])).collect();
-    let begun = SystemClock.boottime();
     let opened = kek.unwrap(&sealed).unwrap();
-    say("2000 keys unwrapped", SystemClock.boottime() - begun);
     for (opened, key) in opened.into_iter().zip(&keys) {
         assert_eq!(opened.unwrap().expose(), key.expose());
     }
@@ -307,7 +288,10 @@ fn in_the_module() {
 
     // Somebody ends the login of all sessions.
     let context = Pkcs11::new(&module.path).unwrap();
-    let slot = context.get_slots_with_initialized_token().unwrap()[0];
+    let slots = context.get_slots_with_initialized_token().unwrap();
+    let is_ours =
+        |slot: &Slot| context.get_token_info(*slot).unwrap().label().trim_end() == module.token;
+    let slot = slots.into_iter().find(is_ours).unwrap();
     context.open_ro_session(slot).unwrap().logout().unwrap();
     let opened = kek.unwrap(&sealed[..2]).unwrap();
     assert!(opened.iter().all(Result::is_ok), "it logs in again");
@@ -347,10 +331,4 @@ fn in_the_module() {
         let refused = open(&Module { key: label.to_owned(), ..module.clone() }).err().unwrap();
         assert!(refused.to_string().contains(said), "{refused}");
     }
-}
-
-/// For whoever runs it by hand.
-fn say(what: &str, took: Duration) {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{what} in {took:?}").unwrap();
 }

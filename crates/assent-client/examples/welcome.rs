@@ -38,7 +38,7 @@ pub async fn welcome(assent: &Client, phone: &str, form: &str) -> Result<String,
     };
     let message = json!({"subject_id": subject_id, "purpose": "marketing", "channel": "whatsapp",
                          "template": "hello"});
-    let queued = assent.send(&message, &format!("welcome {form}")).await?;
+    let queued = assent.send(&message, &format!("welcome-{form}")).await?;
     let message = assent.message(queued.message_id, Duration::from_secs(20)).await?;
     Ok(message.state)
 }

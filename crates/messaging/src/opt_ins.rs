@@ -28,8 +28,8 @@ use crate::whatsapp::updates::Address;
 /// How often a start is tried while the consent service doesn't know the new person yet.
 const START_TRIES: i32 = 30;
 /// How often a code is tried while the consent service doesn't know that the number is hers: the news
-/// of it may be on its way.
-const CODE_TRIES: i32 = 6;
+/// of it may be on its way, for some twenty seconds when much else is.
+const CODE_TRIES: i32 = 10;
 
 /// What she agreed to.
 struct Agreed {

@@ -37,6 +37,7 @@ impl Stores {
         // What an interrupted run left.
         remove(&dirs);
         std::fs::create_dir_all(temporary(home)).at(temporary(home))?;
+        softhsm(home)?;
         let password = secrets::one_time_password()?;
         let mut ports = Ports::default();
         let (postgres_port, kafka_port, controller_port) = (ports.any(), ports.any(), ports.any());
@@ -65,6 +66,7 @@ impl Stores {
             .env("ASSENT_TEST_BIN_DIR", binaries)
             .env("ASSENT_TEST_XTASK", binaries.join("xtask"))
             .env("ASSENT_TEST_HOME", &home.dir)
+            .env("SOFTHSM2_CONF", temporary(home).join("softhsm2.conf"))
             .env("TMPDIR", temporary(home));
     }
 }
@@ -81,6 +83,15 @@ impl Drop for Stores {
 /// Postgres reaches it too.
 fn temporary(home: &Home) -> PathBuf {
     postgres::stand_in(&home.path("temporary"))
+}
+
+/// A PKCS#11 module reads from the environment of its process where its tokens are: here, for all tests.
+fn softhsm(home: &Home) -> Result<()> {
+    let tokens = temporary(home).join("tokens");
+    std::fs::create_dir_all(&tokens).at(&tokens)?;
+    let settings = temporary(home).join("softhsm2.conf");
+    let text = format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display());
+    std::fs::write(&settings, text).at(&settings)
 }
 
 /// Out of the way at once; the hundred thousand files behind it go meanwhile, and so does what an

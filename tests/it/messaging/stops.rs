@@ -268,7 +268,7 @@ async fn a_code_is_heard_and_does_what_the_consent_service_says() {
     let before = neighbours.codes().len();
     assert_eq!(replica.hears(2, "7F3K2-9QMXA").await, 200);
     settled().await;
-    assert_eq!(neighbours.codes().len() - before, 6);
+    assert_eq!(neighbours.codes().len() - before, 10);
     assert_eq!(neighbours.grants().len(), 1);
 
     // The stop is heard, and said, after the code: the code is worth nothing any more.

@@ -245,7 +245,10 @@ mod tests {
             "assent.consent.state.v1"
         );
         let commands = document["channels"]["erasure-commands-v1"]["messages"].as_object().unwrap();
-        assert_eq!(commands.len(), 1, "only compacted topics have records without a value");
+        assert!(
+            commands.keys().all(|name| !name.ends_with("tombstone")),
+            "only compacted topics have records without a value"
+        );
         let command = at("/components/messages/assent-erasure-command-v1/headers/properties");
         assert!(command.get("ce_sequence").is_none(), "commands have no sequence");
     }

@@ -6,7 +6,9 @@ use assent_contracts::erasure::{Ack, Evidence, Positions, Step};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::person::Person;
 use super::*;
+use crate::certificate::{self, Terms};
 
 const REQUEST: Uuid = Uuid::from_u128(1);
 const TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
@@ -393,11 +395,12 @@ fn the_certificate_names_every_answer_and_both_dates() {
         story.run_step();
     }
     let kept = SignedDuration::from_hours(24 * 30);
-    let received = story.now - SignedDuration::from_hours(24 * 40);
-    let certify =
-        |kept| crate::certificate::payload(&story.request(), received, "Firm", kept, story.now);
+    let person = Person { saga: story.saga(), ..Person::default() };
+    let certify = |key_backup_kept| {
+        let terms = Terms { controller: "Firm", key_backup_kept };
+        certificate::payload(&person, &[], terms, story.now).unwrap()
+    };
     let payload = certify(Some(kept));
-    assert_eq!(payload.requested_at, received, "the clock of the law began then");
     assert_eq!(payload.steps.len(), 4);
     assert_eq!(payload.steps[2].participants.keys().collect::<Vec<_>>(), ["vault"]);
     let destroyed = payload.keys_destroyed_at.unwrap();
