@@ -61,7 +61,11 @@ async fn another_team_grants_sends_follows_and_forgets() {
         let state = welcome::welcome(&assent, &person.phone, "form-4711").await.unwrap();
         assert_eq!(state, "accepted");
     }
-    assert_eq!(cluster.delivered_to(&person).await.len(), 1, "a repeat sends nothing twice");
+    assert_eq!(
+        cluster.delivered_by("hello", &person).await.len(),
+        1,
+        "a repeat sends nothing twice"
+    );
 
     // Refusals have their codes.
     assent.withdraw(&withdrawal(id, "marketing"), "letter-1").await.unwrap();

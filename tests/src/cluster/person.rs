@@ -123,13 +123,18 @@ impl Cluster {
 
     /// The template messages that the provider took or began to take for her.
     pub async fn delivered_to(&self, person: &Person) -> Vec<Value> {
+        self.delivered_by(TEMPLATE, person).await
+    }
+
+    /// The same of another template.
+    pub async fn delivered_by(&self, template: &str, person: &Person) -> Vec<Value> {
         let (_, answer) = self.get("whatsapp-sim", "/_sim/messages").await;
         let calls = answer["messages"].as_array().cloned().unwrap_or_default();
         let hers = |call: &Value| {
             call["to"].as_str().is_some_and(|to| to.ends_with(person.digits()))
                 || call["party"] == person.digits()
         };
-        calls.into_iter().filter(|call| hers(call) && call["template"] == TEMPLATE).collect()
+        calls.into_iter().filter(|call| hers(call) && call["template"] == template).collect()
     }
 
     /// Waits until everything that people declared has arrived where it counts.
