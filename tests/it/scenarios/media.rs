@@ -23,7 +23,7 @@ async fn a_picture_of_hers_is_fetched_on_record_and_files_reach_her_once() {
     })
     .await;
     let (ada, subject) = customer(&cluster).await;
-    let (_, other) = customer(&cluster).await;
+    let (bea, other) = customer(&cluster).await;
     world::play(&cluster, include_str!("media.toml"), &[&ada]).await;
     // WhatsApp tells the same message twice.
     let file = json!({"type": "image", "mime_type": "image/png",
@@ -76,7 +76,9 @@ async fn a_picture_of_hers_is_fetched_on_record_and_files_reach_her_once() {
         until("it is accepted", async || cluster.settled(&message).await["state"] == "accepted")
             .await;
     }
-    // A file about her goes to nobody else.
+    // A file about her goes to nobody else, who waits for an answer too.
+    acts(&cluster, &bea, json!({"text": "hello?"})).await;
+    conversation(&cluster, &other).await;
     let astray = json!({"subject_id": other, "purpose": "service", "channel": "whatsapp",
         "content": {"type": "document", "id": invoice}});
     let (status, problem) = cluster.post("messaging", "/v1/messages", &astray, None).await;
