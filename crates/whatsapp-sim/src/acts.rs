@@ -1,5 +1,6 @@
 //! What a person does: writes, presses buttons, stops and resumes marketing, blocks, changes her
-//! number. The inspection API and the phone page do it on her behalf.
+//! number. The inspection API and the phone page do it on her behalf. What happens to her number and
+//! her phone without her writing anything is in `fates`.
 
 use std::sync::Arc;
 
@@ -167,6 +168,7 @@ pub async fn receive(
             return Err("the business blocked her");
         }
         let said = says_stop(&text);
+        let checks_identity = state.number.checks_identity;
         let person = state.people.writer(digits.as_deref(), request.user_id.as_deref());
         if person.blocked {
             return Err("she blocked the business");
@@ -182,7 +184,10 @@ pub async fn receive(
             entry["from"] = json!(digits);
         }
         entry["from_user_id"] = json!(person.user_id);
-        let contact = person.contact(digits.is_none());
+        let mut contact = person.contact(digits.is_none());
+        if checks_identity {
+            contact["identity_key_hash"] = json!(person.identity_hash());
+        }
         let limits = state.limits;
         state.used.take_inbound(limits, world.now_ms());
         let (id, party) = (id.clone(), party.clone());
@@ -360,6 +365,7 @@ pub fn party(given: &str) -> String {
     if crate::message::is_bsuid(given) { given.to_owned() } else { digits(given) }
 }
 
-fn digits(phone: &str) -> String {
+/// A number's digits.
+pub fn digits(phone: &str) -> String {
     phone.chars().filter(char::is_ascii_digit).collect()
 }

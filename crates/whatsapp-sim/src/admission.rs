@@ -156,6 +156,9 @@ fn later_failure(
         state.violations.count(Rule::ToBlocked, call);
         return Some(GraphError::new(131_026, "The business blocked this person"));
     }
+    if state.people.is_gone(party) {
+        return Some(GraphError::new(131_026, "Message undeliverable"));
+    }
     let in_window = state.people.window_open(party, now);
     if !message.opens_conversation() && !in_window {
         state.violations.count(Rule::OutsideWindow, call);

@@ -11,6 +11,7 @@ mod callbacks;
 mod clock;
 mod codes;
 mod content;
+mod fates;
 mod graph;
 mod graph_error;
 mod inspect;
@@ -180,6 +181,9 @@ fn inspection_routes() -> Router<Arc<World>> {
         .route("/_sim/preferences", post(acts::preferences))
         .route("/_sim/block", post(acts::block))
         .route("/_sim/change_number", post(acts::change_number))
+        .route("/_sim/recycle", post(fates::recycle))
+        .route("/_sim/reinstall", post(fates::reinstall))
+        .route("/_sim/phone", post(fates::phone))
         .route("/_sim/status", post(inspect::status))
         .route("/_sim/statuses", post(inspect::plan))
         .route("/_sim/webhook", post(inspect::webhook))

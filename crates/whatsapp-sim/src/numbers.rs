@@ -54,6 +54,8 @@ pub struct Number {
     pub code_status: &'static str,
     /// Its profile.
     pub profile: Profile,
+    /// Whether what people write comes with the hash of their identity.
+    pub checks_identity: bool,
 }
 
 /// Registered, verified, in good standing.
@@ -67,6 +69,7 @@ impl Default for Number {
             pin: None,
             code_status: "VERIFIED",
             profile: Profile::default(),
+            checks_identity: false,
         }
     }
 }
@@ -232,15 +235,25 @@ pub struct NumberRequest {
     /// Its status.
     #[serde(default)]
     status: Option<String>,
+    /// Whether what people write comes with the hash of their identity.
+    #[serde(default)]
+    checks_identity: Option<bool>,
 }
 
-/// `POST /_sim/number`: its quality or status changes; answers as an inbound message does.
+/// `POST /_sim/number`: its quality or status changes; answers as an inbound message does. Whether it checks identities
+/// is told by no webhook.
 pub async fn change(
     State(world): State<Arc<World>>,
     Json(request): Json<NumberRequest>,
 ) -> Response {
     let webhook = {
         let mut state = world.state();
+        if let Some(checks) = request.checks_identity {
+            state.number.checks_identity = checks;
+        }
+        if request.quality.is_none() && request.status.is_none() {
+            return StatusCode::NO_CONTENT.into_response();
+        }
         if let Some(quality) = request.quality {
             state.number.quality = quality.to_ascii_uppercase();
         }

@@ -1,8 +1,11 @@
 //! What the simulator knows of each person: when she last wrote, what she stopped or blocked, what
-//! reached her lately. She has a number and a BSUID, or a BSUID alone where nobody knows her number.
+//! reached her lately. She has a number and a BSUID, or a BSUID alone where nobody knows her number; whoever
+//! has a number after her is another person, under another BSUID.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -40,6 +43,12 @@ pub struct Person {
     pub marketing: VecDeque<Timestamp>,
     /// When marketing was last held back by the cap per person (131049).
     pub capped_at: Option<Timestamp>,
+    /// How often she has set up WhatsApp anew.
+    pub installs: u32,
+    /// Whether her phone is off: what is sent to her waits.
+    pub off: bool,
+    /// What waits for the phone, by wamid.
+    pub waiting: Vec<String>,
 }
 
 impl Person {
@@ -65,6 +74,10 @@ impl Person {
 pub struct People {
     people: BTreeMap<String, Person>,
     digits_of: BTreeMap<String, String>,
+    /// How many people had a number and have it no more.
+    had: BTreeMap<String, u32>,
+    /// The BSUIDs of accounts that are no more.
+    gone: BTreeSet<String>,
 }
 
 impl People {
@@ -77,7 +90,7 @@ impl People {
                 party.clone_into(&mut person.user_id);
             } else {
                 person.digits = Some(party.to_owned());
-                person.user_id = user_id(party);
+                person.user_id = user_id(party, self.had.get(party).copied().unwrap_or(0));
                 self.digits_of.insert(person.user_id.clone(), party.to_owned());
             }
         }
@@ -89,6 +102,7 @@ impl People {
         let (Some(digits), Some(user_id)) = (digits, user_id) else {
             return self.person(digits.or(user_id).unwrap_or_default());
         };
+        self.gone.remove(user_id);
         self.digits_of.insert(user_id.to_owned(), digits.to_owned());
         let person = self.person(digits);
         user_id.clone_into(&mut person.user_id);
@@ -115,15 +129,53 @@ impl People {
         self.get(party).is_some_and(|person| person.window_open(now))
     }
 
-    /// She has another number now, and another BSUID with it; what she chose goes with her.
+    /// She has another number now, and another BSUID with it; what she chose goes with her. What waits for a
+    /// phone stays with the number.
     pub fn moves(&mut self, from: &str, to: &str) {
         let from = self.key(from).to_owned();
-        let mut person = self.people.remove(&from).unwrap_or_default();
-        self.digits_of.remove(&person.user_id);
+        let mut person = self.leaves(&from);
+        if person.off {
+            let waiting = std::mem::take(&mut person.waiting);
+            let next = self.person(&from);
+            next.off = true;
+            next.waiting = waiting;
+            person.off = false;
+        }
         person.digits = Some(to.to_owned());
-        person.user_id = user_id(to);
+        person.user_id = user_id(to, self.had.get(to).copied().unwrap_or(0));
         self.digits_of.insert(person.user_id.clone(), to.to_owned());
         self.people.insert(to.to_owned(), person);
+    }
+
+    /// Somebody else has her number now, who wrote, chose and blocked nothing yet. Gives what waited for its phone,
+    /// which is on.
+    pub fn recycle(&mut self, digits: &str) -> Vec<String> {
+        let before = self.leaves(digits);
+        self.person(digits);
+        before.waiting
+    }
+
+    /// Her number is hers no more, nor anybody's.
+    fn leaves(&mut self, number: &str) -> Person {
+        let person = self.people.remove(number).unwrap_or_default();
+        self.digits_of.retain(|_, digits| digits.as_str() != number);
+        self.gone.insert(person.user_id.clone());
+        *self.had.entry(number.to_owned()).or_default() += 1;
+        person
+    }
+
+    /// Whether this is the BSUID of an account that is no more.
+    pub fn is_gone(&self, party: &str) -> bool {
+        self.gone.contains(party)
+    }
+
+    /// Whether a message to `party` waits for her phone from now on.
+    pub fn waits(&mut self, party: &str, wamid: &str) -> bool {
+        let person = self.person(party);
+        if person.off && !person.waiting.iter().any(|it| it == wamid) {
+            person.waiting.push(wamid.to_owned());
+        }
+        person.off
     }
 }
 
@@ -137,10 +189,16 @@ impl Person {
         }
         contact
     }
+
+    /// What Meta shows of her keys where the number checks identities: another once she has set up WhatsApp anew.
+    pub fn identity_hash(&self) -> String {
+        let hash = Sha256::digest(format!("identity {} {}", self.user_id, self.installs));
+        STANDARD.encode(&hash[..12])
+    }
 }
 
-/// The BSUID of an account with this number: its country and twenty digits.
-fn user_id(digits: &str) -> String {
+/// The BSUID of an account with this number, which so many had before: its country and twenty digits.
+fn user_id(digits: &str, had: u32) -> String {
     const COUNTRIES: [(&str, &str); 16] = [
         ("351", "PT"),
         ("31", "NL"),
@@ -161,7 +219,8 @@ fn user_id(digits: &str) -> String {
     ];
     let country = COUNTRIES.iter().find(|(code, _)| digits.starts_with(code));
     let country = country.map_or("ZZ", |(_, country)| country);
-    let hash = Sha256::digest(format!("bsuid {digits}"));
+    let before = if had == 0 { String::new() } else { format!(" {had}") };
+    let hash = Sha256::digest(format!("bsuid {digits}{before}"));
     let serial: String = hash[..20].iter().map(|byte| char::from(b'0' + byte % 10)).collect();
     format!("{country}.{serial}")
 }
@@ -221,5 +280,31 @@ mod tests {
         let moved = people.get("33687654321").unwrap();
         assert!(moved.stopped && is_bsuid(&moved.user_id) && moved.user_id.starts_with("FR."));
         assert_eq!(people.person("US.1").digits, None);
+    }
+
+    #[test]
+    fn whoever_has_her_number_next_is_somebody_else() {
+        let mut people = People::default();
+        let number = "33612345678";
+        let (first, hash) = {
+            let person = people.person(number);
+            (person.stopped, person.said_stop, person.off) = (true, true, true);
+            (person.user_id.clone(), person.identity_hash())
+        };
+        assert!(people.waits(number, "wamid.1") && people.waits(&first, "wamid.1"));
+        assert_eq!(people.recycle(number), ["wamid.1"]);
+        let next = people.get(number).unwrap().clone();
+        assert!(!next.stopped && !next.said_stop && !next.off && next.waiting.is_empty());
+        assert!(next.user_id != first && next.identity_hash() != hash);
+        assert!(people.is_gone(&first) && !people.is_gone(&next.user_id));
+        assert_eq!(people.key(&first), first, "her account has no number any more");
+
+        // She moves while her phone is off: what waits is for whoever has the number next.
+        people.person(number).off = true;
+        assert!(people.waits(number, "wamid.2"));
+        people.moves(number, "33687654321");
+        assert!(people.is_gone(&next.user_id) && !people.person("33687654321").off);
+        assert_eq!(people.recycle(number), ["wamid.2"]);
+        assert!(!people.waits(number, "wamid.3"));
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /phone`: a person's phone. She reads and writes, presses buttons, stops, blocks, changes her
-//! number, all with plain forms; the conversation is a frame that loads itself anew, so that it is
-//! live without a script and never takes away what she is typing.
+//! number, loses it to somebody else, turns the phone off, all with plain forms; the conversation is a
+//! frame that loads itself anew, so that it is live without a script and never takes away what she is
+//! typing.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use crate::acts::{self, Button, InboundRequest, Reply, party};
 use crate::bubble::{self, escape};
+use crate::fates;
 use crate::people::Person;
 use crate::world::World;
 
@@ -73,10 +75,11 @@ fn hers(party: &str, person: &Person, now: Timestamp) -> String {
     let marketing = if person.stopped { "stopped" } else { "on" };
     let who = person.name.as_deref().map_or(party.to_owned(), |name| format!("{name}, {party}"));
     page.push_str(&format!(
-        "<p class=state>{} · window {window} · promotions {marketing}{}</p>\
+        "<p class=state>{} · window {window} · promotions {marketing}{}{}</p>\
          <iframe src=\"/phone/chat?person={party}\" title=Conversation></iframe>",
         escape(&who),
         if person.blocked { " · business blocked" } else { "" },
+        if person.off { " · phone off" } else { "" },
     ));
     page.push_str(&form(
         party,
@@ -99,6 +102,23 @@ fn hers(party: &str, person: &Person, now: Timestamp) -> String {
         "<input name=to required placeholder=\"Her new number\" aria-label=\"Her new number\"> <button class=plain>Change number</button>",
         "grow",
     ));
+    if !crate::message::is_bsuid(party) {
+        page.push_str(&form(
+            party,
+            "recycle",
+            "<button class=plain>Give the number to somebody else</button>",
+            "",
+        ));
+    }
+    page.push_str(&form(
+        party,
+        "reinstall",
+        "<button class=plain>Set up WhatsApp anew</button>",
+        "",
+    ));
+    let (act, label) =
+        if person.off { ("on", "Turn the phone on") } else { ("off", "Turn the phone off") };
+    page.push_str(&form(party, act, &format!("<button class=plain>{label}</button>"), ""));
     page.push_str(&form(
         party,
         "name",
@@ -167,6 +187,9 @@ pub async fn act(State(world): State<Arc<World>>, Form(form): Form<Act>) -> Redi
         "block" => world.state().people.person(&her).blocked = true,
         "unblock" => world.state().people.person(&her).blocked = false,
         "name" => world.state().people.person(&her).name = Some(text),
+        "recycle" if !bsuid => fates::goes_on(&world, &her, None),
+        "reinstall" => world.state().people.person(&her).installs += 1,
+        "off" | "on" => fates::turns(&world, &her, form.act == "off"),
         "move" => {
             let to = party(form.to.as_deref().unwrap_or_default());
             if !to.is_empty() && to != her {

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod fates;
 mod going_wrong;
 mod limits;
 mod management;

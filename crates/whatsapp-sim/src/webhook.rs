@@ -234,12 +234,40 @@ pub async fn run_statuses(
     }
     for name in names {
         tokio::time::sleep(Duration::from_millis(plan.delay_ms) + astray.later).await;
+        if name != "sent" && name != "failed" && waits(&world, &wamid) {
+            continue;
+        }
         let Some(webhook) = status(&world, &wamid, &name, failure.as_ref()) else { return };
         deliver(&world, &webhook).await;
         if astray.twice {
             deliver(&world, &webhook).await;
         }
     }
+}
+
+/// Whether a message waits for a phone that is off.
+fn waits(world: &World, wamid: &str) -> bool {
+    let mut state = world.state();
+    let party = state.call_of(wamid).and_then(|call| call.party.clone());
+    party.is_some_and(|party| state.people.waits(&party, wamid))
+}
+
+/// What waited for a phone arrives, at whoever has the number by now; the statuses after `sent` follow.
+pub fn arrive(world: &Arc<World>, wamids: Vec<String>) {
+    if wamids.is_empty() {
+        return;
+    }
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        let plan = world.state().plan.clone();
+        for wamid in &wamids {
+            for name in plan.statuses.iter().filter(|name| *name != "sent") {
+                tokio::time::sleep(Duration::from_millis(plan.delay_ms)).await;
+                let Some(webhook) = status(&world, wamid, name, None) else { break };
+                deliver(&world, &webhook).await;
+            }
+        }
+    });
 }
 
 /// The handshake with the app's callback and the configured token.

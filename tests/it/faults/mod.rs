@@ -5,6 +5,7 @@ mod answering;
 mod closed;
 mod durability;
 mod erasing;
+mod hearing;
 mod importing;
 mod replicas;
 mod restarts;

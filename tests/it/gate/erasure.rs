@@ -13,6 +13,9 @@ use assent_contracts::api::consent::{
 use assent_contracts::erasure::{Ack, COMMAND, Command, Positions, Step};
 use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::ERASURE_COMMANDS;
+use assent_contracts::vault::{
+    IDENTIFIERS_REMOVED, IdentifiersRemoved, SUBJECT_LINKED, SubjectLinked,
+};
 use assent_http::{Listing, ServiceClient};
 use assent_participant::{Commands, Participant};
 use assent_runtime::{Clock, Lifecycle, SystemClock};
@@ -22,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::world::{LEASE, World, code, world};
+use super::world::{LEASE, World, code, tokens, world};
 
 /// Answers heard: each with the moment it came.
 type Answers = mpsc::UnboundedReceiver<(Duration, Ack)>;
@@ -221,6 +224,43 @@ async fn only_her_own_act_opens_a_new_relation_under_a_new_id() {
     world.opt_in(again, &[1]).await.unwrap();
     assert_eq!(world.reasons(again, &[1]).await, ["consent_given"]);
     assert_eq!(code(&world.opt_in(subject, &[1]).await.unwrap_err()), "subject_erased");
+}
+
+/// The vault took a wrong link back; the gate is as strict as before. Whoever begins anew is free of the other's no
+/// only once the other has begun anew too.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_wrong_link_a_no_of_the_other_stands_until_both_have_begun_anew() {
+    let world = world().await;
+    let (one, other) = (world.consenting(1).await, world.consenting(2).await);
+    let at = world.clock.now();
+    let pairs = [(one, other, [2]), (other, one, [1])];
+    for (subject, with, addresses) in &pairs {
+        let linked = SubjectLinked { others: vec![*with], addresses: tokens(addresses), at };
+        world.hear(&[world.vault_event(*subject, SUBJECT_LINKED, &linked)]).await;
+    }
+    for (subject, with, _) in &pairs {
+        let (addresses, fields) = (Vec::new(), Vec::new());
+        let removed = IdentifiersRemoved { addresses, fields, unlinked: vec![*with], at };
+        world.hear(&[world.vault_event(*subject, IDENTIFIERS_REMOVED, &removed)]).await;
+    }
+    assert_eq!(world.reasons(one, &[1]).await, ["consent_given"], "nobody has said no");
+    world.withdraw(other, None).await.unwrap();
+    assert_eq!(world.reasons(one, &[1]).await, ["linked_subject_denies"]);
+
+    let mut erasure = Erasure::of(&world, one, false).await;
+    for step in [Step::Fence, Step::Delete] {
+        erasure.step(step).await;
+    }
+    let reasons = world.reasons(other, &[2]).await;
+    assert!(reasons.contains(&"erased".to_owned()), "her number is closed for both: {reasons:?}");
+    let anew = world.person(&[1]).await;
+    world.opt_in(anew, &[1]).await.unwrap();
+    assert_eq!(world.reasons(anew, &[1]).await, ["linked_subject_denies"]);
+    (erasure.subject, erasure.request_id) = (other, world.ids.v7());
+    for step in [Step::Fence, Step::Delete] {
+        erasure.step(step).await;
+    }
+    assert_eq!(world.reasons(anew, &[1]).await, ["consent_given"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

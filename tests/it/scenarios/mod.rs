@@ -3,7 +3,10 @@
 
 mod bot;
 mod campaign;
+mod media;
 mod names;
+mod recycled;
 mod stops;
 mod support;
+mod tier;
 mod world;

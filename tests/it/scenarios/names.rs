@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::world::{self, calls, ends_well};
 
-async fn moves(cluster: &Cluster, person: &Person, to: &Person) {
+pub(super) async fn moves(cluster: &Cluster, person: &Person, to: &Person) {
     let what = json!({"from": person.phone, "to": to.phone});
     let (status, answer) = cluster.post("whatsapp-sim", "/_sim/change_number", &what, None).await;
     assert_eq!(status, 200, "{answer}");
     world::processed(cluster).await;
 }
 
-fn refused_for(cluster: &Cluster, person: &Person, reason: &str) {
+pub(super) fn refused_for(cluster: &Cluster, person: &Person, reason: &str) {
     let sent = cluster.send(person);
     assert_eq!(sent.json["state"], "refused", "{}", sent.text);
     let reasons = sent.json["reasons"].as_array().cloned().unwrap_or_default();

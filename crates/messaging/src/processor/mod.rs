@@ -13,6 +13,7 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code};
+use assent_runtime::failpoint;
 use assent_runtime::ops::Watchdog;
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -110,6 +111,9 @@ pub async fn run(
             }
         };
         let idle = taken.is_empty();
+        if !idle {
+            failpoint::hit_async("messaging.webhooks_taken").await;
+        }
         let mut behind = Behind::default();
         let mut opened = open_all(&messaging, taken, &mut behind).await;
         while !opened.is_empty() {

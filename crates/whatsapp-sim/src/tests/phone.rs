@@ -76,6 +76,17 @@ async fn she_stops_blocks_and_changes_her_number() {
 }
 
 #[tokio::test]
+async fn her_phone_is_turned_off_and_her_number_goes_on_to_somebody_else() {
+    let rig = rig().await;
+    rig.acts("act=stop").await;
+    assert!(rig.acts("act=off").await.contains("phone off"));
+    assert!(rig.acts("act=on").await.contains("Turn the phone off"));
+    let page = rig.acts("act=recycle").await;
+    assert!(page.contains("promotions on"), "whoever has it now stopped nothing: {page}");
+    assert!(rig.acts("act=reinstall").await.contains("Set up WhatsApp anew"));
+}
+
+#[tokio::test]
 async fn a_reset_forgets_everybody() {
     let rig = rig().await;
     rig.acts("act=write&text=hi").await;
