@@ -9,6 +9,7 @@ mod forgetting;
 mod identities;
 mod limits;
 mod media;
+mod outcomes;
 mod refusals;
 mod sending;
 mod stand_ins;
