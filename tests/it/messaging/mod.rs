@@ -10,6 +10,7 @@ mod identities;
 mod limits;
 mod media;
 mod outcomes;
+mod pricing;
 mod refusals;
 mod sending;
 mod stand_ins;
