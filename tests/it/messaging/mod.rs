@@ -11,6 +11,7 @@ mod limits;
 mod media;
 mod outcomes;
 mod pricing;
+mod rates;
 mod refusals;
 mod sending;
 mod stand_ins;
