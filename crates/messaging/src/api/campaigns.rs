@@ -512,6 +512,10 @@ async fn act(messaging: &Messaging, id: Uuid, command: Command) -> Result<(), Pr
     acted.map(|_| ()).map_err(refused)
 }
 
+/// What whoever starts a campaign whose file has gone can do.
+const FILE_GONE: &str = "a file above the template has gone since the draft: upload it again and \
+    draft the campaign anew";
+
 /// The files of its template's headers may have gone since it was drafted: by what is known here, and by the provider's
 /// own word, who alone knows those that were uploaded elsewhere.
 async fn files_are_there(messaging: &Messaging, id: Uuid) -> Result<(), Problem> {
@@ -521,13 +525,9 @@ async fn files_are_there(messaging: &Messaging, id: Uuid) -> Result<(), Problem>
     let Some(values) = values else { return Ok(()) };
     let files: BTreeSet<&str> =
         of_values(&values).filter_map(|(_, source)| source.id.as_deref()).collect();
-    let gone = |problem: Problem| {
-        match problem.code {
-        Code::MediaUnknown => problem.detail(
-            "a file above the template has gone since the draft: upload it again and draft the campaign anew",
-        ),
+    let gone = |problem: Problem| match problem.code {
+        Code::MediaUnknown => problem.detail(FILE_GONE),
         _ => problem,
-    }
     };
     check_files(messaging, None, &Stored::Values(values.clone())).await.map_err(gone)?;
     for file in files {
