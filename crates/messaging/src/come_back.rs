@@ -12,6 +12,8 @@ use jiff_sqlx::ToSqlx as _;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::outcomes;
+
 /// Folds what has come back.
 pub struct ComeBack;
 
@@ -69,6 +71,10 @@ impl Fold for ComeBack {
                     _ => continue,
                 };
                 let About { message_id } = event.decode()?;
+                if state != "uncertain" {
+                    let at = event.recorded_at;
+                    outcomes::known(session.conn(), &[message_id], at).await?;
+                }
                 sqlx::query(ENDED)
                     .bind(message_id)
                     .bind(state)

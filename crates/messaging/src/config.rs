@@ -192,6 +192,8 @@ pub struct Sending {
     pub gate_patience: Duration,
     /// The same for a provider that can't be reached or asks to wait.
     pub provider_patience: Duration,
+    /// How long webhooks are waited for to tell whether a message went out, before somebody is to find out.
+    pub outcome_patience: Duration,
     /// How long a claim lasts; also how long after its call began an intent without outcome is taken
     /// for lost.
     pub claim: Duration,
@@ -213,6 +215,7 @@ impl Default for Sending {
             batches: 4,
             gate_patience: Duration::from_secs(30),
             provider_patience: Duration::from_secs(6 * 3600),
+            outcome_patience: Duration::from_secs(3600),
             claim: Duration::from_secs(30),
             silence: days(SILENCE_DAYS),
         }
@@ -353,6 +356,7 @@ impl Config {
             batches: own.default("send_batches", default.batches),
             gate_patience: own.millis("gate_patience_ms", default.gate_patience),
             provider_patience: own.millis("provider_patience_ms", default.provider_patience),
+            outcome_patience: own.millis("outcome_patience_ms", default.outcome_patience),
             claim: own.millis("claim_ms", default.claim),
             silence: days(own.default("number_silence_days", SILENCE_DAYS)),
         };

@@ -32,7 +32,8 @@ macro_rules! select_conversations {
     ($rest:literal) => {
         concat!(
             "SELECT id, subject_id, channel, state, assignee, reason, opened_at, heard_at, ",
-            "changed_at, language, step, misses, disclosure, generation, disclosed_in ",
+            "changed_at, language, step, misses, disclosure, generation, disclosed_in, ",
+            "(SELECT f.answered_at FROM free_entries f WHERE f.subject_id = conversations.subject_id) ",
             "FROM conversations ",
             $rest
         )
@@ -67,6 +68,8 @@ pub struct Row {
     pub generation: i32,
     /// In which languages the bot said that it is one.
     pub disclosed_in: Vec<String>,
+    /// When she was answered in time, after she came by an advertisement.
+    pub answered_at: Option<Timestamp>,
 }
 
 impl Row {
@@ -91,6 +94,7 @@ impl Row {
             disclosure: row.try_get(12)?,
             generation: row.try_get(13)?,
             disclosed_in: row.try_get(14)?,
+            answered_at: row.try_get::<Option<SqlTimestamp>, _>(15)?.map(SqlTimestamp::to_jiff),
         })
     }
 }

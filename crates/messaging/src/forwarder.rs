@@ -372,9 +372,7 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
             let id = messaging.ids.v7();
             appends.push(messaging.event(stream, id, STOP_HEARD, &event, now)?);
             if it.subjects.contains(&stream) && it.is_conversation() {
-                appends.extend(
-                    confirm(messaging, &mut session, stream, it.language.as_deref(), now).await?,
-                );
+                appends.extend(confirm(messaging, &mut session, stream, it, now).await?);
             }
         }
     }
@@ -386,13 +384,14 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     Ok(())
 }
 
-/// Queues the confirmation, unless she got one within a day: in the language of her word, else in that in which the
-/// bot understood her last, else in that of the last template that went to her.
+/// Queues the confirmation, unless she got one within a day, or whoever is one with her and stopped by the same words:
+/// in the language of her word, else in that in which the bot understood her last, else in that of the last template
+/// that went to her.
 async fn confirm(
     messaging: &Messaging,
     session: &mut Session,
     subject: SubjectId,
-    language: Option<&str>,
+    heard: &Heard,
     now: jiff::Timestamp,
 ) -> Result<Option<Append>, StoreError> {
     const INSERT: &str = "
@@ -405,7 +404,7 @@ async fn confirm(
                    (SELECT language FROM intents
                     WHERE subject_id = $2 AND language IS NOT NULL AND state = 'accepted'
                     ORDER BY requested_at DESC LIMIT 1))
-        WHERE NOT EXISTS (SELECT FROM intents WHERE subject_id = $2 AND purpose = $3
+        WHERE NOT EXISTS (SELECT FROM intents WHERE subject_id = ANY($6) AND purpose = $3
                           AND requested_at > $4 - interval '24 hours')";
     let id = messaging.ids.v7();
     let inserted = sqlx::query(INSERT)
@@ -413,7 +412,8 @@ async fn confirm(
         .bind(subject)
         .bind(STOP_CONFIRMATION)
         .bind(now.to_sqlx())
-        .bind(language)
+        .bind(&heard.language)
+        .bind(&heard.subjects)
         .execute(session.conn())
         .await?;
     if inserted.rows_affected() == 0 {

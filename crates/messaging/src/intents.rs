@@ -32,7 +32,7 @@ use crate::identities::Told;
 use crate::person_keys::LeasedKeys;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reaction;
-use crate::{campaigns, conversations, free_entries, identities, limits, metrics};
+use crate::{campaigns, conversations, free_entries, identities, limits, metrics, outcomes};
 
 /// Keys that are leased for longer are still good when the transaction has its locks, most likely.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
@@ -404,6 +404,7 @@ pub async fn apply(
     let mut consequences = Vec::new();
     let mut unsaid = Vec::new();
     let mut answered = Vec::new();
+    let mut known = Vec::new();
     let (mut names, mut moves) = (HashMap::new(), HashMap::new());
     for settlement in settlements {
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
@@ -462,11 +463,15 @@ pub async fn apply(
                 unsaid.push(settlement.id);
             }
         }
+        if row.state == State::Uncertain {
+            known.push(settlement.id);
+        }
         row.state = next;
         row.claim_id = None;
     }
     name(session, names).await?;
     write(session, moves, now).await?;
+    outcomes::known(session.conn(), &known, now).await?;
     free_entries::answered(session.conn(), &answered, now).await?;
     appends.extend(conversations::unsaid(messaging, session.conn(), &unsaid, now).await?);
     session.append(appends).await?;

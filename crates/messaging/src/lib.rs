@@ -27,6 +27,7 @@ mod media;
 mod metrics;
 mod moves;
 mod opt_ins;
+mod outcomes;
 mod person_keys;
 mod processor;
 pub mod questions;

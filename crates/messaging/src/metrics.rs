@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use assent_contracts::campaigns::PauseReason;
-use opentelemetry::metrics::Counter;
+use opentelemetry::metrics::{Counter, Gauge};
 use opentelemetry::{KeyValue, global};
 
 use crate::whatsapp::reaction::{Meaning, Reach};
@@ -81,6 +81,45 @@ pub fn halted(reach: Reach) {
     HALTS.add(1, &[KeyValue::new("reach", reach.as_str())]);
 }
 
+static UNCERTAIN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.messaging.uncertain")
+        .with_description("Messages of which it isn't known whether they went out.")
+        .build()
+});
+
+static UNCERTAIN_OLDEST: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.messaging.uncertain_oldest")
+        .with_description("Since how many seconds the oldest of them is; 0 when there is none.")
+        .build()
+});
+
+static UNCERTAIN_OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.messaging.uncertain_overdue")
+        .with_description("Those for longer than outcome_patience_ms. Someone must find out.")
+        .build()
+});
+
+/// Messages of which it isn't known whether they went out.
+#[derive(Debug, Clone, Copy)]
+pub struct Uncertain {
+    /// How many.
+    pub messages: u64,
+    /// The age of the oldest.
+    pub oldest_seconds: u64,
+    /// How many are so for longer than the bound.
+    pub overdue: u64,
+}
+
+/// They were counted.
+pub fn uncertain(it: &Uncertain) {
+    UNCERTAIN.record(it.messages, &[]);
+    UNCERTAIN_OLDEST.record(it.oldest_seconds, &[]);
+    UNCERTAIN_OVERDUE.record(it.overdue, &[]);
+}
+
 #[cfg(test)]
 mod tests {
     use assent_runtime::telemetry::{self, TelemetryConfig};
@@ -89,7 +128,7 @@ mod tests {
     use crate::whatsapp::reaction;
 
     #[test]
-    fn codes_that_the_table_does_not_have_are_counted() {
+    fn what_somebody_must_look_at_is_counted() {
         let telemetry = telemetry::init("test", &TelemetryConfig::default()).unwrap();
         for code in [Some(131_049), Some(131_999), Some(7_000_001), None] {
             provider_error(code, reaction::to(Some(400), code));
@@ -104,5 +143,17 @@ mod tests {
         };
         assert_eq!(count("unknown"), "3");
         assert_eq!(count("131049"), "1");
+
+        uncertain(&Uncertain { messages: 3, oldest_seconds: 4_000, overdue: 1 });
+        let text = telemetry.metrics_text();
+        for (name, value) in [("", "3"), ("_oldest", "4000"), ("_overdue", "1")] {
+            let name = format!("assent_messaging_uncertain{name}");
+            let is_it = |line: &&str| {
+                line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            };
+            let line = text.lines().find(is_it);
+            let line = line.unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(line.rsplit(' ').next(), Some(value), "{line}");
+        }
     }
 }

@@ -32,7 +32,7 @@ use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
 use crate::{
-    bot, campaigns, dispatcher, forwarder, housekeeping, identities, processor, templates,
+    bot, campaigns, dispatcher, forwarder, housekeeping, identities, outcomes, processor, templates,
 };
 
 /// A loop that reports nothing for so long is stuck.
@@ -230,6 +230,7 @@ fn serve_and_send(
         ),
     );
     lifecycle.spawn("messaging.reaper", dispatcher::reap(messaging.clone(), lifecycle.clone()));
+    lifecycle.spawn("messaging.outcomes", outcomes::run(messaging.clone(), stopping.clone()));
     campaigns::run::spawn(messaging, health, lifecycle);
     lifecycle.spawn(
         "messaging.bot",

@@ -1,5 +1,7 @@
 //! What messages may hold: templates with all their places, free-form content while the window is open, marks.
 
+use assent_runtime::{Clock as _, SystemClock};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -99,6 +101,16 @@ async fn who_came_by_an_advertisement_is_answered_by_the_first_message_that_is_t
     comes("wamid.A", "post").await;
     assert_eq!(replica.count("SELECT count(*) FROM free_entries").await, 0);
     comes("wamid.B", "ad").await;
+    let free_until = async || {
+        let list = replica.get(&format!("/v1/conversations?subject_id={subject}")).await;
+        let id = list["items"][0]["conversation_id"].as_str().unwrap();
+        let shown = replica.get(&format!("/v1/conversations/{id}")).await;
+        assert_eq!(shown["free_until"], list["items"][0]["free_until"]);
+        let moment = |key: &str| shown[key].as_str().map(|at| at.parse::<Timestamp>().unwrap());
+        (moment("free_until"), moment("window_until").unwrap())
+    };
+    assert_eq!(free_until().await.0, None, "nobody has answered her");
+    let before = SystemClock.now();
     let open = "SELECT count(*) FROM free_entries WHERE answered_at IS NULL";
     assert_eq!(replica.count(open).await, 1);
     let text = json!({"content": {"type": "text", "body": "Good day."}});
@@ -106,9 +118,17 @@ async fn who_came_by_an_advertisement_is_answered_by_the_first_message_that_is_t
     let message = queued["message_id"].as_str().unwrap().parse().unwrap();
     assert_eq!(replica.settled(message).await["state"], "accepted");
     assert_eq!(replica.count(open).await, 0);
+    let (free, window) = free_until().await;
+    let free = free.unwrap();
+    let length = SignedDuration::from_hours(72);
+    assert!(before + length <= free && free <= SystemClock.now() + length, "{free}");
+    assert!(window < free, "what may be sent is another matter");
     // While messages are free, coming again changes nothing.
     comes("wamid.C", "ad").await;
     assert_eq!(replica.count(open).await, 0);
+    assert_eq!(free_until().await.0, Some(free));
+    replica.sql("UPDATE free_entries SET answered_at = answered_at - interval '72 hours'").await;
+    assert_eq!(free_until().await.0, None, "it is over");
     replica.stop().await;
 }
 

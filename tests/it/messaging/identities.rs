@@ -15,6 +15,7 @@ async fn neighbours(home: &Home) -> Neighbours {
 
 const PENDING: &str = "SELECT count(*) FROM declarations WHERE settled_at IS NULL";
 const UNTOLD: &str = "SELECT count(*) FROM told_identities WHERE sealed IS NOT NULL";
+const CONFIRMATIONS: &str = "SELECT count(*) FROM intents WHERE purpose = 'stop_confirmation'";
 const INBOUND: &str = "SELECT count(*) FROM inbound_messages";
 
 fn digits(n: usize) -> String {
@@ -177,6 +178,57 @@ async fn someone_known_by_her_user_id_alone_opts_in_is_written_to_and_stops() {
     assert!(replica.tasks().await.is_empty());
     until("the confirmation", async || provider.bodies().len() == 2).await;
     assert_eq!(provider.bodies()[1]["recipient"], "FR.13491208655302741918");
+    replica.stop().await;
+}
+
+/// By whichever of her names she says it: she is answered once, where she is written to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_by_user_id_of_somebody_with_a_number_is_confirmed_once_at_her_number() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let her = neighbours.person_with(1, "FR.1");
+    // Nobody told it here: the gate alone knows whose the user id is.
+    replica.hears_of(from_user_id("wamid.1", "FR.1", "STOP")).await;
+    until("the confirmation", async || provider.bodies().len() == 1).await;
+    let sent = provider.bodies().remove(0);
+    assert_eq!(sent["to"], phone(1));
+    assert!(sent.get("recipient").is_none() && sent["text"]["body"].is_string());
+    assert!(replica.tasks().await.is_empty(), "the gate has found her");
+    // Again, by each of her names.
+    replica.hears_of(from_user_id("wamid.2", "FR.1", "STOP")).await;
+    assert_eq!(replica.hears(1, "STOP").await, 200);
+    until("the stops arrive", async || neighbours.stops().len() == 3).await;
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    assert_eq!(replica.count(CONFIRMATIONS).await, 1);
+    let whose: SubjectId =
+        sqlx::query_scalar("SELECT subject_id FROM intents WHERE purpose = 'stop_confirmation'")
+            .fetch_one(replica.messaging.store.pool())
+            .await
+            .unwrap();
+    assert_eq!(whose, her);
+    assert_eq!(provider.bodies().len(), 1);
+    replica.stop().await;
+}
+
+/// Two people here, and one human: she is not told twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_is_two_linked_peoples_is_confirmed_once() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    let (one, other) = (neighbours.person(1), neighbours.person_by_user_id("FR.1"));
+    neighbours.link(one, other);
+    let message = replica.send(one).await;
+    assert_eq!(replica.settled(message).await["state"], "accepted");
+    // From the one's user id, and in answer to what the other got.
+    let answer = json!({"from": "", "from_user_id": "FR.1",
+        "context": {"id": format!("wamid.{message}")}});
+    replica.hears_of(text("wamid.1", "STOP", answer)).await;
+    until("settled", async || replica.count(PENDING).await == 0).await;
+    let stopped = "SELECT max(cardinality(subjects))::bigint FROM declarations";
+    assert_eq!(replica.count(stopped).await, 2, "it is both's");
+    assert_eq!(replica.count(CONFIRMATIONS).await, 1);
     replica.stop().await;
 }
 

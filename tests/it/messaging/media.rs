@@ -33,7 +33,7 @@ struct Kept {
     uploads: Vec<Bytes>,
     deleted: Vec<String>,
     fetched: Vec<String>,
-    /// Whether deletions are answered with an error of the server's.
+    /// Whether deletions and questions are answered with an error of the server's.
     ails: bool,
     /// How many were.
     tries: usize,
@@ -75,7 +75,10 @@ impl Shelf {
     }
 
     async fn find(State(shelf): State<Self>, Path(id): Path<String>) -> Response {
-        if id == "nothing" {
+        if shelf.kept().ails {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+        if id == "nothing" || shelf.kept().deleted.contains(&id) {
             let gone = json!({"error": {"code": 100, "error_subcode": 33}});
             return (StatusCode::BAD_REQUEST, axum::Json(gone)).into_response();
         }
@@ -232,6 +235,64 @@ async fn g10_a_file_of_hers_is_fetched_by_whoever_may_once_that_is_on_record() {
     let (status, problem) = replica.post(&path, why).await;
     assert_eq!((status, &problem["code"]), (503, &json!("dependency_unavailable")));
     assert_eq!(shelf.kept().fetched.len(), 1);
+    replica.stop().await;
+}
+
+/// Between the draft and the start lie days: a file that has gone meanwhile is told before anybody gets nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_file_has_gone_since_the_draft_does_not_start() {
+    let home = Home::new().await;
+    let (neighbours, (shelf, address)) = (neighbours(&home).await, Shelf::serve().await);
+    let mut setup = Setup::new(neighbours.address, address);
+    // A pause is answered after one.
+    setup.lease = Duration::from_secs(1);
+    let replica = home.start(&setup).await;
+    neighbours.person(1);
+    let draft = async |name: &str, file: &Value| {
+        let request = json!({"name": name, "purpose": "marketing", "channel": "whatsapp",
+            "template": "hello", "header": {"type": "image", "id": file}});
+        let (status, drafted) = replica.post("/v1/campaigns", request).await;
+        assert_eq!(status, 201, "{drafted}");
+        let path = format!("/v1/campaigns/{}", drafted["campaign_id"].as_str().unwrap());
+        until("its people are taken", async || replica.get(&path).await["state"] == "draft").await;
+        replica.post(&format!("{path}/dry-run"), json!({})).await;
+        until("tried dry", async || replica.get(&path).await["dry_run"]["done"] == true).await;
+        path
+    };
+    let act = async |path: &str, act: &str| {
+        let (status, answer) = replica.post(&format!("{path}/{act}"), json!({})).await;
+        (status, answer["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let gone = (404, "media_unknown".to_owned());
+
+    let (_, file) = upload(&replica, "", "image/png", PNG).await;
+    let deleted = draft("deleted", &file["media_id"]).await;
+    // The provider has it no more, and nobody here knows.
+    let elsewhere = draft("elsewhere", &json!("nothing")).await;
+    shelf.kept().deleted.push(file["media_id"].as_str().unwrap().to_owned());
+    for path in [&deleted, &elsewhere] {
+        assert_eq!(act(path, "start").await, gone);
+        assert_eq!(replica.get(path).await["state"], "draft");
+    }
+    // What is known here needs no word of the provider's.
+    let (_, file) = upload(&replica, "", "image/png", PNG).await;
+    let expired = draft("expired", &file["media_id"]).await;
+    replica.sql("UPDATE media SET gone_at = now() - interval '1 second'").await;
+    assert_eq!(act(&expired, "start").await, gone);
+
+    let (_, file) = upload(&replica, "", "image/png", PNG).await;
+    let good = draft("good", &file["media_id"]).await;
+    shelf.kept().ails = true;
+    assert_eq!(act(&good, "start").await, (503, "dependency_unavailable".to_owned()));
+    shelf.kept().ails = false;
+    replica.hold_number().await;
+    assert_eq!(act(&good, "start").await.0, 200);
+    assert_eq!(act(&good, "pause").await.0, 200);
+    shelf.kept().deleted.push(file["media_id"].as_str().unwrap().to_owned());
+    assert_eq!(act(&good, "resume").await, gone);
+    shelf.kept().deleted.clear();
+    assert_eq!(act(&good, "resume").await.0, 200);
+    assert_eq!(act(&good, "resume").await.0, 200, "it runs already");
     replica.stop().await;
 }
 

@@ -145,6 +145,41 @@ async fn a_body_that_cannot_be_applied_stands_in_nobodys_way() {
     replica.stop().await;
 }
 
+/// A statement that meets one row twice fails however often it is tried: the body is to blame, and not the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_meets_a_row_twice_is_parked_alone() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let template = json!({"name": "twice", "language": "en", "category": "MARKETING"});
+    assert_eq!(replica.post("/v1/templates", template).await.0, 201);
+    replica
+        .sql(
+            "CREATE FUNCTION met_twice() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'met twice' USING ERRCODE = '21000'; END $$",
+        )
+        .await;
+    replica
+        .sql(
+            "CREATE TRIGGER met_twice BEFORE INSERT OR UPDATE ON templates FOR EACH ROW
+             WHEN (NEW.name = 'twice') EXECUTE FUNCTION met_twice()",
+        )
+        .await;
+    let poison = json!({"message_template_name": "twice", "message_template_language": "en",
+        "event": "PAUSED"});
+    let changes = json!([
+        change("messages", json!({"messages": [text(1, "wamid.before", "hello")]})),
+        change("message_template_status_update", poison),
+        change("messages", json!({"messages": [text(1, "wamid.after", "hello")]}))
+    ]);
+    assert_eq!(replica.raw_webhook(&body(changes), SECRET).await, 200);
+    replica.processed().await;
+    assert_eq!(replica.count(INBOUND).await, 2);
+    assert_eq!(replica.count(PARKED).await, 1);
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_nobody_knows_is_kept_and_a_stop_beside_it_is_heard() {
     let home = Home::new().await;

@@ -27,7 +27,7 @@ pub mod browser;
 pub mod client;
 pub mod faults;
 pub mod person;
-pub(crate) mod ports;
+pub mod ports;
 pub mod process;
 
 /// How long a condition may take that a test waits for.

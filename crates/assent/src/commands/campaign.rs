@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use assent_contracts::api::campaigns::{
-    ApproveRequest, Audience, CampaignState, CampaignView, Consents, DryRun, Member, Report,
+    ApproveRequest, Audience, Billed, CampaignState, CampaignView, Consents, DryRun, Member, Report,
 };
 use assent_http::{Code, Listing};
 use assent_runtime::{Clock as _, SystemClock};
@@ -422,6 +422,19 @@ fn report_text(report: &Report) -> String {
     counts("", &report.messages);
     counts("by WhatsApp: ", &report.statuses);
     counts("because of ", &report.reasons);
+    for it in &report.billed {
+        let Billed { category, billable, free, .. } = it;
+        let _ = write!(text, "\n  {billable:>9}  {category}, delivered and charged");
+        if let Some(total) = &it.total {
+            let _ = write!(text, ": {total} {}", it.currency);
+        }
+        if *free > 0 {
+            let _ = write!(text, "\n  {free:>9}  {category}, delivered and free");
+        }
+    }
+    if let Some(cost) = &report.estimate {
+        let _ = write!(text, "\n  was to cost at most {} {}", cost.total, cost.currency);
+    }
     let _ = write!(text, "\n  {waiting:>9}  not queued");
     let _ = write!(text, "\n  {stops:>9}  said stop within a day");
     text

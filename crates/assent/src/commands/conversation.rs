@@ -159,6 +159,8 @@ struct View {
     opened_at: String,
     heard_at: String,
     window_until: String,
+    #[serde(default)]
+    free_until: Option<String>,
     changed_at: String,
 }
 
@@ -315,7 +317,11 @@ fn line(view: &View) -> String {
     if let Some(reason) = reason.as_ref().filter(|_| assignee.is_none()) {
         line.push_str(&format!(": {reason}"));
     }
-    format!("{line}\n  she wrote {heard_at}, answers reach her until {window_until}")
+    line.push_str(&format!("\n  she wrote {heard_at}, answers reach her until {window_until}"));
+    if let Some(free_until) = &view.free_until {
+        line.push_str(&format!(", all is free until {free_until}"));
+    }
+    line
 }
 
 fn entry(entry: &Entry) -> String {

@@ -215,6 +215,24 @@ pub struct Member {
     pub message_id: Option<Uuid>,
 }
 
+/// Messages of one category that were delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Billed {
+    /// The provider's category, such as `marketing`; `unknown` where it names none.
+    pub category: String,
+    /// How many it charges for.
+    pub billable: i64,
+    /// How many it does not.
+    pub free: i64,
+    /// What those that it charges for cost by the configured prices; none: none is configured for the category. The
+    /// provider's bill is what counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "85.9")]
+    pub total: Option<String>,
+    /// The configured currency: a label.
+    pub currency: String,
+}
+
 /// What became of a campaign, counted from its rows. People who were erased since aren't in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
@@ -234,6 +252,12 @@ pub struct Report {
     pub statuses: BTreeMap<String, i64>,
     /// Why messages were refused, failed or wait, by the first reason.
     pub reasons: BTreeMap<String, i64>,
+    /// What it was to cost at most, by its last dry run and the prices of now, where prices are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Cost>,
+    /// Messages that were delivered, by what the provider says that they cost. Where it says nothing, they aren't in it.
+    #[serde(default)]
+    pub billed: Vec<Billed>,
     /// How many of those it wrote to said stop after that.
     pub stops: i64,
 }

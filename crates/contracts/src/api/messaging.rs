@@ -33,6 +33,23 @@ pub struct MessageQueued {
     pub state: String,
 }
 
+/// What the provider says that a message costs; where it says no more, less of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Pricing {
+    /// Such as `marketing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Such as `PMP`: by message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Such as `regular`, `free_customer_service` or `free_entry_point`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Whether it is charged once it is delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billable: Option<bool>,
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageView {
@@ -57,6 +74,9 @@ pub struct MessageView {
     pub provider_code: Option<i64>,
     /// `sent`, `delivered`, `read` or `failed`, as the provider reported.
     pub status: Option<String>,
+    /// What the provider says that it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<Pricing>,
     /// When it was asked for.
     #[schema(value_type = String, format = DateTime)]
     pub requested_at: Timestamp,

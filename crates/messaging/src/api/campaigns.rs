@@ -1,6 +1,10 @@
 //! Campaigns over HTTP: drafted, tried dry, approved, started, paused, resumed, cancelled, looked at.
 
-use assent_contracts::api::campaigns::{ApproveRequest, Audience, CampaignView, Member, Report};
+use std::collections::BTreeSet;
+
+use assent_contracts::api::campaigns::{
+    ApproveRequest, Audience, CampaignState, CampaignView, Member, Report,
+};
 use assent_contracts::api::consent::{VerdictsRequest, VerdictsResponse};
 use assent_contracts::campaigns::{CampaignDrafted, PauseReason};
 use assent_http::extract::JsonBytes;
@@ -12,10 +16,12 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::media;
 use super::messages::{check_files, database, store, template_language};
 use crate::campaigns::{self, CampaignError, Draft, dry_run, read};
 use crate::domain::campaign::{Command, Refusal};
 use crate::domain::content::{ButtonValue, Card, Header, Parameter, Values};
+use crate::domain::media::of_values;
 use crate::state::Messaging;
 use crate::stored::Stored;
 
@@ -286,17 +292,20 @@ pub async fn approve(
 
 /// Start a campaign.
 ///
-/// It wants a dry run, and somebody else's approval when it is for more people than `approval_above`.
+/// It wants a dry run, and somebody else's approval when it is for more people than `approval_above`. The files of
+/// its template's headers are looked for again: WhatsApp keeps them for 30 days.
 ///
 /// # Errors
-/// `campaign_unknown`, `campaign_state_conflict`, `template_unavailable`.
+/// `campaign_unknown`, `campaign_state_conflict`, `template_unavailable`, `media_unknown` (a file has gone since it was
+/// drafted), `dependency_unavailable` (WhatsApp doesn't say whether its files are there).
 #[utoipa::path(
     post, path = "/v1/campaigns/{campaign_id}/start", tag = "campaigns", security(("bearer" = [])),
     params(("campaign_id" = Uuid, Path, description = "The campaign")),
     responses(
         (status = 200, description = "It runs", body = CampaignView),
-        (status = 404, description = "campaign_unknown"),
-        (status = 409, description = "campaign_state_conflict, template_unavailable")
+        (status = 404, description = "campaign_unknown, media_unknown"),
+        (status = 409, description = "campaign_state_conflict, template_unavailable"),
+        (status = 422, description = "provider_refused")
     )
 )]
 pub async fn start(
@@ -305,11 +314,14 @@ pub async fn start(
     Path(id): Path<Uuid>,
 ) -> Result<Json<CampaignView>, Problem> {
     caller.require("messages:write")?;
-    let run = look(&messaging, id).await?.0.dry_run;
-    if run.is_some_and(|run| !run.done) {
+    let Json(view) = look(&messaging, id).await?;
+    if view.dry_run.is_some_and(|run| !run.done) {
         return Err(Problem::new(Code::CampaignStateConflict).detail("a dry run is under way"));
     }
     let template = template(&messaging, id).await?;
+    if matches!(view.state, CampaignState::Draft | CampaignState::Approved) {
+        files_are_there(&messaging, id).await?;
+    }
     let (by, approval_above) =
         (caller.name().to_owned(), messaging.config.campaigns.approval_above);
     act(&messaging, id, Command::Start { by, template, approval_above }).await?;
@@ -346,17 +358,18 @@ pub async fn pause(
 
 /// Resume a campaign.
 ///
-/// Also one that has paused by itself: somebody has looked at why.
+/// Also one that has paused by itself: somebody has looked at why. Its files are looked for as at its start.
 ///
 /// # Errors
-/// `campaign_unknown`, `campaign_state_conflict`, `template_unavailable`.
+/// `campaign_unknown`, `campaign_state_conflict`, `template_unavailable`, `media_unknown`, `dependency_unavailable`.
 #[utoipa::path(
     post, path = "/v1/campaigns/{campaign_id}/resume", tag = "campaigns", security(("bearer" = [])),
     params(("campaign_id" = Uuid, Path, description = "The campaign")),
     responses(
         (status = 200, description = "It goes on", body = CampaignView),
-        (status = 404, description = "campaign_unknown"),
-        (status = 409, description = "campaign_state_conflict, template_unavailable")
+        (status = 404, description = "campaign_unknown, media_unknown"),
+        (status = 409, description = "campaign_state_conflict, template_unavailable"),
+        (status = 422, description = "provider_refused")
     )
 )]
 pub async fn resume(
@@ -365,7 +378,11 @@ pub async fn resume(
     Path(id): Path<Uuid>,
 ) -> Result<Json<CampaignView>, Problem> {
     caller.require("messages:write")?;
+    let Json(view) = look(&messaging, id).await?;
     let template = template(&messaging, id).await?;
+    if view.state == CampaignState::Paused {
+        files_are_there(&messaging, id).await?;
+    }
     act(&messaging, id, Command::Resume { by: caller.name().to_owned(), template }).await?;
     look(&messaging, id).await
 }
@@ -493,6 +510,31 @@ async fn act(messaging: &Messaging, id: Uuid, command: Command) -> Result<(), Pr
         )
         .await;
     acted.map(|_| ()).map_err(refused)
+}
+
+/// What whoever starts a campaign whose file has gone can do.
+const FILE_GONE: &str = "a file above the template has gone since the draft: upload it again and \
+    draft the campaign anew";
+
+/// The files of its template's headers may have gone since it was drafted: by what is known here, and by the provider's
+/// own word, who alone knows those that were uploaded elsewhere.
+async fn files_are_there(messaging: &Messaging, id: Uuid) -> Result<(), Problem> {
+    let mut conn = messaging.pool().acquire().await.map_err(database)?;
+    let values = campaigns::values_of(&mut conn, id).await.map_err(database)?;
+    drop(conn);
+    let Some(values) = values else { return Ok(()) };
+    let files: BTreeSet<&str> =
+        of_values(&values).filter_map(|(_, source)| source.id.as_deref()).collect();
+    let gone = |problem: Problem| match problem.code {
+        Code::MediaUnknown => problem.detail(FILE_GONE),
+        _ => problem,
+    };
+    check_files(messaging, None, &Stored::Values(values.clone())).await.map_err(gone)?;
+    for file in files {
+        let found = messaging.provider.find_media(file).await;
+        found.map_err(|error| gone(media::refused(error)))?;
+    }
+    Ok(())
 }
 
 async fn template(

@@ -323,7 +323,7 @@ where
     })
 }
 
-fn refused(error: ManageError) -> Problem {
+pub(super) fn refused(error: ManageError) -> Problem {
     match error {
         ManageError::Gone => Code::MediaUnknown.into(),
         ManageError::TooMany => Problem::new(Code::RateLimited).retry_after(60),

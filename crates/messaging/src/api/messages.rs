@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::consent::STOP_CONFIRMATION;
-use assent_contracts::api::messaging::{MessageQueued, MessageView};
+use assent_contracts::api::messaging::{MessageQueued, MessageView, Pricing};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
 use assent_eventstore::{Idempotency, Session, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
@@ -448,7 +448,8 @@ pub async fn show(
 async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
     const READ: &str = "
         SELECT id, subject_id, purpose, channel, template, state, reasons, provider_code, status,
-               requested_at, changed_at, kind
+               requested_at, changed_at, kind, priced_by IS NOT NULL, price_category, price_model,
+               price_type, billable
         FROM intents WHERE id = $1";
     let row = sqlx::query(READ).bind(id).fetch_optional(pool).await.map_err(database)?;
     let Some(row) = row else { return Ok(None) };
@@ -466,6 +467,16 @@ async fn read(pool: &PgPool, id: Uuid) -> Result<Option<MessageView>, Problem> {
             requested_at: row.try_get::<SqlTimestamp, _>(9)?.to_jiff(),
             changed_at: row.try_get::<SqlTimestamp, _>(10)?.to_jiff(),
             kind: row.try_get(11)?,
+            pricing: if row.try_get::<bool, _>(12)? {
+                Some(Pricing {
+                    category: row.try_get(13)?,
+                    model: row.try_get(14)?,
+                    kind: row.try_get(15)?,
+                    billable: row.try_get(16)?,
+                })
+            } else {
+                None
+            },
         })
     };
     view().map(Some).map_err(database)

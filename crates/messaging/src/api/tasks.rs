@@ -3,6 +3,7 @@
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{ResolveRequest, ResolveResponse};
+use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
 use jiff::Timestamp;
@@ -13,9 +14,11 @@ use sqlx::postgres::PgRow;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::api::messages::database;
+use crate::api::conversations::read::check_reason;
+use crate::api::messages::{database, store};
 use crate::declarations::{self, Declared};
 use crate::domain::stop::{Form, Will};
+use crate::outcomes::{self, OUTCOME_UNKNOWN, Outcome};
 use crate::state::Messaging;
 use crate::tasks::{self, STOP_UNATTRIBUTED, STOP_UNCLEAR};
 
@@ -24,9 +27,9 @@ use crate::tasks::{self, STOP_UNATTRIBUTED, STOP_UNCLEAR};
 pub struct Task {
     /// Its id.
     pub task_id: Uuid,
-    /// `stop_unattributed`, `stop_unclear` or `identity_in_doubt`.
+    /// `stop_unattributed`, `stop_unclear`, `identity_in_doubt` or `outcome_unknown`.
     pub kind: String,
-    /// Of a doubt: about whom; of words that may be a stop: whose.
+    /// Of a doubt: about whom; of words that may be a stop: whose; of a message: to whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
@@ -42,7 +45,31 @@ pub struct Task {
     /// The name of the key of who closed it; none: it turned out by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
+    /// Of an unknown outcome: of which message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Uuid>,
+    /// What whoever closed it found out of the message: `sent`, `not_sent` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// How, a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_reason: Option<String>,
 }
+
+/// Selects tasks as [`Task::read`] reads them.
+macro_rules! select_tasks {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, kind, coalesce(subject_id, (SELECT i.subject_id FROM intents i
+                                            WHERE i.id = tasks.message_id)),
+                    reason, opened_at, closed_at, closed_by, message_id, outcome, closed_reason
+             FROM tasks WHERE ",
+            $which
+        )
+    };
+}
+
+const FIND: &str = select_tasks!("id = $1");
 
 impl Task {
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -54,6 +81,9 @@ impl Task {
             opened_at: row.try_get::<SqlTimestamp, _>(4)?.to_jiff(),
             closed_at: row.try_get::<Option<SqlTimestamp>, _>(5)?.map(SqlTimestamp::to_jiff),
             closed_by: row.try_get(6)?,
+            message_id: row.try_get(7)?,
+            outcome: row.try_get(8)?,
+            closed_reason: row.try_get(9)?,
         })
     }
 }
@@ -89,9 +119,7 @@ pub async fn list(
     caller: Caller,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<Task>>, Problem> {
-    const LIST: &str = "
-        SELECT id, kind, subject_id, reason, opened_at, closed_at, closed_by FROM tasks
-        WHERE (closed_at IS NULL OR $1) AND id > $2 ORDER BY id LIMIT $3";
+    const LIST: &str = select_tasks!("(closed_at IS NULL OR $1) AND id > $2 ORDER BY id LIMIT $3");
     caller.require("messages:read")?;
     let page = Page { limit: filter.limit, cursor: filter.cursor };
     let after = page.after::<Uuid>()?.unwrap_or(Uuid::nil());
@@ -115,9 +143,19 @@ pub struct CloseRequest {
     #[serde(default)]
     #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,
+    /// Of an unknown outcome, and required there: what happened to the message.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+    /// Of an unknown outcome, and required there: how you know, a code such as `asked_her`.
+    #[serde(default)]
+    #[schema(max_length = 64, pattern = "^[a-z0-9_.-]+$")]
+    pub reason: Option<String>,
 }
 
 /// Closes a task. Closing it again changes nothing.
+///
+/// A message of which you say what happened is settled by that: `sent` is accepted, `not_sent` is failed. It is never
+/// sent again; whoever wants her to have it asks for a new one.
 ///
 /// A doubt about who somebody is stays until `POST /v1/sender/trust` says that her number was verified: that
 /// closes its tasks too.
@@ -140,15 +178,20 @@ pub async fn close(
     Path(task_id): Path<Uuid>,
     Json(request): Json<CloseRequest>,
 ) -> Result<Json<Task>, Problem> {
-    const FIND: &str = "
-        SELECT id, kind, subject_id, reason, opened_at, closed_at, closed_by FROM tasks
-        WHERE id = $1 FOR UPDATE";
+    const LOCK: &str = select_tasks!("id = $1 FOR UPDATE");
     const CLOSE: &str = "UPDATE tasks SET closed_at = $2, closed_by = $3 WHERE id = $1";
     caller.require("messages:write")?;
     let now = messaging.clock.now();
     let found = sqlx::query(FIND).bind(task_id).fetch_optional(messaging.pool()).await;
     let row = found.map_err(database)?.ok_or(Code::TaskUnknown)?;
     let found = Task::read(&row).map_err(database)?;
+    if found.kind == OUTCOME_UNKNOWN {
+        return what_happened(&messaging, &caller, found, request).await.map(Json);
+    }
+    if request.outcome.is_some() || request.reason.is_some() {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("outcome, reason: only of a message whose outcome is unknown"));
+    }
     let may_be = |subject| match found.kind.as_str() {
         STOP_UNATTRIBUTED => true,
         STOP_UNCLEAR => found.subject_id == Some(subject),
@@ -163,7 +206,7 @@ pub async fn close(
         None => None,
     };
     let mut transaction = messaging.pool().begin().await.map_err(database)?;
-    let row = sqlx::query(FIND)
+    let row = sqlx::query(LOCK)
         .bind(task_id)
         .fetch_optional(&mut *transaction)
         .await
@@ -191,6 +234,33 @@ pub async fn close(
     tasks::wake(&messaging).await;
     (task.closed_at, task.closed_by) = (Some(now), Some(caller.name().to_owned()));
     Ok(Json(task))
+}
+
+/// Somebody found out what happened to a message. Gives the task as it stands then.
+async fn what_happened(
+    messaging: &Messaging,
+    caller: &Caller,
+    task: Task,
+    request: CloseRequest,
+) -> Result<Task, Problem> {
+    let (None, Some(outcome), Some(reason)) = (request.subject_id, request.outcome, request.reason)
+    else {
+        return Err(Problem::new(Code::ValidationFailed).detail(
+            "outcome, reason: say what happened to the message, and how you know, and nothing else",
+        ));
+    };
+    check_reason(&reason)?;
+    // Her erasure takes messages and their tasks along.
+    let (Some(message_id), Some(subject)) = (task.message_id, task.subject_id) else {
+        return Err(Code::TaskUnknown.into());
+    };
+    let by = caller.name().to_owned();
+    let said = outcomes::Said { task_id: task.task_id, message_id, subject, outcome, by, reason };
+    let service = messaging.clone();
+    to_the_end(async move { outcomes::said(&service, &said).await }).await.map_err(store)?;
+    let row = sqlx::query(FIND).bind(task.task_id).fetch_optional(messaging.pool()).await;
+    let row = row.map_err(database)?.ok_or(Code::TaskUnknown)?;
+    Task::read(&row).map_err(database)
 }
 
 /// The stop of who is found to have said it. Its id is the task's.

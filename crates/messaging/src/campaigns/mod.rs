@@ -14,6 +14,7 @@ use assent_contracts::campaigns as wire;
 use assent_eventstore::{Idempotency, NewEvent, Session, StoreError, StoredEvent};
 use jiff_sqlx::ToSqlx as _;
 use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
@@ -253,6 +254,20 @@ pub async fn template_of(
         Obstacle::Wait(reason, _) | Obstacle::Refuse(reason) => reason,
     });
     Ok(Some(Template { category: row.try_get(0)?, content: row.try_get(2)?, unavailable }))
+}
+
+/// The template's values that a campaign has for everybody.
+///
+/// # Errors
+/// When the database fails.
+pub async fn values_of(
+    conn: &mut PgConnection,
+    campaign_id: Uuid,
+) -> Result<Option<Values>, sqlx::Error> {
+    const VALUES: &str = "SELECT template_values FROM campaigns WHERE campaign_id = $1";
+    let found: Option<Option<Json<Values>>> =
+        sqlx::query_scalar(VALUES).bind(campaign_id).fetch_optional(conn).await?;
+    Ok(found.flatten().map(|Json(values)| values))
 }
 
 /// The campaigns in one of these states, oldest first.

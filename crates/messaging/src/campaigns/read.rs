@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::api::campaigns::{
-    Audience, CampaignState, CampaignView, Cost, DryRun, Duration, Member, Report,
+    Audience, Billed, CampaignState, CampaignView, Cost, DryRun, Duration, Member, Report,
 };
 use assent_contracts::campaigns::PauseReason;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -218,25 +218,45 @@ pub async fn report(messaging: &Messaging, id: Uuid) -> Result<Option<Report>, s
     const REASONS: &str = "
         SELECT reasons[1], count(*) FROM intents
         WHERE campaign_id = $1 AND reasons <> '{}' GROUP BY 1";
+    let Some(view) = one(messaging, id).await? else { return Ok(None) };
     let mut conn = messaging.pool().acquire().await?;
-    let found: Option<String> =
-        sqlx::query_scalar("SELECT state FROM campaigns WHERE campaign_id = $1")
-            .bind(id)
-            .fetch_optional(&mut *conn)
-            .await?;
-    let Some(found) = found else { return Ok(None) };
     let row = sqlx::query(MEMBERS).bind(id).fetch_one(&mut *conn).await?;
     Ok(Some(Report {
         campaign_id: id,
-        state: state(&found)?,
+        state: view.state,
         members: row.try_get(0)?,
         waiting: row.try_get(1)?,
         excluded: counts(&mut conn, EXCLUDED, id).await?,
         messages: counts(&mut conn, STATES, id).await?,
         statuses: counts(&mut conn, STATUSES, id).await?,
         reasons: counts(&mut conn, REASONS, id).await?,
+        estimate: view.dry_run.and_then(|run| run.cost),
+        billed: billed(&mut conn, messaging, id).await?,
         stops: row.try_get(2)?,
     }))
+}
+
+/// What is charged is what reached her.
+async fn billed(
+    conn: &mut PgConnection,
+    messaging: &Messaging,
+    id: Uuid,
+) -> Result<Vec<Billed>, sqlx::Error> {
+    const BILLED: &str = "
+        SELECT coalesce(price_category, 'unknown'), count(*) FILTER (WHERE billable),
+               count(*) FILTER (WHERE NOT billable)
+        FROM intents
+        WHERE campaign_id = $1 AND billable IS NOT NULL AND status IN ('delivered', 'read')
+        GROUP BY 1 ORDER BY 1";
+    let prices = &messaging.config.campaigns.prices;
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(BILLED).bind(id).fetch_all(conn).await?;
+    let billed = |(category, billable, free): (String, i64, i64)| {
+        // They are configured under the names that templates have.
+        let of = prices.of(&category.to_uppercase(), billable.unsigned_abs());
+        let (total, currency) = (of.map(|(_, total)| total), prices.currency.clone());
+        Billed { category, billable, free, total, currency }
+    };
+    Ok(rows.into_iter().map(billed).collect())
 }
 
 async fn counts(

@@ -38,6 +38,8 @@ const POLL: Duration = Duration::from_millis(200);
 const LEASE_EXPIRED: &str = "lease_expired";
 /// How often expired claims are looked for.
 const REAP: Duration = Duration::from_secs(1);
+/// A batch takes no longer at the number's rate.
+const HALF_SECOND: f64 = 0.5;
 /// Most permits in one ask.
 const ASK_MAX: usize = 100;
 /// A number held back for longer than this gives its claims back.
@@ -108,9 +110,10 @@ pub async fn reap(
     Ok(())
 }
 
-/// No more than can be sent in half a lease.
+/// No more than can be sent in half a lease, nor in half a second: a batch goes out at once, and the provider lends what
+/// a number may send in one.
 fn batch_limit(messaging: &Messaging) -> i64 {
-    let half = messaging.config.terms.length.as_secs_f64() / 2.0;
+    let half = (messaging.config.terms.length.as_secs_f64() / 2.0).min(HALF_SECOND);
     let sendable = f64::from(messaging.config.sending.per_second) * half;
     (sendable as usize).clamp(1, ASK_MAX) as i64
 }

@@ -35,8 +35,14 @@ impl Entry {
     /// Whether messages to her cost nothing.
     #[must_use]
     pub fn is_free(self, at: Timestamp, length: SignedDuration) -> bool {
-        self.answered_at.is_some_and(|it| at.duration_since(it) < length)
+        self.answered_at.is_some_and(|it| at < free_until(it, length))
     }
+}
+
+/// Until when messages cost nothing to somebody who was answered in time.
+#[must_use]
+pub fn free_until(answered_at: Timestamp, length: SignedDuration) -> Timestamp {
+    answered_at.checked_add(length).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -76,8 +76,8 @@ impl Failure {
     fn is_of_the_body(&self) -> bool {
         let of_the_data = |error: &sqlx::Error| {
             let code = error.as_database_error().and_then(|error| error.code());
-            // Data exceptions and violated constraints.
-            code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            // A row that is met twice in one statement, data exceptions, violated constraints.
+            code.is_some_and(|code| ["21", "22", "23"].iter().any(|class| code.starts_with(class)))
         };
         match self {
             Self::Database(error) | Self::Store(StoreError::Database(error)) => of_the_data(error),

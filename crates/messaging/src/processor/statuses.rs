@@ -1,5 +1,6 @@
 //! Statuses of messages that we sent. It guarantees that an intent whose answer was lost is settled by them,
-//! that a status never steps back, and that many cost a handful of statements.
+//! that a status never steps back, that what a message costs comes out the same in whatever order they come, and that
+//! many cost a handful of statements.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ use crate::intents::{self, Settlement};
 use crate::person_keys::LeasedKeys;
 use crate::state::Messaging;
 use crate::whatsapp::reaction;
-use crate::whatsapp::updates::{Address, StatusUpdate};
+use crate::whatsapp::updates::{Address, Pricing, StatusUpdate};
 use crate::{conversations, metrics, tasks};
 
 /// A status and the intent that it is about.
@@ -33,6 +34,8 @@ pub struct OfIntent {
     status: Status,
     provider_id: String,
     code: Option<i64>,
+    /// What the message costs, where that is said.
+    pricing: Option<Pricing>,
     /// When, seconds since 1970.
     at: i64,
     /// By which names the provider knows her.
@@ -103,6 +106,7 @@ pub async fn of_intents(
             status,
             provider_id: update.id.clone(),
             code: update.codes.first().copied(),
+            pricing: update.pricing.clone(),
             at: update.at,
             recipient: update.recipient.clone(),
         })
@@ -116,6 +120,8 @@ struct Row {
     status: Option<Status>,
     template: Option<(String, String)>,
     has_permit: bool,
+    /// The status that said what it costs.
+    priced_by: Option<Status>,
 }
 
 /// What follows from statuses.
@@ -124,6 +130,7 @@ struct Follows {
     settlements: Vec<Settlement>,
     consequences: Vec<Consequence>,
     changes: Vec<(SubjectId, StatusChanged)>,
+    prices: HashMap<Uuid, (Status, Pricing)>,
 }
 
 /// Settles intents whose answer was lost or is not here yet, and moves statuses forward.
@@ -147,13 +154,13 @@ pub async fn reconcile(
             follow(it, row, now, &mut follows);
         }
     }
-    let Follows { settlements, consequences, changes } = follows;
+    let Follows { settlements, consequences, changes, prices } = follows;
     let failed = changes.iter().map(|(_, it)| it).filter(|it| it.status == Status::Failed);
     let failed: Vec<Uuid> = failed.map(|it| it.message_id).collect();
     if !settlements.is_empty() {
         intents::apply(messaging, session, &settlements, keys).await?;
     }
-    advance_all(session, &changes, now).await?;
+    advance_all(session, &changes, prices, now).await?;
     reached_after_move(messaging, session, statuses).await?;
     let appends = conversations::unsaid(messaging, session.conn(), &failed, now).await?;
     session.append(appends).await?;
@@ -200,7 +207,7 @@ async fn lock(
     statuses: &[&OfIntent],
 ) -> Result<HashMap<Uuid, Row>, StoreError> {
     const LOCK: &str = "
-        SELECT id, state, status, template, language, permit_id IS NOT NULL FROM intents
+        SELECT id, state, status, template, language, permit_id IS NOT NULL, priced_by FROM intents
         WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = statuses.iter().map(|it| it.id).collect();
     let mut rows = HashMap::with_capacity(ids.len());
@@ -208,7 +215,9 @@ async fn lock(
         let Some(state) = State::parse(row.try_get(1)?) else { continue };
         let status = row.try_get::<Option<&str>, _>(2)?.and_then(reported);
         let template = row.try_get::<Option<String>, _>(3)?.zip(row.try_get(4)?);
-        rows.insert(row.try_get(0)?, Row { state, status, template, has_permit: row.try_get(5)? });
+        let has_permit = row.try_get(5)?;
+        let priced_by = row.try_get::<Option<&str>, _>(6)?.and_then(reported);
+        rows.insert(row.try_get(0)?, Row { state, status, template, has_permit, priced_by });
     }
     Ok(rows)
 }
@@ -233,6 +242,14 @@ fn follow(it: &OfIntent, row: &mut Row, now: Timestamp, follows: &mut Follows) {
         tracing::error!(message_id = %it.id, "a status for a message that was not sent");
         return;
     }
+    // Also of a status that is no news: the first to come need not be the one that says it. What failed costs nothing.
+    if let Some(pricing) = &it.pricing
+        && it.status != Status::Failed
+        && row.priced_by.is_none_or(|by| it.status > by)
+    {
+        row.priced_by = Some(it.status);
+        follows.prices.insert(it.id, (it.status, pricing.clone()));
+    }
     let Some(next) = advance(row.status, it.status) else { return };
     row.status = Some(next);
     if next == Status::Failed {
@@ -251,36 +268,85 @@ fn follow(it: &OfIntent, row: &mut Row, now: Timestamp, follows: &mut Follows) {
     follows.changes.push((it.subject, changed));
 }
 
+/// What statuses change of a row.
+#[derive(Default)]
+struct News {
+    moved: Option<(Status, Option<i64>)>,
+    priced: Option<(Status, Pricing)>,
+}
+
 async fn advance_all(
     session: &mut Session,
     changes: &[(SubjectId, StatusChanged)],
+    prices: HashMap<Uuid, (Status, Pricing)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const MOVE: &str = "
-        UPDATE intents SET status = t.status, provider_code = coalesce(t.code, provider_code),
-                           changed_at = $4,
-                           settled_at = CASE WHEN t.status = 'failed' THEN $4 ELSE settled_at END
-        FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS t (id, status, code)
+        UPDATE intents SET status = coalesce(t.status, intents.status),
+                           provider_code = coalesce(t.code, provider_code),
+                           changed_at = CASE WHEN t.status IS NULL THEN changed_at ELSE $4 END,
+                           settled_at = CASE WHEN t.status = 'failed' THEN $4 ELSE settled_at END,
+                           priced_by = coalesce(t.priced, priced_by),
+                           price_category = CASE WHEN t.priced IS NULL THEN price_category
+                                                 ELSE t.category END,
+                           price_model = CASE WHEN t.priced IS NULL THEN price_model
+                                              ELSE t.model END,
+                           price_type = CASE WHEN t.priced IS NULL THEN price_type ELSE t.kind END,
+                           billable = CASE WHEN t.priced IS NULL THEN billable ELSE t.billed END
+        FROM unnest($1::uuid[], $2::text[], $3::bigint[], $5::text[], $6::text[], $7::text[],
+                    $8::text[], $9::boolean[])
+             AS t (id, status, code, priced, category, model, kind, billed)
         WHERE intents.id = t.id";
     // The last one of each is where it stands.
-    let mut last: HashMap<Uuid, (Status, Option<i64>)> = HashMap::new();
+    let mut news: HashMap<Uuid, News> = HashMap::new();
     for (_, change) in changes {
-        last.insert(change.message_id, (change.status, change.provider_code));
+        let moved = Some((change.status, change.provider_code));
+        news.entry(change.message_id).or_default().moved = moved;
     }
-    if last.is_empty() {
+    for (id, priced) in prices {
+        news.entry(id).or_default().priced = Some(priced);
+    }
+    if news.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = last.keys().copied().collect();
-    let (statuses, codes): (Vec<&str>, Vec<Option<i64>>) =
-        last.values().map(|(status, code)| (name(*status), *code)).unzip();
+    let mut columns = Columns::default();
+    for (id, News { moved, priced }) in news {
+        columns.ids.push(id);
+        columns.statuses.push(moved.map(|(status, _)| name(status)));
+        columns.codes.push(moved.and_then(|(_, code)| code));
+        columns.priced.push(priced.as_ref().map(|(by, _)| name(*by)));
+        let pricing = priced.map(|(_, pricing)| pricing).unwrap_or_default();
+        columns.categories.push(pricing.category);
+        columns.models.push(pricing.model);
+        columns.kinds.push(pricing.kind);
+        columns.billable.push(pricing.billable);
+    }
     sqlx::query(MOVE)
-        .bind(ids)
-        .bind(statuses)
-        .bind(codes)
+        .bind(columns.ids)
+        .bind(columns.statuses)
+        .bind(columns.codes)
         .bind(now.to_sqlx())
+        .bind(columns.priced)
+        .bind(columns.categories)
+        .bind(columns.models)
+        .bind(columns.kinds)
+        .bind(columns.billable)
         .execute(session.conn())
         .await?;
     Ok(())
+}
+
+/// News as columns.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<Uuid>,
+    statuses: Vec<Option<&'static str>>,
+    codes: Vec<Option<i64>>,
+    priced: Vec<Option<&'static str>>,
+    categories: Vec<Option<String>>,
+    models: Vec<Option<String>>,
+    kinds: Vec<Option<String>>,
+    billable: Vec<Option<bool>>,
 }
 
 /// Why it failed, a stable code. By webhook nothing is tried again, whatever the code asks for.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::updates::{
-    AccountUpdate, Address, Inbound, Moved, Preference, Said, StatusUpdate, TemplateNews,
+    AccountUpdate, Address, Inbound, Moved, Preference, Pricing, Said, StatusUpdate, TemplateNews,
     TemplateUpdate, Update,
 };
 
@@ -263,8 +263,34 @@ fn status(item: &Value, contacts: &[Value]) -> Update {
         recipient,
         callback_data: text(item, "biz_opaque_callback_data"),
         codes,
+        pricing: pricing(item),
         at: seconds(item),
     })
+}
+
+/// What is no code isn't kept: it could be anything.
+fn pricing(item: &Value) -> Option<Pricing> {
+    let it = item.get("pricing")?;
+    let is_code = |text: &String| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        (1..=64).contains(&text.len()) && text.bytes().all(fits)
+    };
+    let code = |key: &str| text(it, key).filter(is_code);
+    let kind = code("type");
+    // Newer answers say it by the type alone.
+    let by_kind = |kind: &str| match kind {
+        "regular" => Some(true),
+        free if free.starts_with("free_") => Some(false),
+        _ => None,
+    };
+    let said = it.get("billable").and_then(Value::as_bool);
+    let pricing = Pricing {
+        category: code("category").map(|it| it.to_ascii_lowercase()),
+        model: code("pricing_model"),
+        billable: said.or_else(|| kind.as_deref().and_then(by_kind)),
+        kind,
+    };
+    (pricing != Pricing::default()).then_some(pricing)
 }
 
 fn preference(item: &Value) -> Update {
@@ -317,6 +343,35 @@ mod tests {
         assert_eq!(stop.from.phone.as_deref(), Some("+33612345678"));
         let Update::Status(status) = &all[6] else { panic!("a status") };
         assert_eq!(status.codes, [131_050]);
+    }
+
+    #[test]
+    fn what_a_message_costs_is_read_as_far_as_it_is_said() {
+        let pricing = |text: &str| {
+            let value = format!(
+                r#"{{"statuses":[{{"id":"wamid.A","status":"sent","timestamp":"1","pricing":{text}}}]}}"#
+            );
+            let Some(Update::Status(status)) = updates(&value).into_iter().next() else {
+                panic!("a status, whatever it costs")
+            };
+            status.pricing
+        };
+        let whole = r#"{"billable":false,"pricing_model":"PMP","type":"free_entry_point","category":"MARKETING","new":{}}"#;
+        let expected = Pricing {
+            category: Some("marketing".to_owned()),
+            model: Some("PMP".to_owned()),
+            kind: Some("free_entry_point".to_owned()),
+            billable: Some(false),
+        };
+        assert_eq!(pricing(whole), Some(expected));
+        let billable = |text: &str| pricing(text).and_then(|it| it.billable);
+        assert_eq!(billable(r#"{"type":"regular"}"#), Some(true));
+        assert_eq!(billable(r#"{"type":"free_customer_service"}"#), Some(false));
+        assert_eq!(billable(r#"{"type":"free_entry_point","billable":true}"#), Some(true));
+        assert_eq!(billable(r#"{"category":"utility","billable":"perhaps"}"#), None);
+        for nothing in ["null", "7", "[]", "{}", r#"{"category":"+33 6 39","pricing_model":7}"#] {
+            assert_eq!(pricing(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -240,8 +240,23 @@ pub struct StatusUpdate {
     pub callback_data: Option<String>,
     /// Error codes.
     pub codes: Vec<i64>,
+    /// What it costs, where that is said.
+    pub pricing: Option<Pricing>,
     /// When, seconds since 1970.
     pub at: i64,
+}
+
+/// What the provider says that a message costs. All of it are codes of the provider's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pricing {
+    /// Such as `marketing`, in lower case.
+    pub category: Option<String>,
+    /// Such as `PMP`.
+    pub model: Option<String>,
+    /// Such as `regular` or `free_entry_point`.
+    pub kind: Option<String>,
+    /// Whether it is charged once it is delivered.
+    pub billable: Option<bool>,
 }
 
 /// WhatsApp's own marketing preference.

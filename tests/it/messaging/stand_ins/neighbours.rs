@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
@@ -57,7 +58,11 @@ struct NeighboursState {
     registered: Mutex<HashMap<SubjectId, Timestamp>>,
     says_not_who: AtomicBool,
     hears_no_names: AtomicBool,
+    thinks: Mutex<Option<Thinks>>,
 }
+
+/// How long the gate thinks about its next answer.
+type Thinks = Box<dyn FnMut() -> Duration + Send>;
 
 /// With these names told, the vault refuses all that it was told with them.
 pub const BAD_USER_ID: &str = "FR.bad";
@@ -118,6 +123,7 @@ impl Neighbours {
             registered: Mutex::default(),
             says_not_who: AtomicBool::new(false),
             hears_no_names: AtomicBool::new(false),
+            thinks: Mutex::default(),
         });
         let router = Router::new()
             .route("/v1/addresses/resolve", post(resolve))
@@ -155,6 +161,11 @@ impl Neighbours {
     /// From now on permits are denied for this reason.
     pub fn deny(&self, reason: Option<&str>) {
         *self.state.denies.lock().unwrap() = reason.map(str::to_owned);
+    }
+
+    /// From now on the gate thinks about each answer for as long as this says.
+    pub fn think(&self, time: impl FnMut() -> Duration + Send + 'static) {
+        *self.state.thinks.lock().unwrap() = Some(Box::new(time));
     }
 
     /// Up to this moment permits are denied because of the hour.
@@ -447,6 +458,10 @@ async fn import(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Val
 }
 
 async fn permits(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
+    let time = state.thinks.lock().unwrap().as_mut().map(|time| time());
+    if let Some(time) = time {
+        tokio::time::sleep(time).await;
+    }
     let denies = state.denies.lock().unwrap().clone();
     let now = SystemClock.now();
     let quiet_until = state.quiet_until.lock().unwrap().filter(|until| *until > now);
@@ -527,14 +542,15 @@ async fn stops(
     if state.refuses_stops.load(Ordering::SeqCst) {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
-    let people = state.people.lock().unwrap();
+    let people: Vec<SubjectId> = state.people.lock().unwrap().keys().copied().collect();
     let stops = list(&body, "stops");
+    // By whatever she is known: the gate has all her addresses.
     let subjects = |stop: &Value| -> Vec<SubjectId> {
-        let has = |phone: &String| {
-            let tokens = json!(state.index.tokens(phone));
-            list(stop, "addresses").iter().any(|token| tokens.as_array().unwrap().contains(token))
+        let has = |subject: &SubjectId| {
+            let hers = state.tokens_of(*subject);
+            list(stop, "addresses").iter().any(|token| hers.contains(token))
         };
-        people.iter().filter(|(_, phone)| has(phone)).map(|(subject, _)| *subject).collect()
+        people.iter().copied().filter(has).collect()
     };
     let answer = json!({"recorded": stops.len(), "subjects": stops.iter().map(subjects).collect::<Vec<_>>()});
     state.stops.lock().unwrap().extend(stops.iter().cloned());

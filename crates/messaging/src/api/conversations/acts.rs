@@ -52,7 +52,8 @@ pub async fn assign(
     let to = request.assignee.unwrap_or_else(|| caller.name().to_owned());
     check_name(&messaging, &to)?;
     let command = Command::Assign { to, from: request.from };
-    Ok(Json(act(&messaging, id, command).await?.into()))
+    let row = act(&messaging, id, command).await?;
+    Ok(Json(ConversationView::of(&messaging, row)))
 }
 
 /// To whom.
@@ -100,7 +101,8 @@ pub async fn hand_over(
         To::Bot => Command::CallBot { bot: messaging.config.conversations.bot.is_some() },
         To::Human => Command::CallHuman(Reason::Operator),
     };
-    Ok(Json(act(&messaging, id, command).await?.into()))
+    let row = act(&messaging, id, command).await?;
+    Ok(Json(ConversationView::of(&messaging, row)))
 }
 
 /// Nothing more to say.
@@ -131,5 +133,6 @@ pub async fn close(
     Json(CloseRequest {}): Json<CloseRequest>,
 ) -> Result<Json<ConversationView>, Problem> {
     caller.require("conversations:write")?;
-    Ok(Json(act(&messaging, id, Command::Close).await?.into()))
+    let row = act(&messaging, id, Command::Close).await?;
+    Ok(Json(ConversationView::of(&messaging, row)))
 }

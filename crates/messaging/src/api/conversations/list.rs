@@ -95,7 +95,7 @@ pub async fn list(
         .map_err(database)?;
     let views: Vec<ConversationView> = rows
         .iter()
-        .map(|row| Row::read(row).map(ConversationView::from))
+        .map(|row| Row::read(row).map(|row| ConversationView::of(&messaging, row)))
         .collect::<Result<_, _>>()
         .map_err(database)?;
     let place = |last: &ConversationView| (last.opened_at, last.conversation_id);
@@ -120,5 +120,6 @@ pub async fn show(
     Path(id): Path<Uuid>,
 ) -> Result<Json<ConversationView>, Problem> {
     caller.require("conversations:read")?;
-    Ok(Json(find(&messaging, id).await?.into()))
+    let row = find(&messaging, id).await?;
+    Ok(Json(ConversationView::of(&messaging, row)))
 }

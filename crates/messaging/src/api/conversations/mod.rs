@@ -19,6 +19,7 @@ use crate::api::messages::{database, store};
 use crate::consequences;
 use crate::conversations::{self, Row};
 use crate::domain::conversation::{Command, Refusal, State, decide};
+use crate::domain::free_entry::free_until;
 use crate::state::{Messaging, fenced};
 
 /// A conversation, without what was written.
@@ -48,14 +49,21 @@ pub struct ConversationView {
     /// Until when free-form messages can reach her.
     #[schema(value_type = String, format = DateTime)]
     pub window_until: Timestamp,
+    /// Until when messages to her cost nothing, since she came by an advertisement and was answered; none: they do.
+    /// It says nothing of what may be sent.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub free_until: Option<Timestamp>,
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     pub changed_at: Timestamp,
 }
 
-impl From<Row> for ConversationView {
-    fn from(row: Row) -> Self {
+impl ConversationView {
+    /// A conversation as it stands now.
+    fn of(messaging: &Messaging, row: Row) -> Self {
         let heard_at = row.conversation.heard_at;
+        let (length, now) = (messaging.config.campaigns.free_entry, messaging.clock.now());
+        let free_until = row.answered_at.map(|it| free_until(it, length)).filter(|it| *it > now);
         Self {
             conversation_id: row.conversation.id,
             subject_id: row.subject,
@@ -67,6 +75,7 @@ impl From<Row> for ConversationView {
             opened_at: row.opened_at,
             heard_at,
             window_until: heard_at.checked_add(consequences::WINDOW).unwrap_or(heard_at),
+            free_until,
             changed_at: row.changed_at,
         }
     }
