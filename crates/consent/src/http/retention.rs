@@ -1,6 +1,8 @@
 //! `GET /v1/retention` and `GET /v1/retention/due`: who would go because she is kept no longer, and why, before anybody
 //! goes. It guarantees that looking changes nothing; erasing is the keeper's, by the policy that is in force.
 
+use std::num::NonZeroU32;
+
 use assent_http::{Caller, Json, Limit, Listing, Page, Problem, Query};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -33,8 +35,8 @@ pub(super) struct RetentionView {
 pub(super) struct Asked {
     /// As if the policy said so; not given: what it says.
     #[serde(default)]
-    #[param(minimum = 1)]
-    idle_days: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1)]
+    idle_days: Option<NonZeroU32>,
     /// At most this many items; 50 when not given.
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
@@ -60,7 +62,8 @@ pub(super) async fn retention(
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
     let now = app.0.clock.now();
     let policy = policy::in_force(&mut conn).await.map_err(database)?;
-    let idle_days = asked.idle_days.or_else(|| policy.and_then(|it| it.policy.retention.idle_days));
+    let asked = asked.idle_days.map(NonZeroU32::get);
+    let idle_days = asked.or_else(|| policy.and_then(|it| it.policy.retention.idle_days));
     let due = match idle_days {
         Some(days) => retention::count(&mut conn, days, now).await.map_err(database)?,
         None => 0,
@@ -89,6 +92,7 @@ pub(super) async fn due(
     let after: Uuid = page.after()?.unwrap_or_default();
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
     let policy = policy::in_force(&mut conn).await.map_err(database)?;
+    let idle_days = idle_days.map(NonZeroU32::get);
     let idle_days = idle_days.or_else(|| policy.and_then(|it| it.policy.retention.idle_days));
     let Some(days) = idle_days else { return Ok(Json(Listing { items: Vec::new(), next: None })) };
     let rows = i64::try_from(page.limit() + 1).unwrap_or(i64::MAX);
