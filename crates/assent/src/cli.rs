@@ -142,7 +142,7 @@ enum Command {
     Restore(Restore),
     /// Create or update databases, schemas and topics.
     Migrate(Migrate),
-    /// Keep the Kafka topics as the contracts say.
+    /// Keep the Kafka topics as the contracts say, and say who needs which rights.
     #[command(subcommand)]
     Topics(Topics),
     /// Run services.

@@ -46,6 +46,12 @@ impl Topic {
         format!("{prefix}{}", self.suffix)
     }
 
+    /// The service that writes it, and nobody else.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.suffix.split('.').next().unwrap_or_default()
+    }
+
     /// The settings at the broker that keep its promises, sorted; everything else is the deployment's.
     #[must_use]
     pub const fn settings(&self) -> &'static [(&'static str, &'static str)] {
