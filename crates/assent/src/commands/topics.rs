@@ -84,13 +84,7 @@ struct Told {
 
 impl Rights {
     fn run(&self, output: Output) -> Result<Status, Failure> {
-        let settings = self.config.load()?;
-        let prefix = BusConfig::read_prefix(&settings);
-        let mut errors = kafka_errors(&settings);
-        errors.0.retain(|error| error.place == "kafka.topic_prefix");
-        if !errors.0.is_empty() {
-            return Err(wrong_configuration(errors));
-        }
+        let prefix = self.config.topic_prefix()?;
         let users = kafka_rights::users(&prefix, &self.teams);
         let text = match self.form {
             Form::Plan => kafka_rights::plan(&users),
