@@ -36,8 +36,8 @@ def main(root, rendered, binaries, alerts):
             faults += [f"{overlay}: {fault}" for fault in check(documents)]
         faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents, rights)]
         print(f"  {overlay}: {len(documents)} resources")
-    faults += compose.faults(root)
     groups = names.alert_groups(overlays["production"])
+    faults += compose.faults(root, groups)
     alerts.write_text(yaml.safe_dump({"groups": groups}))
     faults += names.alert_faults(root, groups)
     faults += settings.faults({name: overlays[name] for name in ("laptop", "production")}, binaries)

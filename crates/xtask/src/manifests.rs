@@ -61,7 +61,8 @@ pub fn manifests() -> Result<()> {
     fs::copy(&written, &tests).at(&written)?;
     let asks = root().join("compose/prometheus.yml");
     show(
-        Command::new(&promtool).args(["check", "config"]).arg(asks),
+        // The rules that it names are made in the container; the test below reads them.
+        Command::new(&promtool).args(["check", "config", "--syntax-only"]).arg(asks),
         "the check of compose/prometheus.yml",
     )?;
     show(Command::new(promtool).args(["test", "rules"]).arg(tests), "the test of the alerts")
