@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 import compose
+import declared
 import flows
 import kafka
 import names
@@ -40,6 +41,7 @@ def main(root, rendered, binaries, alerts):
     faults += compose.faults(root, groups)
     alerts.write_text(yaml.safe_dump({"groups": groups}))
     faults += names.alert_faults(root, groups)
+    faults += declared.faults(root, overlays, rights, settings.port_of_simulator(binaries))
     faults += settings.faults({name: overlays[name] for name in ("laptop", "production")}, binaries)
     for fault in faults:
         print(fault, file=sys.stderr)

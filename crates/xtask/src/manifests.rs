@@ -1,5 +1,5 @@
 //! `manifests`: whether `k8s/` is right, without a cluster, and `docker-compose.yml`, without an engine. Every overlay is rendered; what comes out is held
-//! against the schemas of Kubernetes and of the operators, against the code (topics, metrics, settings, key
+//! against the schemas of Kubernetes and of the operators, against the code (topics, rights, groups, ports, pages, metrics, settings, key
 //! files), and looked through by a linter; the alerts are tested. What only an API server does, admission and
 //! the operators' own rules, is not done here.
 
