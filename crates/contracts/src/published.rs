@@ -37,6 +37,22 @@ pub enum Key {
 }
 
 impl Key {
+    /// Its name in the golden file of what was released.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::SubjectOrNobody => "subject_or_nobody",
+            Self::Address => "address",
+            Self::SubjectOrAddress => "subject_or_address",
+            Self::Purpose => "purpose",
+            Self::Policy => "policy",
+            Self::Rules => "rules",
+            Self::Batch => "batch",
+            Self::Campaign => "campaign",
+        }
+    }
+
     /// What it is, for people.
     #[must_use]
     pub const fn meaning(self) -> &'static str {

@@ -21,6 +21,18 @@ pub enum Sequence {
     None,
 }
 
+impl Sequence {
+    /// Its name in the golden file of what was released.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gapless => "gapless",
+            Self::Rising => "rising",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How long a tombstone of a compacted topic stays for readers that were away: a day.
 const TOMBSTONES_MS: &str = "86400000";
 
