@@ -262,7 +262,8 @@ pub async fn serve(
     });
 
     let router = router(app, parked::router(parked), config.keys);
-    let router = router_layers(router, Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(router, limits);
     lifecycle.spawn("consent.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

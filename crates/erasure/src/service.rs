@@ -326,7 +326,8 @@ pub async fn serve_by(
     };
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
     let app = App { sagas, wake, archivist, consent, public_key: public_key.into() };
-    let router = router_layers(router(app, config.keys), Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(router(app, config.keys), limits);
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

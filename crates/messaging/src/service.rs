@@ -256,7 +256,11 @@ fn serve_and_send(
         store.keep_clean(clock, stopping).await;
         Ok::<_, Infallible>(())
     });
-    let limits = Limits { body_bytes_max: FILE_BYTES_MAX, ..Limits::default() };
+    let limits = Limits {
+        body_bytes_max: FILE_BYTES_MAX,
+        concurrency_max: messaging.config.service.requests_max,
+        ..Limits::default()
+    };
     let router = router_layers(router(messaging.clone(), operations), limits);
     lifecycle.spawn("messaging.http", assent_http::serve(listener, router, lifecycle.clone()));
 }

@@ -145,7 +145,8 @@ pub async fn serve(
     lifecycle.spawn("projector.rebuilder", rebuilder.run(lifecycle.stopping()));
 
     let app = Arc::new(App { pool, bus: config.bus, clock, asked });
-    let router = router_layers(api::router(app, parked, config.keys), Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(api::router(app, parked, config.keys), limits);
     lifecycle.spawn("projector.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

@@ -229,7 +229,11 @@ pub async fn serve(
     arrival.caught_up(&[], &*clock).await?;
 
     let parked = ParkedMessages::new(database, config.bus).with(commands);
-    let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };
+    let limits = Limits {
+        body_bytes_max: BODY_BYTES_MAX,
+        timeout: TIMEOUT,
+        concurrency_max: config.service.requests_max,
+    };
     let router = router_layers(router(app, parked, config.keys), limits);
     lifecycle.spawn("vault.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())

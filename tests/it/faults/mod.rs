@@ -6,6 +6,7 @@ mod closed;
 mod durability;
 mod erasing;
 mod importing;
+mod overload;
 mod replicas;
 mod restarts;
 mod standing;
