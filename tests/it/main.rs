@@ -28,6 +28,7 @@ mod receipts;
 mod relay;
 mod road;
 mod scenarios;
+mod schema_registry;
 mod screening;
 mod servers;
 mod state_topic;

@@ -1,17 +1,18 @@
 //! Topics as code against a real broker: what differs is told, changed where it may be, and refused where
-//! keys would move.
+//! keys would move. And the rights that are told, against who really reads what.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::Command;
 use std::time::Duration;
 
 use assent_bus::{BusConfig, Change, TopicError, apply_topics, plan_topics};
 use assent_contracts::topics::{CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS};
-use assent_tests::cluster::until;
+use assent_tests::cluster::{Cluster, until};
 use assent_tests::harness::{self, unique};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use serde_json::Value;
 
 use crate::cli::assent;
 
@@ -129,4 +130,43 @@ async fn another_partition_count_is_refused_and_then_nothing_is_changed() {
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("keys would move") && said.contains("next version"), "{said}");
     assert_eq!(settings(&events).await["retention.ms"], "604800000", "not half of the plan either");
+}
+
+/// What the members of each group of this deployment have of which of these topics, as the broker tells it.
+fn members(bus: &BusConfig, topics: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
+    let list = admin().inner().fetch_group_list(None, Duration::from_secs(20)).unwrap();
+    let ours = list.groups().iter().filter(|it| it.name().starts_with(&bus.topic_prefix));
+    let reads = |assignment: &[u8], topic: &str| {
+        // Topics stand in it by name, each after its length.
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        let wanted = [&length[..], topic.as_bytes()].concat();
+        assignment.windows(wanted.len()).any(|window| window == wanted)
+    };
+    let of_group = |group: &rdkafka::groups::GroupInfo| -> BTreeSet<String> {
+        let assignments = group.members().iter().filter_map(|member| member.assignment());
+        let read = |assignment| topics.iter().filter(move |topic| reads(assignment, topic));
+        assignments.flat_map(read).cloned().collect()
+    };
+    ours.map(|group| (group.name().to_owned(), of_group(group))).collect()
+}
+
+/// Rights are made of what services declare; a consumer that none declares would be let in nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_consumer_that_runs_is_declared_with_its_topic_and_no_other() {
+    let cluster = Cluster::start().await;
+    let told = cluster.assent(&["topics", "rights"]);
+    assert_eq!(told.status, 0, "{}", told.text);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let groups = told.json["groups"].as_array().unwrap();
+    let declared: BTreeMap<String, BTreeSet<String>> = groups
+        .iter()
+        .map(|group| (text(&group["group"]), BTreeSet::from([text(&group["topic"])])))
+        .collect();
+    assert!(declared.len() > 8, "{}", told.text);
+    let topics: BTreeSet<String> =
+        assent_contracts::topics::ALL.map(|topic| cluster.bus.topic_name(&topic)).into();
+    until("the groups of the broker are those that are declared", async || {
+        members(&cluster.bus, &topics) == declared
+    })
+    .await;
 }

@@ -54,6 +54,13 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub struct Token(SecretString);
 
+impl Token {
+    /// What it is.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
 impl From<&str> for Token {
     fn from(text: &str) -> Self {
         Self(SecretString::from(text.to_owned()))

@@ -142,7 +142,7 @@ enum Command {
     Restore(Restore),
     /// Create or update databases, schemas and topics.
     Migrate(Migrate),
-    /// Keep the Kafka topics as the contracts say.
+    /// Keep the Kafka topics as the contracts say, and say who needs which rights.
     #[command(subcommand)]
     Topics(Topics),
     /// Run services.
@@ -153,7 +153,7 @@ enum Command {
     Doctor(Doctor),
     /// Write the OpenAPI documents.
     Openapi(OpenApi),
-    /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference.
+    /// Write what is published on Kafka: JSON Schemas, AsyncAPI, a reference; or publish the schemas to a registry.
     Schemas(Schemas),
     /// Write the reference of everything that can be set.
     Configuration(Configuration),
@@ -180,7 +180,7 @@ pub fn main() -> ExitCode {
         Command::Rules(rules) => rules.run(output),
         Command::Bot(bot) => bot.run(output),
         Command::Openapi(openapi) => openapi.run(output),
-        Command::Schemas(schemas) => schemas.run(output),
+        Command::Schemas(schemas) if schemas.publish().is_none() => schemas.run(output),
         Command::Configuration(configuration) => configuration.run(&Cli::command(), output),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command(), output),
@@ -206,6 +206,9 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Topics(topics) => return topics.run(output).await,
         Command::Health(health) => return health.run(output).await,
         Command::Doctor(doctor) => return Ok(doctor.run(output).await),
+        Command::Schemas(schemas) if let Some(publish) = schemas.publish() => {
+            return publish.run(output).await;
+        }
         Command::Participant(participant) if let Some(check) = participant.check() => {
             return check.run(output).await;
         }

@@ -9,6 +9,7 @@ mod configuration;
 pub mod contact_file;
 mod doctor;
 pub mod gateway;
+mod kafka_rights;
 pub mod migrate;
 pub mod openapi;
 pub mod outcome;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use assent_bus::BusConfig;
 use assent_runtime::telemetry::{self, Telemetry, TelemetryConfig};
 use assent_runtime::{ConfigErrors, Health, Lifecycle, Settings, ops};
 use clap::{Args, ValueEnum};
@@ -82,6 +83,18 @@ impl ConfigFile {
     /// When the file can't be read or is no TOML.
     pub fn load(&self) -> Result<Settings, Failure> {
         Settings::load(self.path.as_deref()).map_err(wrong_configuration)
+    }
+
+    /// Reads only what the names of topics and groups begin with; the rest may be missing.
+    ///
+    /// # Errors
+    /// When the file can't be read or is no TOML, or the beginning is none that Kafka takes.
+    pub fn topic_prefix(&self) -> Result<String, Failure> {
+        let settings = self.load()?;
+        let prefix = BusConfig::read_prefix(&settings);
+        let mut errors = settings.finish().err().map(|errors| errors.0).unwrap_or_default();
+        errors.retain(|error| error.place == "kafka.topic_prefix");
+        if errors.is_empty() { Ok(prefix) } else { Err(wrong_configuration(ConfigErrors(errors))) }
     }
 }
 

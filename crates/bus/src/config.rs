@@ -54,11 +54,7 @@ impl BusConfig {
     pub fn read(settings: &Settings) -> Option<Self> {
         let section = settings.section("kafka");
         let brokers = section.required::<String>("brokers");
-        let topic_prefix = section.default("topic_prefix", "assent.".to_owned());
-        if !topic_prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        {
-            section.invalid("topic_prefix", "may hold letters, digits, '.', '_' and '-' only");
-        }
+        let topic_prefix = Self::read_prefix(settings);
         let mut config = Self::new(String::new(), topic_prefix);
         config.replication = section.default("replication", config.replication);
         config.batch_max = section.default("batch_max", config.batch_max);
@@ -74,6 +70,18 @@ impl BusConfig {
         config.brokers = brokers?;
         config.security = security?;
         Some(config)
+    }
+
+    /// Reads only what names begin with; what is wrong with it is recorded in the settings.
+    #[must_use]
+    pub fn read_prefix(settings: &Settings) -> String {
+        let section = settings.section("kafka");
+        let topic_prefix = section.default("topic_prefix", "assent.".to_owned());
+        if !topic_prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        {
+            section.invalid("topic_prefix", "may hold letters, digits, '.', '_' and '-' only");
+        }
+        topic_prefix
     }
 
     /// The full name of a topic in this deployment.

@@ -181,7 +181,7 @@ fn number(text: Option<&str>) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use assent_contracts::topics::CONSENT_EVENTS;
+    use assent_contracts::topics::{self, CONSENT_EVENTS, Sequence};
     use rdkafka::message::OwnedMessage;
 
     use super::*;
@@ -236,6 +236,35 @@ mod tests {
                 ("content-type", "application/json"),
             ]
         );
+    }
+
+    #[test]
+    fn on_each_topic_they_are_those_that_are_promised() {
+        for topic in topics::ALL {
+            let source = header::source(topic.suffix);
+            let event = Attributes {
+                source: &source,
+                sequence: (topic.sequence != Sequence::None).then_some(7),
+                event_sequence: (topic.sequence == Sequence::Rising).then_some(9),
+                ..event()
+            };
+            let written = headers(&event);
+            let value = |name: &str| {
+                let found = written.iter().find(|header| header.key == name)?;
+                std::str::from_utf8(found.value?).ok()
+            };
+            let promised = header::headers(&topic);
+            for promise in &promised {
+                let value = value(promise.name);
+                assert!(value.is_some(), "{}: {} is missing", topic.suffix, promise.name);
+                let fixed = promise.value.as_deref();
+                assert!(fixed.is_none_or(|it| Some(it) == value), "{}", promise.name);
+            }
+            assert_eq!(written.count(), promised.len(), "{}", topic.suffix);
+            let untraced = headers(&Attributes { traceparent: None, ..event });
+            let always = promised.iter().filter(|promise| promise.always).count();
+            assert_eq!(untraced.count(), always, "{}", topic.suffix);
+        }
     }
 
     #[test]

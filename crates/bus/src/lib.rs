@@ -3,6 +3,7 @@
 //! and how far it has read commit together, and that order per key survives every failure; what an
 //! event means is left to the handlers.
 
+pub mod access;
 pub mod config;
 pub mod consumer;
 pub mod envelope;
@@ -18,6 +19,7 @@ mod topic_id;
 mod topic_plan;
 pub mod topics;
 
+pub use access::{Access, Reader};
 pub use config::BusConfig;
 pub use consumer::ConsumerHandle;
 pub use envelope::Received;

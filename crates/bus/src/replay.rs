@@ -12,6 +12,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio::sync::mpsc::{Sender, channel};
 
+use crate::access::REPLAY;
 use crate::config::BusConfig;
 use crate::envelope::Delivery;
 
@@ -141,7 +142,7 @@ impl Reader {
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "5")
             // The client wants a name although it joins nothing.
-            .set("group.id", config.group("replay"));
+            .set("group.id", config.group(REPLAY));
         let consumer: BaseConsumer = client.create()?;
         let mut list = TopicPartitionList::new();
         let name = config.topic_name(&topic);

@@ -1,13 +1,16 @@
 //! What people do of their own towards us, as messaging tells it. It guarantees that a message of a person's
 //! is an act of hers and nothing else is: not that she was sent one, and not that she read one.
 
-use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::messaging::{MESSAGE_RECEIVED, MessageReceived};
 use assent_contracts::topics::{MESSAGING_EVENTS, Topic};
 use assent_eventstore::batcher::Batcher;
 use sqlx::PgConnection;
 
 use crate::commands::{CommandError, LedgerCommand, LedgerHandler, Wish};
+
+/// Its consumer.
+pub const READER: Reader = Reader { consumer: "consent.contacts", topic: MESSAGING_EVENTS };
 
 /// Follows messaging.
 pub struct Contacts {
@@ -17,11 +20,11 @@ pub struct Contacts {
 
 impl Subscriber for Contacts {
     fn name(&self) -> &'static str {
-        "consent.contacts"
+        READER.consumer
     }
 
     fn topics(&self) -> Vec<Topic> {
-        vec![MESSAGING_EVENTS]
+        vec![READER.topic]
     }
 
     fn sequencing(&self) -> Sequencing {

@@ -35,4 +35,4 @@ pub mod stored;
 pub mod views;
 
 pub use http::openapi;
-pub use service::{Config, StartError, serve};
+pub use service::{Config, StartError, access, serve};

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::{Link, StopKind};
@@ -31,6 +31,10 @@ use crate::standing;
 /// can't slip past a fence. `SELECT`s never take it.
 pub const LINKING_LOCK: i64 = 0x6173_7365_6e74_0001;
 
+/// Its consumer. A new name reads the topic from its beginning: a replica from before user ids were known may have
+/// passed over what was told of them. (It was `consent.links`, then `consent.address-links`.)
+pub const READER: Reader = Reader { consumer: "consent.identity-links", topic: VAULT_EVENTS };
+
 /// Follows the vault.
 pub struct Links {
     /// Where time comes from.
@@ -38,14 +42,12 @@ pub struct Links {
 }
 
 impl Subscriber for Links {
-    /// A new name reads the topic from its beginning: a replica from before user ids were known may have
-    /// passed over what was told of them. (It was `consent.links`, then `consent.address-links`.)
     fn name(&self) -> &'static str {
-        "consent.identity-links"
+        READER.consumer
     }
 
     fn topics(&self) -> Vec<Topic> {
-        vec![VAULT_EVENTS]
+        vec![READER.topic]
     }
 
     fn sequencing(&self) -> Sequencing {

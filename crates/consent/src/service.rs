@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{BusConfig, Producer, consumer, reach};
-use assent_contracts::topics::CONSENT_EVENTS;
+use assent_bus::{Access, BusConfig, Producer, consumer, reach};
+use assent_contracts::topics::{CONSENT_EVENTS, Topic};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_rules::{Place, RuleSet};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
@@ -34,7 +34,10 @@ use crate::links::Links;
 use crate::policy::Policies;
 use crate::retention::Keeper;
 use crate::state_keeper::StateKeeper;
-use crate::{asks, claims, expiry, standing, views};
+use crate::{asks, claims, contacts, expiry, links, standing, state_keeper, views};
+
+/// What it compares its store with.
+const OWN_LOG: Topic = CONSENT_EVENTS;
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -165,6 +168,16 @@ async fn first_policy(store: &EventStore, config: &Config) -> Result<(), StartEr
     Ok(policies.rules_loaded(&config.rules).await?)
 }
 
+/// What the service does with Kafka.
+#[must_use]
+pub fn access() -> Access {
+    Access {
+        readers: vec![contacts::READER, links::READER, state_keeper::READER, reader::<Eraser>()],
+        replayed: vec![OWN_LOG],
+        ..Access::default()
+    }
+}
+
 /// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
@@ -184,7 +197,7 @@ pub async fn serve(
     let saga = ServiceClient::new(&config.erasure_url, &config.service.token)?;
     schema::ready_check(&health, "database", &pool, migrators());
     let arrival = Arrival::at("consent", &pool, &config.bus, &lifecycle).await?;
-    arrival.own_log(&store, CONSENT_EVENTS, ComeBack, "consent.own-log").await?;
+    arrival.own_log(&store, OWN_LOG, ComeBack, "consent.own-log").await?;
     let participant = Participant {
         steps: Eraser { clock: Arc::clone(&clock), ids: Arc::clone(&ids) },
         store: store.clone(),
@@ -249,7 +262,8 @@ pub async fn serve(
     });
 
     let router = router(app, parked::router(parked), config.keys);
-    let router = router_layers(router, Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(router, limits);
     lifecycle.spawn("consent.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

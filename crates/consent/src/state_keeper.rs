@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::consent::{ConsentState, State};
 use assent_contracts::topics::{CONSENT_STATE, Topic};
 use assent_eventstore::{Append, EventStore, Expected};
@@ -18,6 +18,9 @@ use uuid::Uuid;
 
 use crate::commands::{ledger, state_record};
 use crate::standing;
+
+/// Its consumer.
+pub const READER: Reader = Reader { consumer: "consent.state-keeper", topic: CONSENT_STATE };
 
 /// Follows the state topic.
 pub struct StateKeeper {
@@ -31,11 +34,11 @@ pub struct StateKeeper {
 
 impl Subscriber for StateKeeper {
     fn name(&self) -> &'static str {
-        "consent.state-keeper"
+        READER.consumer
     }
 
     fn topics(&self) -> Vec<Topic> {
-        vec![CONSENT_STATE]
+        vec![READER.topic]
     }
 
     fn sequencing(&self) -> Sequencing {

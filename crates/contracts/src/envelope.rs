@@ -1,6 +1,8 @@
 //! The envelope: CloudEvents 1.0 in Kafka binary mode. Attributes ride in headers named
 //! `ce_<attribute>`, the data is JSON, the record key is the subject.
 
+use crate::topics::{Sequence, Topic};
+
 /// CloudEvents specification version.
 pub const SPEC_VERSION: &str = "1.0";
 /// Header: CloudEvents `specversion`.
@@ -31,4 +33,39 @@ pub const TRACEPARENT: &str = "traceparent";
 pub fn source(topic_suffix: &str) -> String {
     let service = topic_suffix.split('.').next().unwrap_or(topic_suffix);
     format!("/assent/{service}")
+}
+
+/// What readers may expect of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether every record has it.
+    pub always: bool,
+    /// What it says on every record of the topic, where that is one thing.
+    pub value: Option<String>,
+}
+
+/// The headers of records on this topic.
+#[must_use]
+pub fn headers(topic: &Topic) -> Vec<Promise> {
+    let always = |name| Promise { name, always: true, value: None };
+    let fixed = |name, value| Promise { name, always: true, value: Some(value) };
+    let mut headers = vec![
+        fixed(CE_SPECVERSION, SPEC_VERSION.to_owned()),
+        always(CE_ID),
+        fixed(CE_SOURCE, source(topic.suffix)),
+        always(CE_TYPE),
+        always(CE_TIME),
+        always(CE_SUBJECT),
+        fixed(CONTENT_TYPE, CONTENT_TYPE_JSON.to_owned()),
+    ];
+    if topic.sequence != Sequence::None {
+        headers.push(always(CE_SEQUENCE));
+    }
+    if topic.sequence == Sequence::Rising {
+        headers.push(always(CE_EVENT_SEQUENCE));
+    }
+    headers.push(Promise { name: TRACEPARENT, always: false, value: None });
+    headers
 }

@@ -23,6 +23,7 @@ pub mod sealed;
 pub mod topics;
 pub mod upcast;
 pub mod vault;
+pub mod wire;
 
 /// The random identifier of a person. It says nothing about her and is the Kafka key of every
 /// event that concerns her.

@@ -37,6 +37,22 @@ pub enum Key {
 }
 
 impl Key {
+    /// Its name in the golden file of what was released.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::SubjectOrNobody => "subject_or_nobody",
+            Self::Address => "address",
+            Self::SubjectOrAddress => "subject_or_address",
+            Self::Purpose => "purpose",
+            Self::Policy => "policy",
+            Self::Rules => "rules",
+            Self::Batch => "batch",
+            Self::Campaign => "campaign",
+        }
+    }
+
     /// What it is, for people.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
@@ -287,6 +303,62 @@ mod tests {
         let listed: BTreeSet<String> = ALL.iter().map(|event| event.name.to_owned()).collect();
         assert_eq!(named, listed);
         assert_eq!(ALL.len(), listed.len(), "none twice");
+    }
+
+    fn read(file: &str) -> String {
+        let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn short(event: &EventType) -> &'static str {
+        event.name.trim_start_matches("assent.consent.").trim_end_matches(".v1")
+    }
+
+    /// Which keys name nobody: the guide says it, and the examples pass over just these types.
+    #[test]
+    fn what_the_guide_and_the_examples_say_of_keys_is_what_the_list_says() {
+        let guide = read("docs/guides/consuming.md");
+        for event in ALL {
+            let said = match event.key {
+                Key::Subject => "the `subject_id`",
+                Key::SubjectOrNobody => "requests of nobody",
+                Key::Address | Key::SubjectOrAddress => "addresses",
+                Key::Purpose => "purposes",
+                Key::Policy => "the policy",
+                Key::Rules => "rules",
+                Key::Batch => "batches of claims",
+                Key::Campaign => "campaigns",
+            };
+            assert!(guide.contains(said), "consuming.md doesn't speak of {said}: {}", event.name);
+        }
+        let consent: Vec<&EventType> =
+            ALL.iter().filter(|event| event.topic == CONSENT_EVENTS).collect();
+        let nobody: BTreeSet<&str> =
+            consent.iter().filter(|it| it.key != Key::Subject).map(|it| short(it)).collect();
+        for file in ["python/follow.py", "node/follow.mjs", "java/Follow.java"] {
+            let source = read(&format!("docs/examples/{file}"));
+            let list = source.split_once("ABOUT_NOBODY").unwrap().1.split("\n\n").next().unwrap();
+            let words: BTreeSet<&str> =
+                list.split(|it: char| !(it.is_ascii_lowercase() || it == '_')).collect();
+            let listed: BTreeSet<&str> =
+                consent.iter().map(|it| short(it)).filter(|name| words.contains(name)).collect();
+            assert_eq!(listed, nobody, "{file}");
+        }
+    }
+
+    /// The guide's table of what an event makes of a reader's lines names events that there are.
+    #[test]
+    fn the_guide_names_events_that_are_published() {
+        let guide = read("docs/guides/consuming.md");
+        let table = guide.split_once("| Event | Lines |").unwrap().1.split("\n\n").next().unwrap();
+        let named = table.lines().filter_map(|row| row.split('|').nth(1));
+        let named: Vec<&str> = named.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert!(named.len() >= 6, "{named:?}");
+        for name in named {
+            let full = format!("assent.consent.{name}.v1");
+            let there = ALL.iter().any(|event| event.name == full && event.key == Key::Subject);
+            assert!(there, "consuming.md: there is no {full} about a person");
+        }
     }
 
     #[test]

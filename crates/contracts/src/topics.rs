@@ -21,6 +21,18 @@ pub enum Sequence {
     None,
 }
 
+impl Sequence {
+    /// Its name in the golden file of what was released.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gapless => "gapless",
+            Self::Rising => "rising",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How long a tombstone of a compacted topic stays for readers that were away: a day.
 const TOMBSTONES_MS: &str = "86400000";
 
@@ -44,6 +56,12 @@ impl Topic {
     #[must_use]
     pub fn name(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.suffix)
+    }
+
+    /// The service that writes it, and nobody else.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.suffix.split('.').next().unwrap_or_default()
     }
 
     /// The settings at the broker that keep its promises, sorted; everything else is the deployment's.

@@ -10,7 +10,7 @@ use assent_contracts::erasure::Positions;
 use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS, Topic, VAULT_EVENTS};
 
 /// The topics on which events about people travel.
-const TOPICS: [Topic; 3] = [CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
+pub const TOPICS: [Topic; 3] = [CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
 
 /// The ends of the partitions that hold `subject`.
 pub async fn read(bus: &BusConfig, subject: SubjectId) -> Result<Positions, TopicError> {

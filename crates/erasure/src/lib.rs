@@ -25,4 +25,4 @@ pub mod tracking;
 
 pub use driver::Pace;
 pub use http::openapi;
-pub use service::{Config, HolderUrls, StartError, migrators, serve, serve_by};
+pub use service::{Config, HolderUrls, StartError, access, migrators, serve, serve_by};

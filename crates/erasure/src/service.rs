@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use assent_bus::{BusConfig, Producer, reach};
-use assent_contracts::topics::ERASURE_EVENTS;
+use assent_bus::{Access, BusConfig, Producer, reach};
+use assent_contracts::topics::{ERASURE_EVENTS, Topic};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, StoreError, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
@@ -23,10 +23,10 @@ use crate::archivist::{Archivist, Holders};
 use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
-use crate::due;
 use crate::http::{App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
+use crate::{barrier, due};
 use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
@@ -37,6 +37,9 @@ const ARCHIVE_DAYS: u16 = 14;
 
 /// For how many days recipients outside are waited for, unless it is said.
 const INQUIRY_DAYS: u16 = 10;
+
+/// What it compares its store with.
+const OWN_LOG: Topic = ERASURE_EVENTS;
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -222,6 +225,12 @@ pub fn migrators() -> [Migrator; 2] {
     [assent_eventstore::migrator(), sqlx::migrate!()]
 }
 
+/// What the service does with Kafka.
+#[must_use]
+pub fn access() -> Access {
+    Access { replayed: vec![OWN_LOG], measured: barrier::TOPICS.to_vec(), ..Access::default() }
+}
+
 /// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
@@ -262,7 +271,7 @@ pub async fn serve_by(
         key_backup_kept: config.key_backup_kept,
     };
     let arrival = Arrival::at("erasure", &pool, &config.bus, &lifecycle).await?;
-    arrival.own_log(&store, ERASURE_EVENTS, fold, "erasure.own-log").await?;
+    arrival.own_log(&store, OWN_LOG, fold, "erasure.own-log").await?;
     arrival.caught_up(&[], &*clock).await?;
     let sagas =
         Sagas { store: store.clone(), clock: Arc::clone(&clock), ids, tracking: config.tracking };
@@ -317,7 +326,8 @@ pub async fn serve_by(
     };
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
     let app = App { sagas, wake, archivist, consent, public_key: public_key.into() };
-    let router = router_layers(router(app, config.keys), Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(router(app, config.keys), limits);
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

@@ -268,7 +268,12 @@ impl IntoResponse for Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(seconds) = self.retry_after_secs {
+        // Who is turned away for now is always told when to come again.
+        let passes = matches!(
+            self.code.status(),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        );
+        if let Some(seconds) = self.retry_after_secs.or(passes.then_some(1)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // For the span around the request.
@@ -318,5 +323,17 @@ mod tests {
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
         let response = Problem::new(Code::Overloaded).retry_after(2).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn whoever_is_turned_away_for_now_is_told_when_to_come_again() {
+        let mut passing = 0;
+        for code in Code::ALL {
+            let response = Problem::new(*code).into_response();
+            let now = [429, 503].contains(&response.status().as_u16());
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), now, "{code}");
+            passing += usize::from(now);
+        }
+        assert!(passing >= 4, "overloaded, rate_limited, not_ready, dependency_unavailable");
     }
 }

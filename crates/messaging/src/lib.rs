@@ -43,5 +43,5 @@ pub mod whatsapp;
 
 pub use api::document as openapi;
 pub use config::Config;
-pub use service::{StartError, build, migrators, run, serve};
+pub use service::{StartError, access, build, migrators, run, serve};
 pub use state::Messaging;

@@ -2,7 +2,7 @@
 //! question that is told twice is one message; that it may go out is the gate's to say, like for any
 //! other.
 
-use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::api::consent::CONSENT_REQUEST;
 use assent_contracts::consent::{ASKED, Asked};
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested};
@@ -13,16 +13,19 @@ use sqlx::PgConnection;
 
 use crate::state::{Messaging, fenced};
 
+/// Its consumer.
+pub const READER: Reader = Reader { consumer: "messaging.questions", topic: CONSENT_EVENTS };
+
 /// Follows the consent service.
 pub struct Questions(pub Messaging);
 
 impl Subscriber for Questions {
     fn name(&self) -> &'static str {
-        "messaging.questions"
+        READER.consumer
     }
 
     fn topics(&self) -> Vec<Topic> {
-        vec![CONSENT_EVENTS]
+        vec![READER.topic]
     }
 
     fn sequencing(&self) -> Sequencing {

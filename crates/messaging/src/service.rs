@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::{self, ParkedMessages};
-use assent_bus::{Producer, consumer, reach};
-use assent_contracts::topics::MESSAGING_EVENTS;
+use assent_bus::{Access, Producer, consumer, reach};
+use assent_contracts::topics::{MESSAGING_EVENTS, Topic};
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
 use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore};
 use axum::Router;
@@ -32,9 +32,12 @@ use crate::questions::Questions;
 use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
 use crate::{
-    bot, campaigns, dispatcher, forwarder, housekeeping, identities, outcomes, processor, templates,
+    bot, campaigns, dispatcher, forwarder, housekeeping, identities, outcomes, processor,
+    questions, templates,
 };
 
+/// What it compares its store with.
+const OWN_LOG: Topic = MESSAGING_EVENTS;
 /// A loop that reports nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Connections to the hourly keys.
@@ -137,6 +140,16 @@ pub async fn build(
     }))
 }
 
+/// What the service does with Kafka.
+#[must_use]
+pub fn access() -> Access {
+    Access {
+        readers: vec![questions::READER, reader::<Messaging>()],
+        replayed: vec![OWN_LOG],
+        ..Access::default()
+    }
+}
+
 /// Serves until the soft stop. The databases must be [migrated](migrators).
 ///
 /// # Errors
@@ -151,7 +164,7 @@ pub async fn serve(
     checks(&messaging, &health);
     let bus = messaging.config.bus.clone();
     let arrival = Arrival::at("messaging", messaging.pool(), &bus, &lifecycle).await?;
-    arrival.own_log(&messaging.store, MESSAGING_EVENTS, ComeBack, "messaging.own-log").await?;
+    arrival.own_log(&messaging.store, OWN_LOG, ComeBack, "messaging.own-log").await?;
     // Nobody is forgotten while what came in before waits to be read, so reading goes on meanwhile.
     read_on(&messaging, &health, &lifecycle);
     let questions = Arc::new(Questions(messaging.clone()));
@@ -244,7 +257,11 @@ fn serve_and_send(
         store.keep_clean(clock, stopping).await;
         Ok::<_, Infallible>(())
     });
-    let limits = Limits { body_bytes_max: FILE_BYTES_MAX, ..Limits::default() };
+    let limits = Limits {
+        body_bytes_max: FILE_BYTES_MAX,
+        concurrency_max: messaging.config.service.requests_max,
+        ..Limits::default()
+    };
     let router = router_layers(router(messaging.clone(), operations), limits);
     lifecycle.spawn("messaging.http", assent_http::serve(listener, router, lifecycle.clone()));
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use assent_bus::{ApplyError, Received, Sequencing, Subscriber};
+use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::erasure::{COMMAND, Command};
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_runtime::Clock;
@@ -11,6 +11,14 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use tokio::sync::Notify;
+
+use crate::Steps;
+
+/// A service's consumer of commands.
+#[must_use]
+pub fn reader<S: Steps>() -> Reader {
+    Reader { consumer: S::CONSUMER, topic: ERASURE_COMMANDS }
+}
 
 /// The subscriber of the command topic.
 pub struct Commands {

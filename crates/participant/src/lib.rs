@@ -22,7 +22,7 @@ use sqlx::migrate::Migrator;
 
 pub use arrival::{Arrival, ArrivalError, Stopped};
 pub use barrier::Follows;
-pub use commands::{Commands, hear};
+pub use commands::{Commands, hear, reader};
 pub use held::Held;
 pub use redo::RedoError;
 pub use touched::Touched;

@@ -17,5 +17,5 @@ mod subscriber;
 pub use api::openapi;
 pub use error::ProjectorError;
 pub use model::Projection;
-pub use service::{Config, StartError, migrators, serve};
+pub use service::{Config, StartError, access, migrators, serve};
 pub use subscriber::Follower;

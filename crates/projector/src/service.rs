@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, consumer, reach};
+use assent_bus::{Access, BusConfig, Reader, consumer, reach};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, Follows, Participant};
+use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -80,6 +80,18 @@ pub fn migrators() -> [Migrator; 3] {
     [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
+/// What the service does with Kafka.
+#[must_use]
+pub fn access() -> Access {
+    let follower = |projection: Projection| Reader {
+        consumer: projection.consumer(),
+        topic: projection.topic(),
+    };
+    let mut readers: Vec<Reader> = Projection::ALL.into_iter().map(follower).collect();
+    readers.push(reader::<Eraser>());
+    Access { readers, ..Access::default() }
+}
+
 /// Serves until the soft stop. The database must be [migrated](migrators).
 ///
 /// # Errors
@@ -133,7 +145,8 @@ pub async fn serve(
     lifecycle.spawn("projector.rebuilder", rebuilder.run(lifecycle.stopping()));
 
     let app = Arc::new(App { pool, bus: config.bus, clock, asked });
-    let router = router_layers(api::router(app, parked, config.keys), Limits::default());
+    let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
+    let router = router_layers(api::router(app, parked, config.keys), limits);
     lifecycle.spawn("projector.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())
 }

@@ -18,9 +18,14 @@ pub struct ServiceConfig {
     pub database_url: SecretString,
     /// Connections to it.
     pub database_connections: u32,
+    /// Most requests under way at once; more are turned away.
+    pub requests_max: usize,
     /// What this service shows to others.
     pub token: SecretString,
 }
+
+/// As many as two batches of a service's store hold several times over, and as its memory has room for.
+const REQUESTS_MAX: usize = 4096;
 
 impl ServiceConfig {
     /// Reads it from `[<service>]`, the token also from `[services]`; what is wrong is recorded in
@@ -32,6 +37,10 @@ impl ServiceConfig {
         let ops_listen = own.required("ops_listen");
         let database_url = own.secret("database_url");
         let database_connections = own.default("database_connections", connections);
+        let requests_max = own.default("requests_max", REQUESTS_MAX);
+        if requests_max == 0 {
+            own.invalid("requests_max", "must be at least 1");
+        }
         let shared = settings.section("services");
         let token = own.optional_secret("token").or_else(|| shared.secret("token"));
         Some(Self {
@@ -39,6 +48,7 @@ impl ServiceConfig {
             ops_listen: ops_listen?,
             database_url: database_url?,
             database_connections,
+            requests_max,
             token: token?,
         })
     }

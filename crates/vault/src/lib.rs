@@ -31,4 +31,4 @@ pub use app::App;
 pub use error::VaultError;
 pub use router::{openapi, router};
 pub use screen::Screening;
-pub use service::{Config, StartError, migrators, pool, serve};
+pub use service::{Config, StartError, access, migrators, pool, serve};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::parked::ParkedMessages;
-use assent_bus::{BusConfig, Producer, reach};
-use assent_contracts::topics::VAULT_EVENTS;
+use assent_bus::{Access, BusConfig, Producer, reach};
+use assent_contracts::topics::{Topic, VAULT_EVENTS};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, ArrivalError, Participant};
+use assent_participant::{Arrival, ArrivalError, Participant, reader};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
@@ -32,6 +32,9 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 const SCREENING_ROWS_PER_HOUR: i64 = 5_000_000;
 /// Longer than the settlement of the most that one request suppresses.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What it compares its store with.
+const OWN_LOG: Topic = VAULT_EVENTS;
 
 /// What the service must be told.
 #[derive(Debug, Clone)]
@@ -150,6 +153,12 @@ pub fn migrators() -> [Migrator; 3] {
     [assent_eventstore::migrator(), assent_participant::migrator(), sqlx::migrate!()]
 }
 
+/// What the service does with Kafka.
+#[must_use]
+pub fn access() -> Access {
+    Access { readers: vec![reader::<App>()], replayed: vec![OWN_LOG], ..Access::default() }
+}
+
 /// Serves until the soft stop. Both databases must be [migrated](migrators).
 ///
 /// # Errors
@@ -205,7 +214,7 @@ pub async fn serve(
         heard: Arc::default(),
     };
     let arrival = Arrival::at("vault", &database, &config.bus, &lifecycle).await?;
-    arrival.own_log(&store, VAULT_EVENTS, ComeBack, "vault.own-log").await?;
+    arrival.own_log(&store, OWN_LOG, ComeBack, "vault.own-log").await?;
     arrival.erasures(&participant).await?;
 
     reach::watch(&config.bus, &lifecycle);
@@ -220,7 +229,11 @@ pub async fn serve(
     arrival.caught_up(&[], &*clock).await?;
 
     let parked = ParkedMessages::new(database, config.bus).with(commands);
-    let limits = Limits { body_bytes_max: BODY_BYTES_MAX, timeout: TIMEOUT, ..Limits::default() };
+    let limits = Limits {
+        body_bytes_max: BODY_BYTES_MAX,
+        timeout: TIMEOUT,
+        concurrency_max: config.service.requests_max,
+    };
     let router = router_layers(router(app, parked, config.keys), limits);
     lifecycle.spawn("vault.http", assent_http::serve(listener, router, lifecycle.clone()));
     Ok(())

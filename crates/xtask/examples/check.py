@@ -15,8 +15,10 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import uuid
 from pathlib import Path
 
+import later
 import schemas
 
 PATIENCE = 120
@@ -104,15 +106,9 @@ def followers(cluster, examples):
     first, second, gone = (cluster.person(f"+33 6 39 98 00 0{number}") for number in (1, 2, 3))
     for person in (first, gone):
         cluster.say("grant", person)
-    environment = cluster.environment
-    programs = [
-        Program("follow.py", [sys.executable, examples / "python/follow.py"], environment, cluster.home),
-        Program("follow.mjs", ["node", "follow.mjs"], environment, cluster.home / "node"),
-        Program("Follow.java", ["java", "-cp", "lib/*", "Follow.java"], environment, cluster.home / "java"),
-    ]
+    programs = start_followers(cluster, examples, cluster.environment)
     try:
         for program in programs:
-            program.until("that it follows", lambda lines: "following" in lines)
             told(program, first, ["given"])
         # The next word only when everybody has heard the last: a state record may take a reader past an event.
         cluster.say("withdraw", first)
@@ -131,6 +127,67 @@ def followers(cluster, examples):
             program.end()
     cluster.erased_before = gone
     return f"{len(programs)} followers saw each change once, in order"
+
+
+def start_followers(cluster, examples, environment):
+    programs = [
+        Program("follow.py", [sys.executable, examples / "python/follow.py"], environment, cluster.home),
+        Program("follow.mjs", ["node", "follow.mjs"], environment, cluster.home / "node"),
+        Program("Follow.java", ["java", "-cp", "lib/*", "Follow.java"], environment, cluster.home / "java"),
+    ]
+    try:
+        for program in programs:
+            program.until("that it follows", lambda lines: "following" in lines)
+    except AssertionError:
+        for program in programs:
+            program.end()
+        raise
+    return programs
+
+
+def strangers(cluster, examples):
+    """Each passes over what it doesn't know, waits for what is missing, drops what comes twice, and has the same picture
+    when it starts from zero again."""
+    topics = later.Topics(cluster.kafka, f"later-{os.getpid()}.")
+    environment = cluster.environment | {"ASSENT_PREFIX": topics.prefix}
+    person, nobody = str(uuid.uuid4()), str(uuid.uuid4())
+    topics.state(person, 1, {"consents": [later.said(state="given")], "added_later": True})
+    programs = start_followers(cluster, examples, environment)
+    expected = []
+
+    def all_told(*changes):
+        expected.extend(changes)
+        for program in programs:
+            told(program, person, expected)
+
+    try:
+        all_told("given")
+        # A type that nobody knows, with a key that names nobody; and one about her, which counts.
+        topics.event(nobody, 1, "channel_defined", {"channel": "sms"})
+        topics.event(person, 2, "hinted", {"hint": [1, {"deep": None}]})
+        topics.event(person, 3, "withdrawn", later.said())
+        all_told("withdrawn")
+        topics.event(person, 2, "granted", later.said())
+        topics.event(person, 3, "granted", later.said())
+        topics.event(person, 5, "granted", later.said())
+        topics.event(person, 4, "refused", later.said())
+        all_told("refused", "given")
+        # A code that nobody knows, which allows nothing.
+        topics.state(person, 6, {"consents": [later.said(state="paused")]})
+        all_told("paused")
+        for program in programs:
+            assert words(program.lines, nobody) == [], f"{program.name} told of nobody"
+    finally:
+        for program in programs:
+            program.end()
+    programs = start_followers(cluster, examples, environment)
+    try:
+        expected.clear()
+        all_told("given", "paused")
+    finally:
+        for program in programs:
+            program.end()
+    return f"{len(programs)} followers passed over what they don't know, and lost no place"
 
 
 def participant(cluster, examples):
@@ -248,6 +305,7 @@ if __name__ == "__main__":
     document = json.loads((root / "docs/asyncapi/assent.json").read_text())
     print(" ", schemas.check_golden(described), flush=True)
     print(" ", followers(cluster, root / "docs/examples"), flush=True)
+    print(" ", strangers(cluster, root / "docs/examples"), flush=True)
     print(" ", participant(cluster, root / "docs/examples"), flush=True)
     print(" ", kit(cluster, root / "docs/examples"), flush=True)
     print(" ", schemas.check_published(described, document, cluster.kafka, "assent."), flush=True)

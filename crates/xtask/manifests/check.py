@@ -7,12 +7,15 @@ ROOT is the workspace, RENDERED a folder with one file for each overlay, BINARIE
 written to ALERTS as promtool reads them.
 """
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
 import compose
+import declared
 import flows
 import kafka
 import names
@@ -22,6 +25,9 @@ import settings
 
 
 def main(root, rendered, binaries, alerts):
+    # As with the default prefix, whatever the environment says.
+    told = subprocess.run([binaries / "assent", "--json", "topics", "rights"], env={}, capture_output=True, text=True, check=True)
+    rights = json.loads(told.stdout)
     overlays = {}
     for file in sorted(rendered.glob("*.yaml")):
         overlays[file.stem] = [document for document in yaml.safe_load_all(file.read_text()) if document]
@@ -29,12 +35,13 @@ def main(root, rendered, binaries, alerts):
     for overlay, documents in overlays.items():
         for check in (resources.faults, pods.faults, flows.faults, kafka.faults):
             faults += [f"{overlay}: {fault}" for fault in check(documents)]
-        faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents)]
+        faults += [f"{overlay}: {fault}" for fault in names.faults(root, documents, rights)]
         print(f"  {overlay}: {len(documents)} resources")
-    faults += compose.faults(root)
     groups = names.alert_groups(overlays["production"])
+    faults += compose.faults(root, groups)
     alerts.write_text(yaml.safe_dump({"groups": groups}))
     faults += names.alert_faults(root, groups)
+    faults += declared.faults(root, overlays, rights, settings.port_of_simulator(binaries))
     faults += settings.faults({name: overlays[name] for name in ("laptop", "production")}, binaries)
     for fault in faults:
         print(fault, file=sys.stderr)

@@ -1,7 +1,11 @@
 """Whether docker-compose.yml is whole in itself: exact images, files that are there, ports on this machine only, a
-database server behind each address, in both arrangements, and Prometheus asking every server on its operations port."""
+database server behind each address, in both arrangements, and Prometheus asking every server on its operations port,
+with the alerts of Kubernetes."""
 
 import re
+import subprocess
+import tempfile
+from pathlib import Path
 
 import yaml
 
@@ -20,7 +24,7 @@ Loader.add_multi_constructor(
 )
 
 
-def faults(root):
+def faults(root, groups):
     services = yaml.load((root / "docker-compose.yml").read_text(), Loader)["services"]
     single = yaml.load((root / "compose/single-postgres.yml").read_text(), Loader)["services"]
     for name, service in services.items():
@@ -34,6 +38,7 @@ def faults(root):
     for host in sorted(hosts ^ names | hosts ^ away):
         yield f"compose/single-postgres.yml: {host} isn't both taken away and answered for"
     yield from scrape_faults(root, services, environment)
+    yield from alert_faults(root, services["prometheus"], groups)
 
 
 def service_faults(root, service):
@@ -63,3 +68,26 @@ def scrape_faults(root, services, environment):
         listens = environment.get(f"ASSENT_{name.upper()}_OPS_LISTEN", "")
         if not listens.endswith(f":{port}"):
             yield f"compose/prometheus.yml: {name} is asked on {port} and listens on {listens}"
+
+
+def alert_faults(root, prometheus, groups):
+    """The container's own lines are run, up to the server: what they make must be the rules that Kubernetes gets."""
+    config = yaml.safe_load((root / "compose/prometheus.yml").read_text())
+    (script,) = prometheus["command"]
+    lines, _, server = script.replace("$$", "$").partition("exec ")
+    if not server.startswith("prometheus --config.file=/etc/prometheus/prometheus.yml"):
+        yield f"compose: Prometheus is started otherwise: {server}"
+    for volume in prometheus["volumes"]:
+        source, target = volume.split(":")[:2]
+        if source.startswith("./"):
+            lines = lines.replace(target, str(root / source))
+    with tempfile.TemporaryDirectory() as folder:
+        made = f"{folder}/alerts.yml"
+        subprocess.run(["sh", "-euc", lines.replace("/tmp/alerts.yml", made)], check=True)
+        rules = yaml.safe_load(Path(made).read_text()) if Path(made).exists() else None
+    if config.get("rule_files") != ["/tmp/alerts.yml"] or rules != {"groups": groups}:
+        yield "compose: Prometheus has other alerts than k8s/components/monitoring/prometheusrule.yaml"
+    # What its alerts say of a server that is away, they say of the service's name.
+    naming = {"source_labels": ["__meta_dns_name"], "target_label": "service"}
+    if any(naming not in job.get("relabel_configs", []) for job in config["scrape_configs"]):
+        yield "compose/prometheus.yml: a server that doesn't answer has no label `service`"

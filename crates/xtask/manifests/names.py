@@ -11,9 +11,12 @@ from resources import name
 MONITORING = "k8s/components/monitoring"
 
 
-def faults(root, resources):
+def faults(root, resources, rights):
     source = "\n".join(file.read_text() for file in sorted((root / "crates").glob("*/src/**/*.rs")))
-    topics, consumers, metrics = topics_of(root), consumers_of(source), metrics_of(source)
+    topics, metrics = topics_of(root), metrics_of(source)
+    users = {user["user"]: rights_of(user) for user in rights["users"]}
+    consumers = {group["group"]: group["topic"] for group in rights["groups"]}
+    made = set()
     declared = {}
     for resource in resources:
         spec = resource.get("spec", {})
@@ -22,7 +25,8 @@ def faults(root, resources):
             settings = {key: value for key, value in spec["config"].items() if key != "min.insync.replicas"}
             declared[resource["metadata"]["name"]] = (spec["partitions"], settings)
         elif resource["kind"] == "KafkaUser":
-            yield from user_faults(resource, topics, consumers)
+            made.add(resource["metadata"]["name"])
+            yield from user_faults(resource, users)
         elif resource["kind"] == "ScaledObject":
             yield from scaling_faults(resource, topics, consumers)
         elif resource["kind"] == "PrometheusRule":
@@ -32,6 +36,7 @@ def faults(root, resources):
             for panel in json.loads(resource["data"]["assent.json"])["panels"]:
                 for target in panel["targets"]:
                     yield from metric_faults(f"panel {panel['title']!r}", target["expr"], metrics)
+    yield from (f"nobody is Kafka's user {user}" for user in (set(users) - made if made else ()))
     if declared and declared != topics:
         yield f"the topics are {declared}, those of the code {topics}"
 
@@ -47,10 +52,9 @@ def settings_of(configuration):
     return {key: value[0] if isinstance(value, list) else value for key, value in configuration.items()}
 
 
-def consumers_of(source):
-    services = "consent|erasure|messaging|projector|vault"
-    named = re.findall(rf'"((?:{services})\.[a-z-]+)"', source) + re.findall(r'\.group\("([a-z-]+)"\)', source)
-    return {f"assent.{consumer}" for consumer in named}
+def rights_of(user):
+    """What `assent topics rights` says of a user, and so what the code declares."""
+    return {(it["resource"], it["name"], it["pattern"], tuple(it["operations"])) for it in user["rights"]}
 
 
 def metrics_of(source):
@@ -65,13 +69,14 @@ def metrics_of(source):
     return found
 
 
-def user_faults(user, topics, consumers):
-    for acl in user["spec"]["authorization"]["acls"]:
-        kind, resource = acl["resource"]["type"], acl["resource"]["name"]
-        if kind == "topic" and resource not in topics:
-            yield f"{name(user)}: there is no topic {resource}"
-        if kind == "group" and not any(consumer.startswith(resource) for consumer in consumers):
-            yield f"{name(user)}: no consumer is called {resource}…"
+def user_faults(user, users):
+    given = {
+        (acl["resource"]["type"], acl["resource"]["name"], acl["resource"]["patternType"], tuple(acl["operations"]))
+        for acl in user["spec"]["authorization"]["acls"]
+    }
+    needed = users.get(user["metadata"]["name"], set())
+    yield from (f"{name(user)}: {right} is more than it needs" for right in sorted(given - needed))
+    yield from (f"{name(user)}: {right} is missing" for right in sorted(needed - given))
 
 
 def scaling_faults(scaled, topics, consumers):
@@ -82,8 +87,8 @@ def scaling_faults(scaled, topics, consumers):
         if trigger["type"] != "kafka":
             continue
         group, topic = trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"]
-        if group not in consumers:
-            yield f"{name(scaled)}: no consumer is called {group}"
+        if consumers.get(group) != topic:
+            yield f"{name(scaled)}: {group} reads {consumers.get(group)}, not {topic}"
         if spec["maxReplicaCount"] > topics.get(topic, (0, ""))[0]:
             yield f"{name(scaled)}: more replicas than {topic} has partitions"
 

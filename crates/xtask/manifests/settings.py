@@ -22,8 +22,17 @@ NOWHERE = "postgres://nobody@127.0.0.1:1/nothing"
 SECONDS = 20
 
 
+def help_of_simulator(binaries):
+    return subprocess.run([binaries / "whatsapp-sim", "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def port_of_simulator(binaries):
+    """Where it listens unless it is told otherwise."""
+    return int(re.search(r"\[env: WHATSAPP_SIM_LISTEN=\]\s*\[default: [\d.]+:(\d+)\]", help_of_simulator(binaries))[1])
+
+
 def faults(overlays, binaries):
-    help_text = subprocess.run([binaries / "whatsapp-sim", "--help"], capture_output=True, text=True, check=True).stdout
+    help_text = help_of_simulator(binaries)
     # Production's secrets come from elsewhere, with the names and keys that a laptop's have.
     secrets = {
         re.sub("-[a-z0-9]{10}$", "", resource["metadata"]["name"]): resource["data"]

@@ -451,6 +451,7 @@ fn configure(
             ops_listen: "127.0.0.1:0".parse().unwrap(),
             database_url: database_url.into(),
             database_connections: 8,
+            requests_max: 4096,
             token: "erasure".into(),
         },
         idempotency_secret: "secret".into(),

@@ -7,6 +7,7 @@ mod durability;
 mod erasing;
 mod hearing;
 mod importing;
+mod overload;
 mod replicas;
 mod restarts;
 mod standing;

@@ -1,13 +1,15 @@
 //! Two replicas of each service: one killed in mid-flow loses nothing and sends nothing twice, and
-//! its partitions are taken over.
+//! its partitions are taken over. Three: they share the work, and one that is frozen does no harm.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS};
-use assent_runtime::{Ids as _, SystemIds};
+use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
 use serde_json::Value;
 
 use super::durability::{GRANT, grant};
+use super::withdrawal::bodies_after;
+use assent_tests::cluster::faults::Failpoints;
 use assent_tests::cluster::until;
 use assent_tests::cluster::{Cluster, Wishes};
 use assent_tests::topics::{everything, followed};
@@ -89,6 +91,115 @@ async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_
         })
         .await;
     }
+}
+
+/// One replica of messaging freezes with permits in its hands, one projector with its partitions. The others go on
+/// without them; thawed after her withdrawal, they send nothing and write nothing that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
+    const HELD: &str = "messaging.after_permit";
+    const MARKED: &str = "messaging.before_call";
+    let three = ["consent", "vault", "messaging", "projector"];
+    let mut cluster = Cluster::with(Wishes {
+        only: vec!["gateway", "consent", "vault", "messaging", "projector"],
+        replicated: three.iter().flat_map(|service| [*service; 2]).collect(),
+        // Batches of ten, one at a time in each process.
+        settings: vec![
+            ("messaging", "sends_per_second = 20"),
+            ("messaging", "send_batches = 1"),
+            ("messaging", "whatsapp_timeout_ms = 2000"),
+            ("messaging", "claim_ms = 4000"),
+        ],
+        ..Wishes::default()
+    })
+    .await;
+    let replicas =
+        |service: &str| [service.to_owned(), format!("{service}-2"), format!("{service}-3")];
+    until("each projector has partitions, and each partition one projector", async || {
+        let owned = replicas("projector").map(|name| taken_over(&cluster, &name));
+        owned.iter().all(|count| *count > 0) && owned.iter().sum::<usize>() == PARTITIONS
+    })
+    .await;
+    let (person, subject) = cluster.willing().await;
+    let failpoints = replicas("messaging").map(|name| cluster.failpoints(&name));
+    failpoints.iter().for_each(|of_one| of_one.set(&format!("{HELD}=hold")));
+    let mut messages = Vec::new();
+    for _ in 0..36 {
+        messages.push(cluster.queue(&subject).await);
+    }
+    for of_one in &failpoints {
+        of_one.strikes(HELD).await;
+    }
+    failpoints[2].set(&format!("{MARKED}=stop"));
+    let struck = failpoints[2].strikes(MARKED).await;
+    assert_eq!(struck.pid, cluster.process("messaging-3").pid());
+    cluster.signal("projector-3", libc::SIGSTOP);
+    failpoints[..2].iter().for_each(Failpoints::clear);
+
+    // What the frozen one has marked is nobody else's to send; everything else is sent without it.
+    let sending = cluster.pool("messaging").await;
+    let count = async |states: &[&str]| -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM intents WHERE state = ANY($1)")
+            .bind(states.iter().map(ToString::to_string).collect::<Vec<String>>())
+            .fetch_one(&sending)
+            .await
+            .unwrap()
+    };
+    until("nothing waits for the frozen one", async || {
+        count(&["queued", "claimed"]).await == 0 && count(&["accepted"]).await > 0
+    })
+    .await;
+    assert!(count(&["calling", "uncertain"]).await > 0, "it has permits in its hands");
+    assert!(cluster.process("messaging-3").is_frozen());
+
+    assert_eq!(cluster.withdraw(&person).status, 0);
+    let acknowledged = SystemClock.boottime();
+    let read_model = cluster.pool("projector").await;
+    until("the read models go on without the frozen one", async || {
+        let withdrawn =
+            "SELECT EXISTS (SELECT FROM live.consents, jsonb_array_elements(consents) AS line
+                         WHERE subject_id = $1::uuid AND line->>'state' = 'withdrawn')";
+        sqlx::query_scalar::<_, bool>(withdrawn)
+            .bind(&subject)
+            .fetch_one(&read_model)
+            .await
+            .unwrap()
+    })
+    .await;
+    assert!(cluster.process("projector-3").is_frozen());
+    until("the others have its partitions", async || {
+        taken_over(&cluster, "projector") + taken_over(&cluster, "projector-2") == PARTITIONS
+    })
+    .await;
+    failpoints[2].clear();
+    cluster.process("messaging-3").thaw();
+    cluster.process("projector-3").thaw();
+
+    let mut accepted = BTreeSet::new();
+    for message in &messages {
+        let view = cluster.settled(message).await;
+        match view["state"].as_str() {
+            Some("accepted") => {
+                accepted.insert(message.clone());
+            }
+            Some("refused" | "uncertain") => {}
+            _ => panic!("{view}"),
+        }
+    }
+    assert_eq!(bodies_after(&cluster, &person, acknowledged).await, 0);
+    let mut bodies: Vec<String> = Vec::new();
+    for call in cluster.delivered_to(&person).await {
+        bodies.push(call["callback_data"].as_str().unwrap().to_owned());
+    }
+    let once: BTreeSet<String> = bodies.iter().cloned().collect();
+    assert_eq!(once.len(), bodies.len(), "sent twice: {bodies:?}");
+    assert_eq!(once, accepted, "each body was accepted, and what had none wasn't");
+    until("the thawed projector is a member again", async || {
+        let owned = replicas("projector").map(|name| taken_over(&cluster, &name));
+        owned.iter().all(|count| *count > 0) && owned.iter().sum::<usize>() == PARTITIONS
+    })
+    .await;
+    cluster.rebuilt_the_same("consents");
 }
 
 const FOLLOWER: &str = "projector.consents";

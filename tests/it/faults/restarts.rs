@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use assent_contracts::topics::CONSENT_EVENTS;
-use assent_runtime::{Ids as _, SystemIds};
+use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -20,6 +20,8 @@ const CLIENTS: usize = 8;
 /// Between two tries of a client: some load, not all there is.
 const PAUSE: Duration = Duration::from_millis(20);
 const PURPOSES: [&str; 2] = ["marketing", "service"];
+/// How soon it must work again after a server is back.
+const RECOVERY: Duration = Duration::from_secs(10);
 /// The services that stand on Postgres.
 const STORING: [&str; 5] = ["consent", "vault", "messaging", "erasure", "projector"];
 
@@ -63,7 +65,17 @@ async fn g2_the_broker_and_then_postgres_restarted_in_mid_flow_lose_and_double_n
     let pool = cluster.pool("consent").await;
     assert!(outbox(&pool).await >= 100, "nobody takes them");
     pool.close().await;
+    let waiting = newest_in_outbox(&cluster).await;
     kafka.start_again();
+    let back = SystemClock.boottime();
+    let pool = cluster.pool("consent").await;
+    until("what waited for the broker is published", async || {
+        let left = "SELECT count(*) FROM eventstore.outbox WHERE id <= $1";
+        sqlx::query_scalar::<_, i64>(left).bind(waiting).fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
+    recovered("the relay", back);
+    pool.close().await;
     more("with the broker again", 50).await;
 
     // Without Postgres nothing is acknowledged, and every service says so.
@@ -77,10 +89,13 @@ async fn g2_the_broker_and_then_postgres_restarted_in_mid_flow_lose_and_double_n
     })
     .await;
     postgres.start_again();
+    let back = SystemClock.boottime();
     for service in SERVICES {
         until("it is ready again by itself", async || cluster.is_ready(service).await).await;
     }
+    recovered("every service", back);
     more("with Postgres again", 50).await;
+    recovered("the ledger", back);
     progress.stop.store(true, Ordering::Relaxed);
     let mut acknowledged: Vec<Acknowledged> = Vec::new();
     for client in clients {
@@ -121,6 +136,18 @@ async fn g2_the_broker_and_then_postgres_restarted_in_mid_flow_lose_and_double_n
         let process = cluster.process(service);
         assert_eq!(process.ended(), None, "{service} was not started again: {}", process.tail());
     }
+}
+
+/// The last event that waits to be published.
+async fn newest_in_outbox(cluster: &Cluster) -> i64 {
+    let pool = cluster.pool("consent").await;
+    let newest = "SELECT max(id) FROM eventstore.outbox";
+    sqlx::query_scalar::<_, Option<i64>>(newest).fetch_one(&pool).await.unwrap().expect("some wait")
+}
+
+fn recovered(who: &str, back: Duration) {
+    let took = SystemClock.boottime().saturating_sub(back);
+    assert!(took <= RECOVERY, "{who} took {took:?} after the server was back");
 }
 
 async fn outbox(pool: &PgPool) -> i64 {

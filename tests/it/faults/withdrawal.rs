@@ -41,7 +41,12 @@ async fn freeze(cluster: &mut Cluster, subject: &str) -> String {
     message
 }
 
-async fn bodies_after(cluster: &Cluster, person: &Person, acknowledged: Duration) -> usize {
+/// How many bodies for her began after that moment.
+pub(super) async fn bodies_after(
+    cluster: &Cluster,
+    person: &Person,
+    acknowledged: Duration,
+) -> usize {
     let calls = cluster.delivered_to(person).await;
     let began = |call: &Value| call["first_byte_boottime_ns"].as_u64().unwrap();
     calls.iter().filter(|call| u128::from(began(call)) > acknowledged.as_nanos()).count()

@@ -102,6 +102,7 @@ async fn a_command_is_answered_after_its_barrier() {
             ops_listen: listen,
             database_url: stage.url.clone().into(),
             database_connections: 12,
+            requests_max: 4096,
             token: "secret".into(),
         },
         bus: stage.config.clone(),

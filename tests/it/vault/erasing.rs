@@ -166,6 +166,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
             ops_listen: address,
             database_url: database_url.into(),
             database_connections: 8,
+            requests_max: 4096,
             token: "t".to_owned().into(),
         },
         keys_database_url: keys_database_url.into(),

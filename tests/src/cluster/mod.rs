@@ -58,10 +58,15 @@ pub const BUSINESS_NUMBER: &str = "+33900000001";
 
 const PHONE_NUMBER_ID: &str = "106540352242922";
 
+/// The service that a process serves: `consent` for `consent-2`.
+fn service_of(name: &str) -> &str {
+    name.split_once('-').map_or(name, |(service, _)| service)
+}
+
 /// What a test wants otherwise.
 #[derive(Default)]
 pub struct Wishes {
-    /// Services that get a second replica (`consent-2`) behind one address.
+    /// Services that get a second replica (`consent-2`) behind one address; named twice, a third one (`consent-3`) too.
     pub replicated: Vec<&'static str>,
     /// More lines for the configuration's sections: section, line.
     pub settings: Vec<(&'static str, &'static str)>,
@@ -127,7 +132,12 @@ impl Cluster {
     pub async fn with(wishes: Wishes) -> Self {
         let dir = std::env::temp_dir().join(unique("assent_it"));
         std::fs::create_dir_all(&dir).unwrap();
-        let replicas = wishes.replicated.iter().map(|service| format!("{service}-2"));
+        let mut doors: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        for service in &wishes.replicated {
+            let replicas = doors.entry(*service).or_insert_with(|| vec![(*service).to_owned()]);
+            replicas.push(format!("{service}-{}", replicas.len() + 1));
+        }
+        let replicas = doors.values().flat_map(|replicas| &replicas[1..]).cloned();
         let names: Vec<String> = SERVICES.iter().map(ToString::to_string).chain(replicas).collect();
         let mut api: BTreeMap<_, _> =
             names.iter().map(|name| (name.clone(), ports::free())).collect();
@@ -155,11 +165,10 @@ impl Cluster {
                 .unwrap(),
             dir,
         };
-        for service in &wishes.replicated {
+        for (service, replicas) in doors {
             let door = ports::free();
-            let replicas = vec![cluster.api[*service], cluster.api[&format!("{service}-2")]];
-            balancer::serve(door, replicas).await;
-            cluster.doors.insert(*service, door);
+            balancer::serve(door, replicas.iter().map(|name| cluster.api[name]).collect()).await;
+            cluster.doors.insert(service, door);
         }
         let urls = cluster.api.keys().map(|name| (name.clone(), cluster.url(name))).collect();
         cluster.client = Client::new(&cluster.token, urls);
@@ -175,10 +184,8 @@ impl Cluster {
         let migrate = [&["migrate"], wishes.only.as_slice()].concat();
         let migrated = block_in_place(|| cluster.command_of(&build, &migrate).output()).unwrap();
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-        let wanted = |name: &String| {
-            let service = name.trim_end_matches("-2");
-            wishes.only.is_empty() || wishes.only.contains(&service)
-        };
+        let wanted =
+            |name: &String| wishes.only.is_empty() || wishes.only.contains(&service_of(name));
         let names: Vec<String> = names.into_iter().filter(wanted).collect();
         cluster.launch(SIMULATOR);
         if wishes.one_process {
@@ -405,7 +412,7 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         } else if name == "all" {
             self.command(&["serve", "--all"])
         } else {
-            let service = name.trim_end_matches("-2");
+            let service = service_of(name);
             let build = self.builds.get(name).cloned().unwrap_or_else(binaries);
             let mut command = self.command_of(&build, &["serve", service]);
             let section = service.to_uppercase();

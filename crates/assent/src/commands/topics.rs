@@ -1,12 +1,13 @@
-//! `assent topics`: the Kafka topics as the contracts declare them, against those of the broker. It reads the
-//! configuration of the deployment, not its API: whoever runs it may administer Kafka.
+//! `assent topics`: the Kafka topics as the contracts declare them, against those of the broker, and who may do what with
+//! them. It reads the configuration of the deployment, not its API: whoever runs it may administer Kafka.
 
 use assent_bus::{BusConfig, Change, TopicError, apply_topics, plan_topics};
 use assent_contracts::topics::{ALL, Topic};
 use assent_runtime::{ConfigErrors, Settings};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::kafka_rights::{self, Group, Team, User};
 use crate::outcome::{Failure, Output, Status};
 use crate::serve::{ConfigFile, wrong_configuration};
 
@@ -34,6 +35,66 @@ Creates topics and alters cleanup and retention; settings that the contracts don
 partition count. Exit status: 0 done, 1 a topic has another partition count (nothing was changed), 2 wrong configuration,
 3 Kafka didn't answer.")]
     Apply(Where),
+    /// Say what the Kafka users of services and teams must be allowed, and no more.
+    #[command(after_help = "\
+Examples:
+  assent topics rights
+  assent topics rights --as strimzi --team crm --team reports=messaging.events.v1,consent.state.v1
+  assent topics rights --as kafka-acls | sh
+
+Changes nothing and asks nobody: of the configuration it reads [kafka] topic_prefix. A team gets its topics (the
+consents, unless they are named), erasure.commands.v1, for whoever reads takes part in erasures, and two kinds of groups:
+PREFIX + NAME, and whatever begins with PREFIX + NAME + `.`. With --json: users and the consumer groups of services.")]
+    Rights(Rights),
+}
+
+/// Whose rights, and in which form.
+#[derive(Debug, Args)]
+pub struct Rights {
+    /// A team that reads topics; after registering for erasures. Can be repeated.
+    #[arg(long = "team", value_name = "NAME=TOPICS")]
+    teams: Vec<Team>,
+    /// For people, for Strimzi's operator, or for Kafka's own tool.
+    #[arg(long = "as", value_enum, default_value_t = Form::Plan)]
+    form: Form,
+    /// The name of Strimzi's Kafka cluster.
+    #[arg(long, default_value = "assent")]
+    cluster: String,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// A form of the rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A plan for people.
+    Plan,
+    /// `KafkaUser` resources.
+    Strimzi,
+    /// Lines for `kafka-acls.sh`.
+    KafkaAcls,
+}
+
+/// The rights, for machines.
+#[derive(Debug, Serialize)]
+struct Told {
+    users: Vec<User>,
+    groups: Vec<Group>,
+}
+
+impl Rights {
+    fn run(&self, output: Output) -> Result<Status, Failure> {
+        let prefix = self.config.topic_prefix()?;
+        let users = kafka_rights::users(&prefix, &self.teams);
+        let text = match self.form {
+            Form::Plan => kafka_rights::plan(&users),
+            Form::Strimzi => kafka_rights::strimzi(&users, &self.cluster)?,
+            Form::KafkaAcls => kafka_rights::commands(&users),
+        };
+        let told = Told { users, groups: kafka_rights::groups(&prefix) };
+        output.print(&told, |_| text);
+        Ok(Status::Done)
+    }
 }
 
 /// Where Kafka is.
@@ -68,14 +129,17 @@ impl Topics {
     /// # Errors
     /// When the configuration is wrong, Kafka doesn't answer, or a partition count is another.
     pub async fn run(&self, output: Output) -> Result<Status, Failure> {
-        let (Self::Plan(place) | Self::Apply(place)) = self;
+        let place = match self {
+            Self::Plan(place) | Self::Apply(place) => place,
+            Self::Rights(rights) => return rights.run(output),
+        };
         let settings = place.config.load()?;
         let Some(bus) = BusConfig::read(&settings) else {
             return Err(wrong_configuration(kafka_errors(&settings)));
         };
         let answer = match self {
-            Self::Plan(_) => plan_topics(&bus, &ALL).await,
             Self::Apply(_) => apply_topics(&bus, &ALL).await,
+            _ => plan_topics(&bus, &ALL).await,
         };
         let plan = answer.map_err(failure)?;
         let refused = plan.iter().flat_map(|(_, changes)| changes).any(is_refused);

@@ -3,13 +3,11 @@
 
 use assent_bus::reach::PATIENCE;
 use assent_bus::{BusConfig, TopicError, Unreached, topics::examine};
-use assent_contracts::topics::{
-    self, CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, Topic,
-    VAULT_EVENTS,
-};
+use assent_contracts::topics::{self, Topic};
 use assent_runtime::Settings;
 
 use super::finding::Finding;
+use crate::kafka_rights::topics_of;
 use crate::serve::Service;
 
 /// Looks at the brokers, then at each topic that one of these services writes, reads or asks for its
@@ -44,22 +42,6 @@ pub async fn look(settings: &Settings, services: &[Service]) -> Vec<Finding> {
     }
     findings.extend(wrong);
     findings
-}
-
-/// The topics that a service has to do with.
-const fn topics_of(service: Service) -> &'static [Topic] {
-    match service {
-        Service::Consent => {
-            &[CONSENT_EVENTS, CONSENT_STATE, VAULT_EVENTS, MESSAGING_EVENTS, ERASURE_COMMANDS]
-        }
-        Service::Vault => &[VAULT_EVENTS, ERASURE_COMMANDS],
-        Service::Messaging => &[MESSAGING_EVENTS, CONSENT_EVENTS, ERASURE_COMMANDS],
-        Service::Erasure => {
-            &[ERASURE_COMMANDS, ERASURE_EVENTS, CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS]
-        }
-        Service::Projector => &[VAULT_EVENTS, CONSENT_EVENTS, MESSAGING_EVENTS, ERASURE_COMMANDS],
-        Service::Console | Service::Gateway => &[],
-    }
 }
 
 fn topic(error: &TopicError) -> Finding {

@@ -178,26 +178,17 @@ fn headers(event: &EventType) -> Value {
         header::CONTENT_TYPE: fixed(header::CONTENT_TYPE_JSON),
         header::TRACEPARENT: text("W3C trace context of what caused it, where that is known."),
     });
-    let mut required = vec![
-        header::CE_SPECVERSION,
-        header::CE_ID,
-        header::CE_SOURCE,
-        header::CE_TYPE,
-        header::CE_TIME,
-        header::CE_SUBJECT,
-        header::CONTENT_TYPE,
-    ];
+    let promised = header::headers(&event.topic);
+    let required: Vec<&str> = promised.iter().filter(|it| it.always).map(|it| it.name).collect();
     if event.topic.sequence != Sequence::None {
         properties[header::CE_SEQUENCE] = number(match event.topic.sequence {
             Sequence::Gapless => "Its place among the events of its key: from 1, without a gap.",
             _ => "Only rises within a key.",
         });
-        required.push(header::CE_SEQUENCE);
     }
     if event.topic.sequence == Sequence::Rising {
         properties[header::CE_EVENT_SEQUENCE] =
             number("The `ce_sequence` of the last event of the event topic that it reflects.");
-        required.push(header::CE_EVENT_SEQUENCE);
     }
     json!({"type": "object", "properties": properties, "required": required})
 }

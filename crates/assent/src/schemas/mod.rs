@@ -1,41 +1,66 @@
 //! `assent schemas`: what is published on Kafka, generated from the wire types: a JSON Schema for each
 //! event type, an AsyncAPI document and a page for people. CI compares them with those in `docs`, and
-//! the schemas with those that were released.
+//! the schemas, and topics, keys and headers, with those that were released.
 
 mod asyncapi;
 mod compatible;
 mod json_schema;
 mod pages;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assent_contracts::published::ALL;
-use clap::Args;
+use assent_contracts::wire;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::outcome::{Failure, Output, Status};
+use publish::Publish;
 
 /// Arguments of `assent schemas`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
   assent schemas docs
+  assent schemas publish --registry http://127.0.0.1:8081
 
 Refuses to write schemas that break those in `schemas/released` of the folder: within a version, members and
-codes are only added.")]
+codes are only added. Refuses too what breaks the released topics, keys and headers."
+)]
 pub struct Schemas {
-    /// The folder to write to: `schemas/<event type>.json`, `schemas/README.md`, `asyncapi/assent.json`.
-    dir: PathBuf,
+    /// The folder to write to: `schemas/<event type>.json`, `schemas/README.md`, `asyncapi/assent.json`, `asyncapi/wire.json`.
+    #[arg(required = true)]
+    dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<SchemasCommand>,
+}
+
+/// `assent schemas …`, where it isn't a folder.
+#[derive(Debug, Subcommand)]
+enum SchemasCommand {
+    /// Publish the schemas to a schema registry, where others look for them.
+    Publish(Publish),
 }
 
 impl Schemas {
-    /// Runs it.
+    /// The publication, where it is that.
+    pub fn publish(&self) -> Option<&Publish> {
+        self.command.as_ref().map(|SchemasCommand::Publish(publish)| publish)
+    }
+
+    /// Writes the documents.
     ///
     /// # Errors
     /// When a file can't be read or written, or what was released would be broken.
     pub fn run(&self, output: Output) -> Result<Status, Failure> {
-        let broken = compatible::breaks_of_all(&released(&self.dir)?, &current());
+        let dir = self.dir.as_deref().ok_or_else(|| Failure::wrong_use("no folder"))?;
+        let mut broken = compatible::breaks_of_all(&released(dir)?, &current());
+        let release = |error: serde_json::Error| Failure::wrong_use(error.to_string());
+        broken.extend(wire::breaks().map_err(release)?);
         if !broken.is_empty() {
             return Err(Failure {
                 status: Status::Refused,
@@ -49,9 +74,11 @@ impl Schemas {
         }
         files.push(("schemas/README.md".to_owned(), pages::reference()));
         files.push(("asyncapi/assent.json".to_owned(), text(&asyncapi::document())));
+        let today = serde_json::to_value(wire::today()).map_err(release)?;
+        files.push(("asyncapi/wire.json".to_owned(), text(&today)));
         for (name, content) in &files {
-            let path = self.dir.join(name);
-            let parent = path.parent().unwrap_or(&self.dir);
+            let path = dir.join(name);
+            let parent = path.parent().unwrap_or(dir);
             std::fs::create_dir_all(parent).map_err(|error| Failure::file(parent, error))?;
             std::fs::write(&path, content).map_err(|error| Failure::file(&path, error))?;
         }

@@ -149,6 +149,7 @@ impl Home {
                 ops_listen: "127.0.0.1:0".parse().unwrap(),
                 database_url: self.database_url.clone().into(),
                 database_connections: 8,
+                requests_max: 4096,
                 token: "services".into(),
             },
             keys_database_url: self.keys_database_url.clone().into(),
