@@ -61,13 +61,14 @@ impl KeyStore {
         let last = self.segment(SEGMENT_NOW).await?;
         self.end_segment(last).await?;
         let give_up = self.clock().boottime() + patience;
+        let mut beyond = last;
         loop {
             let held: bool =
                 sqlx::query_scalar(SLOT_KEEPS).bind(last).fetch_one(self.pool()).await?;
-            if !held && self.may("CHECKPOINT").await? {
-                return Ok(Wal::Left);
-            }
-            if !held && self.segment(SEGMENT_KEPT).await? > last {
+            if held {
+                // A checkpoint that is made meanwhile removes nothing.
+                beyond = beyond.max(self.segment(SEGMENT_KEPT).await?);
+            } else if self.may("CHECKPOINT").await? || self.segment(SEGMENT_KEPT).await? > beyond {
                 return Ok(Wal::Left);
             }
             if self.clock().boottime() >= give_up {
