@@ -293,6 +293,53 @@ async fn lost(keeps_saga: bool) {
     assert_eq!(cluster.send(&bob).json["state"], "accepted");
 }
 
+/// One database alone, put back by other tools beside those of today: a withdrawal that was answered since is back
+/// from Kafka before anything is answered, and while Kafka is away nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn g1_consent_restored_alone_takes_answered_withdrawals_back_before_it_serves() {
+    let stores = Stores::shared();
+    let brokers: &'static str = stores.bus.brokers.clone().leak();
+    let admin = admin(&stores).await;
+    let mut cluster = Cluster::with(wishes(stores)).await;
+    let (bob, bobs_id) = cluster.willing().await;
+    let (carol, _) = cluster.willing().await;
+    let today = cluster.database("consent");
+    let before = format!("{today}_before");
+    // A copy as it is asks for nobody who is connected.
+    cluster.kill("consent");
+    let copy = format!("CREATE DATABASE {before} TEMPLATE {today}");
+    until("it is copied", async || admin.execute(AssertSqlSafe(copy.clone())).await.is_ok()).await;
+    cluster.restart("consent").await;
+    assert_eq!(cluster.withdraw(&bob).status, 0);
+    until("what was said is in the log", async || {
+        let pool = cluster.pool("consent").await;
+        let waiting = "SELECT count(*) FROM eventstore.outbox";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
+    cluster.kill("consent");
+    drop_databases(&cluster, &admin, &["consent"]).await;
+    let put_back = format!("ALTER DATABASE {before} RENAME TO {today}");
+    admin.execute(AssertSqlSafe(put_back)).await.unwrap();
+    assert_eq!(state(&cluster, &bobs_id).await.as_deref(), Some("given"), "the fault");
+
+    // Port 1 stands for a Kafka that is away.
+    cluster.restart_told("consent", "ASSENT_KAFKA_BROKERS", "127.0.0.1:1");
+    until("it waits", async || cluster.readiness("consent").await.contains("start: not yet")).await;
+    let asked = json!({"subject_id": bobs_id, "purpose": "marketing", "channel": "whatsapp"});
+    let verdict = cluster.try_post("consent", "/v1/verdict", &asked, None);
+    assert!(tokio::time::timeout(Duration::from_secs(2), verdict).await.gave_no_answer());
+    assert_eq!(state(&cluster, &bobs_id).await.as_deref(), Some("given"), "nothing is back yet");
+    cluster.kill("consent");
+
+    cluster.restart_told("consent", "ASSENT_KAFKA_BROKERS", brokers);
+    cluster.ready("consent").await;
+    assert_eq!(state(&cluster, &bobs_id).await.as_deref(), Some("withdrawn"));
+    assert_ne!(cluster.explain(&bob).json["verdict"], "allow");
+    assert_eq!(cluster.send(&bob).status, 1);
+    assert_eq!(cluster.send(&carol).json["state"], "accepted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_keys_opens_until_its_end_and_says_why_not_after() {
     let stores = Stores::shared();

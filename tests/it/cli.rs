@@ -373,6 +373,44 @@ async fn a_refusal_of_a_call_without_a_body_keeps_its_code() {
     assert_eq!(stub.asked()[0].path, "/erasure/v1/participants/nobody");
 }
 
+#[tokio::test]
+async fn the_secret_of_a_webhook_is_printed_where_it_is_made() {
+    let stub = Stub::start(|path, _| {
+        let made = json!({"name": "crm", "key_name": "crm", "webhook": "https://crm.example.org/",
+            "secret": "whsec_c2VjcmV0"});
+        match path {
+            "/erasure/v1/participants" | "/erasure/v1/participants/crm/secret" => stub::ok(made),
+            _ => stub::problem(404, "not_found"),
+        }
+    })
+    .await;
+    let address = "https://crm.example.org/";
+    for (arguments, first) in [
+        (vec!["participant", "register", "crm", "--webhook", address], "registered"),
+        (vec!["participant", "rotate", "crm"], "rotated"),
+    ] {
+        let mut called = command(&stub.url);
+        let output = stub.run(called.args(arguments)).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        assert!(text.starts_with(first) && text.contains(address), "{text}");
+        assert!(text.contains("secret  whsec_c2VjcmV0  (not shown again)"), "{text}");
+    }
+    assert_eq!(stub.asked()[0].body["webhook"], address);
+
+    // A rehearsal calls no address that a deployment couldn't, and needs one way or the other.
+    for (arguments, says) in [
+        (vec!["--webhook", "http://crm.example.org/"], "https://"),
+        (vec!["--webhook", "nowhere"], "no http(s) address"),
+        (vec![], "--brokers"),
+    ] {
+        let check = [&["participant", "check", "crm"][..], arguments.as_slice()].concat();
+        let refused = run(&nobody(), &check);
+        assert_eq!(status(&refused), 2, "{says}");
+        assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+    }
+}
+
 #[test]
 fn a_rehearsal_writes_to_no_topics_of_a_deployment() {
     for prefix in ["assent.", "", "rehearsals."] {

@@ -5,6 +5,7 @@ mod archives;
 mod holds;
 mod recipients;
 mod rights;
+mod webhooks;
 mod world;
 
 use std::collections::BTreeMap;

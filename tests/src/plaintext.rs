@@ -62,7 +62,16 @@ pub fn find(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<String> {
 /// The files that hold a disguise of a canary. grep looks: it gives the same answer in a second for
 /// which unoptimised code needs a minute.
 fn files_with(canaries: &[String], dir: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
-    let patterns: BTreeSet<Vec<u8>> = canaries.iter().flat_map(|it| disguises(it)).collect();
+    files_with_bytes(canaries.iter().flat_map(|it| disguises(it)).collect(), dir, files)
+}
+
+/// The files that hold one of these. None of them has a line's end or a zero in it: grep reads lines.
+#[must_use]
+pub fn files_with_bytes(
+    patterns: BTreeSet<Vec<u8>>,
+    dir: &Path,
+    files: &[PathBuf],
+) -> Vec<PathBuf> {
     let list = dir.join("patterns");
     std::fs::write(&list, patterns.into_iter().collect::<Vec<_>>().join(&b'\n')).unwrap();
     let mut found = Vec::new();

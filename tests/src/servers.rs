@@ -27,33 +27,49 @@ pub struct Server {
 
 /// A Postgres and a Kafka, started beside each other.
 pub async fn both() -> (Server, Server) {
-    // Postgres would survive the SIGKILL of its first process: SIGQUIT is its immediate shutdown,
-    // which ends all of them and leaves recovery to the next start.
-    let start = |name, deadly| {
-        spawn_blocking(move || {
-            let dir = std::env::temp_dir().join(unique("assent_server"));
-            let ports = [ports::free(), ports::free()];
-            let password = unique("password");
-            let mut server = Server { name, deadly, dir, ports, password, lender: None, pid: 0 };
-            server.lend();
-            server
-        })
-    };
-    let (postgres, kafka) =
-        tokio::join!(start("postgres", libc::SIGQUIT), start("kafka", libc::SIGKILL));
-    (postgres.unwrap(), kafka.unwrap())
+    tokio::join!(postgres(), start("kafka", libc::SIGKILL))
+}
+
+/// A Postgres alone.
+pub async fn postgres() -> Server {
+    // It would survive the SIGKILL of its first process: SIGQUIT is its immediate shutdown, which
+    // ends all of them and leaves recovery to the next start.
+    start("postgres", libc::SIGQUIT).await
+}
+
+async fn start(name: &'static str, deadly: i32) -> Server {
+    let started = spawn_blocking(move || {
+        let dir = std::env::temp_dir().join(unique("assent_server"));
+        let ports = [ports::free(), ports::free()];
+        let password = unique("password");
+        let mut server = Server { name, deadly, dir, ports, password, lender: None, pid: 0 };
+        server.lend();
+        server
+    });
+    started.await.unwrap()
 }
 
 /// Both as what a cluster stands on.
 pub fn stores(postgres: &Server, kafka: &Server) -> Stores {
-    let Server { password, ports: [port, _], .. } = postgres;
     Stores {
-        postgres: format!("postgres://postgres:{password}@127.0.0.1:{port}"),
+        postgres: postgres.superuser(),
         bus: BusConfig::new(format!("127.0.0.1:{}", kafka.ports[0]), topic_prefix()),
     }
 }
 
 impl Server {
+    /// The address of a Postgres for its superuser, without a database name.
+    #[must_use]
+    pub fn superuser(&self) -> String {
+        self.address("postgres", &self.password)
+    }
+
+    /// The same for another role.
+    #[must_use]
+    pub fn address(&self, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}", self.ports[0])
+    }
+
     /// Kills it.
     ///
     /// # Panics

@@ -1,5 +1,11 @@
 //! The envelope: CloudEvents 1.0 in Kafka binary mode. Attributes ride in headers named
-//! `ce_<attribute>`, the data is JSON, the record key is the subject.
+//! `ce_<attribute>`, the data is JSON, the record key is the subject. Webhooks carry the structured mode: all of
+//! it in the body, which is what their signature covers.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::topics::{Sequence, Topic};
 
@@ -68,4 +74,59 @@ pub fn headers(topic: &Topic) -> Vec<Promise> {
     }
     headers.push(Promise { name: TRACEPARENT, always: false, value: None });
     headers
+}
+
+/// Media type of an event in structured mode.
+pub const CONTENT_TYPE_STRUCTURED: &str = "application/cloudevents+json";
+
+/// An event in structured mode: the body of a webhook.
+#[derive(Debug, Clone, Copy)]
+pub struct Structured<'a> {
+    /// The event's id.
+    pub id: Uuid,
+    /// Where it comes from: `/assent/<service>`.
+    pub source: &'a str,
+    /// The type name.
+    pub event_type: &'a str,
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// Whom it concerns: what would be the record key.
+    pub subject: Uuid,
+    /// W3C trace context.
+    pub traceparent: Option<&'a str>,
+    /// The data.
+    pub data: &'a RawValue,
+}
+
+impl Structured<'_> {
+    /// The body.
+    ///
+    /// # Errors
+    /// When the data can't be written.
+    pub fn body(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            specversion: &'static str,
+            id: Uuid,
+            source: &'a str,
+            r#type: &'a str,
+            time: String,
+            subject: Uuid,
+            datacontenttype: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            traceparent: Option<&'a str>,
+            data: &'a RawValue,
+        }
+        serde_json::to_string(&Body {
+            specversion: SPEC_VERSION,
+            id: self.id,
+            source: self.source,
+            r#type: self.event_type,
+            time: format!("{:.6}", self.time),
+            subject: self.subject,
+            datacontenttype: CONTENT_TYPE_JSON,
+            traceparent: self.traceparent,
+            data: self.data,
+        })
+    }
 }

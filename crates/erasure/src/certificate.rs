@@ -31,8 +31,9 @@ mod words;
 const TYPE: &str = "assent-erasure-certificate+jws";
 
 /// How long after its destruction the bytes of a wrapped key may still stand in the write-ahead log of the key
-/// store's server: see `assent_sealing::keystore`. The certificate's second date is not earlier.
-pub const KEY_BYTES_GONE_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// store's server: see `assent_sealing::wal`. The certificate's second date is not earlier.
+pub const KEY_BYTES_GONE_WITHIN: SignedDuration =
+    SignedDuration::from_secs(assent_sealing::wal::GONE_WITHIN.as_secs() as i64);
 
 /// What is certified. It names the request, never the person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

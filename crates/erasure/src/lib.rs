@@ -22,7 +22,8 @@ mod rows;
 mod service;
 mod store;
 pub mod tracking;
+pub mod webhooks;
 
 pub use driver::Pace;
 pub use http::openapi;
-pub use service::{Config, HolderUrls, StartError, access, migrators, serve, serve_by};
+pub use service::{Config, HolderUrls, StartError, Webhooks, access, migrators, serve, serve_by};

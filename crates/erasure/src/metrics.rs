@@ -45,6 +45,18 @@ pub fn completed() {
     COMPLETED.add(1, &[]);
 }
 
+static CALLED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.erasure.webhooks")
+        .with_description("Calls to participants that have a webhook, by what came of them.")
+        .build()
+});
+
+/// What came of a call to a participant.
+pub fn called(outcome: &'static str) {
+    CALLED.add(1, &[KeyValue::new("outcome", outcome)]);
+}
+
 static OPEN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.requests.open")

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assent_eventstore::StoreError;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
 
 use crate::domain::{Participant, Registry};
 use crate::store::{Held, Sagas};
@@ -34,38 +35,63 @@ impl Names {
     }
 }
 
+/// How a participant registers; what isn't named stays as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Registration<'a> {
+    /// The key that answers for it. That of a new one has its name.
+    pub key_name: Option<&'a str>,
+    /// The team to turn to.
+    pub owner: Option<&'a str>,
+    /// Where it is called.
+    pub webhook: Option<&'a str>,
+}
+
+/// What came of a registration.
+#[derive(Debug, Clone, Copy)]
+pub struct Registered {
+    /// Nobody had this name.
+    pub new: bool,
+    /// The id of the secret that its calls are signed with, where it has just got its first.
+    pub secret: Option<Uuid>,
+}
+
 impl Sagas {
-    /// Registers a participant, or changes how it is registered: one that left takes part again, a
-    /// suspension stays, and so does the key where none is named. The key of a new one has its name. Every
-    /// open saga is looked at again, since it must now be asked too. Tells whether it is new.
+    /// Registers a participant, or changes how it is registered: one that left takes part again, and a
+    /// suspension stays. Every open saga is looked at again, since it must now be asked too.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn register(
         &self,
         name: &str,
-        key_name: Option<&str>,
-        owner: Option<&str>,
+        registration: Registration<'_>,
         participant: Participant,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Registered, StoreError> {
         const REGISTER: &str = "
-            INSERT INTO participants (name, key_name, keeps_keys, registered_at, owner)
-            VALUES ($1, coalesce($2, $1), $3, $4, $5)
+            INSERT INTO participants
+                (name, key_name, keeps_keys, registered_at, owner, webhook_url, webhook_secret)
+            VALUES ($1, coalesce($2, $1), $3, $4, $5, $6, $7)
             ON CONFLICT (name) DO UPDATE
             SET key_name = coalesce($2, participants.key_name), left_at = NULL,
                 owner = coalesce(excluded.owner, participants.owner),
+                webhook_url = coalesce(excluded.webhook_url, participants.webhook_url),
+                webhook_secret = coalesce(participants.webhook_secret, excluded.webhook_secret),
                 -- Keys that it kept once may still be there.
                 keeps_keys = participants.keeps_keys OR excluded.keeps_keys
-            RETURNING (xmax = 0) AS new";
+            RETURNING (xmax = 0) AS new, webhook_secret";
+        let Registration { key_name, owner, webhook } = registration;
+        let secret = webhook.map(|_| self.ids.v4());
         let now = self.clock.now().to_sqlx();
         let mut transaction = self.store.pool().begin().await?;
         lock_registry(&mut transaction).await?;
-        let new: bool = sqlx::query_scalar(REGISTER)
+        let (new, stands): (bool, Option<Uuid>) = sqlx::query_as(REGISTER)
             .bind(name)
             .bind(key_name)
             .bind(participant.keeps_keys)
             .bind(now)
             .bind(owner)
+            .bind(webhook)
+            .bind(secret)
             .fetch_one(&mut *transaction)
             .await?;
         // One that is on hold is asked nothing; a replica of before would take it for due.
@@ -73,7 +99,7 @@ impl Sagas {
             "UPDATE requests SET look_at = $1 WHERE look_at > $1 AND status <> 'on_hold'";
         sqlx::query(LOOK).bind(now).execute(&mut *transaction).await?;
         transaction.commit().await?;
-        Ok(new)
+        Ok(Registered { new, secret: secret.filter(|made| stands == Some(*made)) })
     }
 
     /// Registers a participant unless it is registered already.
@@ -91,7 +117,7 @@ impl Sagas {
                 .fetch_one(self.store.pool())
                 .await?;
         if !known {
-            self.register(name, None, None, participant).await?;
+            self.register(name, Registration::default(), participant).await?;
         }
         Ok(())
     }

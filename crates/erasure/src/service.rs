@@ -8,7 +8,7 @@ use assent_bus::{Access, BusConfig, Producer, reach};
 use assent_contracts::topics::{ERASURE_EVENTS, Topic};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, StoreError, connect, schema};
-use assent_http::{Keys, Limits, ServiceClient, router_layers};
+use assent_http::{Allowed, Keys, Limits, Outbound, ServiceClient, router_layers};
 use assent_participant::Arrival;
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
@@ -26,6 +26,8 @@ use crate::driver::{Driver, Pace};
 use crate::http::{App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
+use crate::webhooks::secret::Secrets;
+use crate::webhooks::{CALL_TIMEOUT, Messenger};
 use crate::{barrier, due};
 use assent_signing::{Issuer, KeyError};
 
@@ -74,6 +76,17 @@ pub struct Config {
     pub archive_kept: SignedDuration,
     /// For how long recipients outside are waited for.
     pub inquiry_time: SignedDuration,
+    /// Participants that are called.
+    pub webhooks: Webhooks,
+}
+
+/// How participants are called.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// Whom calls may go to.
+    pub allowed: Allowed,
+    /// What they are signed with; its key follows from the signing key.
+    pub secrets: Secrets,
 }
 
 /// Where the services are that hold data of people, beside consent.
@@ -98,6 +111,15 @@ impl Config {
         let idempotency_secret = erasure.optional_secret("idempotency_secret");
         let signing = erasure.file("signing_key_file");
         let tracking = signing.as_ref().map(|pem| Tracking::of_key(pem.as_bytes()));
+        let secrets = signing.as_ref().map(|pem| Secrets::of_key(pem.as_bytes()));
+        let hosts = erasure.optional::<String>("webhook_hosts").unwrap_or_default();
+        let allowed = Allowed::parse(&hosts, erasure.default("webhook_private", false));
+        if allowed.is_none() {
+            erasure.invalid(
+                "webhook_hosts",
+                "must be names or IP addresses without a port, commas between",
+            );
+        }
         let issuer = signing.and_then(|pem| {
             Issuer::from_pem(&pem)
                 .map_err(|error| erasure.invalid("signing_key_file", error.to_string()))
@@ -150,6 +172,7 @@ impl Config {
             lease,
             archive_kept: SignedDuration::from_hours(24 * i64::from(archive_days)),
             inquiry_time: SignedDuration::from_hours(24 * i64::from(inquiry_days)),
+            webhooks: Webhooks { allowed: allowed?, secrets: secrets? },
             service,
         })
     }
@@ -202,8 +225,8 @@ pub enum StartError {
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
-    /// The client of the consent service.
-    #[error("the consent service's address: {0}")]
+    /// The client of another service, or of participants.
+    #[error("calls to others: {0}")]
     Client(#[from] assent_http::ClientError),
     /// The signing key.
     #[error("the signing key: {0}")]
@@ -298,6 +321,14 @@ pub async fn serve_by(
         wake: Arc::clone(&wake),
     };
     lifecycle.spawn("erasure.driver", driver.run(lifecycle.stopping()));
+    let messenger = Messenger {
+        sagas: sagas.clone(),
+        outbound: Outbound::new(config.webhooks.allowed.clone(), CALL_TIMEOUT)?,
+        secrets: config.webhooks.secrets.clone(),
+        pace: config.pace,
+    };
+    lifecycle.spawn("erasure.webhooks", messenger.run(lifecycle.stopping()));
+    let webhooks = Arc::new(config.webhooks);
     let counting = due::report(counted, Arc::clone(&clock), lifecycle.stopping());
     lifecycle.spawn("erasure.due", counting);
     let stopping = lifecycle.stopping();
@@ -325,7 +356,7 @@ pub async fn serve_by(
         pace: config.pace,
     };
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
-    let app = App { sagas, wake, archivist, consent, public_key: public_key.into() };
+    let app = App { sagas, wake, archivist, consent, public_key: public_key.into(), webhooks };
     let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
     let router = router_layers(router(app, config.keys), limits);
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assent_contracts::SubjectId;
+use assent_contracts::envelope::{Structured, source};
 use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
 use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
@@ -25,6 +26,7 @@ use crate::domain::{Event, Issued, Person, Registry, Summary};
 use crate::registry;
 use crate::rows::{self, Look};
 use crate::tracking::{self, Tracking};
+use crate::webhooks::rows::{self as calls, Told};
 
 /// Events that are read at once.
 const PAGE: i64 = 500;
@@ -308,7 +310,40 @@ impl Held {
             at: self.now,
             traceparent: self.trace(Some(request.id)),
         };
+        // Who has answered is called no more.
+        let missing: Vec<String> = issued.missing().cloned().collect();
+        self.publish(message, &missing, issued.command_id).await
+    }
+
+    /// Queues a message for Kafka, and calls for those of `participants` that have a webhook.
+    async fn publish(
+        &mut self,
+        message: Message,
+        participants: &[String],
+        message_id: Uuid,
+    ) -> Result<(), StoreError> {
+        let event = Structured {
+            id: message.id,
+            source: &source(message.topic.suffix),
+            event_type: message.event_type,
+            time: message.at,
+            subject: message.key,
+            traceparent: message.traceparent.as_deref(),
+            data: &message.data,
+        };
+        let body = event.body().map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let (subject, event_id, at) = (message.key, message.id, message.at);
+        let told = Told { message_id, event_id, subject, body: &body, at };
+        calls::queue(self.session.conn(), participants, &told).await?;
         self.session.enqueue(vec![message]).await
+    }
+
+    /// Makes no more calls about a command or an inquiry that was answered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answered(&mut self, name: &str, message_id: Uuid) -> Result<(), StoreError> {
+        Ok(calls::settle(self.session.conn(), name, message_id).await?)
     }
 
     /// Queues what recipients outside are asked, once: the topic keeps it until they have read it.
@@ -336,7 +371,7 @@ impl Held {
             at: self.now,
             traceparent: self.trace(Some(request_id)),
         };
-        self.session.enqueue(vec![message]).await
+        self.publish(message, &inquiry.participants, inquiry.inquiry_id).await
     }
 
     /// When the driver is to look at it, and how often it has sent again; none while it rests.

@@ -95,7 +95,7 @@ impl ClientError {
         }
     }
 
-    fn sending(error: &reqwest::Error) -> Self {
+    pub(crate) fn sending(error: &reqwest::Error) -> Self {
         if error.is_connect() {
             Self::Unreachable(chain(error))
         } else if error.is_timeout() {

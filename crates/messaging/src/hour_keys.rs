@@ -117,6 +117,11 @@ impl HourKeys {
         Ok(())
     }
 
+    /// Sees to it, for ever, that ended keys leave the log of the key store's server too.
+    pub async fn keep_out_of_wal(&self) {
+        self.store.keep_out_of_wal().await;
+    }
+
     /// The database of the key store.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {

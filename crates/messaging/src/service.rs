@@ -252,6 +252,11 @@ fn serve_and_send(
     lifecycle.spawn("messaging.templates", templates::follow(messaging.clone(), stopping.clone()));
     lifecycle
         .spawn("messaging.housekeeping", housekeeping::run(messaging.clone(), stopping.clone()));
+    let (keys_of, until) = (messaging.clone(), stopping.clone());
+    lifecycle.spawn("messaging.keys-log", async move {
+        until.run_until_cancelled(keys_of.hour_keys.keep_out_of_wal()).await;
+        Ok::<_, Infallible>(())
+    });
     let (store, clock) = (messaging.store.clone(), Arc::clone(&messaging.clock));
     lifecycle.spawn("messaging.cleaning", async move {
         store.keep_clean(clock, stopping).await;

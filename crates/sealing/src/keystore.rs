@@ -3,14 +3,15 @@
 //! "destroyed" differ for ever, and that once [`KeyStore::destroy`] has answered no table file
 //! holds the wrapped bytes any more. Keys handed out before are the callers' leases.
 //!
-//! **Write-ahead log.** A wrapped key is written to WAL when it is minted, and again when its
-//! table file is rewritten for the destruction of a neighbour. Those segments are removed at the
-//! second checkpoint after, so within 2 × `checkpoint_timeout` (10 minutes by default), given
+//! **Write-ahead log.** A wrapped key is written to WAL when it is minted, again when its table
+//! file is rewritten for the destruction of a neighbour, and once more, in the image of its page,
+//! when it is destroyed. [`wal`](crate::wal) sees to it that those segments are removed, given
 //! `wal_recycle = off` on the key store's server (otherwise old segments are reused, with their
 //! bytes in them until overwritten) and no WAL archive but one under daily keys that expire.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assent_runtime::{Clock, Ids};
@@ -102,6 +103,8 @@ pub struct KeyStore {
     keks: Keks,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    /// Whether the log may hold destroyed keys.
+    destroyed: Arc<AtomicBool>,
 }
 
 impl KeyStore {
@@ -113,7 +116,16 @@ impl KeyStore {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Self {
-        Self { pool, keks: keks.into(), clock, ids }
+        let destroyed = Arc::new(AtomicBool::new(true));
+        Self { pool, keks: keks.into(), clock, ids, destroyed }
+    }
+
+    pub(crate) fn destroyed(&self) -> &AtomicBool {
+        &self.destroyed
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     /// Whether the key that wraps can be used now.
@@ -395,6 +407,8 @@ impl KeyStore {
 
     /// Rewrites table files, so that neither dead rows nor free space hold what was in them.
     async fn rewrite(&self, partitions: &BTreeSet<String>) -> Result<(), KeyStoreError> {
+        // What is rewritten held bytes that are in the log too.
+        self.destroyed.store(true, Ordering::Release);
         let mut connection = self.pool.acquire().await?.detach();
         sqlx::raw_sql(REWRITE_LOCK_TIMEOUT).execute(&mut connection).await?;
         for partition in partitions {

@@ -12,6 +12,7 @@ pub mod keystore;
 pub mod link;
 pub mod pkcs11;
 pub mod spelling;
+pub mod wal;
 
 pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
 pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeys};
@@ -20,3 +21,4 @@ pub use key::DataKey;
 pub use key_file::KeyFileError;
 pub use keystore::{KeyState, KeyStore, KeyStoreError, StoredKey};
 pub use link::{LinkKey, LinkKind};
+pub use wal::Wal;

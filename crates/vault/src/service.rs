@@ -190,6 +190,11 @@ pub async fn serve(
         let keys = looked_at.clone();
         async move { keys.look_at_kek().await.map_err(|error| error.to_string()) }
     });
+    let (log_of, stopping) = (keys.clone(), lifecycle.stopping());
+    lifecycle.spawn("vault.keys-log", async move {
+        stopping.run_until_cancelled(log_of.keep_out_of_wal()).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
     let app = Arc::new(App {
         store: store.clone(),
         keys,

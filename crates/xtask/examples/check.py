@@ -240,11 +240,50 @@ def with_another_library(certificate, key, examples):
         raise AssertionError(f"a change at {place} isn't noticed")
 
 
-def start(cluster, examples, name, database, environment, sabotage=""):
+def called_participant(cluster, examples):
+    """A team's service that is called takes part: by an address, through a rotation of its secret."""
+    phone, name = "+33 6 39 98 00 02", "newsletter"
+    person, database, port = cluster.person(phone), cluster.home / "newsletter.sqlite", free_port()
+    database.unlink(missing_ok=True)
+    address = f"http://127.0.0.1:{port}/assent"
+    register = ["participant", "register", name, "--owner", "newsletter-team", "--key", "operator"]
+    first = cluster.assent(*register, "--webhook", address)["secret"]
+    assert "secret" not in cluster.assent(*register, "--webhook", address), "it is shown once"
+    cluster.assent("participant", "rotate", name)  # the service has only the secret of before
+    environment = cluster.environment | {"ASSENT_WEBHOOK_SECRET": first}
+    program = start(cluster, examples, name, database, environment, module="webhook_participant", more=[str(port)])
+    # It left, and still has to answer.
+    other = start(cluster, examples, "crm", cluster.home / "crm.sqlite", cluster.environment)
+    try:
+        with sqlite3.connect(database) as db:
+            db.execute("INSERT INTO people VALUES (?, 'readers')", [person])
+        certificate = cluster.home / "newsletter.jws"
+        erased = cluster.assent("erase", phone, "--checked", "called_back", "--certificate", str(certificate))
+        assert erased["status"] == "completed", erased
+        answered = [line.split()[0] for line in program.lines if line.endswith("answered")]
+        assert list(dict.fromkeys(answered)) == ["fence", "delete", "sweep"], program.lines
+    finally:
+        program.end()
+        other.end()
+    cluster.assent("participant", "retire", name)
+    payload = certificate.read_text().split(".")[1]
+    assert b'"newsletter"' in base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    with sqlite3.connect(database) as db:
+        assert db.execute("SELECT count(*) FROM people").fetchone() == (0,)
+    return "webhook_participant.py was called, took part in an erasure and is on the certificate"
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(cluster, examples, name, database, environment, sabotage="", module="participant", more=()):
     """The example, as it is or with something broken in it."""
-    code = f"import participant, sys\n{sabotage}\nparticipant.main(*sys.argv[1:])"
-    command = [sys.executable, "-u", "-c", code, name, str(database)]
-    program = Program("participant.py", command, environment, examples / "python")
+    code = f"import {module}, participant, sys\n{sabotage}\n{module}.main(*sys.argv[1:])"
+    command = [sys.executable, "-u", "-c", code, name, str(database), *more]
+    program = Program(f"{module}.py", command, environment, examples / "python")
     try:
         program.until("that it listens", lambda lines: "listening" in lines)
     except AssertionError:
@@ -299,6 +338,50 @@ def kit(cluster, examples):
     return f"the conformance kit passes the example, and finds each of {len(SABOTAGE)} faults"
 
 
+# The same for the one that is called.
+CALLED_SABOTAGE = {
+    "webhook_participant.genuine = lambda *_: True": "a call",
+    "webhook_participant.TOLERANCE_S = 10**9": "signed an hour ago",
+    "asked = webhook_participant.asked\n"
+    "webhook_participant.asked = lambda _, event: asked('somebody-else', event) or asked('crm', event)": "it answered a command for somebody else",
+}
+
+
+def called_kit(cluster, examples):
+    """The kit calls the example: nothing is found in it, and each thing that is broken in it is."""
+    for number, (sabotage, found) in enumerate([("", None), *CALLED_SABOTAGE.items()]):
+        database = cluster.home / f"called-{number}.sqlite"
+        database.unlink(missing_ok=True)
+        port, address = free_port(), f"127.0.0.1:{free_port()}"
+        rehearse = ["participant", "check", "crm", "--webhook", f"http://127.0.0.1:{port}/assent", "--listen", address]
+        check = Program("the kit", [os.environ["ASSENT_BINARY"], *rehearse], cluster.environment, cluster.home)
+        try:
+            check.until("where to start the service", lambda lines: any("start your service" in line for line in lines))
+            [told] = [line for line in check.lines if "start your service" in line]
+            secret = next(word for word in told.split() if word.startswith("ASSENT_WEBHOOK_SECRET=")).partition("=")[2]
+            environment = cluster.environment | {
+                "ASSENT_URL": f"http://{address}",
+                "ASSENT_TOKEN": "rehearsal",
+                "ASSENT_WEBHOOK_SECRET": secret,
+            }
+            module, more = "webhook_participant", [str(port)]
+            program = start(cluster, examples, "crm", database, environment, sabotage, module, more)
+            try:
+                status = check.process.wait(timeout=3 * PATIENCE)
+            finally:
+                program.end()
+            check.until("what it found last", lambda lines: any("it passes over" in line for line in lines))
+        finally:
+            check.end()
+        said = "\n".join(check.lines)
+        faults = [line.strip() for line in check.lines if line.startswith("       ")]
+        if found is None:
+            assert status == 0 and not faults, said
+        else:
+            assert status == 1 and faults and all(found in fault for fault in faults), f"{found}: {said}"
+    return f"the kit calls the example too, and finds each of {len(CALLED_SABOTAGE)} faults"
+
+
 if __name__ == "__main__":
     cluster, root = Cluster(Path(sys.argv[1]).resolve()), Path(sys.argv[2]).resolve()
     described = schemas.read(root / "docs/schemas")
@@ -308,4 +391,6 @@ if __name__ == "__main__":
     print(" ", strangers(cluster, root / "docs/examples"), flush=True)
     print(" ", participant(cluster, root / "docs/examples"), flush=True)
     print(" ", kit(cluster, root / "docs/examples"), flush=True)
+    print(" ", called_participant(cluster, root / "docs/examples"), flush=True)
+    print(" ", called_kit(cluster, root / "docs/examples"), flush=True)
     print(" ", schemas.check_published(described, document, cluster.kafka, "assent."), flush=True)

@@ -174,7 +174,12 @@ access_token = \"{}\"\napp_secret = \"{}\"\nverify_token = \"{}\"",
                 );
             }
             "erasure" => {
-                let _ = writeln!(text, "signing_key_file = \"{}\"", key("certificates.pem"));
+                // A team's service may be called on this machine.
+                let _ = writeln!(
+                    text,
+                    "signing_key_file = \"{}\"\nwebhook_hosts = \"127.0.0.1\"",
+                    key("certificates.pem")
+                );
             }
             _ => {}
         }

@@ -12,11 +12,12 @@ use assent_contracts::rights::{Inquiry, Task};
 use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_erasure::tracking::Tracking;
-use assent_erasure::{Config, HolderUrls, Pace};
+use assent_erasure::webhooks::secret::Secrets;
+use assent_erasure::{Config, HolderUrls, Pace, Webhooks};
 use assent_eventstore::schema;
 use assent_http::auth::key_entry;
 use assent_http::client::http_client;
-use assent_http::{Keys, Problem};
+use assent_http::{Allowed, Keys, Problem};
 use assent_rules::{Ask, RuleSet, Where};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock};
 use assent_signing::Issuer;
@@ -315,6 +316,10 @@ impl World {
         (status, String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned())
     }
 
+    pub async fn delete(&self, path: &str) -> StatusCode {
+        self.call("operator", Method::DELETE, path, None, None).await.0
+    }
+
     pub async fn leave(&self, name: &str) -> StatusCode {
         let path = format!("/v1/participants/{name}");
         self.call("operator", Method::DELETE, &path, None, None).await.0
@@ -476,6 +481,10 @@ fn configure(
         lease: LeaseTerms::default(),
         archive_kept: SignedDuration::from_hours(24),
         inquiry_time: SignedDuration::from_hours(48),
+        webhooks: Webhooks {
+            allowed: Allowed::parse("127.0.0.1, crm.example.org, 10.0.0.7", false).unwrap(),
+            secrets: Secrets::of_key(pem.as_bytes()),
+        },
     }
 }
 

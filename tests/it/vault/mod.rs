@@ -5,6 +5,7 @@ mod identities;
 pub mod keys;
 mod people;
 mod rectifying;
+mod wal;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,6 +3,7 @@
 mod check;
 mod judge;
 mod stand_in;
+mod webhook;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -19,10 +20,12 @@ pub enum Participant {
 Examples:
   assent participant register crm --owner crm-team
   assent participant register crm --owner crm-team --key crm-2026 --json
+  assent participant register crm --owner crm-team --webhook https://crm.example.org/assent
 
 From now on every erasure asks it, those that are open included. First it loads the list of the erased
 (GET /erasure/v1/erased). The key is the name of an entry of the key file with the scope erasure:ack; only that key
-answers for it.")]
+answers for it. With --webhook it is called, at a host that [erasure] webhook_hosts names; the secret that its calls
+are signed with is printed this once.")]
     Register {
         /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
         name: String,
@@ -35,6 +38,24 @@ answers for it.")]
         /// It keeps keys of persons, and so is asked to destroy them.
         #[arg(long)]
         keeps_keys: bool,
+        /// Where it is called; without one it reads Kafka [default: as it is]
+        #[arg(long, value_name = "URL")]
+        webhook: Option<String>,
+    },
+    /// Give it another secret for its webhook; the one before signs too until it is ended.
+    #[command(after_help = "\
+Examples:
+  assent participant rotate crm
+  assent participant rotate crm --end
+
+The secret is printed this once. Give it to the team, and end the one before when they say that they have it. At most
+two stand: a second rotation ends the oldest.")]
+    Rotate {
+        /// Its name.
+        name: String,
+        /// End the secret of before instead.
+        #[arg(long)]
+        end: bool,
     },
     /// List who takes part, those that left included.
     #[command(
@@ -88,16 +109,26 @@ impl Participant {
     /// When the erasure service doesn't answer or refuses.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
-            Self::Register { name, owner, key, keeps_keys } => {
+            Self::Register { name, owner, key, keeps_keys, webhook } => {
                 let mut body = json!({"name": name, "keeps_keys": keeps_keys});
-                for (member, value) in [("owner", owner), ("key_name", key)] {
+                for (member, value) in [("owner", owner), ("key_name", key), ("webhook", webhook)] {
                     if let Some(value) = value {
                         body[member] = json!(value);
                     }
                 }
                 let path = "/erasure/v1/participants";
                 let registered: Value = api.post(path, &body, None).await?;
-                output.print(&registered, |it| format!("registered\n{}", line(it)));
+                output.print(&registered, |it| format!("registered\n{}", with_secret(it)));
+            }
+            Self::Rotate { name, end: false } => {
+                let path = format!("/erasure/v1/participants/{}/secret", in_path(name)?);
+                let rotated: Value = api.post(&path, &json!({}), None).await?;
+                output.print(&rotated, |it| format!("rotated\n{}", with_secret(it)));
+            }
+            Self::Rotate { name, end: true } => {
+                api.delete(&format!("/erasure/v1/participants/{}/secret", in_path(name)?)).await?;
+                let ended = json!({"ended": name});
+                output.print(&ended, |_| format!("only the newest secret of {name} signs"));
             }
             Self::List => {
                 let all: Vec<Value> = api.all("/erasure/v1/participants").await?;
@@ -134,8 +165,17 @@ fn in_path(name: &str) -> Result<&str, Failure> {
     }
 }
 
+/// With the secret, where one was made just now.
+fn with_secret(participant: &Value) -> String {
+    match participant["secret"].as_str() {
+        Some(secret) => format!("{}\nsecret  {secret}  (not shown again)", line(participant)),
+        None => line(participant),
+    }
+}
+
 fn line(participant: &Value) -> String {
     let text = |name: &str| participant[name].as_str().unwrap_or_default();
+    let rotating = if participant["rotating"] == true { "two secrets" } else { "" };
     let state = if participant["left_at"].is_string() {
         "left"
     } else if participant["suspended_at"].is_string() {
@@ -144,11 +184,14 @@ fn line(participant: &Value) -> String {
         "takes part"
     };
     let keys = if participant["keeps_keys"] == true { "keeps keys" } else { "" };
+    let rest = [keys, text("webhook"), rotating];
+    let rest: Vec<_> = rest.into_iter().filter(|it| !it.is_empty()).collect();
     let line = format!(
-        "{:<20} {state:<11} {:<20} key {:<20} {keys}",
+        "{:<20} {state:<11} {:<20} key {:<20} {}",
         text("name"),
         text("owner"),
-        text("key_name")
+        text("key_name"),
+        rest.join("  ")
     );
     line.trim_end().to_owned()
 }

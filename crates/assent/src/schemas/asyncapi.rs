@@ -3,7 +3,7 @@
 
 use assent_contracts::envelope as header;
 use assent_contracts::published::{ALL, EventType};
-use assent_contracts::topics::{self, Cleanup, Sequence, Topic};
+use assent_contracts::topics::{self, Cleanup, ERASURE_COMMANDS, Sequence, Topic};
 use serde_json::{Map, Value, json};
 
 use super::json_schema;
@@ -36,9 +36,12 @@ pub fn document() -> Value {
         });
         operations.insert(format!("publish-{id}"), operation);
     }
+    channels.insert(WEBHOOKS.to_owned(), webhooks());
+    operations.insert(format!("call-{WEBHOOKS}"), calling());
     let mut messages: Map<_, _> =
         ALL.iter().map(|event| (message_id(event), message(event))).collect();
     messages.extend(ALL.iter().filter_map(tombstone));
+    messages.extend(events(ERASURE_COMMANDS).map(call));
     let schemas: Map<_, _> =
         ALL.iter().map(|event| (event.name.to_owned(), payload(event))).collect();
     json!({
@@ -82,6 +85,78 @@ fn tombstone(event: &EventType) -> Option<(String, Value)> {
     tombstone["payload"] = json!({"type": "null"});
     tombstone.as_object_mut()?.remove("examples");
     Some((format!("{}-tombstone", message_id(event)), tombstone))
+}
+
+/// The channel of calls to participants: its addresses are theirs.
+const WEBHOOKS: &str = "erasure-webhooks";
+
+fn webhooks() -> Value {
+    let messages: Map<_, _> = events(ERASURE_COMMANDS)
+        .map(call)
+        .map(|(id, _)| {
+            let place = format!("#/components/messages/{id}");
+            (id, json!({"$ref": place}))
+        })
+        .collect();
+    json!({
+        "address": null,
+        "title": "erasure webhooks",
+        "description": "What stands on the command topic, for participants that are called instead: by POST, at the address that each is \
+                        registered with, signed as Standard Webhooks says. A call is repeated, the same, until it is answered by 2xx; of one \
+                        person they come in order.",
+        "messages": messages,
+        "bindings": {},
+    })
+}
+
+fn calling() -> Value {
+    let place = format!("#/channels/{WEBHOOKS}");
+    let messages: Vec<_> = events(ERASURE_COMMANDS)
+        .map(call)
+        .map(|(id, _)| json!({"$ref": format!("{place}/messages/{id}")}))
+        .collect();
+    json!({
+        "action": "send",
+        "channel": {"$ref": place},
+        "summary": "Commands and inquiries for a participant that has a webhook.",
+        "messages": messages,
+        "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
+    })
+}
+
+/// An event as a call carries it: CloudEvents in structured mode.
+fn call(event: &EventType) -> (String, Value) {
+    let text = |about: &str| json!({"type": "string", "description": about});
+    let fixed = |value: &str| json!({"type": "string", "const": value});
+    let attributes = json!({
+        "specversion": fixed(header::SPEC_VERSION),
+        "id": text("The call's id, as in `webhook-id`: the same in each try."),
+        "source": fixed(&header::source(event.topic.suffix)),
+        "type": fixed(event.name),
+        "time": text("When it was recorded: RFC 3339, UTC, microseconds."),
+        "subject": text(event.key.meaning()),
+        "datacontenttype": fixed(header::CONTENT_TYPE_JSON),
+        "traceparent": text("W3C trace context of what caused it, where that is known."),
+        "data": {"$ref": format!("#/components/schemas/{}", event.name)},
+    });
+    let headers = json!({
+        "content-type": fixed(header::CONTENT_TYPE_STRUCTURED),
+        "webhook-id": text("The call's id."),
+        "webhook-timestamp": text("When it was signed, in seconds since 1970: refuse what is older than five minutes."),
+        "webhook-signature": text("`v1,` and the HMAC-SHA-256, in base64, of id, timestamp and body with dots between; two of them, a space \
+                                   between, while secrets are rotated."),
+    });
+    let signed = ["content-type", "webhook-id", "webhook-timestamp", "webhook-signature"];
+    let required =
+        ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"];
+    let message = json!({
+        "name": format!("{}.call", event.name),
+        "title": format!("{}, as a call", event.name),
+        "contentType": header::CONTENT_TYPE_STRUCTURED,
+        "headers": {"type": "object", "properties": headers, "required": signed},
+        "payload": {"type": "object", "properties": attributes, "required": required},
+    });
+    (format!("{}-call", message_id(event)), message)
 }
 
 fn channel(topic: Topic) -> Value {
@@ -236,10 +311,12 @@ mod tests {
             "assent.consent.state.v1"
         );
         let commands = document["channels"]["erasure-commands-v1"]["messages"].as_object().unwrap();
-        assert!(
-            commands.keys().all(|name| !name.ends_with("tombstone")),
-            "only compacted topics have records without a value"
-        );
+        let tombstones = commands.keys().filter(|id| id.ends_with("-tombstone"));
+        assert_eq!(tombstones.count(), 0, "only compacted topics have records without a value");
+        let calls = document["channels"][WEBHOOKS]["messages"].as_object().unwrap();
+        assert_eq!(calls.len(), commands.len(), "what is on the topic is called too");
+        let call = at("/components/messages/assent-erasure-command-v1-call/payload/properties");
+        assert_eq!(call["type"]["const"], "assent.erasure.command.v1");
         let command = at("/components/messages/assent-erasure-command-v1/headers/properties");
         assert!(command.get("ce_sequence").is_none(), "commands have no sequence");
     }

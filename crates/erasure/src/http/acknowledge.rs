@@ -64,12 +64,16 @@ async fn record(
     };
     let mut held = app.sagas.hold(subject).await?;
     let answerer = held.answerer(&ack.participant).await?;
+    let (name, command_id) = (ack.participant.clone(), ack.command_id);
     let decided = may_answer(answerer, key).and_then(|()| {
         let acknowledge = Command::Acknowledge { request_id, ack };
         held.person.saga.decide(acknowledge, held.now).map_err(refusal_problem)
     });
     match decided {
-        Ok(events) => held.record(events, None).await?,
+        Ok(events) => {
+            held.record(events, None).await?;
+            held.answered(&name, command_id).await?;
+        }
         Err(problem) => {
             held.rollback().await?;
             return Ok(Err(problem));

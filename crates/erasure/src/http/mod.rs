@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::archivist::Archivist;
+use crate::service::Webhooks;
 use crate::store::Sagas;
 
 mod acknowledge;
@@ -43,6 +44,8 @@ pub struct App {
     pub consent: ServiceClient,
     /// The public key of certificates, PEM.
     pub public_key: Arc<str>,
+    /// Who may be called, and what calls are signed with.
+    pub webhooks: Arc<Webhooks>,
 }
 
 #[derive(utoipa::OpenApi)]
@@ -78,6 +81,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(participants::leave))
         .routes(routes!(participants::suspend))
         .routes(routes!(participants::resume))
+        .routes(routes!(participants::rotate, participants::end_rotation))
         .routes(routes!(erased::erased))
 }
 
@@ -145,7 +149,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 24, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 25, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -1,6 +1,7 @@
 //! `/v1/participants`: who takes part in erasures. A newcomer first loads `GET /v1/erased`; it is
 //! asked in every erasure that isn't completed when it registers. Neither leaving nor a suspension ends
-//! the duty to answer.
+//! the duty to answer. One with a webhook is called at an address that the operator allowed; the secret that its calls
+//! are signed with is shown when it is made, and never again.
 
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Listing, Page, Path, Problem, Query};
@@ -15,6 +16,8 @@ use utoipa::ToSchema;
 
 use super::{App, store_problem};
 use crate::domain::Participant;
+use crate::registry::Registration;
+use crate::webhooks::rows as calls;
 
 /// A participant that registers.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,6 +37,10 @@ pub(super) struct NewParticipant {
     #[serde(default)]
     #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     owner: Option<String>,
+    /// Where it is called, on a host that the operator allowed. Where none is given it stays as it is; a newcomer
+    /// without one reads Kafka.
+    #[serde(default)]
+    webhook: Option<String>,
 }
 
 /// A participant as it is registered.
@@ -52,6 +59,15 @@ pub(super) struct ParticipantView {
     /// When it left. It must still answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_at: Option<Timestamp>,
+    /// Where it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    /// Whether the secret of before signs beside the one of now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rotating: bool,
+    /// What its calls are signed with (Standard Webhooks): shown when it is made, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
 }
 
 /// Names stand in events, certificates and logs: they are codes.
@@ -83,18 +99,30 @@ pub(super) async fn register(
                 .detail(format!("{field}: 1 to 64 of a-z, 0-9, - and _")));
         }
     }
+    if let Some(address) = &new.webhook {
+        app.webhooks.allowed.check(address).map_err(|refusal| {
+            Problem::new(Code::ValidationFailed)
+                .detail(format!("webhook: {refusal}"))
+                .with("reason", refusal.name())
+        })?;
+    }
     let registering = app.clone();
     let name = new.name.clone();
-    let created = to_the_end(async move {
+    let registered = to_the_end(async move {
         let participant = Participant { keeps_keys: new.keeps_keys };
-        let (key_name, owner) = (new.key_name.as_deref(), new.owner.as_deref());
-        registering.sagas.register(&new.name, key_name, owner, participant).await
+        let registration = Registration {
+            key_name: new.key_name.as_deref(),
+            owner: new.owner.as_deref(),
+            webhook: new.webhook.as_deref(),
+        };
+        registering.sagas.register(&new.name, registration, participant).await
     })
     .await
     .map_err(store_problem)?;
     app.wake.notify_one();
-    let view = show(&app, &name).await?;
-    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(view)))
+    let mut view = show(&app, &name).await?;
+    view.secret = registered.secret.map(|id| app.webhooks.secrets.secret(&name, id).shown());
+    Ok((if registered.new { StatusCode::CREATED } else { StatusCode::OK }, Json(view)))
 }
 
 #[utoipa::path(
@@ -191,15 +219,68 @@ pub(super) async fn resume(
     Ok(Json(show(&app, &name).await?))
 }
 
-const COLUMNS: &str = "SELECT name, key_name, keeps_keys, owner, registered_at, suspended_at, left_at FROM participants";
+#[utoipa::path(
+    post, path = "/v1/participants/{name}/secret", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 200, description = "Its calls are signed with this secret from now on, and with the one before until that is ended", body = ParticipantView),
+        (status = 404, description = "participant_unknown"),
+        (status = 422, description = "validation_failed: it has no webhook"),
+    ),
+    security(("bearer" = []))
+)]
+/// Gives a participant another secret for its webhook, shown this once.
+pub(super) async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<ParticipantView>, Problem> {
+    caller.require("operations")?;
+    let pool = app.sagas.store.pool();
+    let rotated = calls::rotate(pool, &name, app.sagas.ids.v4()).await;
+    let secret = rotated.map_err(|error| store_problem(error.into()))?;
+    let mut view = show(&app, &name).await?;
+    let Some(id) = secret else {
+        return Err(Problem::new(Code::ValidationFailed).detail("this participant has no webhook"));
+    };
+    view.secret = Some(app.webhooks.secrets.secret(&name, id).shown());
+    Ok(Json(view))
+}
+
+#[utoipa::path(
+    delete, path = "/v1/participants/{name}/secret", tag = "participants",
+    params(("name" = String, Path, description = "The participant")),
+    responses(
+        (status = 204, description = "The secret of before signs no more; the one of now stays"),
+        (status = 404, description = "participant_unknown"),
+    ),
+    security(("bearer" = []))
+)]
+/// Ends the secret of before, once the participant knows the new one.
+pub(super) async fn end_rotation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require("operations")?;
+    let ended = calls::end_rotation(app.sagas.store.pool(), &name).await;
+    match ended.map_err(|error| store_problem(error.into()))? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Code::ParticipantUnknown.into()),
+    }
+}
+
+const COLUMNS: &str = "SELECT name, key_name, keeps_keys, owner, registered_at, suspended_at, left_at, \
+    webhook_url, webhook_secret_before IS NOT NULL FROM participants";
 
 async fn show(app: &App, name: &str) -> Result<ParticipantView, Problem> {
     sqlx::query(AssertSqlSafe(format!("{COLUMNS} WHERE name = $1")))
         .bind(name)
-        .fetch_one(app.sagas.store.pool())
+        .fetch_optional(app.sagas.store.pool())
         .await
-        .and_then(|row| view(&row))
-        .map_err(|error| store_problem(error.into()))
+        .and_then(|row| row.as_ref().map(view).transpose())
+        .map_err(|error| store_problem(error.into()))?
+        .ok_or_else(|| Code::ParticipantUnknown.into())
 }
 
 fn view(row: &PgRow) -> Result<ParticipantView, sqlx::Error> {
@@ -211,5 +292,8 @@ fn view(row: &PgRow) -> Result<ParticipantView, sqlx::Error> {
         registered_at: row.try_get::<SqlTimestamp, _>(4)?.to_jiff(),
         suspended_at: row.try_get::<Option<SqlTimestamp>, _>(5)?.map(|at| at.to_jiff()),
         left_at: row.try_get::<Option<SqlTimestamp>, _>(6)?.map(|at| at.to_jiff()),
+        webhook: row.try_get(7)?,
+        rotating: row.try_get(8)?,
+        secret: None,
     })
 }

@@ -153,6 +153,7 @@ async fn record(
     if let Some(sealed) = sealed.filter(|_| new) {
         held.keep_disclosure(request_id, inquiry, name, &sealed).await?;
     }
+    held.answered(name, inquiry).await?;
     held.commit().await?;
     Ok(Ok(()))
 }

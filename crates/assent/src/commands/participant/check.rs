@@ -1,5 +1,6 @@
 //! `assent participant check`: the conformance kit. It plays a saga against a team's own service, on topics
-//! of a rehearsal, and judges what comes back; no deployment of Assent takes part and no person is touched.
+//! of a rehearsal or by calls to its address, and judges what comes back; no deployment of Assent takes part and no
+//! person is touched.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::judge::{Answer, faults};
 use super::stand_in::StandIn;
+use super::webhook::{Signed, Webhook};
 use crate::outcome::{Failure, Output, Status};
 
 /// Arguments of `assent participant check`.
@@ -26,17 +28,21 @@ use crate::outcome::{Failure, Output, Status};
 Examples:
   assent participant check crm --brokers 127.0.0.1:7192
   assent participant check crm --brokers kafka:9092 --listen 0.0.0.0:7190 --subject 0f4b… --json
+  assent participant check crm --webhook http://127.0.0.1:8080/assent
 
-Start your service with the Kafka, topic prefix, address and token that it prints, and let it run: it is sent commands
-about an invented person, and its answers are judged as a saga would. With --subject it is about a person whom your
-service holds in this rehearsal, and it must then find something to delete. Exit status: 0 as agreed, 1 not, 2 wrong
-use, 3 Kafka didn't answer.")]
+Start your service with what it prints (Kafka and topic prefix, or the secret of its webhook; address and token), and
+let it run: it is sent commands about an invented person, and its answers are judged as a saga would. With --subject
+it is about a person whom your service holds in this rehearsal, and it must then find something to delete. Exit status:
+0 as agreed, 1 not, 2 wrong use, 3 Kafka didn't answer.")]
 pub struct Check {
     /// The name under which the service answers.
     name: String,
     /// Where Kafka is, `host:port`.
-    #[arg(long)]
-    brokers: String,
+    #[arg(long, required_unless_present = "webhook", conflicts_with = "webhook")]
+    brokers: Option<String>,
+    /// Where your service is called, instead of reading Kafka.
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// What the rehearsal's topics begin with: `rehearsal.`, or `rehearsal-` and more. They are made if they
     /// aren't there.
     #[arg(long, default_value = "rehearsal.", value_parser = prefix)]
@@ -58,6 +64,12 @@ pub struct Check {
     patience_s: u64,
 }
 
+/// The point about calls that aren't a deployment's.
+const FORGED: &str = "calls that aren't signed with its secret, or are old, it refuses";
+
+/// Commands that must not be answered, and what they are.
+type Unasked = Vec<(&'static str, Uuid)>;
+
 /// One point of the contract.
 #[derive(Debug, Serialize)]
 struct Point {
@@ -71,20 +83,32 @@ impl Check {
     /// # Errors
     /// When Kafka doesn't answer or the address can't be listened on.
     pub async fn run(&self, output: Output) -> Result<Status, Failure> {
-        let bus = BusConfig::new(&self.brokers, &self.prefix);
-        let topics = [ERASURE_COMMANDS, CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
-        ensure_topics(&bus, &topics).await.map_err(kafka)?;
+        let (way, told) = match (&self.webhook, &self.brokers) {
+            (Some(address), _) => {
+                let webhook = Webhook::to(address)?;
+                let told = format!("ASSENT_WEBHOOK_SECRET={}", webhook.secret());
+                (Way::Webhook(webhook), told)
+            }
+            (None, brokers) => {
+                let brokers = brokers.as_deref().unwrap_or_default();
+                let bus = BusConfig::new(brokers, &self.prefix);
+                let topics = [ERASURE_COMMANDS, CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
+                ensure_topics(&bus, &topics).await.map_err(kafka)?;
+                let producer = Producer::new(&bus).map_err(kafka)?;
+                let told = format!("ASSENT_KAFKA={brokers} ASSENT_PREFIX={}", self.prefix);
+                (Way::Kafka { bus, producer }, told)
+            }
+        };
         let stand_in = StandIn::listen(self.listen)
             .await
             .map_err(|error| Failure::wrong_use(format!("{}: {error}", self.listen)))?;
         output.remark(&format!(
-            "start your service with ASSENT_KAFKA={} ASSENT_PREFIX={} ASSENT_URL={} ASSENT_TOKEN={}",
-            self.brokers, self.prefix, stand_in.url, self.rehearsal_token
+            "start your service with {told} ASSENT_URL={} ASSENT_TOKEN={}",
+            stand_in.url, self.rehearsal_token
         ));
         let rehearsal = Rehearsal {
             check: self,
-            producer: Producer::new(&bus).map_err(kafka)?,
-            bus,
+            way,
             stand_in,
             request: SystemIds.v7(),
             subject: self.subject.unwrap_or_else(|| SystemIds.v4()),
@@ -113,10 +137,15 @@ fn line(Point { point, faults }: &Point) -> String {
     lines.join("\n")
 }
 
+/// How the service is reached.
+enum Way {
+    Kafka { bus: BusConfig, producer: Producer },
+    Webhook(Webhook),
+}
+
 struct Rehearsal<'a> {
     check: &'a Check,
-    bus: BusConfig,
-    producer: Producer,
+    way: Way,
     stand_in: StandIn,
     request: Uuid,
     subject: Uuid,
@@ -131,6 +160,10 @@ impl Rehearsal<'_> {
         self.send(&fence).await?;
         let first = self.answer(&fence, 0, |answer| answer.put_off).await;
         self.stand_in.is_away(false);
+        if matches!(self.way, Way::Webhook(_)) {
+            // Who is called and wasn't heard is called again, as in a deployment.
+            self.send(&fence).await?;
+        }
         let again = match &first {
             None => None,
             Some(_) => self.answer(&fence, 0, |answer| !answer.put_off).await,
@@ -164,7 +197,8 @@ impl Rehearsal<'_> {
         }
         points.push(point);
 
-        let others = self.send_what_is_none_of_its_business().await?;
+        let (others, mut passing) = self.send_what_is_none_of_its_business().await?;
+        let forged = self.forge(&mut points).await?;
         let delete = self.command(Step::Delete, self.barrier().await?);
         let mut point =
             self.step("delete: with its evidence, and not behind the barrier", &delete).await?;
@@ -186,8 +220,14 @@ impl Rehearsal<'_> {
         // Everything before the sweep stands before it in the same partition, so it has been read.
         let answered = |id: &Uuid| self.stand_in.answers().iter().any(|answer| answer.is_to(*id));
         let foreign = others.iter().filter(|(_, id)| answered(id));
-        let faults = foreign.map(|(what, _)| format!("it answered {what}")).collect();
-        points.push(Point { point: "what isn't for it, or isn't known, it passes over", faults });
+        passing.extend(foreign.map(|(what, _)| format!("it answered {what}")));
+        let believed = forged.iter().filter(|(_, id)| answered(id));
+        let believed: Vec<_> = believed.map(|(what, _)| format!("it answered {what}")).collect();
+        if let Some(point) = points.iter_mut().find(|point| point.point == FORGED) {
+            point.faults.extend(believed);
+        }
+        let point = "what isn't for it, or isn't known, it passes over";
+        points.push(Point { point, faults: passing });
         Ok(points)
     }
 
@@ -245,45 +285,101 @@ impl Rehearsal<'_> {
     }
 
     async fn send(&self, command: &Command) -> Result<(), Failure> {
-        self.publish(ERASURE_COMMANDS.suffix, COMMAND, None, &json!(command).to_string()).await
+        let data = json!(command).to_string();
+        match &self.way {
+            Way::Kafka { producer, .. } => {
+                self.publish(producer, ERASURE_COMMANDS.suffix, COMMAND, None, &data).await
+            }
+            Way::Webhook(webhook) => {
+                let patience = Duration::from_secs(self.check.patience_s);
+                webhook.send(self.subject, COMMAND, data, patience);
+                Ok(())
+            }
+        }
     }
 
     /// A command for somebody else, one of a step that nobody knows yet, another type, and noise: with the
-    /// commands that must not be answered.
-    async fn send_what_is_none_of_its_business(
-        &self,
-    ) -> Result<Vec<(&'static str, Uuid)>, Failure> {
+    /// commands that must not be answered, and what is wrong already.
+    async fn send_what_is_none_of_its_business(&self) -> Result<(Unasked, Vec<String>), Failure> {
         let mut foreign = self.command(Step::Fence, Positions::new());
         foreign.participants = vec!["somebody-else".to_owned()];
-        self.send(&foreign).await?;
         let unknown = self.command(Step::Fence, Positions::new());
-        let mut data: Value = json!(unknown);
-        data["step"] = json!("step_of_a_later_version");
-        let topic = ERASURE_COMMANDS.suffix;
-        self.publish(topic, COMMAND, None, &data.to_string()).await?;
+        let mut later: Value = json!(unknown);
+        later["step"] = json!("step_of_a_later_version");
         let other = self.command(Step::Fence, Positions::new());
-        let later = "assent.erasure.command.v2";
-        self.publish(topic, later, None, &json!(other).to_string()).await?;
-        self.publish(topic, COMMAND, None, "noise").await?;
-        Ok(vec![
-            ("a command for somebody else", foreign.command_id),
-            ("a command of a step that it can't know", unknown.command_id),
-            ("a record of another type", other.command_id),
-        ])
+        let sent = [
+            ("a command for somebody else", COMMAND, json!(foreign), foreign.command_id),
+            ("a command of a step that it can't know", COMMAND, later, unknown.command_id),
+            (
+                "a record of another type",
+                "assent.erasure.command.v2",
+                json!(other),
+                other.command_id,
+            ),
+        ];
+        let mut faults = Vec::new();
+        for (what, event_type, data, _) in &sent {
+            match &self.way {
+                Way::Kafka { producer, .. } => {
+                    let topic = ERASURE_COMMANDS.suffix;
+                    self.publish(producer, topic, event_type, None, &data.to_string()).await?;
+                }
+                Way::Webhook(webhook) => {
+                    let data = data.to_string();
+                    let sent = webhook.send_once(self.subject, event_type, &data, Signed::Well);
+                    if let Err(error) = sent.await {
+                        // In a deployment what comes after would wait behind it.
+                        faults.push(format!("it doesn't take {what}: {error}"));
+                    }
+                }
+            }
+        }
+        if let Way::Kafka { producer, .. } = &self.way {
+            self.publish(producer, ERASURE_COMMANDS.suffix, COMMAND, None, "noise").await?;
+        }
+        Ok((sent.map(|(what, _, _, id)| (what, id)).to_vec(), faults))
     }
 
-    /// A late event of hers, and how far the topic reaches with it.
+    /// Calls that nobody but a forger makes, and one with two signatures; the commands that must not be answered.
+    async fn forge(&self, points: &mut Vec<Point>) -> Result<Unasked, Failure> {
+        let Way::Webhook(webhook) = &self.way else { return Ok(Vec::new()) };
+        let (mut forged, mut faults) = (Vec::new(), Vec::new());
+        for (what, signed) in [
+            ("a call with somebody else's signature", Signed::ByAnother),
+            ("a call that was signed an hour ago", Signed::LongAgo),
+        ] {
+            let command = self.command(Step::Fence, Positions::new());
+            let data = json!(command).to_string();
+            if webhook.send_once(self.subject, COMMAND, &data, signed).await.is_ok() {
+                faults.push(format!("it takes {what}"));
+            }
+            forged.push((what, command.command_id));
+        }
+        points.push(Point { point: FORGED, faults });
+        let command = self.command(Step::Fence, Positions::new());
+        let data = json!(command).to_string();
+        let sent = webhook.send_once(self.subject, COMMAND, &data, Signed::Twice).await;
+        let faults = sent.err().map(|error| format!("it doesn't take it: {error}"));
+        let point = "of two signatures, while secrets are rotated, one is enough";
+        points.push(Point { point, faults: faults.into_iter().collect() });
+        Ok(forged)
+    }
+
+    /// A late event of hers, and how far the topic reaches with it. Who reads no topic has nothing to wait for.
     async fn barrier(&self) -> Result<Positions, Failure> {
+        let Way::Kafka { bus, producer } = &self.way else { return Ok(Positions::new()) };
         let data =
             json!({"channel": "whatsapp", "at": SystemClock.now(), "acted_at": SystemClock.now()});
-        self.publish(CONSENT_EVENTS.suffix, CONTACTED, Some(1), &data.to_string()).await?;
-        let mut ends = end_offsets(&self.bus, CONSENT_EVENTS).await.map_err(kafka)?;
+        let (topic, data) = (CONSENT_EVENTS.suffix, data.to_string());
+        self.publish(producer, topic, CONTACTED, Some(1), &data).await?;
+        let mut ends = end_offsets(bus, CONSENT_EVENTS).await.map_err(kafka)?;
         ends.retain(|_, end| *end > 0);
-        Ok(BTreeMap::from([(self.bus.topic_name(&CONSENT_EVENTS), ends)]))
+        Ok(BTreeMap::from([(bus.topic_name(&CONSENT_EVENTS), ends)]))
     }
 
     async fn publish(
         &self,
+        producer: &Producer,
         topic: &str,
         event_type: &str,
         sequence: Option<i64>,
@@ -300,7 +396,7 @@ impl Rehearsal<'_> {
             traceparent: None,
             payload: Some(data.as_bytes()),
         };
-        self.producer.send(&[record]).await.into_iter().collect::<Result<(), _>>().map_err(kafka)
+        producer.send(&[record]).await.into_iter().collect::<Result<(), _>>().map_err(kafka)
     }
 }
 
