@@ -24,7 +24,7 @@ pub struct ServiceConfig {
     pub token: SecretString,
 }
 
-/// As many as two batches of a service's store hold several times over, and as its memory has room for.
+/// What a replica takes at once unless it is told.
 const REQUESTS_MAX: usize = 4096;
 
 impl ServiceConfig {

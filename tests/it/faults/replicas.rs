@@ -99,9 +99,9 @@ async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_
 async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
     const HELD: &str = "messaging.after_permit";
     const MARKED: &str = "messaging.before_call";
-    let three = ["consent", "vault", "messaging", "projector"];
+    let three = ["consent", "vault", "messaging", "erasure", "projector"];
     let mut cluster = Cluster::with(Wishes {
-        only: vec!["gateway", "consent", "vault", "messaging", "projector"],
+        only: vec!["gateway", "consent", "vault", "messaging", "erasure", "projector"],
         replicated: three.iter().flat_map(|service| [*service; 2]).collect(),
         // Batches of ten, one at a time in each process.
         settings: vec![
@@ -200,6 +200,10 @@ async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
     })
     .await;
     cluster.rebuilt_the_same("consents");
+    // All fifteen take part in forgetting her.
+    let erase = ["erase", &person.phone, "--checked", "called_back", "--wait"];
+    let erased = cluster.assent(&erase);
+    assert_eq!(erased.json["status"], "completed", "{}", erased.text);
 }
 
 const FOLLOWER: &str = "projector.consents";
