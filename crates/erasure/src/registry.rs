@@ -240,19 +240,28 @@ async fn lock_registry(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The registry, which nobody changes until the end of the transaction.
+/// The registry, which nobody changes until the end of the transaction, and who of it is called.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn read_locked(conn: &mut PgConnection) -> Result<Registry, sqlx::Error> {
+pub async fn read_locked(
+    conn: &mut PgConnection,
+) -> Result<(Registry, BTreeSet<String>), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
         .bind(REGISTRY_LOCK)
         .execute(&mut *conn)
         .await?;
-    sqlx::query("SELECT name, keeps_keys FROM participants")
+    let rows = sqlx::query("SELECT name, keeps_keys, webhook_url IS NOT NULL FROM participants")
         .fetch_all(conn)
-        .await?
-        .iter()
-        .map(|row| Ok((row.try_get(0)?, Participant { keeps_keys: row.try_get(1)? })))
-        .collect()
+        .await?;
+    let (mut registry, mut called) = (Registry::new(), BTreeSet::new());
+    for row in &rows {
+        let name: String = row.try_get(0)?;
+        let is_called: bool = row.try_get(2)?;
+        if is_called {
+            called.insert(name.clone());
+        }
+        registry.insert(name, Participant { keeps_keys: row.try_get(1)? });
+    }
+    Ok((registry, called))
 }

@@ -57,6 +57,8 @@ pub struct Held {
     pub person: Person,
     /// Who takes part; unchanged until the end of the transaction.
     pub registry: Registry,
+    /// Who of them is called.
+    called: BTreeSet<String>,
     /// The moment of this transaction.
     pub now: Timestamp,
 }
@@ -68,7 +70,7 @@ impl Sagas {
     /// When the database fails.
     pub async fn hold(&self, subject: SubjectId) -> Result<Held, StoreError> {
         let mut session = self.store.begin().await?;
-        let registry = registry::read_locked(session.conn()).await?;
+        let (registry, called) = registry::read_locked(session.conn()).await?;
         let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
         let mut person = Person::default();
         let mut traces = BTreeMap::new();
@@ -88,6 +90,7 @@ impl Sagas {
             traces,
             person,
             registry,
+            called,
             now: self.clock.now(),
         })
     }
@@ -322,6 +325,11 @@ impl Held {
         participants: &[String],
         message_id: Uuid,
     ) -> Result<(), StoreError> {
+        let callees: Vec<String> =
+            participants.iter().filter(|name| self.called.contains(*name)).cloned().collect();
+        if callees.is_empty() {
+            return self.session.enqueue(vec![message]).await;
+        }
         let event = Structured {
             id: message.id,
             source: &source(message.topic.suffix),
@@ -334,7 +342,7 @@ impl Held {
         let body = event.body().map_err(|error| sqlx::Error::Encode(error.into()))?;
         let (subject, event_id, at) = (message.key, message.id, message.at);
         let told = Told { message_id, event_id, subject, body: &body, at };
-        calls::queue(self.session.conn(), participants, &told).await?;
+        calls::queue(self.session.conn(), &callees, &told).await?;
         self.session.enqueue(vec![message]).await
     }
 
@@ -343,7 +351,10 @@ impl Held {
     /// # Errors
     /// When the database fails.
     pub async fn answered(&mut self, name: &str, message_id: Uuid) -> Result<(), StoreError> {
-        Ok(calls::settle(self.session.conn(), name, message_id).await?)
+        if self.called.contains(name) {
+            calls::settle(self.session.conn(), name, message_id).await?;
+        }
+        Ok(())
     }
 
     /// Queues what recipients outside are asked, once: the topic keeps it until they have read it.
