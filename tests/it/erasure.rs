@@ -4,6 +4,7 @@
 mod archives;
 mod holds;
 mod recipients;
+mod restrictions;
 mod rights;
 mod world;
 

@@ -513,11 +513,26 @@ async fn consent() -> Consent {
         heard.lock().unwrap().push(body);
         axum::Json(json!({"recorded": 1, "subjects": [[]]}))
     });
+    let noting = |what: &'static str| {
+        let noted = Arc::clone(&stops);
+        let is_down = Arc::clone(&down);
+        post(move |axum::Json(body): axum::Json<Value>| async move {
+            if is_down.load(Ordering::Acquire) {
+                return Err(Problem::unavailable("database", "down"));
+            }
+            let answer = json!({"subject_id": body["subject_id"], "events": [], "version": 1});
+            noted.lock().unwrap().push(json!({"what": what, "of": body["request_id"]}));
+            Ok(axum::Json(answer))
+        })
+    };
+    let (restrict, lift) = (noting("restrict"), noting("lift"));
     let nothing = get(async || axum::Json(json!({"items": []})));
     let router = Router::new()
         .route("/v1/subjects/{subject_id}/holdings", nothing)
         .route("/v1/consents/withdraw", withdraw)
         .route("/v1/gate/stops", stop)
+        .route("/v1/restrictions", restrict)
+        .route("/v1/restrictions/lift", lift)
         .route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, stops, down, age, refused)

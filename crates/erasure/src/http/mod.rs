@@ -26,6 +26,7 @@ mod rectification;
 mod replies;
 mod request;
 mod requests;
+mod restriction;
 mod tracking;
 
 pub use participants::is_participant_name;
@@ -63,6 +64,9 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(decisions::refuse))
         .routes(routes!(decisions::answer))
         .routes(routes!(rectification::rectify))
+        .routes(routes!(restriction::restrict))
+        .routes(routes!(restriction::tell_end))
+        .routes(routes!(restriction::release))
         .routes(routes!(replies::reply))
         .routes(routes!(tracking::track))
         .routes(routes!(archive::prepare))
@@ -145,7 +149,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 24, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 27, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");
