@@ -332,6 +332,16 @@ async fn what_was_written_ends_with_its_retention_and_that_it_was_stays() {
     ] {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
+    // Told before it is done, by a service that would keep them for longer.
+    setup.conversations.retention_days = 3650;
+    let replica = home.start(&setup).await;
+    let kept = replica.get("/v1/retention").await;
+    assert_eq!(kept["due"], json!({"from_people": 0, "to_people": 0, "notes": 0}), "{kept}");
+    let dry = replica.get("/v1/retention?conversation_days=30").await;
+    assert_eq!(dry["due"], json!({"from_people": 1, "to_people": 1, "notes": 1}), "{dry}");
+    assert_eq!(dry, replica.get("/v1/retention?conversation_days=30").await, "nothing is done");
+    replica.stop().await;
+    setup.conversations.retention_days = 30;
     // Housekeeping begins with the service.
     let replica = home.start(&setup).await;
     until("the texts are gone", async || {
