@@ -2,6 +2,7 @@
 //! here: G4, erasure is whole or visibly not done.
 
 mod archives;
+mod bulk;
 mod holds;
 mod recipients;
 mod restrictions;

@@ -49,6 +49,7 @@ pub fn pace() -> Pace {
         retry: Duration::from_millis(150),
         retry_max: Duration::from_millis(300),
         poll: Duration::from_millis(50),
+        bulk_window: 4,
     }
 }
 
@@ -359,6 +360,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("{name} never heard of {step:?}: {:?}", self.commands.lock().unwrap());
+    }
+
+    /// The commands that were heard.
+    pub fn heard(&self) -> Vec<Command> {
+        self.commands.lock().unwrap().clone()
     }
 
     /// Waits for an inquiry of this task.

@@ -18,6 +18,8 @@ use crate::api::{Api, idempotency_key};
 use crate::outcome::{Failure, Output, Status};
 use crate::phone::Phone;
 
+mod bulk;
+
 /// `assent request …`
 #[derive(Debug, Subcommand)]
 pub enum Request {
@@ -29,6 +31,22 @@ Examples:
 
 Give her the reference and the secret; the secret isn't shown again. It looks the same whether she is known here or not. With the scope gate:write what asks for a stop stops a number that nobody here has, too. Exit status: 0 taken in, 2 wrong use, 3 a service didn't answer.")]
     Open(Open),
+    /// Ask for the erasure of everybody in a file.
+    Bulk(bulk::Bulk),
+    /// Show how far a bulk is.
+    #[command(after_help = "\
+Examples:
+  assent request bulk-progress 01a2104b-d59b-74f5-9e99-f55a7729061a
+  assent request bulk-progress 01a2104b-d59b-74f5-9e99-f55a7729061a --wait
+
+Exit status: 0 shown (with --wait: through), 1 somebody could not be taken, 2 wrong use, 3 a service didn't answer.")]
+    BulkProgress {
+        /// The bulk.
+        bulk: Uuid,
+        /// Return when it is through.
+        #[arg(long)]
+        wait: bool,
+    },
     /// List requests: those that are not over, the next due first.
     #[command(after_help = "\
 Examples:
@@ -348,6 +366,10 @@ impl Request {
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
             Self::Open(open) => open.run(api, output).await?,
+            Self::Bulk(bulk) => return bulk.run(api, output).await,
+            Self::BulkProgress { bulk, wait } => {
+                return bulk::follow(api, output, *bulk, *wait).await;
+            }
             Self::List { all } => {
                 let order = if *all { "newest" } else { "due" };
                 let path = format!("/erasure/v1/requests?order={order}");

@@ -17,6 +17,8 @@ use crate::store::Sagas;
 
 mod acknowledge;
 mod archive;
+mod bulk;
+mod bulk_work;
 mod certificate;
 mod decisions;
 mod erased;
@@ -29,6 +31,7 @@ mod requests;
 mod restriction;
 mod tracking;
 
+pub use bulk_work::run as work_on_bulks;
 pub use participants::is_participant_name;
 
 /// What handlers work with. Cheap to clone.
@@ -67,6 +70,10 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(restriction::restrict))
         .routes(routes!(restriction::tell_end))
         .routes(routes!(restriction::release))
+        .routes(routes!(bulk::open))
+        .routes(routes!(bulk::show))
+        .routes(routes!(bulk::add))
+        .routes(routes!(bulk::submit))
         .routes(routes!(replies::reply))
         .routes(routes!(tracking::track))
         .routes(routes!(archive::prepare))
@@ -149,7 +156,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 27, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 31, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");
