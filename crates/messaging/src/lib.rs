@@ -31,6 +31,7 @@ mod person_keys;
 mod processor;
 pub mod questions;
 mod rates;
+mod restriction;
 mod seen;
 mod service;
 mod state;

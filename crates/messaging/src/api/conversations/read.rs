@@ -1,7 +1,6 @@
 //! `POST /v1/conversations/{conversation_id}/read`: what was written, opened. Who reads what of whom, and why,
 //! is committed as an event here, and recorded by the vault before it gives the key.
 
-use assent_contracts::api::consent::{Verdict, VerdictRequest};
 use assent_contracts::conversation::{CONVERSATION_READ, ConversationRead};
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem};
@@ -20,6 +19,7 @@ use super::notes::NOTE;
 use crate::api::messages::{database, keyless, store};
 use crate::domain::content::Content;
 use crate::person_keys::{KeyError, LeasedKeys};
+use crate::restriction;
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
 use crate::whatsapp::reading::said;
@@ -144,14 +144,8 @@ pub(in crate::api) async fn unrestricted(
     if caller.has(READS_RESTRICTED) {
         return Ok(());
     }
-    let ask = VerdictRequest {
-        subject_id: subject,
-        purpose: messaging.config.conversations.purpose.clone(),
-        channel: "whatsapp".to_owned(),
-    };
-    let told = messaging.consent.post::<_, Verdict>("/v1/verdict", &ask, None).await;
-    let verdict = told.map_err(|error| Problem::unavailable("consent", error))?;
-    if verdict.reasons.iter().any(|reason| reason == "restricted") {
+    let stands = restriction::stands(messaging, subject).await;
+    if stands.map_err(|error| Problem::unavailable("consent", error))? {
         caller.require(READS_RESTRICTED)?;
     }
     Ok(())
