@@ -1,11 +1,15 @@
 //! Data that are kept and not used (GDPR Article 18), at the gate.
 
+use std::time::Duration;
+
+use assent_consent::retention;
+use assent_contracts::SubjectId;
 use assent_contracts::api::consent::{ConsentAnswer, PermitAsk, RestrictionRequest};
 use assent_contracts::consent::STATE;
 use assent_runtime::{Clock as _, SystemClock};
 use uuid::Uuid;
 
-use super::world::{LEASE, World, code, world};
+use super::world::{LEASE, World, code, ticking, world, world_at};
 
 impl World {
     async fn restriction(&self, what: &str, request: &RestrictionRequest) -> ConsentAnswer {
@@ -58,4 +62,26 @@ async fn what_is_restricted_gets_no_permit_for_anything_until_each_request_is_li
     // Whoever may write consents may neither restrict nor lift.
     let refused = world.operator.post::<_, ConsentAnswer>("/v1/restrictions", &one, None).await;
     assert_eq!(code(&refused.unwrap_err()), "forbidden");
+}
+
+/// Kept: also from periods that end.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_goes_because_time_ran_out_while_her_data_are_restricted() {
+    let clock = ticking("2026-01-01T00:00:00Z");
+    let world = world_at(clock.clone()).await;
+    let subject = world.person(&[1]).await;
+    clock.advance(Duration::from_secs(20 * 86_400));
+    let goes = async || -> Vec<SubjectId> {
+        let mut conn = world.pool.acquire().await.unwrap();
+        let due = retention::due(&mut conn, 10, world.clock.now(), Uuid::nil(), 10).await.unwrap();
+        let count = retention::count(&mut conn, 10, world.clock.now()).await.unwrap();
+        assert_eq!(count, due.len() as i64);
+        due.into_iter().map(|it| it.subject_id).collect()
+    };
+    assert_eq!(goes().await, [subject]);
+    let of = RestrictionRequest { subject_id: subject, request_id: Uuid::from_u128(1) };
+    world.restriction("/v1/restrictions", &of).await;
+    assert!(goes().await.is_empty());
+    world.restriction("/v1/restrictions/lift", &of).await;
+    assert_eq!(goes().await, [subject]);
 }
