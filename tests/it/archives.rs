@@ -183,3 +183,43 @@ async fn what_was_wrong_is_put_right_and_messages_go_to_her_new_number() {
     assert_eq!(late.status, 1, "{}", late.text);
     assert!(!file.exists(), "nothing is left of a try");
 }
+
+/// GDPR Article 18: her data stay, and nothing is done with them, until she has heard that this ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restricted_is_kept_shown_to_her_and_used_for_nothing() {
+    let cluster = Cluster::start().await;
+    let ada = Person::somebody();
+    cluster.import(&ada).await;
+    let opened = asks(&cluster, &ada, "restriction");
+    let id = opened["request_id"].as_str().unwrap();
+    // Her request has stopped marketing. What she agrees to since is no leave to use what is restricted.
+    let placed = cluster.assent(&["request", "restrict", id]);
+    assert_eq!((placed.status, &placed.json["status"]), (0, &json!("answered")), "{}", placed.text);
+    assert_eq!(cluster.grant(&ada).status, 0);
+    let everybody = "/v1/audience?purpose=marketing&channel=whatsapp&consents=any";
+    let members = async || {
+        let (status, page) = cluster.get("projector", everybody).await;
+        assert_eq!(status, 200, "{page}");
+        page["items"].as_array().unwrap().len()
+    };
+    // Kept: she is a contact; and in no audience.
+    until("the read models know both", async || {
+        let (_, contacts) = cluster.get("projector", "/v1/contacts").await;
+        contacts["items"].as_array().unwrap().len() == 1 && members().await == 0
+    })
+    .await;
+    let sent = cluster.send(&ada);
+    assert_eq!((sent.status, &sent.json["reasons"]), (1, &json!(["restricted"])), "{}", sent.text);
+    let seen = asks(&cluster, &ada, "access");
+    answered(&cluster, &seen).await;
+
+    let early = cluster.assent(&["request", "release", id, "--reason", "data_verified"]);
+    assert_eq!(early.status, 1, "{}", early.text);
+    let told = cluster.assent(&["request", "announce-release", id, "--how", "letter"]);
+    assert_eq!(told.status, 0, "{}", told.text);
+    let over = cluster.assent(&["request", "release", id, "--reason", "data_verified"]);
+    assert_eq!(over.status, 0, "{}", over.text);
+    let sent = cluster.send(&ada);
+    assert_eq!(sent.status, 0, "{}", sent.text);
+    until("she is in audiences again", async || members().await == 1).await;
+}

@@ -2,8 +2,10 @@
 //! here: G4, erasure is whole or visibly not done.
 
 mod archives;
+mod bulk;
 mod holds;
 mod recipients;
+mod restrictions;
 mod rights;
 mod webhooks;
 mod world;

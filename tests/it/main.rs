@@ -3,6 +3,7 @@
 
 mod archives;
 mod backup;
+mod bulk;
 mod campaigns;
 mod canary;
 mod claims;

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use assent_contracts::SubjectId;
-use assent_contracts::consent::{ERASED, EXPIRED, GRANTED, REFUSED, REQUESTED, State, WITHDRAWN};
+use assent_contracts::consent::{
+    ERASED, EXPIRED, GRANTED, REFUSED, REQUESTED, RESTRICTED, RESTRICTION_LIFTED, State, WITHDRAWN,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -54,6 +56,8 @@ pub enum What {
         /// What holds now.
         line: Line,
     },
+    /// Her data are not to be used from now on, whatever her lines say (GDPR Article 18), or are again.
+    Restricted(bool),
     /// She is being erased, or is. Whoever keeps anything of hers takes part in erasures.
     Forgotten,
 }
@@ -64,6 +68,7 @@ type Lines = BTreeMap<(String, String), Line>;
 struct Person {
     sequence: i64,
     lines: Lines,
+    restricted: bool,
     forgotten: bool,
     /// Events that go on from what isn't here yet.
     waiting: BTreeMap<i64, (String, Value)>,
@@ -96,6 +101,8 @@ struct Told {
 #[derive(Deserialize)]
 struct States {
     consents: Vec<Told>,
+    #[serde(default)]
+    restricted: bool,
 }
 
 impl Picture {
@@ -109,9 +116,9 @@ impl Picture {
         reflects: i64,
         data: Option<&[u8]>,
     ) -> serde_json::Result<Vec<Change>> {
-        let lines = match data {
-            Some(data) => serde_json::from_slice::<States>(data)?.consents,
-            None => Vec::new(),
+        let States { consents: lines, restricted } = match data {
+            Some(data) => serde_json::from_slice(data)?,
+            None => States { consents: Vec::new(), restricted: false },
         };
         let person = self.people.entry(subject_id).or_default();
         let mut changes = Vec::new();
@@ -123,6 +130,11 @@ impl Picture {
             };
             let lines = lines.into_iter().map(line).collect();
             person.replace(subject_id, reflects, lines, data.is_none(), &mut changes);
+            if person.restricted != restricted {
+                person.restricted = restricted;
+                let what = What::Restricted(restricted);
+                changes.push(Change { subject_id, sequence: reflects, what });
+            }
             person.go_on(subject_id, &mut changes);
         }
         Ok(changes)
@@ -152,7 +164,9 @@ impl Picture {
     /// Whether she has agreed, as far as this picture knows. For filtering: only the gate's permit allows a message.
     #[must_use]
     pub fn agreed(&self, of: SubjectId, purpose: &str, channel: &str, at: Timestamp) -> bool {
-        let Some(person) = self.people.get(&of) else { return false };
+        let Some(person) = self.people.get(&of).filter(|person| !person.restricted) else {
+            return false;
+        };
         let scopes = [(purpose, channel), (purpose, ALL), (ALL, channel), (ALL, ALL)];
         let line = scopes
             .iter()
@@ -189,8 +203,11 @@ impl Person {
     fn go_on(&mut self, id: SubjectId, changes: &mut Vec<Change>) {
         self.waiting = self.waiting.split_off(&(self.sequence + 1));
         while let Some(next) = self.waiting.first_entry() {
-            // A gap, or a word that was told later than it happened: the state that was written with it says what holds.
-            if *next.key() != self.sequence + 1 || !next.get().1["acted_at"].is_null() {
+            // A gap, a word that was told later than it happened, or a restriction, of which there may be several: the
+            // state that was written with it says what holds.
+            let (kind, data) = next.get();
+            let restricts = [RESTRICTED, RESTRICTION_LIFTED].contains(&&**kind);
+            if *next.key() != self.sequence + 1 || restricts || !data["acted_at"].is_null() {
                 return;
             }
             let (kind, data) = next.remove();
@@ -296,6 +313,28 @@ mod tests {
         assert!(!agreed(&picture));
         assert!(picture.event(SHE, 6, ERASED, b"{}").unwrap().is_empty(), "it was told before");
         assert_eq!(picture.people().count(), 0);
+    }
+
+    #[test]
+    fn who_is_restricted_has_agreed_to_nothing_until_the_state_says_otherwise() {
+        let mut picture = Picture::default();
+        let state = |restricted: &str| {
+            let line = r#"{"purpose":"marketing","channel":"whatsapp","state":"given"}"#;
+            format!(r#"{{"consents":[{line}]{restricted}}}"#).into_bytes()
+        };
+        picture.state(SHE, 1, Some(&state(""))).unwrap();
+        assert!(agreed(&picture));
+        assert!(picture.event(SHE, 2, RESTRICTED, b"{}").unwrap().is_empty(), "left to the state");
+        let changes = picture.state(SHE, 2, Some(&state(r#","restricted":true"#))).unwrap();
+        assert_eq!(
+            changes.iter().map(|it| &it.what).collect::<Vec<_>>(),
+            [&What::Restricted(true)]
+        );
+        assert_eq!((picture.waiting(), agreed(&picture)), (0, false));
+        picture.event(SHE, 3, GRANTED, &word("marketing")).unwrap();
+        assert!(!agreed(&picture), "whatever she agrees to meanwhile");
+        picture.state(SHE, 4, Some(&state(""))).unwrap();
+        assert!(agreed(&picture));
     }
 
     #[test]

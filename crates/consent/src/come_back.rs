@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::commands::ledger;
 use crate::domain::event::Event;
 use crate::lines::Lines;
-use crate::{ages, asks, stored};
+use crate::{ages, asks, restrictions, stored};
 
 /// Folds what has come back.
 pub struct ComeBack;
@@ -19,6 +19,7 @@ impl Fold for ComeBack {
         let ids: Vec<Uuid> = regained.iter().map(|it| it.stream).collect();
         let streams = session.lock(&ids).await?;
         let (mut lines, mut noes, mut stated) = (Lines::default(), Vec::new(), Vec::new());
+        let mut restricted = Vec::new();
         let mut others = 0_usize;
         for Regained { stream: subject, before, .. } in regained {
             let Some(stream) = streams.get(subject) else { continue };
@@ -30,10 +31,14 @@ impl Fold for ComeBack {
             lines.push_changed(*subject, &ledger, *before);
             stated.extend(ledger.age().map(|(event, age)| (*subject, event, age)));
             for event in stream.events.iter().filter(|it| it.version > *before) {
-                if let Ok(Event::Refused { scope, .. } | Event::Withdrawn { scope, .. }) =
-                    stored::decode(&event.event_type, &event.data)
-                {
-                    noes.push((*subject, scope));
+                match stored::decode(&event.event_type, &event.data) {
+                    Ok(Event::Refused { scope, .. } | Event::Withdrawn { scope, .. }) => {
+                        noes.push((*subject, scope));
+                    }
+                    Ok(event) if restrictions::changes(&event) => {
+                        restricted.push((*subject, ledger.restricted()));
+                    }
+                    _ => {}
                 }
             }
         }
@@ -43,6 +48,7 @@ impl Fold for ComeBack {
         lines.write(session.conn()).await?;
         asks::drop(session.conn(), &noes).await?;
         ages::keep(session.conn(), &stated).await?;
+        restrictions::keep(session.conn(), &restricted).await?;
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ use crate::domain::ledger::Ledger;
 use crate::domain::scope::Scope;
 use crate::facts::Facts;
 use crate::lines::Lines;
-use crate::{ages, asks, gate, stored};
+use crate::{ages, asks, gate, restrictions, stored};
 
 /// How long a yes waits to be confirmed (double opt-in).
 pub const CONFIRM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -75,6 +75,16 @@ pub enum Wish {
         actor: Actor,
         /// Evidence, sealed under her key.
         evidence: Option<Sealed>,
+    },
+    /// Record that her data are kept and not used.
+    Restrict {
+        /// The request that asks for it.
+        request_id: Uuid,
+    },
+    /// Record that the restriction of a request is over.
+    LiftRestriction {
+        /// The request that had asked for it.
+        request_id: Uuid,
     },
     /// Record that she did something of her own towards us.
     Contact {
@@ -238,7 +248,10 @@ impl BatchHandler for LedgerHandler {
                     // able to rely on it.
                     settle: matches!(
                         command.wish,
-                        Wish::Withdraw { .. } | Wish::Refuse { .. } | Wish::StateAge { .. }
+                        Wish::Withdraw { .. }
+                            | Wish::Refuse { .. }
+                            | Wish::StateAge { .. }
+                            | Wish::Restrict { .. }
                     ),
                 }),
                 Ok(None) => {
@@ -310,6 +323,13 @@ impl LedgerHandler {
                 let settle = !(age.of_age && age.may_be_targeted);
                 let command = Command::StateAge { age, required, actor, evidence };
                 (ledger.decide(command, now)?, settle)
+            }
+            Wish::Restrict { request_id } => {
+                // Also where it stands: whoever asks anew rests on the answer.
+                (ledger.decide(Command::Restrict { request_id }, now)?, true)
+            }
+            Wish::LiftRestriction { request_id } => {
+                (ledger.decide(Command::LiftRestriction { request_id }, now)?, false)
             }
             Wish::Contact { channel, acted_at } => {
                 let decision = ledger.decide(Command::Contact { channel, acted_at }, now)?;
@@ -420,6 +440,8 @@ pub struct Pending {
     unasked: Vec<(SubjectId, Scope)>,
     /// What is known of people's ages, where that has changed.
     ages: Vec<(SubjectId, Uuid, Age)>,
+    /// Whose data are not to be used, and whose are again, where that has changed.
+    restrictions: Vec<(SubjectId, Option<(Uuid, Timestamp)>)>,
 }
 
 impl Pending {
@@ -455,6 +477,9 @@ impl Pending {
         }));
         if decision.iter().any(|event| matches!(event, Event::AgeStated { .. })) {
             self.ages.extend(ledger.age().map(|(event, age)| (subject, event, age)));
+        }
+        if decision.iter().any(restrictions::changes) {
+            self.restrictions.push((subject, ledger.restricted()));
         }
         let state = (!events.is_empty()).then(|| state_record(ids, ledger));
         self.appends.push(Append {
@@ -497,6 +522,7 @@ impl Pending {
         asks::keep(session.conn(), &self.asks, &self.contacts).await?;
         asks::drop(session.conn(), &self.unasked).await?;
         ages::keep(session.conn(), &self.ages).await?;
+        restrictions::keep(session.conn(), &self.restrictions).await?;
         for (acted_at, tokens) in self.lift_all {
             let tokens: Vec<Vec<u8>> = tokens.into_iter().collect();
             gate::lift_all(session.conn(), &tokens, acted_at, now).await?;

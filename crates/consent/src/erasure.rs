@@ -28,10 +28,11 @@ pub struct Eraser {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
 /// addresses stay: they hold no more than her random id and keyed hashes, and keep her erased.
-static HELD: [Held; 13] = [
+static HELD: [Held; 14] = [
     Held::new("consent_lines", "consent_lines WHERE subject_id = $1", "purpose || ' ' || channel"),
     Held::new("links", "gate_links WHERE subject_id = $1", "encode(token, 'hex')"),
     Held::new("ages", "ages WHERE subject_id = $1", "subject_id::text"),
+    Held::new("restrictions", "restrictions WHERE subject_id = $1", "event_id::text"),
     Held::new("asks", "asks WHERE subject_id = $1", "request_id::text"),
     Held::new("contacts", "contacts WHERE subject_id = $1", "subject_id::text"),
     Held::new("claims", "claims WHERE subject_id = $1", "batch_id::text"),

@@ -29,7 +29,8 @@ const LATE: SignedDuration = SignedDuration::from_hours(24);
 /// Most people in one round: each is a saga.
 const ROUND_MAX: i64 = 200;
 
-/// She has no consent in force or waiting, and since a moment no address was linked and nothing heard of her.
+/// She has no consent in force or waiting, and since a moment no address was linked and nothing heard of her. What is
+/// restricted is kept (GDPR Article 18): nobody goes because time ran out while that stands.
 macro_rules! idle {
     ($subject:literal, $cutoff:literal) => {
         concat!(
@@ -40,6 +41,9 @@ macro_rules! idle {
             $subject,
             " AND n.linked_at > ",
             $cutoff,
+            ")",
+            " AND NOT EXISTS (SELECT FROM restrictions r WHERE r.subject_id = ",
+            $subject,
             ")",
             " AND NOT EXISTS (SELECT FROM consent_lines c WHERE c.subject_id = ",
             $subject,

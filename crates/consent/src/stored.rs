@@ -70,6 +70,12 @@ pub fn encode(event: &Event) -> (&'static str, String) {
                 wire::AgeStated { basis, of_age, required, may_be_targeted, actor, at, evidence };
             (AGE_STATED, json(&stated))
         }
+        Event::Restricted { request_id, at } => {
+            (wire::RESTRICTED, json(&wire::Restricted { request_id, at }))
+        }
+        Event::RestrictionLifted { request_id, at } => {
+            (wire::RESTRICTION_LIFTED, json(&wire::RestrictionLifted { request_id, at }))
+        }
         Event::Contacted { channel, acted_at, at } => {
             (CONTACTED, json(&wire::Contacted { channel, at, acted_at }))
         }
@@ -193,6 +199,14 @@ pub fn decode(event_type: &str, data: &str) -> Result<Event, Unreadable> {
             let age = Age { basis, of_age, may_be_targeted };
             Event::AgeStated { age, required, actor, evidence, at }
         }
+        wire::RESTRICTED => {
+            let e: wire::Restricted = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::Restricted { request_id: e.request_id, at: e.at }
+        }
+        wire::RESTRICTION_LIFTED => {
+            let e: wire::RestrictionLifted = serde_json::from_str(&data).map_err(unreadable)?;
+            Event::RestrictionLifted { request_id: e.request_id, at: e.at }
+        }
         CONTACTED => {
             let e: wire::Contacted = serde_json::from_str(&data).map_err(unreadable)?;
             Event::Contacted { channel: e.channel, acted_at: e.acted_at, at: e.at }
@@ -270,7 +284,7 @@ pub fn state(ledger: &Ledger) -> String {
             valid_until: line.valid_until,
         })
         .collect();
-    json(&ConsentState { consents })
+    json(&ConsentState { consents, restricted: ledger.restricted().is_some() })
 }
 
 /// JSON of a contract type.
@@ -355,6 +369,8 @@ mod tests {
                 evidence: Some(Sealed("bm9pc2U".to_owned())),
                 at,
             },
+            Event::Restricted { request_id: Uuid::from_u128(9), at },
+            Event::RestrictionLifted { request_id: Uuid::from_u128(9), at },
             Event::Refused { scope: scope.clone(), act: act.clone(), at },
             Event::Withdrawn { scope: Scope::everything(), act, at },
             Event::Expired { scope, valid_until: at, at },

@@ -74,6 +74,15 @@ macro_rules! rows {
             $from
         )
     };
+    (restrictions $from:literal) => {
+        concat!(
+            " UNION ALL
+             SELECT 's', NULL, s.subject_id, s.event_id, NULL, NULL, NULL, NULL, NULL, s.since, NULL, NULL,
+                    NULL, NULL, NULL
+             FROM ",
+            $from
+        )
+    };
     (purposes $where:literal) => {
         concat!(
             " UNION ALL
@@ -112,6 +121,7 @@ const FACTS: &str = concat!(
     rows!(lines "subjects JOIN consent_lines c USING (subject_id)"),
     rows!(fences "subjects JOIN fences f USING (subject_id)"),
     rows!(ages "asked JOIN ages g USING (subject_id)"),
+    rows!(restrictions "asked JOIN restrictions s USING (subject_id)"),
     rows!(purposes "p.purpose = ANY($3::text[]) OR p.purpose IN (SELECT purpose FROM questions)"),
     " UNION ALL
      SELECT 'q', NULL, q.request_id, q.subject_id, NULL, q.purpose, q.channel, NULL, NULL, q.asked_at,
@@ -129,6 +139,7 @@ const NEAR: &str = concat!(
     rows!(lines "consent_lines c WHERE c.subject_id = ANY($1::uuid[])"),
     rows!(fences "fences f WHERE f.subject_id = ANY($1::uuid[])"),
     rows!(ages "ages g WHERE g.subject_id = ANY($1::uuid[])"),
+    rows!(restrictions "restrictions s WHERE s.subject_id = ANY($1::uuid[])"),
     rows!(purposes "p.purpose = ANY($3::text[])"),
 );
 
@@ -273,6 +284,9 @@ fn add(view: &mut GateView, row: &PgRow) -> Result<(), sqlx::Error> {
                 may_be_targeted: row.try_get(13)?,
             };
             view.ages.insert(row.try_get(2)?, (row.try_get(3)?, age));
+        }
+        b's' => {
+            view.restrictions.insert(row.try_get(2)?, (row.try_get(3)?, timestamp(row, 9)?));
         }
         b'q' => {
             let asked = Asked {

@@ -23,6 +23,10 @@ pub const ASKED: &str = "assent.consent.asked.v1";
 pub const CONTACTED: &str = "assent.consent.contacted.v1";
 /// `assent.consent.age_stated.v1`
 pub const AGE_STATED: &str = "assent.consent.age_stated.v1";
+/// `assent.consent.restricted.v1`
+pub const RESTRICTED: &str = "assent.consent.restricted.v1";
+/// `assent.consent.restriction_lifted.v1`
+pub const RESTRICTION_LIFTED: &str = "assent.consent.restriction_lifted.v1";
 /// `assent.consent.rules_loaded.v1`
 pub const RULES_LOADED: &str = "assent.consent.rules_loaded.v1";
 /// `assent.consent.claims_submitted.v1`
@@ -450,6 +454,24 @@ pub struct AgeStated {
     pub evidence: Option<Sealed>,
 }
 
+/// Her data are kept and used no more (GDPR Article 18). Nothing is sent to her while this stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Restricted {
+    /// The request that asks for it.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// The restriction of a request is over; that of another may stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RestrictionLifted {
+    /// The request that had asked for it.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
 /// Other rules are in force from now on. Key: the stream of the rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RulesLoaded {
@@ -530,4 +552,7 @@ pub struct ConsentLine {
 pub struct ConsentState {
     /// One line per purpose and channel that she ever spoke about, sorted by both.
     pub consents: Vec<ConsentLine>,
+    /// Her data are not to be used at present, whatever she agreed to (GDPR Article 18).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restricted: bool,
 }

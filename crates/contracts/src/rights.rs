@@ -27,6 +27,12 @@ pub const REQUEST_REFUSED: &str = "assent.erasure.request_refused.v1";
 pub const REQUEST_ANSWERED: &str = "assent.erasure.request_answered.v1";
 /// `assent.erasure.request_rectified.v1`
 pub const REQUEST_RECTIFIED: &str = "assent.erasure.request_rectified.v1";
+/// `assent.erasure.restriction_placed.v1`
+pub const RESTRICTION_PLACED: &str = "assent.erasure.restriction_placed.v1";
+/// `assent.erasure.restriction_end_told.v1`
+pub const RESTRICTION_END_TOLD: &str = "assent.erasure.restriction_end_told.v1";
+/// `assent.erasure.restriction_released.v1`
+pub const RESTRICTION_RELEASED: &str = "assent.erasure.restriction_released.v1";
 /// `assent.erasure.recipients_asked.v1`
 pub const RECIPIENTS_ASKED: &str = "assent.erasure.recipients_asked.v1";
 /// `assent.erasure.recipient_answered.v1`
@@ -329,6 +335,41 @@ pub struct RequestRectified {
     pub request_id: Uuid,
     /// Which fields have another content (`phone`, `name`, `email`), never their content.
     pub fields: Vec<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// Her data are kept and not used (GDPR Article 18): the gate denies everything since before this was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestrictionPlaced {
+    /// The request that asks for it.
+    pub request_id: Uuid,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// She was told that the restriction will be lifted, before it is (Article 18(3)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestrictionEndTold {
+    /// The request that had asked for it.
+    pub request_id: Uuid,
+    /// A code for how she was told, such as `letter`.
+    pub how: String,
+    /// The key of the caller that says so: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// The restriction is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestrictionReleased {
+    /// The request that had asked for it.
+    pub request_id: Uuid,
+    /// A code for the reason, such as `data_verified`.
+    pub reason: String,
+    /// The key of the caller that released it: the first 16 hex digits of its SHA-256 in the key file.
+    pub key: String,
     /// When it was recorded.
     pub at: Timestamp,
 }

@@ -37,6 +37,8 @@ pub struct Pace {
     pub retry_max: Duration,
     /// How often due sagas are looked for when nothing announces them.
     pub poll: Duration,
+    /// How many people of bulks are under way at once: whoever asks for one erasure waits behind no more.
+    pub bulk_window: i64,
 }
 
 impl Default for Pace {
@@ -46,6 +48,7 @@ impl Default for Pace {
             retry: Duration::from_secs(2),
             retry_max: Duration::from_secs(300),
             poll: Duration::from_millis(500),
+            bulk_window: 256,
         }
     }
 }

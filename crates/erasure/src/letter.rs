@@ -99,6 +99,29 @@ pub fn rectification(fields: &[String], others: bool) -> Letter {
     }
 }
 
+/// The letter about a restriction, without salutation: that it stands, that it will end, that it is over.
+#[must_use]
+pub fn restriction(told: bool, released: bool) -> Letter {
+    let [en, fr, ru] = match (told, released) {
+        (_, true) => [
+            "We use your data again, as we told you we would.",
+            "Nous utilisons de nouveau vos données, comme nous vous l'avions annoncé.",
+            "Мы снова используем ваши данные, как и предупреждали.",
+        ],
+        (true, false) => [
+            "We will lift the restriction on the use of your data. You may object, and you may complain to the data protection authority.",
+            "Nous allons lever la limitation de l'utilisation de vos données. Vous pouvez vous y opposer, et introduire une réclamation auprès de l'autorité de protection des données.",
+            "Мы снимем ограничение на использование ваших данных. Вы можете возразить, а также подать жалобу в орган по защите персональных данных.",
+        ],
+        (false, false) => [
+            "We keep your data and do not use them. We will tell you before this ends.",
+            "Nous conservons vos données sans les utiliser. Nous vous préviendrons avant que cela ne prenne fin.",
+            "Мы храним ваши данные и не используем их. Мы предупредим вас, прежде чем это закончится.",
+        ],
+    };
+    Letter { en: en.to_owned(), fr: fr.to_owned(), ru: ru.to_owned() }
+}
+
 fn field_of(field: &str) -> [&'static str; 3] {
     match field {
         "phone" => ["your telephone number", "votre numéro de téléphone", "номер телефона"],

@@ -135,7 +135,11 @@ impl Config {
             retry: erasure.millis("retry_ms", default.retry),
             retry_max: erasure.millis("retry_max_ms", default.retry_max),
             poll: erasure.millis("poll_ms", default.poll),
+            bulk_window: erasure.default("bulk_window", default.bulk_window),
         };
+        if pace.bulk_window < 1 {
+            erasure.invalid("bulk_window", "must be at least 1");
+        }
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
         let controller = settings.section("controller").required("name");
@@ -357,6 +361,8 @@ pub async fn serve_by(
     };
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
     let app = App { sagas, wake, archivist, consent, public_key: public_key.into(), webhooks };
+    let bulks = http::work_on_bulks(app.clone(), lifecycle.stopping());
+    lifecycle.spawn("erasure.bulks", bulks);
     let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
     let router = router_layers(router(app, config.keys), limits);
     lifecycle.spawn("erasure.http", assent_http::serve(listener, router, lifecycle.clone()));

@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 30] = [
+pub const SCOPES: [&str; 32] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
@@ -46,6 +46,8 @@ pub const SCOPES: [&str; 30] = [
     "permits:write",
     "policy:write",
     "query:read",
+    "restricted:read",
+    "restrictions:write",
     "screening:run",
     "seal:write",
     "subjects:export",

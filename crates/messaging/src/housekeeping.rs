@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::hour_keys::{HourKeyError, LIFETIME};
 use crate::state::Messaging;
-use crate::{free_entries, media};
+use crate::{free_entries, media, metrics};
 
 /// How often.
 const PAUSE: Duration = Duration::from_secs(600);
@@ -43,9 +45,11 @@ pub async fn run(
             tracing::warn!(%error, "housekeeping waits");
         }
         // Whatever hinders the rest, what was written ends in time.
-        if let Err(error) = forget_texts(&messaging).await {
-            tracing::warn!(%error, "texts can't be forgotten yet");
+        match forget_texts(&messaging).await {
+            Ok(()) => metrics::retention_ran(messaging.clock.now()),
+            Err(error) => tracing::warn!(%error, "texts can't be forgotten yet"),
         }
+        tell_overdue(&messaging).await;
         tokio::select! {
             () = stopping.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
@@ -111,12 +115,55 @@ async fn forget(messaging: &Messaging) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Texts that are older than so many days, by what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Texts {
+    /// What people wrote.
+    pub from_people: i64,
+    /// What was answered.
+    pub to_people: i64,
+    /// What colleagues noted.
+    pub notes: i64,
+}
+
+/// How many texts would go after so many days. Nothing is done by asking.
+///
+/// # Errors
+/// When the database fails.
+pub async fn due(messaging: &Messaging, days: u32) -> Result<Texts, sqlx::Error> {
+    const DUE: &str = "
+        SELECT (SELECT count(*) FROM inbound_messages WHERE content IS NOT NULL AND said_at < $1),
+               (SELECT count(*) FROM intents
+                WHERE conversation_id IS NOT NULL AND parameters IS NOT NULL AND requested_at < $1
+                  AND state IN ('accepted', 'refused', 'failed', 'uncertain')),
+               (SELECT count(*) FROM conversation_notes WHERE written_at < $1)";
+    let moment = moment(messaging, days).to_sqlx();
+    let (from_people, to_people, notes) =
+        sqlx::query_as(DUE).bind(moment).fetch_one(messaging.pool()).await?;
+    Ok(Texts { from_people, to_people, notes })
+}
+
+fn moment(messaging: &Messaging, days: u32) -> Timestamp {
+    let kept = SignedDuration::from_hours(24 * i64::from(days));
+    let moment = messaging.clock.now().checked_sub(kept);
+    // Postgres knows no times as old as a year of millions would give.
+    moment.unwrap_or(Timestamp::UNIX_EPOCH).max(Timestamp::UNIX_EPOCH)
+}
+
+/// Says how many texts are there a day after they should have gone.
+async fn tell_overdue(messaging: &Messaging) {
+    match due(messaging, messaging.config.conversations.retention_days.saturating_add(1)).await {
+        Ok(Texts { from_people, to_people, notes }) => {
+            metrics::retention_overdue((from_people + to_people + notes).unsigned_abs());
+        }
+        Err(error) => tracing::warn!(%error, "texts that are kept for too long can't be counted"),
+    }
+}
+
 /// What was written, in both directions, and notes end with their retention. That there was a message, and
 /// what became of it, stays.
 async fn forget_texts(messaging: &Messaging) -> Result<(), sqlx::Error> {
-    let days = messaging.config.conversations.retention_days;
-    let now = messaging.clock.now();
-    let moment = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(now);
+    let moment = moment(messaging, messaging.config.conversations.retention_days);
     for statement in [
         "UPDATE inbound_messages SET content = NULL WHERE id IN (
              SELECT id FROM inbound_messages WHERE content IS NOT NULL AND said_at < $1

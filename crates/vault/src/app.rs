@@ -35,6 +35,8 @@ pub struct App {
     pub ids: Arc<dyn Ids>,
     /// How many rows one caller may screen in an hour.
     pub screening_rows_per_hour: i64,
+    /// How long access records are kept, in days.
+    pub access_record_days: u32,
     /// What holders of leased keys and addresses agreed on.
     pub lease: LeaseTerms,
     /// The consent service, whose gate learns of suppressed and erased addresses.

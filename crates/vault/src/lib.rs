@@ -18,6 +18,7 @@ mod people;
 pub mod phone;
 mod rectify;
 mod resolve;
+pub mod retention;
 mod router;
 mod screen;
 mod service;

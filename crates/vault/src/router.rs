@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::{
-    access, forget, holdings, identities, import, lookup, rectify, resolve, screen, suppress,
-    texts, who,
+    access, forget, holdings, identities, import, lookup, rectify, resolve, retention, screen,
+    suppress, texts, who,
 };
 
 #[derive(OpenApi)]
@@ -40,6 +40,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(suppress::suppress))
         .routes(routes!(screen::list, screen::screen))
         .routes(routes!(access::list))
+        .routes(routes!(retention::retention))
 }
 
 /// The API without its edge.

@@ -24,12 +24,17 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::erasure::ComeBack;
+use crate::retention;
 use crate::router::router;
 
 /// Room for 2,000 rows with a name and an e-mail address each.
 const BODY_BYTES_MAX: usize = 4 << 20;
 /// A list of some millions, and not every number that there is.
 const SCREENING_ROWS_PER_HOUR: i64 = 5_000_000;
+/// As long as France has proofs kept and Russia records of destruction: three years.
+const ACCESS_RECORD_DAYS: u32 = 1095;
+/// India wants logs for a year (DPDP Rules; `in.toml`, `dpdp-logs`).
+const ACCESS_RECORD_DAYS_MIN: u32 = 365;
 /// Longer than the settlement of the most that one request suppresses.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,6 +58,8 @@ pub struct Config {
     pub keys: Arc<Keys>,
     /// How many rows one caller may screen in an hour.
     pub screening_rows_per_hour: i64,
+    /// How long access records are kept, in days.
+    pub access_record_days: u32,
     /// The lease.
     pub terms: LeaseTerms,
     /// The consent service.
@@ -77,6 +84,11 @@ impl Config {
         let terms = LeaseTerms::read(settings);
         let screening_rows_per_hour =
             vault.default("screening_rows_per_hour", SCREENING_ROWS_PER_HOUR);
+        let access_record_days = vault.default("access_record_days", ACCESS_RECORD_DAYS);
+        if access_record_days < ACCESS_RECORD_DAYS_MIN {
+            vault
+                .invalid("access_record_days", "must be at least 365: laws ask for a year of logs");
+        }
         let consent_url = services.required("consent_url");
         let erasure_url = services.required("erasure_url");
         Some(Self {
@@ -87,6 +99,7 @@ impl Config {
             bus: bus?,
             keys: keys?,
             screening_rows_per_hour,
+            access_record_days,
             terms,
             consent_url: consent_url?,
             erasure_url: erasure_url?,
@@ -203,6 +216,7 @@ pub async fn serve(
         clock: Arc::clone(&clock),
         ids,
         screening_rows_per_hour: config.screening_rows_per_hour,
+        access_record_days: config.access_record_days,
         lease: config.terms,
         consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,
@@ -233,6 +247,8 @@ pub async fn serve(
     let commands = participant.start(&health, &lifecycle);
     arrival.caught_up(&[], &*clock).await?;
 
+    let keeping = retention::run(Arc::clone(&app), lifecycle.stopping());
+    lifecycle.spawn("vault.retention", keeping);
     let parked = ParkedMessages::new(database, config.bus).with(commands);
     let limits = Limits {
         body_bytes_max: BODY_BYTES_MAX,

@@ -50,6 +50,7 @@ pub fn pace() -> Pace {
         retry: Duration::from_millis(150),
         retry_max: Duration::from_millis(300),
         poll: Duration::from_millis(50),
+        bulk_window: 4,
     }
 }
 
@@ -366,6 +367,11 @@ impl World {
         panic!("{name} never heard of {step:?}: {:?}", self.commands.lock().unwrap());
     }
 
+    /// The commands that were heard.
+    pub fn heard(&self) -> Vec<Command> {
+        self.commands.lock().unwrap().clone()
+    }
+
     /// Waits for an inquiry of this task.
     pub async fn hears_inquiry(&self, task: Task) -> Inquiry {
         for _ in 0..PATIENCE.as_millis() / 20 {
@@ -523,11 +529,26 @@ async fn consent() -> Consent {
         heard.lock().unwrap().push(body);
         axum::Json(json!({"recorded": 1, "subjects": [[]]}))
     });
+    let noting = |what: &'static str| {
+        let noted = Arc::clone(&stops);
+        let is_down = Arc::clone(&down);
+        post(move |axum::Json(body): axum::Json<Value>| async move {
+            if is_down.load(Ordering::Acquire) {
+                return Err(Problem::unavailable("database", "down"));
+            }
+            let answer = json!({"subject_id": body["subject_id"], "events": [], "version": 1});
+            noted.lock().unwrap().push(json!({"what": what, "of": body["request_id"]}));
+            Ok(axum::Json(answer))
+        })
+    };
+    let (restrict, lift) = (noting("restrict"), noting("lift"));
     let nothing = get(async || axum::Json(json!({"items": []})));
     let router = Router::new()
         .route("/v1/subjects/{subject_id}/holdings", nothing)
         .route("/v1/consents/withdraw", withdraw)
         .route("/v1/gate/stops", stop)
+        .route("/v1/restrictions", restrict)
+        .route("/v1/restrictions/lift", lift)
         .route("/v1/rules/terms", terms);
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, stops, down, age, refused)

@@ -10,6 +10,7 @@ mod hours;
 mod links;
 mod permits;
 mod policy;
+mod restrictions;
 mod retention;
 mod rules;
 mod stops;

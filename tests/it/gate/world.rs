@@ -113,6 +113,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
         "consent:write",
         "gate:write",
         "permits:write",
+        "restrictions:write",
         "suppression:read",
     ]
     .as_slice();

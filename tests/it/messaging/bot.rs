@@ -105,6 +105,22 @@ async fn looked_at_again(replica: &Replica) {
     until("the turn is taken again", async || replica.count(attempts).await >= before + 2).await;
 }
 
+/// GDPR Article 18: stored, and not used. It isn't opened for a bot, nor shown to an engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restricted_is_not_for_the_bot_and_calls_a_human_in_silence() {
+    let world = World::new().await;
+    let subject = world.neighbours.person(1);
+    world.neighbours.deny_purpose("service", "restricted");
+    let replica = world.start().await;
+    replica.hears(1, "when do you open?").await;
+    reaches(&replica, "waiting", "restricted").await;
+    assert_eq!(replica.count("SELECT count(*) FROM intents WHERE author = 'bot'").await, 0);
+    assert!(!world.neighbours.lease_reasons(subject).contains(&"bot_turn".to_owned()));
+    let kept = "SELECT count(*) FROM inbound_messages WHERE content IS NOT NULL";
+    assert_eq!(replica.count(kept).await, 1, "her words are stored");
+    replica.stop().await;
+}
+
 /// Trap 22, in one language: nothing of the bot's is kept, and nothing answered, before the provider took
 /// what says that it is one.
 async fn discloses_first(language: &str, automated: &str, greeting: &str, reply: &str) {

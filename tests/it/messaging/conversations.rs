@@ -85,6 +85,29 @@ async fn g10_what_she_wrote_is_opened_for_whoever_may_and_only_once_that_is_on_r
     replica.stop().await;
 }
 
+/// GDPR Article 18: stored, and not used. A colleague who may read conversations may not read this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restricted_is_opened_for_its_own_right_alone() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    let id = writes(&replica, 1, "my name is wrong").await;
+    neighbours.deny_purpose("service", "restricted");
+    let (status, problem) = read(&replica, &id, "answering").await;
+    assert_eq!((status, problem["code"].as_str()), (403, Some("forbidden")));
+    assert!(problem["detail"].as_str().unwrap().contains("restricted:read"), "{problem}");
+    assert!(published(&replica, "conversation_read").await.is_empty());
+    let path = format!("/v1/conversations/{id}/read");
+    let (status, problem) = replica.post_second(&path, json!({})).await;
+    assert_eq!(status, 400, "a reason, whatever the right: {problem}");
+    let (status, page) = replica.post_second(&path, json!({"reason": "legal_claim"})).await;
+    assert_eq!((status, &page["items"][0]["text"]), (200, &json!("my name is wrong")), "{page}");
+    let on_record = published(&replica, "conversation_read").await.pop().unwrap();
+    assert_eq!(on_record["reason"], "legal_claim");
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_whose_author_has_lost_the_conversation_meanwhile_is_not_sent() {
     let home = Home::new().await;
@@ -309,6 +332,16 @@ async fn what_was_written_ends_with_its_retention_and_that_it_was_stays() {
     ] {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
+    // Told before it is done, by a service that would keep them for longer.
+    setup.conversations.retention_days = 3650;
+    let replica = home.start(&setup).await;
+    let kept = replica.get("/v1/retention").await;
+    assert_eq!(kept["due"], json!({"from_people": 0, "to_people": 0, "notes": 0}), "{kept}");
+    let dry = replica.get("/v1/retention?conversation_days=30").await;
+    assert_eq!(dry["due"], json!({"from_people": 1, "to_people": 1, "notes": 1}), "{dry}");
+    assert_eq!(dry, replica.get("/v1/retention?conversation_days=30").await, "nothing is done");
+    replica.stop().await;
+    setup.conversations.retention_days = 30;
     // Housekeeping begins with the service.
     let replica = home.start(&setup).await;
     until("the texts are gone", async || {

@@ -5,6 +5,7 @@ mod identities;
 pub mod keys;
 mod people;
 mod rectifying;
+mod retention;
 mod wal;
 
 use std::collections::BTreeMap;
@@ -137,6 +138,7 @@ async fn vault() -> Vault {
         clock,
         ids,
         screening_rows_per_hour: 5_000_000,
+        access_record_days: 1095,
         lease: TERMS,
         consent: client(&url, "t"),
         erasure: client("http://127.0.0.1:1", "t"),

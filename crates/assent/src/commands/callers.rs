@@ -68,6 +68,8 @@ pub const CALLERS: [Caller; 7] = [
             "subjects:write",
             "subjects:export",
             "keys:lease",
+            // What is restricted is restricted at the gate, for the sake of a request.
+            "restrictions:write",
         ],
     },
     Caller { name: "projector", scopes: &["erasure:ack"] },

@@ -18,6 +18,8 @@ use crate::api::{Api, idempotency_key};
 use crate::outcome::{Failure, Output, Status};
 use crate::phone::Phone;
 
+mod bulk;
+
 /// `assent request …`
 #[derive(Debug, Subcommand)]
 pub enum Request {
@@ -29,6 +31,22 @@ Examples:
 
 Give her the reference and the secret; the secret isn't shown again. It looks the same whether she is known here or not. With the scope gate:write what asks for a stop stops a number that nobody here has, too. Exit status: 0 taken in, 2 wrong use, 3 a service didn't answer.")]
     Open(Open),
+    /// Ask for the erasure of everybody in a file.
+    Bulk(bulk::Bulk),
+    /// Show how far a bulk is.
+    #[command(after_help = "\
+Examples:
+  assent request bulk-progress 01a2104b-d59b-74f5-9e99-f55a7729061a
+  assent request bulk-progress 01a2104b-d59b-74f5-9e99-f55a7729061a --wait
+
+Exit status: 0 shown (with --wait: through), 1 somebody could not be taken, 2 wrong use, 3 a service didn't answer.")]
+    BulkProgress {
+        /// The bulk.
+        bulk: Uuid,
+        /// Return when it is through.
+        #[arg(long)]
+        wait: bool,
+    },
     /// List requests: those that are not over, the next due first.
     #[command(after_help = "\
 Examples:
@@ -114,6 +132,39 @@ All that is wrong goes into one call: it answers the request. What is empty ('')
         /// Her e-mail address.
         #[arg(long)]
         email: Option<String>,
+    },
+    /// Keep her data and don't use them (GDPR Article 18): nothing is sent to her until it is released.
+    #[command(after_help = "\
+Examples:
+  assent request restrict 01a2104b-d59b-74f5-9e99-f55a7729061a
+
+It answers the request. Exit status: 0 it stands, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Restrict(One),
+    /// Record that she was told that the restriction will be lifted: before it is (Article 18(3)).
+    #[command(after_help = "\
+Examples:
+  assent request announce-release 01a2104b-d59b-74f5-9e99-f55a7729061a --how letter
+
+The letter is printed, and stands where she tracks her request. Exit status: 0 recorded, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    AnnounceRelease {
+        /// The request.
+        request: Uuid,
+        /// How she was told, as a code of yours.
+        #[arg(long, value_name = "CODE")]
+        how: String,
+    },
+    /// Lift the restriction, once she was told.
+    #[command(after_help = "\
+Examples:
+  assent request release 01a2104b-d59b-74f5-9e99-f55a7729061a --reason data_verified
+
+Exit status: 0 it is over, 1 not possible, 2 wrong use, 3 a service didn't answer.")]
+    Release {
+        /// The request.
+        request: Uuid,
+        /// Why, as a code of yours.
+        #[arg(long, value_name = "CODE")]
+        reason: String,
     },
     /// Record that what she asked for was done. An erasure is answered by its completion.
     #[command(after_help = "\
@@ -224,6 +275,8 @@ struct Shown {
     #[serde(default)]
     rectification: Option<ShownRectification>,
     #[serde(default)]
+    restriction: Option<ShownRestriction>,
+    #[serde(default)]
     inquiries: Vec<ShownInquiry>,
     #[serde(default)]
     missing: Vec<String>,
@@ -232,6 +285,16 @@ struct Shown {
 #[derive(Debug, Deserialize)]
 struct ShownRectification {
     fields: Vec<String>,
+    letter: ShownLetter,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShownRestriction {
+    since: Timestamp,
+    #[serde(default)]
+    told_how: Option<String>,
+    #[serde(default)]
+    released_for: Option<String>,
     letter: ShownLetter,
 }
 
@@ -303,6 +366,10 @@ impl Request {
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
             Self::Open(open) => open.run(api, output).await?,
+            Self::Bulk(bulk) => return bulk.run(api, output).await,
+            Self::BulkProgress { bulk, wait } => {
+                return bulk::follow(api, output, *bulk, *wait).await;
+            }
             Self::List { all } => {
                 let order = if *all { "newest" } else { "due" };
                 let path = format!("/erasure/v1/requests?order={order}");
@@ -334,6 +401,16 @@ impl Request {
                 let right =
                     json!({"phone": phone, "country": country, "name": name, "email": email});
                 act(api, output, *request, "rectification", &right).await?;
+            }
+            Self::Restrict(One { request }) => {
+                act(api, output, *request, "restriction", &json!({})).await?;
+            }
+            Self::AnnounceRelease { request, how } => {
+                act(api, output, *request, "restriction/notice", &json!({"how": how})).await?;
+            }
+            Self::Release { request, reason } => {
+                let over = json!({"reason": reason});
+                act(api, output, *request, "restriction/release", &over).await?;
             }
             Self::Answer(One { request }) => {
                 act(api, output, *request, "answer", &json!({})).await?;
@@ -476,6 +553,15 @@ fn text(request: &Shown) -> String {
     }
     if let Some(ShownRectification { fields, letter }) = &request.rectification {
         add("rectified", fields.join(", "));
+        for letter in [&letter.en, &letter.fr, &letter.ru] {
+            add("letter", letter.clone());
+        }
+    }
+    if let Some(ShownRestriction { since, told_how, released_for, letter }) = &request.restriction {
+        let how = told_how.as_ref().map(|how| format!(", end announced: {how}"));
+        let over = released_for.as_ref().map(|why| format!(", released: {why}"));
+        let (how, over) = (how.unwrap_or_default(), over.unwrap_or_default());
+        add("restricted", format!("since {since}{how}{over}"));
         for letter in [&letter.en, &letter.fr, &letter.ru] {
             add("letter", letter.clone());
         }

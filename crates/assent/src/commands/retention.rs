@@ -10,13 +10,14 @@ use crate::outcome::{Failure, Output, Status};
 /// `assent retention …`
 #[derive(Debug, Subcommand)]
 pub enum Retention {
-    /// Show who would be erased because time ran out, and why. Nothing is done.
+    /// Show who would be erased, and what would go, because time ran out, and why. Nothing is done.
     #[command(after_help = "\
 Examples:
   assent retention plan
   assent retention plan --idle-days 1095 --ids
+  assent retention plan --conversation-days 180 --access-record-days 730
 
-Without --idle-days by the policy that is in force, which is applied every hour. Exit status: 0 shown, 2 wrong use, 3 a service didn't answer.")]
+Without --idle-days by the policy that is in force, without the others by the configuration; all are applied at least every hour. Exit status: 0 shown, 2 wrong use, 3 a service didn't answer.")]
     Plan(Plan),
 }
 
@@ -26,6 +27,12 @@ pub struct Plan {
     /// As if the policy said so many days
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     idle_days: Option<u32>,
+    /// As if what was written were kept for so many days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    conversation_days: Option<u32>,
+    /// As if records of who opened what were kept for so many days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    access_record_days: Option<u32>,
     /// Each person by her id, with the reason
     #[arg(long)]
     ids: bool,
@@ -40,6 +47,32 @@ struct Shown {
     overdue: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     people: Option<Vec<Due>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conversations: Option<Conversations>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    records: Option<Records>,
+}
+
+/// What messaging would forget.
+#[derive(Debug, Serialize, Deserialize)]
+struct Conversations {
+    conversation_days: u32,
+    due: Texts,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Texts {
+    from_people: i64,
+    to_people: i64,
+    notes: i64,
+}
+
+/// What the vault would forget.
+#[derive(Debug, Serialize, Deserialize)]
+struct Records {
+    access_record_days: u32,
+    access_records_due: i64,
+    suppressions_kept: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,6 +93,13 @@ impl Retention {
         if plan.ids {
             shown.people = Some(api.all(&format!("/consent/v1/retention/due{query}")).await?);
         }
+        let query = |name: &str, days: Option<u32>| {
+            days.map(|days| format!("?{name}={days}")).unwrap_or_default()
+        };
+        let conversations = query("conversation_days", plan.conversation_days);
+        shown.conversations = api.get(&format!("/messaging/v1/retention{conversations}")).await?;
+        let records = query("access_record_days", plan.access_record_days);
+        shown.records = api.get(&format!("/vault/v1/retention{records}")).await?;
         output.print(&shown, text);
         Ok(Status::Done)
     }
@@ -78,6 +118,21 @@ fn text(shown: &Shown) -> String {
     }
     for Due { subject_id, why } in shown.people.iter().flatten() {
         text.push_str(&format!("\n  {subject_id}  {why}"));
+    }
+    if let Some(Conversations { conversation_days, due }) = &shown.conversations {
+        let Texts { from_people, to_people, notes } = due;
+        text.push_str(&format!(
+            "\n  texts        {} would go, after {conversation_days} days: {from_people} of people, {to_people} to them, {notes} notes",
+            from_people + to_people + notes
+        ));
+    }
+    if let Some(Records { access_record_days, access_records_due, suppressions_kept }) =
+        &shown.records
+    {
+        text.push_str(&format!(
+            "\n  records      {access_records_due} of who opened what would go, after {access_record_days} days"
+        ));
+        text.push_str(&format!("\n  suppressed   {suppressions_kept} stay: no law ends them"));
     }
     text
 }

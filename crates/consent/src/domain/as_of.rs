@@ -150,6 +150,7 @@ fn view(ledger: &Ledger) -> GateView {
     }
     view.lines.insert(HER, ledger.lines().map(|(scope, line)| (scope.clone(), line)).collect());
     view.ages.extend(ledger.age().map(|known| (HER, known)));
+    view.restrictions.extend(ledger.restricted().map(|known| (HER, known)));
     for (other, words) in (2..).map(Uuid::from_u128).zip(&others) {
         view.link(address(0), other);
         view.lines.insert(other, words.iter().map(line).collect());

@@ -67,6 +67,16 @@ pub enum Command {
         /// Evidence, sealed under the person's key.
         evidence: Option<Sealed>,
     },
+    /// Her data are to be kept and not used.
+    Restrict {
+        /// The request that asks for it.
+        request_id: Uuid,
+    },
+    /// The restriction of a request is over.
+    LiftRestriction {
+        /// The request that had asked for it.
+        request_id: Uuid,
+    },
     /// She did something of her own towards us.
     Contact {
         /// On which channel.
@@ -220,6 +230,16 @@ impl Ledger {
                     Some((_, known)) if known == age => Vec::new(),
                     _ => vec![Event::AgeStated { age, required, actor, evidence, at }],
                 })
+            }
+            Command::Restrict { request_id } => {
+                let stands = self.is_restricted_by(request_id);
+                let event = (!stands).then_some(Event::Restricted { request_id, at });
+                Ok(event.into_iter().collect())
+            }
+            Command::LiftRestriction { request_id } => {
+                let stands = self.is_restricted_by(request_id);
+                let event = stands.then_some(Event::RestrictionLifted { request_id, at });
+                Ok(event.into_iter().collect())
             }
             Command::Contact { channel, acted_at } => {
                 // A clock that is ahead must not open a window that she didn't.

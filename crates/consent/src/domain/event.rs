@@ -153,6 +153,20 @@ pub enum Event {
         /// When it was recorded.
         at: Timestamp,
     },
+    /// Her data are kept and not used.
+    Restricted {
+        /// The request that asks for it.
+        request_id: Uuid,
+        /// When it was recorded.
+        at: Timestamp,
+    },
+    /// The restriction of a request is over.
+    RestrictionLifted {
+        /// The request that had asked for it.
+        request_id: Uuid,
+        /// When it was recorded.
+        at: Timestamp,
+    },
     /// She agreed.
     Granted {
         /// To what.
@@ -224,6 +238,8 @@ impl Event {
             | Self::Asked { at, .. }
             | Self::Contacted { at, .. }
             | Self::AgeStated { at, .. }
+            | Self::Restricted { at, .. }
+            | Self::RestrictionLifted { at, .. }
             | Self::Granted { at, .. }
             | Self::Refused { at, .. }
             | Self::Withdrawn { at, .. }
@@ -241,7 +257,10 @@ impl Event {
             | Self::Granted { act, at, .. }
             | Self::Refused { act, at, .. }
             | Self::Withdrawn { act, at, .. } => act.acted_at.unwrap_or(*at),
-            Self::Asked { at, .. } | Self::AgeStated { at, .. } => *at,
+            Self::Asked { at, .. }
+            | Self::AgeStated { at, .. }
+            | Self::Restricted { at, .. }
+            | Self::RestrictionLifted { at, .. } => *at,
             Self::Contacted { acted_at, .. } => *acted_at,
             Self::Expired { valid_until, .. } => *valid_until,
             Self::StandingChanged { effective_at, .. } => *effective_at,

@@ -106,6 +106,8 @@ pub struct Ledger {
     /// What is known of her age: what was looked at, and what was only said.
     verified_age: Option<(Order, Age)>,
     stated_age: Option<(Order, Age)>,
+    /// The restrictions that stand, by their requests: the event, and since when.
+    restrictions: BTreeMap<Uuid, (Uuid, Timestamp)>,
     /// The request by which she was erased.
     pub erased: Option<Uuid>,
     /// Version of her stream: the number of her events.
@@ -127,6 +129,17 @@ impl Ledger {
     pub fn age(&self) -> Option<(Uuid, Age)> {
         let known = self.verified_age.as_ref().or(self.stated_age.as_ref());
         known.map(|(order, age)| (order.event_id, *age))
+    }
+
+    /// What says that her data are not to be used, and since when: the oldest restriction that stands.
+    #[must_use]
+    pub fn restricted(&self) -> Option<(Uuid, Timestamp)> {
+        self.restrictions.values().copied().min_by_key(|(event, since)| (*since, *event))
+    }
+
+    /// Whether the restriction of this request stands.
+    pub(super) fn is_restricted_by(&self, request_id: Uuid) -> bool {
+        self.restrictions.contains_key(&request_id)
     }
 
     /// When a yes ends by itself, and the newest version that this rests on. Every act of hers before
@@ -262,6 +275,12 @@ impl Ledger {
                 if held.as_ref().is_none_or(|(kept, _)| *kept < order) {
                     *held = Some((order, *age));
                 }
+            }
+            Event::Restricted { request_id, at } => {
+                self.restrictions.entry(*request_id).or_insert((id, *at));
+            }
+            Event::RestrictionLifted { request_id, .. } => {
+                self.restrictions.remove(request_id);
             }
             Event::Granted {
                 scope, notice, act, valid_until, lapses_after_days, confirms, ..

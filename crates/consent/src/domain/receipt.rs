@@ -60,6 +60,8 @@ pub(crate) fn word(event: &Event) -> Option<Word<'_>> {
         | Event::Asked { .. }
         | Event::Contacted { .. }
         | Event::AgeStated { .. }
+        | Event::Restricted { .. }
+        | Event::RestrictionLifted { .. }
         | Event::Expired { .. }
         | Event::StandingChanged { .. }
         | Event::Erased { .. } => None,

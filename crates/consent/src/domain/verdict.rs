@@ -63,6 +63,8 @@ pub enum Reason {
     PurposeUnknown,
     /// It is an hour, or a day, at which people are left alone where she may be.
     QuietHours,
+    /// Her data are kept and not used, as she asked (GDPR Article 18).
+    Restricted,
     /// There is no stop to confirm, or not one for all of the addresses.
     StopMissing,
     /// The stop has not settled yet.
@@ -100,6 +102,7 @@ impl Reason {
             Self::NoticeChanged => "notice_changed",
             Self::PurposeUnknown => "purpose_unknown",
             Self::QuietHours => "quiet_hours",
+            Self::Restricted => "restricted",
             Self::StopMissing => "stop_missing",
             Self::StopUnsettled => "stop_unsettled",
             Self::Stopped => "stopped",
@@ -198,6 +201,8 @@ pub struct GateView {
     pub asks: HashMap<Uuid, Asked>,
     /// What is known of people's ages, and the events that say so.
     pub ages: HashMap<SubjectId, (Uuid, Age)>,
+    /// Whose data are not to be used: the events that say so, and since when.
+    pub restrictions: HashMap<SubjectId, (Uuid, Timestamp)>,
     /// SHA-256 of the rule set in force.
     pub rule_set: Option<String>,
     /// The engine in force.
@@ -344,6 +349,11 @@ pub fn evaluate(
         stop_confirmation(view, ask, &mut findings);
         return findings.verdict(view, now, settling);
     }
+    // Whatever she agreed to, and when: only a stop of hers is still confirmed.
+    if let Some((event, since)) = view.restrictions.get(&ask.subject) {
+        findings.deny(Reason::Restricted, Some(*event));
+        findings.taken(*since);
+    }
     let asked = if ask.purpose == CONSENT_REQUEST {
         let asked = ask.message.and_then(|message| view.asks.get(&message));
         let Some(asked) = asked.filter(|it| it.subject == ask.subject) else {
@@ -418,6 +428,7 @@ pub fn evaluate_without_bars(
     if view.fences.remove(&ask.subject) {
         view.lines.remove(&ask.subject);
         view.ages.remove(&ask.subject);
+        view.restrictions.remove(&ask.subject);
     }
     if evaluate(&view, ask, now, settling).verdict != whole.verdict {
         view.lines.remove(&ask.subject);

@@ -74,6 +74,31 @@ fn reasons(view: &GateView, ask: Ask<'_>) -> Vec<String> {
     verdict.reasons
 }
 
+/// GDPR Article 18: kept, and not used, whatever she agreed to and when.
+#[test]
+fn what_is_restricted_is_used_for_nothing_but_the_confirmation_of_a_stop() {
+    let addresses = [token(1)];
+    let mut view = consenting();
+    let since = now() - SignedDuration::from_hours(2);
+    view.restrictions.insert(ANN, (Uuid::from_u128(18), since));
+    let verdict = evaluate(&view, ask(&addresses), now(), SETTLING);
+    assert_eq!(
+        (verdict.verdict, &verdict.reasons[..]),
+        (Decision::Deny, &["restricted".to_owned()][..])
+    );
+    assert!(verdict.evidence.contains(&Uuid::from_u128(18)));
+    let stop = StopState { stop_id: Uuid::from_u128(5), settled: true, confirmed_by: None };
+    view.rows.insert(token(1), GateRow { stop: Some(stop), ..GateRow::default() });
+    let confirming = Ask { purpose: STOP_CONFIRMATION, ..ask(&addresses) };
+    assert_eq!(evaluate(&view, confirming, now(), SETTLING).verdict, Decision::Allow);
+    // Whoever shares her address has said nothing of the kind.
+    view.rows.clear();
+    view.link(token(1), BEN);
+    say(&mut view, BEN, line(State::Given));
+    let of_ben = Ask { subject: BEN, ..ask(&addresses) };
+    assert_eq!(evaluate(&view, of_ben, now(), SETTLING).verdict, Decision::Allow);
+}
+
 #[test]
 fn a_consent_in_force_allows_and_names_its_event_and_notice() {
     let verdict = evaluate(&consenting(), ask(&[token(1)]), now(), SETTLING);

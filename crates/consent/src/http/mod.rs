@@ -51,6 +51,7 @@ mod purposes;
 mod receipts;
 mod refusals;
 mod refuse;
+mod restrictions;
 mod retention;
 mod rules;
 mod rules_answers;
@@ -261,6 +262,8 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(claims::decide))
         .routes(routes!(refuse::refuse))
         .routes(routes!(withdraw::withdraw))
+        .routes(routes!(restrictions::restrict))
+        .routes(routes!(restrictions::lift))
         .routes(routes!(permits::give_permits))
         .routes(routes!(links::link))
         .routes(routes!(stops::hear_stops))

@@ -39,6 +39,8 @@ struct Tracked {
     #[serde(default)]
     rectification: Option<Told>,
     #[serde(default)]
+    restriction: Option<Told>,
+    #[serde(default)]
     archive: Option<Archive>,
     #[serde(default)]
     certificate: bool,
@@ -116,7 +118,8 @@ fn shown(console: &Console, reader: Reader, given: &Given, tracked: Tracked) -> 
         _ => words.request_open,
     };
     let over = tracked.closed_at.map(day);
-    let letters = [tracked.extension, tracked.refusal, tracked.rectification].into_iter().flatten();
+    let letters = [tracked.extension, tracked.refusal, tracked.rectification, tracked.restriction];
+    let letters = letters.into_iter().flatten();
     let archive = tracked.archive.map(|archive| said_of(&archive, words));
     let (archive, ready) = archive.map_or((None, false), |(text, ready)| (Some(text), ready));
     let request = Request {

@@ -232,6 +232,18 @@ pub struct AgeRequest {
     pub evidence: Option<Sealed>,
 }
 
+/// `POST /v1/restrictions` and `POST /v1/restrictions/lift`: her data are kept and not used (GDPR Article 18), or
+/// are used again. Repeating either changes nothing.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestrictionRequest {
+    /// Who.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The request that asks for it.
+    pub request_id: Uuid,
+}
+
 /// `POST /v1/consents/confirm` (Idempotency-Key): a yes is confirmed by its link.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,9 +10,10 @@ use assent_contracts::rights::{
     ArchiveRemoved, HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced,
     HoldRefused, HoldReleased, HoldReviewed, IDENTITY_CONFIRMED, IdentityConfirmed,
     RECIPIENT_ANSWERED, RECIPIENTS_ASKED, REQUEST_ACKNOWLEDGED, REQUEST_ANSWERED, REQUEST_EXTENDED,
-    REQUEST_OPENED, REQUEST_RECTIFIED, REQUEST_REFUSED, RecipientAnswered, RecipientsAsked,
-    RequestAcknowledged, RequestAnswered, RequestExtended, RequestOpened, RequestRectified,
-    RequestRefused,
+    REQUEST_OPENED, REQUEST_RECTIFIED, REQUEST_REFUSED, RESTRICTION_END_TOLD, RESTRICTION_PLACED,
+    RESTRICTION_RELEASED, RecipientAnswered, RecipientsAsked, RequestAcknowledged, RequestAnswered,
+    RequestExtended, RequestOpened, RequestRectified, RequestRefused, RestrictionEndTold,
+    RestrictionPlaced, RestrictionReleased,
 };
 use assent_contracts::upcast::upcast;
 use assent_eventstore::{NewEvent, StoreError, StoredEvent};
@@ -35,6 +36,12 @@ pub enum Event {
     RequestAnswered(RequestAnswered),
     /// What was wrong is right.
     RequestRectified(RequestRectified),
+    /// Her data are kept and not used.
+    RestrictionPlaced(RestrictionPlaced),
+    /// She was told that this ends.
+    RestrictionEndTold(RestrictionEndTold),
+    /// It is over.
+    RestrictionReleased(RestrictionReleased),
     /// Recipients outside were asked to do something.
     RecipientsAsked(RecipientsAsked),
     /// One of them answered.
@@ -80,6 +87,9 @@ impl Event {
             REQUEST_REFUSED => serde_json::from_str(&data).map(Self::RequestRefused),
             REQUEST_ANSWERED => serde_json::from_str(&data).map(Self::RequestAnswered),
             REQUEST_RECTIFIED => serde_json::from_str(&data).map(Self::RequestRectified),
+            RESTRICTION_PLACED => serde_json::from_str(&data).map(Self::RestrictionPlaced),
+            RESTRICTION_END_TOLD => serde_json::from_str(&data).map(Self::RestrictionEndTold),
+            RESTRICTION_RELEASED => serde_json::from_str(&data).map(Self::RestrictionReleased),
             RECIPIENTS_ASKED => serde_json::from_str(&data).map(Self::RecipientsAsked),
             RECIPIENT_ANSWERED => serde_json::from_str(&data).map(Self::RecipientAnswered),
             HOLD_PLACED => serde_json::from_str(&data).map(Self::HoldPlaced),
@@ -117,6 +127,9 @@ impl Event {
             Self::RequestRefused(data) => NewEvent::new(id, REQUEST_REFUSED, data),
             Self::RequestAnswered(data) => NewEvent::new(id, REQUEST_ANSWERED, data),
             Self::RequestRectified(data) => NewEvent::new(id, REQUEST_RECTIFIED, data),
+            Self::RestrictionPlaced(data) => NewEvent::new(id, RESTRICTION_PLACED, data),
+            Self::RestrictionEndTold(data) => NewEvent::new(id, RESTRICTION_END_TOLD, data),
+            Self::RestrictionReleased(data) => NewEvent::new(id, RESTRICTION_RELEASED, data),
             Self::RecipientsAsked(data) => NewEvent::new(id, RECIPIENTS_ASKED, data),
             Self::RecipientAnswered(data) => NewEvent::new(id, RECIPIENT_ANSWERED, data),
             Self::HoldPlaced(data) => NewEvent::new(id, HOLD_PLACED, data),
@@ -145,6 +158,9 @@ impl Event {
             Self::RequestRefused(event) => event.request_id,
             Self::RequestAnswered(event) => event.request_id,
             Self::RequestRectified(event) => event.request_id,
+            Self::RestrictionPlaced(event) => event.request_id,
+            Self::RestrictionEndTold(event) => event.request_id,
+            Self::RestrictionReleased(event) => event.request_id,
             Self::RecipientsAsked(event) => event.request_id,
             Self::RecipientAnswered(event) => event.request_id,
             Self::ArchivePrepared(event) => event.request_id,

@@ -9,6 +9,7 @@ pub mod hold;
 mod person;
 pub mod recipients;
 pub mod request;
+pub mod restriction;
 mod saga;
 mod status;
 

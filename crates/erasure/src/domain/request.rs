@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::archive::{Archive, Stage};
 use super::recipients::Asked;
+use super::restriction::Restriction;
 use super::{Event, ground};
 
 /// All requests of a person, by id.
@@ -57,6 +58,8 @@ pub struct SubjectRequest {
     pub archive: Option<Archive>,
     /// What was put right, and when.
     pub rectified: Option<RequestRectified>,
+    /// Whether the use of her data is restricted for its sake.
+    pub restriction: Option<Restriction>,
     /// What recipients outside were asked for its sake, oldest first.
     pub inquiries: Vec<Asked>,
 }
@@ -181,6 +184,12 @@ pub enum RequestRefusal {
     /// What is held is what she wants to be held.
     #[error("what is held is right already")]
     AccurateAlready,
+    /// A restriction is done, not only answered.
+    #[error("it is answered by restricting the use of her data")]
+    NotRestricted,
+    /// She must hear of the end of a restriction before it ends.
+    #[error("she is not told yet that the restriction will be lifted")]
+    NotTold,
 }
 
 impl RequestRefusal {
@@ -200,6 +209,8 @@ impl RequestRefusal {
             Self::NoReason => "no_reason",
             Self::NotApplicable => "not_applicable",
             Self::AccurateAlready => "accurate_already",
+            Self::NotRestricted => "not_restricted",
+            Self::NotTold => "not_told",
         }
     }
 }
@@ -254,6 +265,17 @@ impl SubjectRequests {
             Event::RequestRectified(event) => {
                 self.change(event.request_id, |it| it.rectified = Some(event.clone()));
             }
+            Event::RestrictionPlaced(event) => {
+                self.change(event.request_id, |it| {
+                    it.restriction = Some(Restriction::since(event.at))
+                });
+            }
+            Event::RestrictionEndTold(event) => self.change_restriction(event.request_id, |it| {
+                it.told.get_or_insert_with(|| event.clone());
+            }),
+            Event::RestrictionReleased(event) => self.change_restriction(event.request_id, |it| {
+                it.released.get_or_insert_with(|| event.clone());
+            }),
             Event::RecipientsAsked(event) => {
                 self.change(event.request_id, |it| it.inquiries.push(Asked::of(event)));
             }
@@ -274,6 +296,14 @@ impl SubjectRequests {
         self.change(request_id, |it| {
             if let Some(archive) = it.archive.as_mut().filter(|it| it.id == archive_id) {
                 archive.stage = stage;
+            }
+        });
+    }
+
+    fn change_restriction(&mut self, request_id: Uuid, change: impl FnOnce(&mut Restriction)) {
+        self.change(request_id, |it| {
+            if let Some(restriction) = it.restriction.as_mut() {
+                change(restriction);
             }
         });
     }
@@ -302,6 +332,7 @@ fn opened(event: &RequestOpened) -> SubjectRequest {
         closed: None,
         archive: None,
         rectified: None,
+        restriction: None,
         inquiries: Vec::new(),
     }
 }
@@ -323,6 +354,7 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
         closed: None,
         archive: None,
         rectified: None,
+        restriction: None,
         inquiries: Vec::new(),
     }
 }
@@ -402,6 +434,10 @@ impl SubjectRequest {
             }
             RequestCommand::Answer if self.kind == RequestKind::Erasure => {
                 Err(RequestRefusal::ErasureUnderway)
+            }
+            // Of somebody who is not known here there is nothing to restrict.
+            RequestCommand::Answer if self.kind == RequestKind::Restriction && self.known => {
+                Err(RequestRefusal::NotRestricted)
             }
             RequestCommand::Answer => {
                 Ok(vec![Event::RequestAnswered(RequestAnswered { request_id, at: now })])

@@ -18,6 +18,8 @@ use crate::store::Sagas;
 
 mod acknowledge;
 mod archive;
+mod bulk;
+mod bulk_work;
 mod certificate;
 mod decisions;
 mod erased;
@@ -27,8 +29,10 @@ mod rectification;
 mod replies;
 mod request;
 mod requests;
+mod restriction;
 mod tracking;
 
+pub use bulk_work::run as work_on_bulks;
 pub use participants::is_participant_name;
 
 /// What handlers work with. Cheap to clone.
@@ -66,6 +70,13 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(decisions::refuse))
         .routes(routes!(decisions::answer))
         .routes(routes!(rectification::rectify))
+        .routes(routes!(restriction::restrict))
+        .routes(routes!(restriction::tell_end))
+        .routes(routes!(restriction::release))
+        .routes(routes!(bulk::open))
+        .routes(routes!(bulk::show))
+        .routes(routes!(bulk::add))
+        .routes(routes!(bulk::submit))
         .routes(routes!(replies::reply))
         .routes(routes!(tracking::track))
         .routes(routes!(archive::prepare))
@@ -149,7 +160,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 25, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 32, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -111,7 +111,11 @@ async fn record(
 }
 
 /// Whom to ask, and until when.
-async fn asking(app: &App, held: &mut Held, request_id: Uuid) -> Result<Asking, StoreError> {
+pub(super) async fn asking(
+    app: &App,
+    held: &mut Held,
+    request_id: Uuid,
+) -> Result<Asking, StoreError> {
     let recipients: BTreeSet<String> = held.owners().await?.into_keys().collect();
     let due = held.person.requests.get(request_id).map_or(Timestamp::MAX, |it| it.due);
     let answer_by = crate::domain::recipients::answer_by(app.archivist.inquiry_time, due, held.now);

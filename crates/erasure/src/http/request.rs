@@ -67,6 +67,27 @@ pub(super) struct NewRequest {
     identity: Option<IdentityCheck>,
 }
 
+impl NewRequest {
+    /// One of many erasures that an operator brought together.
+    pub(super) fn of_bulk(
+        subject_id: SubjectId,
+        place: Option<String>,
+        number_country: Option<String>,
+    ) -> Self {
+        Self {
+            subject_id: Some(subject_id),
+            kind: RequestKind::Erasure,
+            actor: Actor::Operator,
+            reason: None,
+            place,
+            received_at: None,
+            addresses: Vec::new(),
+            number_country,
+            identity: None,
+        }
+    }
+}
+
 /// How it was shown that she asks herself.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -191,7 +212,11 @@ pub(super) async fn request(
 
 /// A stop on every purpose and channel, settled before this returns. Each asks anew: the answer to
 /// an earlier one would not speak of what was granted since.
-async fn stop_marketing(app: &App, new: &NewRequest, subject_id: SubjectId) -> Result<(), Problem> {
+pub(super) async fn stop_marketing(
+    app: &App,
+    new: &NewRequest,
+    subject_id: SubjectId,
+) -> Result<(), Problem> {
     let method =
         if new.kind == RequestKind::Erasure { Method::ErasureRequest } else { Method::Api };
     let withdrawal = WithdrawRequest {
@@ -241,7 +266,11 @@ fn failed(error: ClientError) -> Problem {
 }
 
 /// The dates by law, from the service that knows the rules.
-async fn terms(app: &App, new: &NewRequest, received_at: Timestamp) -> Result<Terms, Problem> {
+pub(super) async fn terms(
+    app: &App,
+    new: &NewRequest,
+    received_at: Timestamp,
+) -> Result<Terms, Problem> {
     let question = TermsQuestion {
         kind: new.kind,
         received_at: Some(received_at),

@@ -78,6 +78,9 @@ pub(super) struct RequestView {
     /// What was put right; none: nothing yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     rectification: Option<RectificationView>,
+    /// Whether the use of her data is restricted for its sake; none: it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restriction: Option<RestrictionView>,
     /// What recipients outside were asked for its sake, and who answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     inquiries: Vec<InquiryView>,
@@ -120,6 +123,27 @@ pub(super) struct RectificationView {
     fields: Vec<String>,
     at: Timestamp,
     /// What she is told.
+    letter: Letter,
+}
+
+/// Where a restriction stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RestrictionView {
+    /// Since when.
+    since: Timestamp,
+    /// When she was told that it ends; none: she wasn't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told_at: Option<Timestamp>,
+    /// How, as a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told_how: Option<String>,
+    /// When it was lifted; none: it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released_at: Option<Timestamp>,
+    /// Why, as a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released_for: Option<String>,
+    /// What she is told now.
     letter: Letter,
 }
 
@@ -310,6 +334,7 @@ pub(super) fn view(
         refusal: refusal(request),
         archive: ArchiveView::of(request, now),
         rectification: rectification(request),
+        restriction: restriction(request),
         inquiries: request.inquiries.iter().map(|it| InquiryView::of(it, known_as)).collect(),
         missing: commands.flat_map(Issued::missing).cloned().collect(),
         participants: erasure.map(progress).unwrap_or_default(),
@@ -330,6 +355,20 @@ pub(super) fn rectification(request: &SubjectRequest) -> Option<RectificationVie
     let others = request.inquiries.iter().any(|it| it.task == Task::Rectify);
     let letter = letter::rectification(&rectified.fields, others);
     Some(RectificationView { fields: rectified.fields.clone(), at: rectified.at, letter })
+}
+
+/// Where a restriction stands, and what she is told of it.
+pub(super) fn restriction(request: &SubjectRequest) -> Option<RestrictionView> {
+    let it = request.restriction.as_ref()?;
+    let (told, released) = (it.told.as_ref(), it.released.as_ref());
+    Some(RestrictionView {
+        since: it.since,
+        told_at: told.map(|told| told.at),
+        told_how: told.map(|told| told.how.clone()),
+        released_at: released.map(|released| released.at),
+        released_for: released.map(|released| released.reason.clone()),
+        letter: letter::restriction(told.is_some(), released.is_some()),
+    })
 }
 
 /// Why it was refused, and what she is told.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::archive::ArchiveView;
-use super::requests::{ExtensionView, RectificationView, RefusalView};
+use super::requests::{ExtensionView, RectificationView, RefusalView, RestrictionView};
 use super::{App, certificate, requests, store_problem};
 use crate::domain::request::RequestState;
 use crate::tracking;
@@ -44,6 +44,9 @@ pub(super) struct Tracked {
     /// What was put right; none: nothing yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     rectification: Option<RectificationView>,
+    /// Whether the use of her data is restricted, and that this will end; none: it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restriction: Option<RestrictionView>,
     /// What it is answered with, to be collected; none: it isn't made yet, or the answer is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<ArchiveView>,
@@ -82,6 +85,7 @@ pub(super) async fn track(
         closed_at: request.closed.map(|end| end.at),
         refusal: requests::refusal(request),
         rectification: requests::rectification(request),
+        restriction: requests::restriction(request),
         archive: ArchiveView::of(request, app.sagas.clock.now()),
         certificate: certified,
     }))

@@ -25,7 +25,7 @@ use sqlx::Row as _;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::conversations::read::{check_reason, on_record};
+use super::conversations::read::{check_reason, on_record, unrestricted};
 use super::messages::{database, keyless, store};
 use crate::domain::media::{MediaType, TELLING};
 use crate::media::{self, DeleteError, New};
@@ -193,6 +193,7 @@ pub async fn fetch(
     let conversation = conversation.ok_or(Code::MessageUnknown)?;
     let sealed: Option<Vec<u8>> = row.try_get(2).map_err(database)?;
     let sealed = sealed.ok_or(Code::MediaUnknown)?;
+    unrestricted(&messaging, &caller, subject).await?;
     let (service, reader) = (messaging.clone(), caller.name().to_owned());
     let reason = request.reason.clone();
     to_the_end(async move { on_record(&service, conversation, subject, reader, reason).await })

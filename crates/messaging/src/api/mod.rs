@@ -7,6 +7,7 @@ pub mod holdings;
 pub mod inbound;
 pub mod media;
 pub mod messages;
+pub mod retention;
 pub mod sender;
 pub mod stops;
 pub mod tasks;
@@ -50,6 +51,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/conversations/{conversation_id}/close", post(conversations::acts::close))
         .route("/v1/conversations/{conversation_id}/notes", post(conversations::notes::note))
         .route("/v1/conversations/{conversation_id}/reply", post(conversations::reply::reply))
+        .route("/v1/retention", get(retention::retention))
         .route("/v1/sender", get(sender::show))
         .route("/v1/sender/lift", post(sender::lift))
         .route("/v1/sender/trust", post(sender::trust))
@@ -113,6 +115,7 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         media::example,
         messages::request,
         messages::show,
+        retention::retention,
         sender::show,
         sender::lift,
         sender::trust,

@@ -18,6 +18,7 @@ use crate::domain::content::Content;
 use crate::domain::conversation::{Command, Reason, State, decide};
 use crate::domain::intent;
 use crate::person_keys::{KeyError, LeasedKeys};
+use crate::restriction;
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
 use crate::whatsapp::reading::said;
@@ -69,6 +70,11 @@ async fn attempt(messaging: &Messaging, turn: &Taken) -> Result<Outcome, Failure
         return Ok(Outcome::Waits);
     }
     let subject = turn.subject;
+    // Before it is opened: what is restricted is for no bot, and for no engine outside, to evaluate.
+    if restriction::stands(messaging, subject).await? {
+        let in_silence = Turn::HandOver { reason: Reason::Restricted, say: None, discloses: None };
+        return finish(messaging, turn, in_silence, None).await;
+    }
     let keys = messaging.person_keys.lease("bot_turn", &[subject]).await?;
     let raw = match &facts.content {
         None => None,

@@ -102,6 +102,8 @@ pub enum Reason {
     Stopped,
     /// What she wrote may mean that she wants no more messages.
     StopUnclear,
+    /// The use of her data is restricted: no machine evaluates what she writes.
+    Restricted,
 }
 
 impl Reason {
@@ -122,6 +124,7 @@ impl Reason {
             Self::Idle => "idle",
             Self::Stopped => "stopped",
             Self::StopUnclear => "stop_unclear",
+            Self::Restricted => "restricted",
         }
     }
 }

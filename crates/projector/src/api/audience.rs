@@ -1,5 +1,5 @@
 //! `GET /v1/audience`: whom a campaign may be for, by attributes that may be used for that: whether consent
-//! is given, and the region of her number. Ids only.
+//! is given, and the region of her number. Ids only; nobody is in it the use of whose data is restricted.
 
 use std::sync::Arc;
 
@@ -79,6 +79,9 @@ async fn read(
     let found: Vec<Uuid> = sqlx::query_scalar(
         "SELECT contact.subject_id FROM live.contacts contact
          WHERE contact.registered_at IS NOT NULL AND contact.subject_id > $1
+           AND NOT EXISTS (
+               SELECT FROM live.consents kept
+               WHERE kept.subject_id = contact.subject_id AND kept.restricted_by <> '[]')
            AND ($2::text[] IS NULL OR contact.region = ANY($2))
            AND ($3 OR EXISTS (
                SELECT FROM live.consents said

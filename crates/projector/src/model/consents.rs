@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use assent_bus::Received;
 use assent_contracts::consent::{
-    CONTACTED, Contacted, ERASED, EXPIRED, Expired, GRANTED, Granted, REFUSED, Refused, State,
-    WITHDRAWN, Withdrawn,
+    CONTACTED, Contacted, ERASED, EXPIRED, Expired, GRANTED, Granted, REFUSED, RESTRICTED,
+    RESTRICTION_LIFTED, Refused, Restricted, RestrictionLifted, State, WITHDRAWN, Withdrawn,
 };
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
@@ -32,6 +32,8 @@ pub struct Row {
     pub sequence: i64,
     /// Her lines, sorted by purpose and channel.
     pub consents: Vec<Line>,
+    /// The requests that restrict the use of her data, sorted: while there is one she is in no audience.
+    pub restricted_by: Vec<Uuid>,
     /// Time of the last event folded in.
     pub updated_at: Timestamp,
 }
@@ -172,7 +174,8 @@ impl Model for Consents {
 
     fn empty(key: Uuid) -> Row {
         let updated_at = Timestamp::UNIX_EPOCH;
-        Row { subject_id: key, sequence: 0, consents: Vec::new(), updated_at }
+        let (consents, restricted_by) = (Vec::new(), Vec::new());
+        Row { subject_id: key, sequence: 0, consents, restricted_by, updated_at }
     }
 
     fn sequence(row: &Row) -> i64 {
@@ -234,7 +237,20 @@ impl Model for Consents {
                     line.event_id = event.id;
                 }
             }
-            ERASED => row.consents.clear(),
+            RESTRICTED => {
+                let data: Restricted = event.read()?;
+                if let Err(place) = row.restricted_by.binary_search(&data.request_id) {
+                    row.restricted_by.insert(place, data.request_id);
+                }
+            }
+            RESTRICTION_LIFTED => {
+                let data: RestrictionLifted = event.read()?;
+                row.restricted_by.retain(|it| *it != data.request_id);
+            }
+            ERASED => {
+                row.consents.clear();
+                row.restricted_by.clear();
+            }
             _ => {}
         }
         row.updated_at = event.time;
@@ -248,7 +264,7 @@ impl Model for Consents {
         _events: &[&Received],
     ) -> Result<HashMap<Uuid, Row>, sqlx::Error> {
         let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT subject_id, sequence, consents, updated_at
+            "SELECT subject_id, sequence, consents, updated_at, restricted_by
              FROM {}.consents WHERE subject_id = ANY($1)",
             schema.name()
         )))
@@ -262,6 +278,7 @@ impl Model for Consents {
                     subject_id: row.try_get(0)?,
                     sequence: row.try_get(1)?,
                     consents,
+                    restricted_by: row.try_get::<Json<Vec<Uuid>>, _>(4)?.0,
                     updated_at: row.try_get::<SqlTimestamp, _>(3)?.to_jiff(),
                 };
                 Ok((row.subject_id, row))
@@ -278,27 +295,30 @@ impl Model for Consents {
         let mut subjects = Vec::with_capacity(count);
         let mut sequences = Vec::with_capacity(count);
         let mut consents = Vec::with_capacity(count);
+        let mut restricted = Vec::with_capacity(count);
         let mut updated = Vec::with_capacity(count);
         for row in rows {
             subjects.push(row.subject_id);
             sequences.push(row.sequence);
             consents.push(json(&row.consents)?);
+            restricted.push(json(&row.restricted_by)?);
             updated.push(row.updated_at.to_sqlx());
         }
         sqlx::query(AssertSqlSafe(format!(
-            "INSERT INTO {}.consents (subject_id, sequence, consents, updated_at)
-             SELECT s, q, c::jsonb, u
-             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[])
-                 AS t (s, q, c, u)
+            "INSERT INTO {}.consents (subject_id, sequence, consents, updated_at, restricted_by)
+             SELECT s, q, c::jsonb, u, r::jsonb
+             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[], $5::text[])
+                 AS t (s, q, c, u, r)
              ON CONFLICT (subject_id) DO UPDATE SET
                  sequence = excluded.sequence, consents = excluded.consents,
-                 updated_at = excluded.updated_at",
+                 updated_at = excluded.updated_at, restricted_by = excluded.restricted_by",
             schema.name()
         )))
         .bind(subjects)
         .bind(sequences)
         .bind(consents)
         .bind(updated)
+        .bind(restricted)
         .execute(conn)
         .await?;
         Ok(())
@@ -376,6 +396,21 @@ mod tests {
         let letter = Withdrawn { acted_at: Some(time(6)), ..letter };
         Consents::fold(&mut row, &event(5, WITHDRAWN, &letter)).unwrap();
         assert_eq!(states(&row)[1], ("news", State::Withdrawn), "of the same instant");
+    }
+
+    #[test]
+    fn what_two_requests_restrict_is_restricted_until_both_are_lifted() {
+        let mut row = Consents::empty(Uuid::nil());
+        let of = |n| Restricted { request_id: Uuid::from_u128(n), at: time(1) };
+        let lifted = |n| RestrictionLifted { request_id: Uuid::from_u128(n), at: time(2) };
+        for (sequence, request) in [(1, 2), (2, 1), (3, 2)] {
+            Consents::fold(&mut row, &event(sequence, RESTRICTED, &of(request))).unwrap();
+        }
+        assert_eq!(row.restricted_by, [Uuid::from_u128(1), Uuid::from_u128(2)]);
+        Consents::fold(&mut row, &event(4, RESTRICTION_LIFTED, &lifted(1))).unwrap();
+        assert_eq!(row.restricted_by, [Uuid::from_u128(2)]);
+        Consents::fold(&mut row, &event(5, RESTRICTION_LIFTED, &lifted(2))).unwrap();
+        assert!(row.restricted_by.is_empty());
     }
 
     #[test]

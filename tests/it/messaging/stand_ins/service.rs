@@ -139,7 +139,13 @@ impl Home {
             key_entry(
                 "second",
                 SECOND_TOKEN,
-                &["messages:read", "messages:write", "campaigns:approve"],
+                &[
+                    "messages:read",
+                    "messages:write",
+                    "campaigns:approve",
+                    "conversations:open",
+                    "restricted:read",
+                ],
             ),
             key_entry("colleague", COLLEAGUE, &["conversations:read", "conversations:write"]),
         ];

@@ -19,10 +19,14 @@ use super::notes::NOTE;
 use crate::api::messages::{database, keyless, store};
 use crate::domain::content::Content;
 use crate::person_keys::{KeyError, LeasedKeys};
+use crate::restriction;
 use crate::state::{Messaging, fenced};
 use crate::stored::{self, Stored};
 use crate::whatsapp::reading::said;
 use crate::whatsapp::updates::Said;
+
+/// Who reads what is restricted: whoever answers the request, or defends a claim.
+const READS_RESTRICTED: &str = "restricted:read";
 
 /// Why it is read, and which page.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -82,7 +86,8 @@ pub struct Place {
 ///
 /// # Errors
 /// `conversation_unknown`, `subject_erased`, `validation_failed` (no reason), `cursor_invalid`,
-/// `dependency_unavailable` (without the vault nothing is opened).
+/// `dependency_unavailable` (without the vault nothing is opened), `forbidden` (also while the use of her data is
+/// restricted, without `restricted:read`).
 #[utoipa::path(
     post, path = "/v1/conversations/{conversation_id}/read", tag = "conversations",
     security(("bearer" = [])),
@@ -107,6 +112,7 @@ pub async fn read(
     let page = Page { limit: request.limit, cursor: request.cursor };
     let after = page.after::<(Timestamp, Uuid)>()?;
     let subject = find(&messaging, id).await?.subject;
+    unrestricted(&messaging, &caller, subject).await?;
     let rows = sealed(&messaging, id, after, page.limit()).await.map_err(database)?;
     let (service, reader, reason) =
         (messaging.clone(), caller.name().to_owned(), request.reason.clone());
@@ -124,6 +130,23 @@ pub(in crate::api) fn check_reason(reason: &str) -> Result<(), Problem> {
     if reason.is_empty() || reason.len() > 64 || !reason.bytes().all(fits) {
         return Err(Problem::new(Code::ValidationFailed)
             .detail("reason must be a code of lower-case letters, digits, '_', '.' and '-'"));
+    }
+    Ok(())
+}
+
+/// While the use of her data is restricted (GDPR Article 18) what was written is for those alone whose right says so.
+/// Whether it is only the gate knows: where it can't say, nothing is opened without that right.
+pub(in crate::api) async fn unrestricted(
+    messaging: &Messaging,
+    caller: &Caller,
+    subject: Uuid,
+) -> Result<(), Problem> {
+    if caller.has(READS_RESTRICTED) {
+        return Ok(());
+    }
+    let stands = restriction::stands(messaging, subject).await;
+    if stands.map_err(|error| Problem::unavailable("consent", error))? {
+        caller.require(READS_RESTRICTED)?;
     }
     Ok(())
 }

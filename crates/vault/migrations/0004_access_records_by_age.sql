@@ -1,0 +1,2 @@
+-- Access records end by age.
+CREATE INDEX access_records_at ON access_records (at);
