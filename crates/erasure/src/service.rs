@@ -23,7 +23,7 @@ use crate::archivist::{Archivist, Holders};
 use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
-use crate::http::{App, router};
+use crate::http::{self, App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
 use crate::webhooks::secret::Secrets;

@@ -152,7 +152,7 @@ fn moment(messaging: &Messaging, days: u32) -> Timestamp {
 
 /// Says how many texts are there a day after they should have gone.
 async fn tell_overdue(messaging: &Messaging) {
-    match due(messaging, messaging.config.conversations.retention_days.saturating_add(1)).await {
+    match due(messaging, u32::from(messaging.config.conversations.retention_days) + 1).await {
         Ok(Texts { from_people, to_people, notes }) => {
             metrics::retention_overdue((from_people + to_people + notes).unsigned_abs());
         }
@@ -163,7 +163,7 @@ async fn tell_overdue(messaging: &Messaging) {
 /// What was written, in both directions, and notes end with their retention. That there was a message, and
 /// what became of it, stays.
 async fn forget_texts(messaging: &Messaging) -> Result<(), sqlx::Error> {
-    let moment = moment(messaging, messaging.config.conversations.retention_days);
+    let moment = moment(messaging, messaging.config.conversations.retention_days.into());
     for statement in [
         "UPDATE inbound_messages SET content = NULL WHERE id IN (
              SELECT id FROM inbound_messages WHERE content IS NOT NULL AND said_at < $1

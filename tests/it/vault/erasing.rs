@@ -161,6 +161,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
     }
     let [database_url, keys_database_url] = databases;
     let config = assent_vault::Config {
+        access_record_days: 1095,
         service: ServiceConfig {
             listen: address,
             ops_listen: address,

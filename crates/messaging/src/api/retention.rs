@@ -45,7 +45,7 @@ pub async fn retention(
 ) -> Result<Json<RetentionView>, Problem> {
     caller.require("conversations:read")?;
     let configured = messaging.config.conversations.retention_days;
-    let conversation_days = asked.conversation_days.unwrap_or(configured);
+    let conversation_days = asked.conversation_days.unwrap_or(u32::from(configured));
     let due = housekeeping::due(&messaging, conversation_days).await.map_err(database)?;
     Ok(Json(RetentionView { conversation_days, due }))
 }
