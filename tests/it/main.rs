@@ -18,6 +18,7 @@ mod evidence;
 mod faults;
 mod gate;
 mod identities;
+mod interleavings;
 mod judge;
 mod kafka_security;
 mod messaging;

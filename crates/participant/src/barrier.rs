@@ -49,7 +49,9 @@ pub(crate) async fn reached(
     Ok(Some(all))
 }
 
-fn reaches(read: &Positions, barrier: &Positions, topic: &str) -> bool {
+/// Whether what was `read` of a topic is all that the `barrier` names of it. Pure.
+#[must_use]
+pub fn reaches(read: &Positions, barrier: &Positions, topic: &str) -> bool {
     let reached = |partition| read.get(topic)?.get(partition).copied();
     let mut named = barrier.get(topic).into_iter().flatten();
     named.all(|(partition, next)| reached(partition).unwrap_or(0) >= *next)

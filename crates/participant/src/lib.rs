@@ -21,7 +21,7 @@ use assent_eventstore::Session;
 use sqlx::migrate::Migrator;
 
 pub use arrival::{Arrival, ArrivalError, Stopped};
-pub use barrier::Follows;
+pub use barrier::{Follows, reaches};
 pub use commands::{Commands, hear};
 pub use held::Held;
 pub use redo::RedoError;
