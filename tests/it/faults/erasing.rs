@@ -242,3 +242,41 @@ async fn g6_a_start_from_before_an_erasure_that_arrives_after_it_brings_nobody_b
     let somebody = cluster.subject(&person).await;
     assert!(somebody.is_some_and(|new| new != subject));
 }
+
+/// The incident must not be lost because she is erased meanwhile, and nothing of hers is written for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_ends_after_its_lease_is_on_record_though_she_is_fenced() {
+    const ENDS: &str = "messaging.before_body_ends";
+    let cluster = Cluster::start().await;
+    let (_, subject) = cluster.willing().await;
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set(&format!("{ENDS}=hold"));
+    let message = cluster.queue(&subject).await;
+    failpoints.strikes(ENDS).await;
+    let request = request(&cluster, &subject).await;
+    until("everybody has fenced her", async || {
+        let status = look(&cluster, &request).await["status"].clone();
+        status != "requested" && status != "fencing"
+    })
+    .await;
+    failpoints.clear();
+
+    let messaging = cluster.pool("messaging").await;
+    let mut incidents: Vec<(String, String)> = Vec::new();
+    until("the incident is on record", async || {
+        const INCIDENTS: &str = "
+            SELECT stream::text, data->>'message_id' FROM eventstore.events
+            WHERE event_type = 'assent.messaging.lease_overrun.v1'";
+        incidents = sqlx::query_as(INCIDENTS).fetch_all(&messaging).await.unwrap();
+        !incidents.is_empty()
+    })
+    .await;
+    assert_eq!(incidents, [(message.clone(), message.clone())], "under no id of hers");
+    completed(&cluster, &request).await;
+    cluster.rebuilt_the_same("messages");
+    let (shown,): (i64,) = sqlx::query_as("SELECT count(*) FROM live.messages")
+        .fetch_one(&cluster.pool("projector").await)
+        .await
+        .unwrap();
+    assert_eq!(shown, 0);
+}
