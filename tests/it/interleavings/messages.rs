@@ -66,10 +66,10 @@ impl World {
     /// Something new begins.
     pub fn come_in(&mut self) {
         let id = self.id();
-        let op = match self.dice.below(10) {
+        let op = match self.dice.below(11) {
             0..2 => Op::Import,
-            2..5 => Op::Grant(None),
-            5..7 => {
+            2..4 => Op::Grant(None),
+            4..6 => {
                 // As every write about her: the fence is looked at in its transaction.
                 if self.messaging.fenced_at.is_some() {
                     return;
@@ -77,7 +77,7 @@ impl World {
                 self.messaging.intents.insert(id, State::Queued);
                 Op::Send { intent: id, at: Piece::Claim, lease: None }
             }
-            7 => {
+            6..8 => {
                 self.messaging.bodies.insert(id, self.clock.boottime());
                 return;
             }

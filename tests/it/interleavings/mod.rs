@@ -20,7 +20,7 @@ use self::world::{Broken, Outcome, Seen, World};
 const SEEDS: u64 = 2_000;
 const BOUND: Duration = Duration::from_secs(60);
 /// Within so many seeds a wrong participant must be found.
-const SEEDS_TO_FIND: u64 = 400;
+const SEEDS_TO_FIND: u64 = 1_000;
 
 #[test]
 fn two_thousand_interleavings_leave_nothing_behind() {

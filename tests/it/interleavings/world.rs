@@ -216,8 +216,8 @@ impl World {
             clock: hands.clone(),
             hands,
             terms: LeaseTerms {
-                length: Duration::from_millis(120),
-                drift: Duration::from_millis(5),
+                length: Duration::from_millis(400),
+                drift: Duration::from_millis(10),
             },
             next_id: 1,
             logs: [VAULT_EVENTS, CONSENT_EVENTS, MESSAGING_EVENTS].map(Log::of),
@@ -279,8 +279,8 @@ impl World {
                 self.follow(which);
             }
             50..55 => self.rebuild(),
-            55..58 => self.replay(),
-            58..90 => {
+            55 => self.replay(),
+            56..90 => {
                 let which = self.dice.below(self.workers.len() as u64) as usize;
                 self.participate(which);
             }
