@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use assent_contracts::erasure::Step;
 use assent_erasure::certificate::{self, CertifiedAnswer};
+use assent_http::ServiceClient;
 use serde_json::{Value, json};
 
 use assent_tests::cluster::until;
@@ -279,4 +280,50 @@ async fn a_write_that_ends_after_its_lease_is_on_record_though_she_is_fenced() {
         .await
         .unwrap();
     assert_eq!(shown, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasures_of_many_are_answered_together_and_each_has_its_certificate() {
+    const PEOPLE: i64 = 30;
+    let cluster = Cluster::start().await;
+    let rows = (0..PEOPLE).map(|n| format!("+336{};Ada {n}\n", 40_000_000 + n * 7));
+    let file = format!("phone;name\n{}", rows.collect::<String>());
+    let imported = cluster.import_file(&file);
+    assert_eq!(imported.json["created"], json!(PEOPLE), "{}", imported.text);
+    let people: Vec<(String,)> = sqlx::query_as("SELECT subject_id::text FROM people")
+        .fetch_all(&cluster.pool("vault").await)
+        .await
+        .unwrap();
+    let saga = ServiceClient::new(&cluster.url("erasure"), &cluster.token().into()).unwrap();
+    let mut asking = tokio::task::JoinSet::new();
+    for (subject,) in people {
+        let saga = saga.clone();
+        asking.spawn(async move {
+            let body = json!({"subject_id": subject, "actor": "operator", "identity": checked()});
+            saga.post::<_, Value>("/v1/requests", &body, Some(&subject)).await.map(|_| ())
+        });
+    }
+    for asked in asking.join_all().await {
+        asked.unwrap();
+    }
+    let pool = cluster.pool("erasure").await;
+    until("everybody has a certificate", async || {
+        let certificates = "SELECT count(*) FROM certificates";
+        sqlx::query_scalar::<_, i64>(certificates).fetch_one(&pool).await.unwrap() == PEOPLE
+    })
+    .await;
+    for service in ["consent", "vault", "messaging", "projector"] {
+        // The transaction that wrote a row last is the one that closed it.
+        const ANSWERED: &str = "
+            SELECT count(*), count(DISTINCT xmin::text) FROM participant.commands
+            WHERE answered_at IS NOT NULL";
+        let (commands, answers): (i64, i64) =
+            sqlx::query_as(ANSWERED).fetch_one(&cluster.pool(service).await).await.unwrap();
+        assert!(answers < commands, "{service}: {commands} commands, each answered alone");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM people")
+        .fetch_one(&cluster.pool("vault").await)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
 }
