@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long one rests that waits for something that is nearly there.
 const MOMENT: Duration = Duration::from_millis(50);
 /// Most commands that are done in one transaction.
-const BATCH: usize = 100;
+pub(crate) const BATCH: usize = 100;
 /// Most transactions at once in one process.
 const PLACES: usize = 4;
 /// Most commands under way in one process, those included that wait for a lease to end.
@@ -296,14 +296,14 @@ impl<S: Steps> Participant<S> {
         Ok(evidence)
     }
 
-    pub(crate) async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
+    async fn first_time(&self, command: &Command) -> Result<Evidence, Open<S::Error>> {
         let mut outcomes = self.together(slice::from_ref(command)).await?;
         outcomes.remove(&command.command_id).unwrap_or(Err(Open::Elsewhere))
     }
 
     /// Does commands of one step together; each alone where that fails, so that one that can't be done
     /// keeps no other from it.
-    async fn do_all(&self, commands: Vec<Command>) -> Outcomes<S::Error> {
+    pub(crate) async fn do_all(&self, commands: Vec<Command>) -> Outcomes<S::Error> {
         match self.together(&commands).await {
             Ok(outcomes) => return outcomes,
             Err(error) if commands.len() == 1 => {
@@ -402,7 +402,7 @@ impl<S: Steps> Participant<S> {
 type Row = (Json<Command>, i32, Option<Json<Evidence>>);
 
 /// What became of commands, by their ids.
-type Outcomes<E> = HashMap<Uuid, Result<Evidence, Open<E>>>;
+pub(crate) type Outcomes<E> = HashMap<Uuid, Result<Evidence, Open<E>>>;
 
 /// Takes out what is put off.
 fn set_aside<E>(tasks: &mut Vec<Task>, outcomes: &mut Outcomes<E>) {
