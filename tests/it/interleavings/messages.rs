@@ -12,8 +12,9 @@ use assent_runtime::Lease;
 use assent_vault::domain as vault;
 use uuid::Uuid;
 
+use super::judged::Broken;
 use super::records::Tables;
-use super::world::{Broken, CONSENT, MESSAGING, VAULT, World};
+use super::world::{CONSENT, MESSAGING, VAULT, World};
 
 /// Something under way.
 pub enum Op {

@@ -6,6 +6,7 @@
 //!
 //! A simulation that finds nothing proves nothing: so it is also run with participants that are wrong on purpose.
 
+mod judged;
 mod messages;
 mod participants;
 mod records;
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use assent_runtime::{Clock as _, SystemClock};
 
-use self::world::{Broken, Outcome, Seen, World};
+use self::judged::{Broken, Outcome, Seen};
+use self::world::World;
 
 const SEEDS: u64 = 2_000;
 const BOUND: Duration = Duration::from_secs(60);

@@ -14,9 +14,10 @@ use assent_participant::reaches;
 use assent_vault::domain as vault;
 use uuid::Uuid;
 
+use super::judged::Broken;
 use super::messages::tombstone;
 use super::records::Tables;
-use super::world::{Broken, PREFIX, VAULT, World};
+use super::world::{PREFIX, VAULT, World};
 
 type Touched = BTreeMap<&'static str, BTreeSet<String>>;
 
