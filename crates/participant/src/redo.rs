@@ -11,8 +11,9 @@ use assent_http::{ClientError, Listing};
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
+use crate::commands::hear_all;
 use crate::work::{BATCH, Open};
-use crate::{Participant, Steps, hear};
+use crate::{Participant, Steps};
 
 /// People per page.
 const PAGE: usize = 500;
@@ -128,7 +129,6 @@ impl<S: Steps> Participant<S> {
             UPDATE participant.commands SET redone_at = $2, answered_at = $2
             WHERE command_id = ANY($1)";
         let mut commands = Vec::with_capacity(lost.len());
-        let mut connection = self.store.pool().acquire().await?;
         for Lost { erased, answered } in lost {
             let AnsweredStep { command_id, step, at } = answered.clone();
             let (request_id, subject_id) = (erased.request_id, erased.subject_id);
@@ -136,9 +136,10 @@ impl<S: Steps> Participant<S> {
             let barrier = Positions::new();
             let command =
                 Command { command_id, request_id, subject_id, step, participants, barrier, at };
-            hear(&mut connection, &*self.clock, &command).await?;
             commands.push(command);
         }
+        let mut connection = self.store.pool().acquire().await?;
+        hear_all(&mut connection, &*self.clock, &commands).await?;
         drop(connection);
         let mut outcomes = self.do_all(commands.clone()).await;
         let (mut done, mut failed) = (Vec::with_capacity(commands.len()), None);
