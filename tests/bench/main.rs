@@ -5,6 +5,7 @@
 
 mod append;
 mod dispatch;
+mod erasure;
 mod freshness;
 mod growth;
 mod import;
@@ -15,6 +16,7 @@ mod permit;
 mod projection;
 mod relay;
 mod report;
+mod restore;
 mod screen;
 mod servers;
 mod verdict;
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 
 use crate::report::Row;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "append",
     "relay",
     "projection",
@@ -36,6 +38,8 @@ const NAMES: [&str; 10] = [
     "screen",
     "dispatch",
     "webhook",
+    "erasure",
+    "restore",
 ];
 /// Runs only when it is named.
 const LONG: &str = "growth";
@@ -73,6 +77,8 @@ async fn measure(names: &[String]) -> Vec<Row> {
             "permit" => rows.push(permit::run().await),
             "dispatch" => rows.extend(dispatch::run().await),
             "webhook" => rows.extend(webhook::run().await),
+            "erasure" => rows.extend(erasure::run().await),
+            "restore" => rows.push(restore::run().await),
             "verdict" => rows.push(verdict::run().await),
             "import" => rows.push(import::run().await),
             LONG => rows.extend(growth::run().await),

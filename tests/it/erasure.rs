@@ -178,6 +178,41 @@ async fn stale_duplicate_and_foreign_answers_move_nothing() {
 }
 
 #[tokio::test]
+async fn many_answers_at_once_are_each_decided_as_if_it_had_come_alone() {
+    let world = World::new("consent,vault", pace()).await;
+    let (_, request) = world.request("key").await;
+    let fence = world.hears(Step::Fence, "vault").await;
+    let ack = |request_id: Uuid, command_id: Uuid, participant: &str| {
+        json!({"request_id": request_id, "ack": {"command_id": command_id, "step": "fence",
+            "participant": participant, "evidence": evidence(Step::Fence)}})
+    };
+    let acks = [
+        ack(request, fence.command_id, "consent"),
+        ack(request, Uuid::from_u128(9), "vault"),
+        ack(Uuid::from_u128(8), fence.command_id, "vault"),
+        ack(request, fence.command_id, "vault"),
+        ack(request, fence.command_id, "vault"),
+    ];
+    let (status, answer) = world.post("vault", "/v1/acks", &json!({"acks": acks}), None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    let refused: Vec<Option<&str>> = outcomes.iter().map(|it| it["refused"].as_str()).collect();
+    let expected = [Some("forbidden"), Some("ack_mismatch"), Some("request_unknown"), None, None];
+    assert_eq!(refused, expected, "{answer}");
+    assert_eq!(world.view(request).await["missing"], json!(["consent"]));
+
+    let acks = json!({"acks": [ack(request, fence.command_id, "consent")]});
+    assert_eq!(world.post("consent", "/v1/acks", &acks, None).await.0, StatusCode::OK);
+    world.hears(Step::Delete, "vault").await;
+    let (status, problem) = world.post("vault", "/v1/acks", &json!({"acks": []}), None).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed"))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_saga_goes_on_after_a_restart_and_two_replicas_start_no_step_twice() {
     let mut world = World::new("consent,vault:keys", pace()).await;
     let (_, request) = world.request("key").await;

@@ -19,6 +19,7 @@ mod evidence;
 mod faults;
 mod gate;
 mod identities;
+mod interleavings;
 mod judge;
 mod kafka_security;
 mod messaging;

@@ -2,15 +2,17 @@
 //! of the person is written after the fence, and that the sweep looks for all that the deletion
 //! took; that a step is done once and answered is the participant's part.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
-use assent_contracts::erasure::{Command as SagaCommand, Step};
+use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Touched, held};
+use assent_participant::{Held, Steps, Task, held, open, subjects};
 use assent_runtime::{Clock, Ids};
 use jiff_sqlx::ToSqlx as _;
+use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
 use crate::domain::decide::Command;
@@ -53,32 +55,41 @@ impl Steps for Eraser {
     async fn carry_out(
         &self,
         session: &mut Session,
-        command: &SagaCommand,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> Result<(), StoreError> {
-        let subject = command.subject_id;
-        match command.step {
+        match step {
             Step::Fence => {
-                self.fence(session, command, touched).await?;
-                touched.keep("fence", "stays_erased", None);
-                touched.keep("closed_addresses", "stays_erased", None);
+                self.fence(session, tasks).await?;
+                for task in open(tasks) {
+                    task.touched.keep("fence", "stays_erased", None);
+                    task.touched.keep("closed_addresses", "stays_erased", None);
+                }
             }
             Step::Delete => {
                 // What is deleted stays deleted only behind a fence; it is there already unless
-                // this database is older than the saga.
-                self.fence(session, command, &mut Touched::default()).await?;
+                // this database is older than the saga. What that touches is the fence's evidence.
+                let mut fences: Vec<Task> =
+                    tasks.iter().map(|task| Task::of(task.command.clone())).collect();
+                self.fence(session, &mut fences).await?;
                 // Who shares an address with her stands without her words from now on.
-                standing::mark_addresses_of(session.conn(), &[subject]).await?;
-                held::delete(session.conn(), &HELD, subject, touched).await?;
-                let permits = permits::forget(session.conn(), subject).await?;
-                touched.add("permits", permits);
+                standing::mark_addresses_of(session.conn(), &subjects(tasks)).await?;
+                held::delete(session.conn(), &HELD, tasks).await?;
+                let mut gone = permits::forget(session.conn(), &subjects(tasks)).await?;
+                for task in open(tasks) {
+                    let hers = gone.remove(&task.command.subject_id).unwrap_or_default();
+                    task.touched.add("permits", hers);
+                }
             }
             // No key was ever here.
             Step::DestroyKeys => {}
             Step::Sweep => {
-                held::find(session.conn(), &HELD, subject, touched).await?;
-                let permits = permits::recorded(session.conn(), subject).await?;
-                touched.add("permits", permits);
+                held::find(session.conn(), &HELD, tasks).await?;
+                let mut left = permits::recorded(session.conn(), &subjects(tasks)).await?;
+                for task in open(tasks) {
+                    let hers = left.remove(&task.command.subject_id).unwrap_or_default();
+                    task.touched.add("permits", hers);
+                }
             }
         }
         Ok(())
@@ -86,52 +97,58 @@ impl Steps for Eraser {
 }
 
 impl Eraser {
-    /// Closes the ledger and every address of her own for whoever comes to have it. Those of who is one with her
-    /// are closed by their own erasures.
-    async fn fence(
-        &self,
-        session: &mut Session,
-        command: &SagaCommand,
-        touched: &mut Touched,
-    ) -> Result<(), StoreError> {
+    /// Closes the ledgers and every address of their own for whoever comes to have it. Those of who is one with
+    /// them are closed by their own erasures.
+    async fn fence(&self, session: &mut Session, tasks: &mut [Task]) -> Result<(), StoreError> {
         const FENCE: &str = "
-            INSERT INTO fences (subject_id, request_id, fenced_at) VALUES ($1, $2, $3)
+            INSERT INTO fences (subject_id, request_id, fenced_at)
+            SELECT subject_id, request_id, $3
+            FROM unnest($1::uuid[], $2::uuid[]) AS t (subject_id, request_id)
             ON CONFLICT (subject_id) DO NOTHING";
-        let (now, subject) = (self.clock.now(), command.subject_id);
+        const OWN: &str =
+            "SELECT subject_id, token FROM gate_links WHERE subject_id = ANY($1) AND own";
+        let (now, people) = (self.clock.now(), subjects(tasks));
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(LINKING_LOCK)
             .execute(session.conn())
             .await?;
-        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
-        let mut ledger = ledger(&stream)?;
-        let erase = Command::Erase { request_id: command.request_id };
-        let events = ledger.decide(erase, now).unwrap_or_default();
+        let mut streams = session.lock(&people).await?;
         let mut pending = Pending::default();
-        let origin = Origin { now, idempotency: None, traceparent: None };
-        let ids = pending.push(&*self.ids, subject, &mut ledger, &events, origin);
+        for task in open(tasks) {
+            let subject = task.command.subject_id;
+            let stream = streams.remove(&subject).unwrap_or_default();
+            let mut ledger = ledger(&stream)?;
+            let erase = Command::Erase { request_id: task.command.request_id };
+            let events = ledger.decide(erase, now).unwrap_or_default();
+            let origin = Origin { now, idempotency: None, traceparent: None };
+            let ids = pending.push(&*self.ids, subject, &mut ledger, &events, origin);
+            task.touched.add("fences", ids);
+        }
         pending.write(session, now).await?;
-        touched.add("fences", ids);
+        let requests: Vec<Uuid> = open(tasks).map(|task| task.command.request_id).collect();
         sqlx::query(FENCE)
-            .bind(subject)
-            .bind(command.request_id)
+            .bind(&people)
+            .bind(requests)
             .bind(now.to_sqlx())
             .execute(session.conn())
             .await?;
-        let tokens: Vec<Vec<u8>> =
-            sqlx::query_scalar("SELECT token FROM gate_links WHERE subject_id = $1 AND own")
-                .bind(subject)
-                .fetch_all(session.conn())
-                .await?;
-        let closings = tokens
-            .iter()
-            .map(|bytes| {
-                let token = AddressToken::from_bytes(bytes)
-                    .map_err(|error| sqlx::Error::Decode(error.into()))?;
-                Ok(Closing { token, kind: StopKind::Erased, by: command.request_id, since: now })
-            })
-            .collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let rows: Vec<(Uuid, Vec<u8>)> =
+            sqlx::query_as(OWN).bind(&people).fetch_all(session.conn()).await?;
+        let mut own: HashMap<Uuid, Vec<AddressToken>> = HashMap::new();
+        for (subject, bytes) in rows {
+            let token = AddressToken::from_bytes(&bytes)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?;
+            own.entry(subject).or_default().push(token);
+        }
+        let mut closings = Vec::new();
+        for task in open(tasks) {
+            let tokens = own.remove(&task.command.subject_id).unwrap_or_default();
+            task.touched.add("addresses", tokens.iter().map(ToString::to_string));
+            let by = task.command.request_id;
+            let closing = |token| Closing { token, kind: StopKind::Erased, by, since: now };
+            closings.extend(tokens.into_iter().map(closing));
+        }
         gate::close(session.conn(), &closings).await?;
-        touched.add("addresses", closings.iter().map(|closing| closing.token.to_string()));
         Ok(())
     }
 }

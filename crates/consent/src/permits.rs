@@ -236,29 +236,37 @@ async fn record(
     Ok(())
 }
 
-/// The ids of the permits and denials of a person that are on record.
+/// The ids of the permits and denials of these people that are on record.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn recorded(
     conn: &mut PgConnection,
-    subject: SubjectId,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+    people: &[SubjectId],
+) -> Result<HashMap<SubjectId, Vec<Uuid>>, sqlx::Error> {
     const RECORDED: &str = "
-        SELECT permit_id
+        SELECT subject_id, permit_id
         FROM permit_batches, unnest(subjects, permit_ids) AS t (subject_id, permit_id)
-        WHERE subjects @> ARRAY[$1] AND subject_id = $1";
-    sqlx::query_scalar(RECORDED).bind(subject).fetch_all(conn).await
+        WHERE subjects && $1 AND subject_id = ANY($1)";
+    let rows: Vec<(SubjectId, Uuid)> =
+        sqlx::query_as(RECORDED).bind(people).fetch_all(conn).await?;
+    let mut recorded: HashMap<SubjectId, Vec<Uuid>> = HashMap::new();
+    for (subject, permit) in rows {
+        recorded.entry(subject).or_default().push(permit);
+    }
+    Ok(recorded)
 }
 
-/// Takes a person out of the record, and gives the ids of her permits and denials. What others were given in the
+/// Takes people out of the record, and gives the ids of their permits and denials. What others were given in the
 /// same batches stays.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Uuid>, sqlx::Error> {
-    const EMPTY: &str =
-        "DELETE FROM permit_batches WHERE subjects @> ARRAY[$1] AND subjects <@ ARRAY[$1]";
+pub async fn forget(
+    conn: &mut PgConnection,
+    people: &[SubjectId],
+) -> Result<HashMap<SubjectId, Vec<Uuid>>, sqlx::Error> {
+    const EMPTY: &str = "DELETE FROM permit_batches WHERE subjects && $1 AND subjects <@ $1";
     // By the row's own columns: whoever waited for another erasure looks at what that one left.
     const FORGET: &str = "
         UPDATE permit_batches
@@ -270,13 +278,13 @@ pub async fn forget(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<U
                    coalesce(array_agg(t.evidence ORDER BY n), '{}')
             FROM unnest(subjects, permit_ids, message_ids, outcome_of, evidence) WITH ORDINALITY
                  AS t (subject_id, permit_id, message_id, outcome, evidence, n)
-            WHERE t.subject_id <> $1
+            WHERE t.subject_id <> ALL($1)
         )
-        WHERE subjects @> ARRAY[$1]";
-    let ids = recorded(conn, subject).await?;
+        WHERE subjects && $1";
+    let ids = recorded(conn, people).await?;
     if !ids.is_empty() {
-        sqlx::query(EMPTY).bind(subject).execute(&mut *conn).await?;
-        sqlx::query(FORGET).bind(subject).execute(conn).await?;
+        sqlx::query(EMPTY).bind(people).execute(&mut *conn).await?;
+        sqlx::query(FORGET).bind(people).execute(conn).await?;
     }
     Ok(ids)
 }

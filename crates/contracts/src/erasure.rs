@@ -1,6 +1,6 @@
 //! Published erasure events, the saga's commands and the participants' acknowledgements.
 //! Key: the `subject_id`. To take part: consume the command topic, do the step, answer by
-//! `POST /v1/requests/{request_id}/acks`; repeating either is harmless.
+//! `POST /v1/requests/{request_id}/acks`, or many by `POST /v1/acks`; repeating is harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -247,6 +247,39 @@ pub struct Ack {
     pub participant: String,
     /// What it did.
     pub evidence: Evidence,
+}
+
+/// An answer, and the request that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RequestAck {
+    /// The request.
+    pub request_id: Uuid,
+    /// The answer.
+    pub ack: Ack,
+}
+
+/// Many answers at once: the body of `POST /v1/acks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AcksRequest {
+    /// The answers, 1 to 500.
+    pub acks: Vec<RequestAck>,
+}
+
+/// What became of them, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AcksAnswer {
+    /// One for each.
+    pub outcomes: Vec<AckOutcome>,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AckOutcome {
+    /// The command that it answers.
+    pub command_id: Uuid,
+    /// The code of the problem with which it alone would have been refused; none: it is recorded, now or before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A person whose erasure was requested: an item of `GET /v1/erased`.

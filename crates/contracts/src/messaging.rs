@@ -158,7 +158,8 @@ pub struct StopHeard {
     pub at: Timestamp,
 }
 
-/// An incident: a provider call's last byte was written after its lease had run out.
+/// An incident: a provider call's last byte was written after its lease had run out. Where the person is being erased
+/// its key is the message's id, not hers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LeaseOverrun {
     /// The message.

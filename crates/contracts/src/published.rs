@@ -176,6 +176,9 @@ event_types! {
     VAULT_EVENTS Address {
         "assent.vault.address_suppressed.v1" vault::AddressSuppressed,
     }
+    MESSAGING_EVENTS SubjectOrNobody {
+        "assent.messaging.lease_overrun.v1" messaging::LeaseOverrun,
+    }
     MESSAGING_EVENTS Subject {
         "assent.messaging.message_requested.v1" messaging::MessageRequested,
         "assent.messaging.message_refused.v1" messaging::MessageRefused,
@@ -184,7 +187,6 @@ event_types! {
         "assent.messaging.message_uncertain.v1" messaging::MessageUncertain,
         "assent.messaging.status_changed.v1" messaging::StatusChanged,
         "assent.messaging.message_received.v1" messaging::MessageReceived,
-        "assent.messaging.lease_overrun.v1" messaging::LeaseOverrun,
         "assent.messaging.subject_erased.v1" messaging::SubjectErased,
         "assent.messaging.conversation_opened.v1" conversation::ConversationOpened,
         "assent.messaging.conversation_handed_over.v1" conversation::ConversationHandedOver,

@@ -12,15 +12,32 @@ use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS, Topic, VAULT_EV
 /// The topics on which events about people travel.
 pub const TOPICS: [Topic; 3] = [CONSENT_EVENTS, VAULT_EVENTS, MESSAGING_EVENTS];
 
-/// The ends of the partitions that hold `subject`.
-pub async fn read(bus: &BusConfig, subject: SubjectId) -> Result<Positions, TopicError> {
-    let mut barrier = Positions::new();
-    for topic in TOPICS {
-        let partition = partition(subject, topic.partitions);
-        let end = end_offsets(bus, topic).await?.get(&partition).copied().unwrap_or(0);
-        barrier.insert(bus.topic_name(&topic), BTreeMap::from([(partition, end)]));
+/// How far the event topics reach, read once for any number of people.
+pub struct Ends(Vec<(String, Topic, BTreeMap<i32, i64>)>);
+
+impl Ends {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When Kafka doesn't answer.
+    pub async fn read(bus: &BusConfig) -> Result<Self, TopicError> {
+        let mut ends = Vec::with_capacity(TOPICS.len());
+        for topic in TOPICS {
+            ends.push((bus.topic_name(&topic), topic, end_offsets(bus, topic).await?));
+        }
+        Ok(Self(ends))
     }
-    Ok(barrier)
+
+    /// The ends of the partitions that hold `subject`.
+    #[must_use]
+    pub fn of(&self, subject: SubjectId) -> Positions {
+        let end = |(name, topic, ends): &(String, Topic, BTreeMap<i32, i64>)| {
+            let partition = partition(subject, topic.partitions);
+            let end = ends.get(&partition).copied().unwrap_or(0);
+            (name.clone(), BTreeMap::from([(partition, end)]))
+        };
+        self.0.iter().map(end).collect()
+    }
 }
 
 /// The partition of a key, as the default partitioner of Kafka's clients places it.

@@ -2,13 +2,14 @@
 //! certifies what is proved. It guarantees that a saga goes on after any restart and with any
 //! number of replicas, because all that it knows is in the store; the rules are the domain's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::{BusConfig, TopicError};
 use assent_contracts::SubjectId;
 use assent_contracts::erasure::{Positions, Step};
-use assent_eventstore::StoreError;
+use assent_eventstore::{StoreError, to_the_end};
 use assent_runtime::failpoint;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
@@ -16,15 +17,22 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::barrier::Ends;
 use crate::certificate;
 use crate::domain::{Command, Issued, Refusal, Summary};
+use crate::metrics;
 use crate::store::{Held, Sagas};
-use crate::{barrier, metrics};
 use assent_signing::Issuer;
 use assent_signing::canonical::CanonicalError;
 
-/// Sagas that are worked on at the same time.
-const TOGETHER: i64 = 8;
+/// Most sagas that are moved on in one transaction.
+const TOGETHER: i64 = 100;
+/// Most sagas that are under way before another is begun.
+const UNDER_WAY_MAX: i64 = 2_000;
+/// With each further so many under way an answer takes as long again.
+const UNDER_WAY_EASY: u32 = 250;
+/// Sagas that are worked on alone, at the same time.
+const ALONE: usize = 8;
 
 /// How patient the saga is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,21 +100,25 @@ impl Driver {
     /// Never; the type is the lifecycle's.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         while !stopping.is_cancelled() {
-            let due = match self.due().await {
+            let (due, under_way) = match self.due().await {
                 Ok(due) => due,
                 Err(error) => {
                     tracing::warn!(%error, "due erasures can't be read");
-                    Vec::new()
+                    (Vec::new(), 0)
                 }
             };
-            let all = i64::try_from(due.len()) != Ok(TOGETHER);
-            let mut tasks = JoinSet::new();
-            for subject in due {
-                let driver = self.clone();
-                tasks.spawn(async move { driver.drive_logged(subject).await });
+            let is_all = i64::try_from(due.len()) != Ok(TOGETHER);
+            let mut moved = true;
+            let alone = self.move_together(due, self.pace.patience(under_way)).await;
+            for some in alone.chunks(ALONE) {
+                let mut tasks = JoinSet::new();
+                for subject in some {
+                    let (driver, subject) = (self.clone(), *subject);
+                    tasks.spawn(async move { driver.drive_logged(subject).await });
+                }
+                moved &= tasks.join_all().await.into_iter().all(|moved| moved);
             }
-            let moved = tasks.join_all().await.into_iter().all(|moved| moved);
-            if moved && !all {
+            if moved && !is_all {
                 continue;
             }
             tokio::select! {
@@ -118,14 +130,112 @@ impl Driver {
         Ok(())
     }
 
-    async fn due(&self) -> Result<Vec<SubjectId>, sqlx::Error> {
-        const DUE: &str =
-            "SELECT subject_id FROM requests WHERE look_at <= $1 ORDER BY look_at LIMIT $2";
-        sqlx::query_scalar(DUE)
+    /// Who is due, those who are under way first, and how many are. Of those who wait for their first step none is
+    /// begun while too many are under way: their commands would be repeated before they can be answered. Those that
+    /// are overdue don't count: whoever is silent keeps nobody from being fenced.
+    async fn due(&self) -> Result<(Vec<SubjectId>, u32), sqlx::Error> {
+        const UNDER_WAY: &str = "
+            SELECT count(*) FROM requests
+            WHERE look_at IS NOT NULL AND status NOT IN ('requested', 'on_hold', 'incomplete')";
+        const DUE: &str = "
+            SELECT subject_id FROM requests WHERE look_at <= $1 AND (status <> 'requested' OR $3)
+            ORDER BY status = 'requested', look_at LIMIT $2";
+        let pool = self.sagas.store.pool();
+        let under_way: i64 = sqlx::query_scalar(UNDER_WAY).fetch_one(pool).await?;
+        let due = sqlx::query_scalar(DUE)
             .bind(self.sagas.clock.now().to_sqlx())
             .bind(TOGETHER)
-            .fetch_all(self.sagas.store.pool())
-            .await
+            .bind(under_way < UNDER_WAY_MAX)
+            .fetch_all(pool)
+            .await?;
+        Ok((due, u32::try_from(under_way).unwrap_or(u32::MAX)))
+    }
+
+    /// Issues what is due for many, in one transaction or two. Gives those that are to be looked at alone: what else
+    /// may be due for them, and all of them where it fails.
+    async fn move_together(&self, due: Vec<SubjectId>, patience: Duration) -> Vec<SubjectId> {
+        if due.len() < 2 {
+            return due;
+        }
+        let (driver, people) = (self.clone(), due.clone());
+        // In a task of its own, which nobody cancels.
+        match to_the_end(async move { driver.start_steps(&people, patience).await }).await {
+            Ok(started) => due.into_iter().filter(|it| !started.contains(it)).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "erasures are moved on one by one");
+                due
+            }
+        }
+    }
+
+    /// Whom a step was started for.
+    async fn start_steps(
+        &self,
+        people: &[SubjectId],
+        patience: Duration,
+    ) -> Result<BTreeSet<SubjectId>, Stuck> {
+        let (mut started, deleting) = self.start_all(people, None, patience).await?;
+        if !deleting.is_empty() {
+            // Read after the last fence of theirs was answered, and asking Kafka takes its time: not under lock.
+            let ends = Ends::read(&self.bus).await?;
+            started.extend(self.start_all(&deleting, Some(ends), patience).await?.0);
+        }
+        if !started.is_empty() {
+            failpoint::hit_async("erasure.step_started").await;
+        }
+        Ok(started)
+    }
+
+    /// Starts what is due but, without `ends`, deletions; those people are told too.
+    async fn start_all(
+        &self,
+        people: &[SubjectId],
+        ends: Option<Ends>,
+        patience: Duration,
+    ) -> Result<(BTreeSet<SubjectId>, Vec<SubjectId>), Stuck> {
+        let mut crowd = self.sagas.hold_all(people).await?;
+        let (mut started, mut deleting) = (BTreeSet::new(), Vec::new());
+        for subject in crowd.due().await? {
+            let Some(person) = crowd.person(subject) else { continue };
+            let Some(Summary::Due(step)) = person.next(&crowd.registry, crowd.now) else {
+                continue;
+            };
+            let barrier = match (&ends, step) {
+                (None, Step::Delete) => {
+                    deleting.push(subject);
+                    continue;
+                }
+                (Some(ends), Step::Delete) => ends.of(subject),
+                _ => Positions::new(),
+            };
+            let command_id = self.sagas.ids.v7();
+            let held = person.holds.stand(crowd.now);
+            let registry = &crowd.registry;
+            let command = Command::StartStep { command_id, registry, barrier, held };
+            let events = person.start_step(command, crowd.now)?;
+            // What ends with her fence beside the saga is written where one is looked at alone.
+            if events.len() != 1 {
+                continue;
+            }
+            crowd.record(subject, &events)?;
+            let Some(person) = crowd.person(subject) else { continue };
+            let request = person.saga.request.as_ref();
+            let issued = request.and_then(|request| request.command(command_id)).cloned();
+            // Several newcomers at several steps: look at once whether more is due.
+            let more = person.next(&crowd.registry, crowd.now) != Some(Summary::Waiting);
+            let look_at = if more { crowd.now } else { later(crowd.now, patience) };
+            if let Some(issued) = issued {
+                crowd.issue(subject, &issued, look_at)?;
+                started.insert(subject);
+            }
+        }
+        if started.is_empty() {
+            crowd.rollback().await?;
+        } else {
+            tracing::info!(people = started.len(), "erasure steps begin");
+            crowd.commit().await?;
+        }
+        Ok((started, deleting))
     }
 
     async fn drive_logged(&self, subject: SubjectId) -> bool {
@@ -168,7 +278,7 @@ impl Driver {
                 // Asking Kafka takes its time: not under lock.
                 Summary::Due(Step::Delete) if barrier.is_none() => {
                     held.rollback().await?;
-                    barrier = Some(barrier::read(&self.bus, subject).await?);
+                    barrier = Some(Ends::read(&self.bus).await?.of(subject));
                 }
                 Summary::Due(_) => {
                     self.start_step(held, barrier.take().unwrap_or_default()).await?;
@@ -269,6 +379,11 @@ impl Driver {
 }
 
 impl Pace {
+    /// How long the answers to a command are waited for before it is sent again, with so many under way.
+    fn patience(&self, under_way: u32) -> Duration {
+        self.retry.saturating_mul(1 + under_way / UNDER_WAY_EASY).min(self.retry_max)
+    }
+
     /// How long to wait before the next try.
     pub(crate) fn pause(&self, tries: i32) -> Duration {
         let doublings = u32::try_from(tries).unwrap_or(0).min(16);

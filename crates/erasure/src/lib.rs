@@ -11,6 +11,7 @@ mod barrier;
 
 pub mod certificate;
 mod come_back;
+mod crowd;
 pub mod domain;
 mod driver;
 pub mod due;

@@ -10,7 +10,7 @@ use assent_contracts::envelope::{Structured, source};
 use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
 use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
-    Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError,
+    Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError, Stream,
 };
 use assent_http::Caller;
 use assent_runtime::{Clock, Ids, telemetry};
@@ -63,15 +63,16 @@ pub struct Held {
     pub now: Timestamp,
 }
 
-impl Sagas {
-    /// Locks the stream of `subject`. Await it, and what follows, in a task that nobody cancels.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn hold(&self, subject: SubjectId) -> Result<Held, StoreError> {
-        let mut session = self.store.begin().await?;
-        let (registry, called) = registry::read_locked(session.conn()).await?;
-        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
+/// What a stream says of a person.
+pub(crate) struct Known {
+    pub(crate) person: Person,
+    pub(crate) version: i64,
+    /// The traces in which requests were opened.
+    pub(crate) traces: BTreeMap<Uuid, String>,
+}
+
+impl Known {
+    pub(crate) fn of(stream: &Stream) -> Result<Self, StoreError> {
         let mut person = Person::default();
         let mut traces = BTreeMap::new();
         for stored in &stream.events {
@@ -81,12 +82,92 @@ impl Sagas {
                 traces.entry(request_id).or_insert_with(|| trace.clone());
             }
         }
+        Ok(Self { person, version: stream.version, traces })
+    }
+
+    /// All that follows from a request belongs to its trace, whoever does it and whenever.
+    pub(crate) fn trace(&self, request_id: Option<Uuid>) -> Option<String> {
+        trace_of(&self.traces, request_id)
+    }
+}
+
+fn trace_of(traces: &BTreeMap<Uuid, String>, request_id: Option<Uuid>) -> Option<String> {
+    let of_request = request_id.and_then(|id| traces.get(&id)).cloned();
+    of_request.or_else(telemetry::traceparent)
+}
+
+/// A command for its participants, as a message. A repeat is a new message with the same command in it: inboxes
+/// must let it through.
+pub(crate) fn command_message(
+    known: &Known,
+    subject: SubjectId,
+    issued: &Issued,
+    id: Uuid,
+    at: Timestamp,
+) -> Result<Option<Message>, StoreError> {
+    let Some(request) = &known.person.saga.request else { return Ok(None) };
+    let trace = known.trace(Some(request.id));
+    Ok(Some(message_of(request.id, subject, issued, (id, at, trace))?))
+}
+
+fn message_of(
+    request_id: Uuid,
+    subject: SubjectId,
+    issued: &Issued,
+    (id, at, traceparent): (Uuid, Timestamp, Option<String>),
+) -> Result<Message, StoreError> {
+    let command = SagaCommand {
+        command_id: issued.command_id,
+        request_id,
+        subject_id: subject,
+        step: issued.step,
+        participants: issued.participants.iter().cloned().collect(),
+        barrier: issued.barrier.clone(),
+        at: issued.at,
+    };
+    let data = to_raw_value(&command).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let (topic, event_type) = (ERASURE_COMMANDS, COMMAND);
+    Ok(Message { id, topic, key: subject, event_type, data, at, traceparent })
+}
+
+/// Queues calls that tell what a message tells.
+pub(crate) async fn queue_calls(
+    session: &mut Session,
+    callees: &[String],
+    message: &Message,
+    message_id: Uuid,
+) -> Result<(), StoreError> {
+    let event = Structured {
+        id: message.id,
+        source: &source(message.topic.suffix),
+        event_type: message.event_type,
+        time: message.at,
+        subject: message.key,
+        traceparent: message.traceparent.as_deref(),
+        data: &message.data,
+    };
+    let body = event.body().map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let (subject, event_id, at) = (message.key, message.id, message.at);
+    let told = Told { message_id, event_id, subject, body: &body, at };
+    Ok(calls::queue(session.conn(), callees, &told).await?)
+}
+
+impl Sagas {
+    /// Locks the stream of `subject`. Await it, and what follows, in a task that nobody cancels.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hold(&self, subject: SubjectId) -> Result<Held, StoreError> {
+        let mut session = self.store.begin().await?;
+        let (registry, called) = registry::read_locked(session.conn()).await?;
+        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
+        let Known { person, version, traces } = Known::of(&stream)?;
         Ok(Held {
             session,
             ids: Arc::clone(&self.ids),
             tracking: self.tracking.clone(),
             subject,
-            version: stream.version,
+            version,
             traces,
             person,
             registry,
@@ -275,8 +356,7 @@ impl Held {
 
     /// All that follows from a request belongs to its trace, whoever does it and whenever.
     fn trace(&self, request_id: Option<Uuid>) -> Option<String> {
-        let of_request = request_id.and_then(|id| self.traces.get(&id)).cloned();
-        of_request.or_else(telemetry::traceparent)
+        trace_of(&self.traces, request_id)
     }
 
     /// Keeps what a caller is called: events name her key alone.
@@ -293,26 +373,9 @@ impl Held {
     /// When the database fails.
     pub async fn issue(&mut self, issued: &Issued) -> Result<(), StoreError> {
         let Some(request) = &self.person.saga.request else { return Ok(()) };
-        let command = SagaCommand {
-            command_id: issued.command_id,
-            request_id: request.id,
-            subject_id: self.subject,
-            step: issued.step,
-            participants: issued.participants.iter().cloned().collect(),
-            barrier: issued.barrier.clone(),
-            at: issued.at,
-        };
-        let data = to_raw_value(&command).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let message = Message {
-            // A repeat is a new message with the same command in it: inboxes must let it through.
-            id: self.ids.v7(),
-            topic: ERASURE_COMMANDS,
-            key: self.subject,
-            event_type: COMMAND,
-            data,
-            at: self.now,
-            traceparent: self.trace(Some(request.id)),
-        };
+        let trace = self.trace(Some(request.id));
+        let message =
+            message_of(request.id, self.subject, issued, (self.ids.v7(), self.now, trace))?;
         // Who has answered is called no more.
         let missing: Vec<String> = issued.missing().cloned().collect();
         self.publish(message, &missing, issued.command_id).await
@@ -327,22 +390,9 @@ impl Held {
     ) -> Result<(), StoreError> {
         let callees: Vec<String> =
             participants.iter().filter(|name| self.called.contains(*name)).cloned().collect();
-        if callees.is_empty() {
-            return self.session.enqueue(vec![message]).await;
+        if !callees.is_empty() {
+            queue_calls(&mut self.session, &callees, &message, message_id).await?;
         }
-        let event = Structured {
-            id: message.id,
-            source: &source(message.topic.suffix),
-            event_type: message.event_type,
-            time: message.at,
-            subject: message.key,
-            traceparent: message.traceparent.as_deref(),
-            data: &message.data,
-        };
-        let body = event.body().map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let (subject, event_id, at) = (message.key, message.id, message.at);
-        let told = Told { message_id, event_id, subject, body: &body, at };
-        calls::queue(self.session.conn(), &callees, &told).await?;
         self.session.enqueue(vec![message]).await
     }
 

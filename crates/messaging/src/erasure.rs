@@ -2,11 +2,13 @@
 //! of the person is written after the fence, and that nothing is called deleted while a stored
 //! webhook body may name her; that a step is done once and answered is the participant's part.
 
+use std::collections::HashMap;
+
 use assent_contracts::SubjectId;
-use assent_contracts::erasure::{Command, Step};
+use assent_contracts::erasure::Step;
 use assent_contracts::messaging::{SUBJECT_ERASED, SubjectErased};
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Touched, held};
+use assent_participant::{Held, Steps, Task, held, open, subjects};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -69,94 +71,111 @@ impl Steps for Messaging {
     async fn carry_out(
         &self,
         session: &mut Session,
-        command: &Command,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> Result<(), StillOpen> {
-        let subject = command.subject_id;
-        match command.step {
+        match step {
             Step::Fence => {
-                fence(self, session, command, touched).await?;
-                touched.keep("fence", "stays_erased", None);
+                fence(self, session, tasks).await?;
+                for task in open(tasks) {
+                    task.touched.keep("fence", "stays_erased", None);
+                }
             }
             Step::Delete => {
-                all_processed(session.conn(), subject).await?;
-                media::delete_hers(self, subject).await.map_err(StillOpen::File)?;
-                delete(self, session, command, touched).await?;
+                all_processed(session.conn(), tasks).await?;
+                media::delete_theirs(self, &subjects(tasks)).await.map_err(StillOpen::File)?;
+                delete(self, session, tasks).await?;
             }
-            // Her key is the vault's; what was leased of it here has ended with its lease.
+            // Their keys are the vault's; what was leased of them here has ended with its lease.
             Step::DestroyKeys => {}
             Step::Sweep => {
-                all_processed(session.conn(), subject).await?;
-                held::find(session.conn(), &HELD, subject, touched).await?;
+                all_processed(session.conn(), tasks).await?;
+                held::find(session.conn(), &HELD, tasks).await?;
             }
         }
         Ok(())
     }
 }
 
-/// From this commit on nothing of hers is written; what was queued is refused. What is being called at
+/// From this commit on nothing of theirs is written; what was queued is refused. What is being called at
 /// this moment may start within its lease, which is waited out before the answer.
 async fn fence(
     messaging: &Messaging,
     session: &mut Session,
-    command: &Command,
-    touched: &mut Touched,
+    tasks: &mut [Task],
 ) -> Result<(), StoreError> {
     const FENCE: &str = "
-        INSERT INTO fences (subject_id, request_id, fenced_at) VALUES ($1, $2, $3)
+        INSERT INTO fences (subject_id, request_id, fenced_at)
+        SELECT subject_id, request_id, $3
+        FROM unnest($1::uuid[], $2::uuid[]) AS t (subject_id, request_id)
         ON CONFLICT (subject_id) DO NOTHING";
     const CANCEL: &str = "
         UPDATE intents SET state = 'refused', reasons = '{erased}', claim_id = NULL,
                claim_until = NULL, changed_at = $2
-        WHERE subject_id = $1 AND state IN ('queued', 'claimed')
-        RETURNING id";
-    let now = messaging.clock.now();
-    session.lock_versions(&[command.subject_id]).await?;
+        WHERE subject_id = ANY($1) AND state IN ('queued', 'claimed')
+        RETURNING subject_id, id";
+    let (now, people) = (messaging.clock.now(), subjects(tasks));
+    session.lock_versions(&people).await?;
+    let requests: Vec<Uuid> = open(tasks).map(|task| task.command.request_id).collect();
     sqlx::query(FENCE)
-        .bind(command.subject_id)
-        .bind(command.request_id)
+        .bind(&people)
+        .bind(requests)
         .bind(now.to_sqlx())
         .execute(session.conn())
         .await?;
-    touched.add("fences", [command.request_id]);
-    let cancelled: Vec<Uuid> = sqlx::query_scalar(CANCEL)
-        .bind(command.subject_id)
-        .bind(now.to_sqlx())
-        .fetch_all(session.conn())
-        .await?;
-    touched.add("cancelled", cancelled);
+    let rows: Vec<(SubjectId, Uuid)> =
+        sqlx::query_as(CANCEL).bind(&people).bind(now.to_sqlx()).fetch_all(session.conn()).await?;
+    let mut cancelled: HashMap<SubjectId, Vec<Uuid>> = HashMap::new();
+    for (subject, id) in rows {
+        cancelled.entry(subject).or_default().push(id);
+    }
+    for task in open(tasks) {
+        task.touched.add("fences", [task.command.request_id]);
+        let hers = cancelled.remove(&task.command.subject_id).unwrap_or_default();
+        task.touched.add("cancelled", hers);
+    }
     Ok(())
 }
 
-/// Nothing that came in before the fence waits to be processed. Bodies are sealed: which of them name
-/// her can't be told without processing them.
-async fn all_processed(conn: &mut PgConnection, subject: SubjectId) -> Result<(), StillOpen> {
+/// Nothing that came in before the fence waits to be processed; who may still be named is put off. Bodies are sealed:
+/// which of them name her can't be told without processing them.
+async fn all_processed(conn: &mut PgConnection, tasks: &mut [Task]) -> Result<(), sqlx::Error> {
     const WAITING: &str = "
-        SELECT EXISTS (SELECT FROM webhook_bodies WHERE received_at <= fenced_at)
+        SELECT subject_id,
+               EXISTS (SELECT FROM webhook_bodies WHERE received_at <= fenced_at)
             OR EXISTS (SELECT FROM told_identities
                        WHERE sealed IS NOT NULL AND told_at <= fenced_at)
             OR EXISTS (SELECT FROM declarations
                        WHERE will IN ('start', 'code') AND settled_at IS NULL AND heard_at <= fenced_at)
-        FROM fences WHERE subject_id = $1";
-    match sqlx::query_scalar(WAITING).bind(subject).fetch_optional(conn).await? {
-        Some(false) => Ok(()),
-        Some(true) => Err(StillOpen::Unprocessed),
-        None => Err(StillOpen::NotFenced),
+        FROM fences WHERE subject_id = ANY($1)";
+    let rows: Vec<(SubjectId, bool)> =
+        sqlx::query_as(WAITING).bind(subjects(tasks)).fetch_all(conn).await?;
+    let waiting: HashMap<SubjectId, bool> = rows.into_iter().collect();
+    for task in tasks {
+        match waiting.get(&task.command.subject_id) {
+            Some(false) => {}
+            Some(true) => task.put_off(StillOpen::Unprocessed),
+            None => task.put_off(StillOpen::NotFenced),
+        }
     }
+    Ok(())
 }
 
 async fn delete(
     messaging: &Messaging,
     session: &mut Session,
-    command: &Command,
-    touched: &mut Touched,
+    tasks: &mut [Task],
 ) -> Result<(), StoreError> {
     let now = messaging.clock.now();
-    session.lock_versions(&[command.subject_id]).await?;
-    let event = SubjectErased { request_id: command.request_id, at: now };
-    let id = messaging.ids.v7();
-    let append = messaging.event(command.subject_id, id, SUBJECT_ERASED, &event, now)?;
-    session.append(vec![append]).await?;
-    held::delete(session.conn(), &HELD, command.subject_id, touched).await?;
+    session.lock_versions(&subjects(tasks)).await?;
+    let mut appends = Vec::with_capacity(tasks.len());
+    for task in open(tasks) {
+        let event = SubjectErased { request_id: task.command.request_id, at: now };
+        let id = messaging.ids.v7();
+        let subject = task.command.subject_id;
+        appends.push(messaging.event(subject, id, SUBJECT_ERASED, &event, now)?);
+    }
+    session.append(appends).await?;
+    held::delete(session.conn(), &HELD, tasks).await?;
     Ok(())
 }

@@ -407,6 +407,10 @@ pub async fn apply(
     let mut known = Vec::new();
     let (mut names, mut moves) = (HashMap::new(), HashMap::new());
     for settlement in settlements {
+        if let Some(overrun) = settlement.overrun {
+            let is_fenced = fenced.contains(&settlement.subject);
+            appends.push(overran(messaging, settlement, overrun, is_fenced, now)?);
+        }
         let Some(row) = rows.get_mut(&settlement.id) else { continue };
         consequences.extend(settlement.reaction.map(|reaction| Consequence {
             reaction,
@@ -415,18 +419,6 @@ pub async fn apply(
             template: row.template.clone(),
             said_at: now,
         }));
-        if let Some(overrun) = settlement.overrun
-            && !fenced.contains(&settlement.subject)
-        {
-            tracing::error!(message_id = %settlement.id, ?overrun, "a write ended after its lease");
-            let event = LeaseOverrun {
-                message_id: settlement.id,
-                overrun_ms: overrun.as_millis() as u64,
-                at: now,
-            };
-            let id = messaging.ids.v7();
-            appends.push(messaging.event(settlement.subject, id, LEASE_OVERRUN, &event, now)?);
-        }
         let is_ours = row.claim_id.is_none()
             || settlement.claim_id.is_none()
             || row.claim_id == settlement.claim_id;
@@ -489,6 +481,22 @@ pub async fn apply(
         messaging.declared.notify_one();
     }
     Ok(())
+}
+
+/// The incident of a write that ended after its lease. Nothing of the fenced is written: then it stands in a stream
+/// of its own, the message's, which names nobody. It is on record also where the message is deleted already.
+fn overran(
+    messaging: &Messaging,
+    settlement: &Settlement,
+    overrun: Duration,
+    is_fenced: bool,
+    at: jiff::Timestamp,
+) -> Result<Append, StoreError> {
+    let message_id = settlement.id;
+    tracing::error!(%message_id, ?overrun, "a write ended after its lease");
+    let event = LeaseOverrun { message_id, overrun_ms: overrun.as_millis() as u64, at };
+    let stream = if is_fenced { message_id } else { settlement.subject };
+    messaging.event(stream, messaging.ids.v7(), LEASE_OVERRUN, &event, at)
 }
 
 async fn lock_rows(

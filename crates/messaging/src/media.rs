@@ -151,15 +151,16 @@ pub enum DeleteError {
 ///
 /// # Errors
 /// When one may still be there.
-pub async fn delete_hers(messaging: &Messaging, subject: SubjectId) -> Result<(), DeleteError> {
-    const HERS: &str = "SELECT provider_id FROM media WHERE subject_id = $1 AND gone_at > $2";
+pub async fn delete_theirs(messaging: &Messaging, people: &[SubjectId]) -> Result<(), DeleteError> {
+    const THEIRS: &str =
+        "SELECT provider_id FROM media WHERE subject_id = ANY($1) AND gone_at > $2";
     let now = messaging.clock.now();
-    let hers: Vec<String> = sqlx::query_scalar(HERS)
-        .bind(subject)
+    let theirs: Vec<String> = sqlx::query_scalar(THEIRS)
+        .bind(people)
         .bind(now.to_sqlx())
         .fetch_all(messaging.pool())
         .await?;
-    for id in hers {
+    for id in theirs {
         delete(messaging, &id).await?;
     }
     Ok(())

@@ -26,6 +26,42 @@ impl Follows {
     }
 }
 
+/// What the service has consumed at a moment, by consumer with the full names of its topics.
+pub(crate) struct Consumed(Vec<(Vec<String>, Positions)>);
+
+impl Consumed {
+    /// Reads it, once for any number of barriers.
+    pub(crate) async fn read(
+        pool: &PgPool,
+        bus: &BusConfig,
+        follows: &[Follows],
+    ) -> Result<Self, sqlx::Error> {
+        let mut all = Vec::with_capacity(follows.len());
+        for Follows { consumer, topics } in follows {
+            let mut read = Positions::new();
+            for ((topic, partition), next) in consumer::positions(pool, consumer).await? {
+                let topic = format!("{}{topic}", bus.topic_prefix);
+                read.entry(topic).or_default().insert(partition, next);
+            }
+            all.push((topics.iter().map(|topic| bus.topic_name(topic)).collect(), read));
+        }
+        Ok(Self(all))
+    }
+
+    /// Whether that is all that the barrier names.
+    pub(crate) fn is_at(&self, barrier: &Positions) -> bool {
+        let of_consumer = |(topics, read): &(Vec<String>, Positions)| {
+            topics.iter().all(|topic| reaches(read, barrier, topic))
+        };
+        self.0.iter().all(of_consumer)
+    }
+
+    /// All of it.
+    pub(crate) fn positions(self) -> Positions {
+        self.0.into_iter().flat_map(|(_, read)| read).collect()
+    }
+}
+
 /// What these consumers have read; `None` when that is not all that the `barrier` names.
 pub(crate) async fn reached(
     pool: &PgPool,
@@ -33,23 +69,13 @@ pub(crate) async fn reached(
     follows: &[Follows],
     barrier: &Positions,
 ) -> Result<Option<Positions>, sqlx::Error> {
-    let mut all = Positions::new();
-    for Follows { consumer, topics } in follows {
-        let mut read = Positions::new();
-        for ((topic, partition), next) in consumer::positions(pool, consumer).await? {
-            let topic = format!("{}{topic}", bus.topic_prefix);
-            read.entry(topic).or_default().insert(partition, next);
-        }
-        let mut topics = topics.iter().map(|topic| bus.topic_name(topic));
-        if !topics.all(|topic| reaches(&read, barrier, &topic)) {
-            return Ok(None);
-        }
-        all.extend(read);
-    }
-    Ok(Some(all))
+    let consumed = Consumed::read(pool, bus, follows).await?;
+    Ok(consumed.is_at(barrier).then(|| consumed.positions()))
 }
 
-fn reaches(read: &Positions, barrier: &Positions, topic: &str) -> bool {
+/// Whether what was `read` of a topic is all that the `barrier` names of it. Pure.
+#[must_use]
+pub fn reaches(read: &Positions, barrier: &Positions, topic: &str) -> bool {
     let reached = |partition| read.get(topic)?.get(partition).copied();
     let mut named = barrier.get(topic).into_iter().flatten();
     named.all(|(partition, next)| reached(partition).unwrap_or(0) >= *next)

@@ -1,6 +1,8 @@
 //! Hears the saga's commands. It guarantees that each becomes a row in the transaction of the
 //! consumer's position, and that a repeat makes it open again; the work is another file's.
 
+use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 
 use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
@@ -9,8 +11,8 @@ use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_runtime::Clock;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::Steps;
 
@@ -42,6 +44,7 @@ impl Subscriber for Commands {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
+        let mut commands = Vec::new();
         for (index, message) in batch.iter().enumerate() {
             if message.event_type != COMMAND {
                 continue;
@@ -54,9 +57,10 @@ impl Subscriber for Commands {
                 continue;
             };
             if command.participants.iter().any(|name| name == self.participant) {
-                hear(conn, &*self.clock, &command).await?;
+                commands.push(command);
             }
         }
+        hear_all(conn, &*self.clock, &commands).await?;
         // Early by a commit at most: then the next look finds it.
         self.heard.notify_one();
         Ok(())
@@ -72,13 +76,37 @@ pub async fn hear(
     clock: &dyn Clock,
     command: &Command,
 ) -> Result<(), sqlx::Error> {
+    hear_all(conn, clock, slice::from_ref(command)).await
+}
+
+/// As [`hear`], for many in one statement.
+pub(crate) async fn hear_all(
+    conn: &mut PgConnection,
+    clock: &dyn Clock,
+    commands: &[Command],
+) -> Result<(), sqlx::Error> {
     const HEAR: &str = "
-        INSERT INTO participant.commands (command_id, command, heard_at) VALUES ($1, $2, $3)
+        INSERT INTO participant.commands (command_id, command, heard_at, times_heard)
+        SELECT id, command::jsonb, $4, times
+        FROM unnest($1::uuid[], $2::text[], $3::integer[]) AS t (id, command, times) ORDER BY id
         ON CONFLICT (command_id) DO UPDATE
-            SET answered_at = NULL, times_heard = commands.times_heard + 1";
+            SET answered_at = NULL, times_heard = commands.times_heard + excluded.times_heard";
+    let mut heard: BTreeMap<Uuid, (String, i32)> = BTreeMap::new();
+    for command in commands {
+        let text = serde_json::to_string(command);
+        let text = text.map_err(|error| sqlx::Error::Encode(error.into()))?;
+        // One row is written once by a statement.
+        heard.entry(command.command_id).or_insert((text, 0)).1 += 1;
+    }
+    if heard.is_empty() {
+        return Ok(());
+    }
+    let (ids, rest): (Vec<Uuid>, Vec<(String, i32)>) = heard.into_iter().unzip();
+    let (texts, times): (Vec<String>, Vec<i32>) = rest.into_iter().unzip();
     sqlx::query(HEAR)
-        .bind(command.command_id)
-        .bind(Json(command))
+        .bind(ids)
+        .bind(texts)
+        .bind(times)
         .bind(clock.now().to_sqlx())
         .execute(conn)
         .await?;

@@ -5,26 +5,29 @@
 //! number of replicas. What a step does is left to the service ([`Steps`]); order, deadlines and
 //! who must answer are the saga's business.
 //!
-//! Files: `arrival` is how a service comes to its database, `commands` hears, `work` does and answers, `barrier` knows what was consumed, `touched`
-//! makes evidence, `redo` does again what a restored database lost, `held` deletes and finds rows about a person.
+//! Files: `arrival` is how a service comes to its database, `commands` hears, `work` does, `answer` answers, `barrier` knows what was consumed, `touched`
+//! makes evidence, `redo` does again what a restored database lost, `held` deletes and finds rows about people, `task` is one command of a batch.
 
+mod answer;
 mod arrival;
 mod barrier;
 mod commands;
 pub mod held;
 mod redo;
+mod task;
 mod touched;
 mod work;
 
-use assent_contracts::erasure::Command;
+use assent_contracts::erasure::Step;
 use assent_eventstore::Session;
 use sqlx::migrate::Migrator;
 
 pub use arrival::{Arrival, ArrivalError, Stopped};
-pub use barrier::Follows;
+pub use barrier::{Follows, reaches};
 pub use commands::{Commands, hear, reader};
 pub use held::Held;
 pub use redo::RedoError;
+pub use task::{Task, open, subjects};
 pub use touched::Touched;
 pub use work::{Open, Participant};
 
@@ -41,23 +44,24 @@ pub trait Steps: Send + Sync + 'static {
 
     /// Does what can't be part of the transaction, such as what lies in another database. Comes
     /// before [`Steps::carry_out`], and again with it when one of them fails or the process dies:
-    /// it must be harmless when repeated.
+    /// it must be harmless when repeated. All tasks are of this step.
     fn prepare(
         &self,
-        command: &Command,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        let _ = (command, touched);
+        let _ = (step, tasks);
         std::future::ready(Ok(()))
     }
 
-    /// Does the step in `session`, which is committed by the caller together with the evidence of
-    /// what was `touched` (or, by a sweep, found).
+    /// Does the step for all tasks in `session`, which is committed by the caller together with the
+    /// evidence of what was touched (or, by a sweep, found) for each. One that can't be done yet is
+    /// [put off](Task::put_off); where the whole fails, each is tried alone.
     fn carry_out(
         &self,
         session: &mut Session,
-        command: &Command,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 

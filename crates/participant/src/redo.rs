@@ -11,8 +11,9 @@ use assent_http::{ClientError, Listing};
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
-use crate::work::Open;
-use crate::{Participant, Steps, hear};
+use crate::commands::hear_all;
+use crate::work::{BATCH, Open};
+use crate::{Participant, Steps};
 
 /// People per page.
 const PAGE: usize = 500;
@@ -62,14 +63,11 @@ impl<S: Steps> Participant<S> {
     pub async fn redo(&self) -> Result<Vec<Uuid>, RedoError<S::Error>> {
         let (lost, until) = self.lost().await?;
         let mut requests = Vec::new();
-        for pass in [&[Step::Fence][..], &[Step::Delete, Step::DestroyKeys], &[Step::Sweep]] {
-            for Lost { erased, answered } in
-                lost.iter().filter(|it| pass.contains(&it.answered.step))
-            {
-                self.again(erased, answered).await?;
-                if requests.last() != Some(&erased.request_id) {
-                    requests.push(erased.request_id);
-                }
+        for step in [Step::Fence, Step::Delete, Step::DestroyKeys, Step::Sweep] {
+            let of_step: Vec<&Lost> = lost.iter().filter(|it| it.answered.step == step).collect();
+            for some in of_step.chunks(BATCH) {
+                self.again(some).await?;
+                requests.extend(some.iter().map(|it| it.erased.request_id));
             }
         }
         requests.sort_unstable();
@@ -125,37 +123,43 @@ impl<S: Steps> Participant<S> {
         Ok(known.into_iter().collect())
     }
 
-    /// Without the barrier: it bound the first time, and what comes late finds the fence.
-    async fn again(
-        &self,
-        erased: &Erased,
-        answered: &AnsweredStep,
-    ) -> Result<(), RedoError<S::Error>> {
+    /// Steps of one kind, without their barriers: those bound the first time, and what comes late finds the fence.
+    async fn again(&self, lost: &[&Lost]) -> Result<(), RedoError<S::Error>> {
         const REDONE: &str = "
-            UPDATE participant.commands SET redone_at = $2, answered_at = $2 WHERE command_id = $1";
-        let AnsweredStep { command_id, step, at } = answered.clone();
-        let (request_id, subject_id) = (erased.request_id, erased.subject_id);
-        let participants = vec![S::PARTICIPANT.to_owned()];
-        let barrier = Positions::new();
-        let command =
-            Command { command_id, request_id, subject_id, step, participants, barrier, at };
+            UPDATE participant.commands SET redone_at = $2, answered_at = $2
+            WHERE command_id = ANY($1)";
+        let mut commands = Vec::with_capacity(lost.len());
+        for Lost { erased, answered } in lost {
+            let AnsweredStep { command_id, step, at } = answered.clone();
+            let (request_id, subject_id) = (erased.request_id, erased.subject_id);
+            let participants = vec![S::PARTICIPANT.to_owned()];
+            let barrier = Positions::new();
+            let command =
+                Command { command_id, request_id, subject_id, step, participants, barrier, at };
+            commands.push(command);
+        }
         let mut connection = self.store.pool().acquire().await?;
-        hear(&mut connection, &*self.clock, &command).await?;
+        hear_all(&mut connection, &*self.clock, &commands).await?;
         drop(connection);
-        let evidence = self.first_time(&command).await.map_err(|source| RedoError::Step {
-            request_id,
-            step,
-            source,
-        })?;
-        if step == Step::Sweep && evidence.counts.values().any(|count| *count > 0) {
-            return Err(RedoError::Left(request_id));
+        let mut outcomes = self.do_all(commands.clone()).await;
+        let (mut done, mut failed) = (Vec::with_capacity(commands.len()), None);
+        for Command { command_id, request_id, step, .. } in commands {
+            match outcomes.remove(&command_id).unwrap_or(Err(Open::Elsewhere)) {
+                Ok(found) if step == Step::Sweep && found.counts.values().any(|n| *n > 0) => {
+                    failed.get_or_insert(RedoError::Left(request_id));
+                }
+                Ok(_) => done.push(command_id),
+                Err(source) => {
+                    failed.get_or_insert(RedoError::Step { request_id, step, source });
+                }
+            }
         }
         // The saga has its answer; should it ask all the same, the command is heard and open again.
         sqlx::query(REDONE)
-            .bind(command_id)
+            .bind(done)
             .bind(self.clock.now().to_sqlx())
             .execute(self.store.pool())
             .await?;
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }

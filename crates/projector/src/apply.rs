@@ -5,14 +5,13 @@
 use std::collections::HashSet;
 
 use assent_bus::{ApplyError, Received};
-use assent_runtime::broken::{self, Guarantee};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::model::consents::Consents;
 use crate::model::contacts::Contacts;
 use crate::model::messages::Messages;
-use crate::model::{Event, Model, Projection, Schema};
+use crate::model::{Model, Projection, Schema, Stop, step};
 
 /// The reason of an event whose data doesn't have the shape of its type.
 pub(crate) const MALFORMED_DATA: &str = "malformed_data";
@@ -77,7 +76,7 @@ async fn apply_to<M: Model>(
             continue;
         }
         let row = rows.entry(key).or_insert_with(|| M::empty(key));
-        if step::<M>(row, item).map_err(|stop| stop.at(index))? {
+        if step::<M>(row, item.event, item.discarded).map_err(|stop| stop.at(index))? {
             changed.insert(key);
         }
     }
@@ -92,12 +91,6 @@ async fn apply_to<M: Model>(
     Ok(())
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Stop {
-    Gap,
-    Malformed,
-}
-
 impl Stop {
     fn at(self, index: usize) -> ApplyError {
         match self {
@@ -105,24 +98,6 @@ impl Stop {
             Self::Malformed => ApplyError::Poison { index, reason: MALFORMED_DATA },
         }
     }
-}
-
-/// Last + 1 is folded in, what is not newer is dropped (`false`), a gap stops.
-fn step<M: Model>(row: &mut M::Row, item: &Item<'_>) -> Result<bool, Stop> {
-    let (last, sequence) = (M::sequence(row), item.event.sequence);
-    if sequence <= last {
-        return Ok(false);
-    }
-    if sequence != last + 1 {
-        return Err(Stop::Gap);
-    }
-    let dropped = broken::is(Guarantee::G7) && item.event.id.as_u128().is_multiple_of(8);
-    if !item.discarded && !dropped {
-        let event = Event::of(item.event).map_err(|_| Stop::Malformed)?;
-        M::fold(row, &event).map_err(|_| Stop::Malformed)?;
-    }
-    M::advance(row, sequence);
-    Ok(true)
 }
 
 async fn skip_in<M: Model>(
@@ -198,7 +173,7 @@ mod tests {
         let mut row = Contacts::empty(Uuid::nil());
         let mut take = |sequence, data: &str, discarded| {
             let event = received(sequence, data);
-            step::<Contacts>(&mut row, &Item { event: &event, discarded })
+            step::<Contacts>(&mut row, &event, discarded)
         };
         assert_eq!(take(1, GOOD, false), Ok(true));
         assert_eq!(take(1, GOOD, false), Ok(false));

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use assent_contracts::erasure::{Command, Step};
+use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Touched, held};
+use assent_participant::{Held, Steps, Task, held, open, subjects};
 use assent_runtime::Clock;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::apply::stop_writers;
 use crate::model::{Projection, Schema};
@@ -36,50 +37,55 @@ impl Steps for Eraser {
     async fn carry_out(
         &self,
         session: &mut Session,
-        command: &Command,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> Result<(), StoreError> {
-        let (conn, subject) = (session.conn(), command.subject_id);
-        match command.step {
+        let conn = session.conn();
+        match step {
             Step::Fence => {
                 stop_writers(conn).await?;
-                raise(conn, &*self.clock, command).await?;
-                touched.add("fences", [subject]);
-                touched.keep("fence", "stays_erased", None);
+                raise(conn, &*self.clock, tasks).await?;
+                for task in open(tasks) {
+                    task.touched.add("fences", [task.command.subject_id]);
+                    task.touched.keep("fence", "stays_erased", None);
+                }
             }
             Step::Delete => {
                 stop_writers(conn).await?;
-                raise(conn, &*self.clock, command).await?;
+                raise(conn, &*self.clock, tasks).await?;
                 let held = rows(conn).await?;
-                held::delete(conn, &held, subject, touched).await?;
+                held::delete(conn, &held, tasks).await?;
             }
             // The projector keeps no keys.
             Step::DestroyKeys => {}
             Step::Sweep => {
                 let mut held = rows(conn).await?;
                 held.push(UNFENCED.clone());
-                held::find(conn, &held, subject, touched).await?;
+                held::find(conn, &held, tasks).await?;
             }
         }
         Ok(())
     }
 }
 
-/// Nothing is written about her any more.
+/// Nothing is written about them any more.
 async fn raise(
     conn: &mut PgConnection,
     clock: &dyn Clock,
-    command: &Command,
+    tasks: &mut [Task],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO fences (subject_id, request_id, fenced_at) VALUES ($1, $2, $3)
-         ON CONFLICT (subject_id) DO NOTHING",
-    )
-    .bind(command.subject_id)
-    .bind(command.request_id)
-    .bind(clock.now().to_sqlx())
-    .execute(conn)
-    .await?;
+    const RAISE: &str = "
+        INSERT INTO fences (subject_id, request_id, fenced_at)
+        SELECT subject_id, request_id, $3
+        FROM unnest($1::uuid[], $2::uuid[]) AS t (subject_id, request_id)
+        ON CONFLICT (subject_id) DO NOTHING";
+    let requests: Vec<Uuid> = open(tasks).map(|task| task.command.request_id).collect();
+    sqlx::query(RAISE)
+        .bind(subjects(tasks))
+        .bind(requests)
+        .bind(clock.now().to_sqlx())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

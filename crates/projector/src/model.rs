@@ -1,5 +1,5 @@
-//! What a read model is: a row per key, a pure fold of events into it, and the two statements
-//! that load and store a batch of rows. It guarantees nothing about order; that is `apply`'s part.
+//! What a read model is: a row per key, a pure fold of events into it in their order, and the two
+//! statements that load and store a batch of rows. Fences and transactions are `apply`'s part.
 
 pub mod consents;
 pub mod contacts;
@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use assent_bus::Received;
 use assent_contracts::topics::{CONSENT_EVENTS, MESSAGING_EVENTS, Topic, VAULT_EVENTS};
 use assent_contracts::upcast::upcast;
+use assent_runtime::broken::{self, Guarantee};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
@@ -173,6 +174,37 @@ pub trait Model: Send + Sync + 'static {
         schema: Schema,
         rows: Vec<Self::Row>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// Why an event can't be folded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// One before it is missing.
+    Gap,
+    /// Its data doesn't have the shape of its type.
+    Malformed,
+}
+
+/// Last + 1 is folded in, what is not newer is dropped (`false`), a gap stops. One that was given up on record
+/// (`discarded`) advances its key and changes nothing.
+///
+/// # Errors
+/// [`Stop`]; the row is not to be written then.
+pub fn step<M: Model>(row: &mut M::Row, event: &Received, discarded: bool) -> Result<bool, Stop> {
+    let (last, sequence) = (M::sequence(row), event.sequence);
+    if sequence <= last {
+        return Ok(false);
+    }
+    if sequence != last + 1 {
+        return Err(Stop::Gap);
+    }
+    let dropped = broken::is(Guarantee::G7) && event.id.as_u128().is_multiple_of(8);
+    if !discarded && !dropped {
+        let event = Event::of(event).map_err(|_| Stop::Malformed)?;
+        M::fold(row, &event).map_err(|_| Stop::Malformed)?;
+    }
+    M::advance(row, sequence);
+    Ok(true)
 }
 
 /// A value as `jsonb` takes it.

@@ -4,31 +4,31 @@
 //!
 //! Keys live in another database, so they can't be part of the transaction: they go first.
 
+use std::collections::HashMap;
+
 use assent_bus::own_log::Fold;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::StopKind;
-use assent_contracts::erasure::{Command, Step};
+use assent_contracts::api::consent::{Stop, StopKind};
+use assent_contracts::erasure::Step;
 use assent_contracts::topics::VAULT_EVENTS;
 use assent_contracts::vault::{
     ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IdentifiersAdded, SUBJECT_ERASED,
     SUBJECT_REGISTERED, SubjectRegistered,
 };
 use assent_eventstore::{Append, Expected, NewEvent, Regained, Session, StoreError, Stream};
-use assent_participant::{Held, Steps, Touched, held};
+use assent_participant::{Held, Steps, Task, held, open, subjects};
 use assent_runtime::telemetry;
 use assent_sealing::KeyState;
-use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::access::{self, Access};
-use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID};
+use crate::app::{App, PARENT_USER_ID, PHONE, USER_ID, derived_id};
 use crate::domain::{self, Event, State};
 use crate::error::VaultError;
 use crate::people::{self, Barred};
 use crate::resolve::open_names;
-use crate::suppress::close_gate;
+use crate::suppress::post_stops;
 
 /// What a sweep looks for here; all are gone after a whole erasure. Her events stay: they hold no
 /// more than her random id and keyed hashes.
@@ -55,17 +55,26 @@ impl Steps for App {
     const CONSUMER: &'static str = "vault.erasure";
     type Error = VaultError;
 
-    async fn prepare(&self, command: &Command, touched: &mut Touched) -> Result<(), VaultError> {
-        let subject = command.subject_id;
-        match command.step {
+    async fn prepare(&self, step: Step, tasks: &mut [Task]) -> Result<(), VaultError> {
+        let people = subjects(tasks);
+        match step {
             Step::Fence => {}
-            Step::Delete => bar_addresses(self, command, touched).await?,
+            Step::Delete => bar_addresses(self, tasks).await?,
             Step::DestroyKeys => {
-                self.keys.destroy(&[subject]).await?;
+                self.keys.destroy(&people).await?;
                 // By this try, or by one that died before it could say so.
-                touched.add("keys", [subject]);
+                for task in open(tasks) {
+                    task.touched.add("keys", [task.command.subject_id]);
+                }
             }
-            Step::Sweep => touched.count("keys", self.keys.count_live(&[subject]).await?),
+            Step::Sweep => {
+                let any = self.keys.count_live(&people).await? > 0;
+                for task in open(tasks) {
+                    let subject = task.command.subject_id;
+                    let live = if any { self.keys.count_live(&[subject]).await? } else { 0 };
+                    task.touched.count("keys", live);
+                }
+            }
         }
         Ok(())
     }
@@ -73,32 +82,33 @@ impl Steps for App {
     async fn carry_out(
         &self,
         session: &mut Session,
-        command: &Command,
-        touched: &mut Touched,
+        step: Step,
+        tasks: &mut [Task],
     ) -> Result<(), VaultError> {
-        let subject = command.subject_id;
-        if command.step == Step::Sweep {
-            return Ok(held::find(session.conn(), &LEFT, subject, touched).await?);
+        if step == Step::Sweep {
+            return Ok(held::find(session.conn(), &LEFT, tasks).await?);
         }
         // What is taken away stays away only behind a fence; it is there already unless this
         // database is older than the saga.
-        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
-        raise_tombstone(self, session, command).await?;
-        match command.step {
+        let streams = session.lock(&subjects(tasks)).await?;
+        raise_tombstones(self, session, tasks).await?;
+        match step {
             Step::Fence => {
-                touched.add("tombstones", [subject]);
-                touched.keep("fence", "stays_erased", None);
+                for task in open(tasks) {
+                    task.touched.add("tombstones", [task.command.subject_id]);
+                    task.touched.keep("fence", "stays_erased", None);
+                }
             }
             Step::Delete => {
-                wait_for_linked(session, subject).await?;
-                touched.add("addresses", people::remove(session.conn(), subject).await?);
-                let removed = people::remove_row(session.conn(), subject).await?;
-                touched.add("people", removed.then_some(subject));
-                held::delete(session.conn(), &[LINKS], subject, touched).await?;
+                wait_for_linked(session, tasks).await?;
+                remove(session, tasks).await?;
+                held::delete(session.conn(), &[LINKS], tasks).await?;
             }
             Step::DestroyKeys => {
-                record_erased(self, session, command, &stream).await?;
-                touched.keep("events", "record_of_processing", None);
+                record_erased(self, session, tasks, &streams).await?;
+                for task in open(tasks) {
+                    task.touched.keep("events", "record_of_processing", None);
+                }
             }
             Step::Sweep => {}
         }
@@ -109,65 +119,89 @@ impl Steps for App {
 /// By the platform's word they are one: what is held of the others is hers. Her erasure goes on when theirs have
 /// begun; until then it is visibly not done. Under the lock of her stream, behind her fence: nobody is linked
 /// with her any more.
-async fn wait_for_linked(session: &mut Session, subject: Uuid) -> Result<(), VaultError> {
+async fn wait_for_linked(session: &mut Session, tasks: &mut [Task]) -> Result<(), VaultError> {
     const OPEN: &str = "
-        SELECT other_id FROM subject_links
-        WHERE subject_id = $1 AND other_id NOT IN (SELECT subject_id FROM tombstones)
+        SELECT subject_id, other_id FROM subject_links
+        WHERE subject_id = ANY($1) AND other_id NOT IN (SELECT subject_id FROM tombstones)
         ORDER BY other_id";
-    let open: Vec<Uuid> = sqlx::query_scalar(OPEN).bind(subject).fetch_all(session.conn()).await?;
-    if open.is_empty() {
-        return Ok(());
-    }
-    tracing::error!(?open, "an erasure waits for requests for those who are one with the person");
-    Err(VaultError::LinkedRemain)
-}
-
-/// Closes the gate for her addresses and leaves a fingerprint of each.
-async fn bar_addresses(
-    app: &App,
-    command: &Command,
-    touched: &mut Touched,
-) -> Result<(), VaultError> {
-    let subject = command.subject_id;
-    let Some(person) = people::find(app.pool(), subject).await? else { return Ok(()) };
-    // The gate first: it must have closed before nobody knows the addresses any more.
-    let occasion = format!("stop:erased:{}", command.request_id);
-    let tokens = std::iter::once(person.tokens.as_slice());
-    close_gate(app, StopKind::Erased, &occasion, tokens).await?;
-
-    let mut transaction = app.pool().begin().await?;
-    for field in [PHONE, USER_ID, PARENT_USER_ID] {
-        if person.sealed(field).is_some() {
-            let access = Access { caller: App::PARTICIPANT, reason: "erasure", field };
-            let (ids, now) = (app.ids.as_ref(), app.clock.now());
-            access::record(&mut transaction, ids, now, access, &[subject]).await?;
+    let linked: Vec<(Uuid, Uuid)> =
+        sqlx::query_as(OPEN).bind(subjects(tasks)).fetch_all(session.conn()).await?;
+    for task in tasks {
+        let hers = linked.iter().filter(|(subject, _)| *subject == task.command.subject_id);
+        let remain: Vec<Uuid> = hers.map(|(_, other)| *other).collect();
+        if !remain.is_empty() {
+            tracing::error!(open = ?remain, "an erasure waits for requests for those who are one with the person");
+            task.put_off(VaultError::LinkedRemain);
         }
     }
-    transaction.commit().await?;
-    let Some(KeyState::Live(key)) = app.keys.get(&[subject]).await?.pop() else {
-        // A key that is gone already left its fingerprints when it went, unless this database is older.
-        // Then her tokens bar her.
-        let mut connection = app.pool().acquire().await?;
-        return bar_by_tokens(&mut connection, &person.tokens, app.clock.now()).await;
-    };
-    let names = open_names(&person, &key)?;
-    let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
-    let fingerprints: Vec<_> = prints.collect();
-    let mut transaction = app.pool().begin().await?;
-    people::bar(&mut transaction, &fingerprints, Barred::Erased, app.clock.now()).await?;
-    transaction.commit().await?;
-    touched.add("suppressions", fingerprints.iter().map(|print| hex(&print.0)));
-    touched.keep("suppression", "stays_erased", None);
     Ok(())
 }
 
-/// Bars addresses of which nothing but their tokens is left.
-async fn bar_by_tokens(
-    conn: &mut PgConnection,
-    tokens: &[AddressToken],
-    at: Timestamp,
-) -> Result<(), VaultError> {
-    people::bar(conn, &people::marks(Vec::new(), tokens), Barred::Erased, at).await?;
+/// Removes their rows and their places in the index.
+async fn remove(session: &mut Session, tasks: &mut [Task]) -> Result<(), VaultError> {
+    let people = subjects(tasks);
+    let mut addresses: HashMap<Uuid, Vec<AddressToken>> = HashMap::new();
+    for (subject, token) in people::remove(session.conn(), &people).await? {
+        addresses.entry(subject).or_default().push(token);
+    }
+    let removed = people::remove_rows(session.conn(), &people).await?;
+    for task in open(tasks) {
+        let subject = task.command.subject_id;
+        task.touched.add("addresses", addresses.remove(&subject).unwrap_or_default());
+        task.touched.add("people", removed.contains(&subject).then_some(subject));
+    }
+    Ok(())
+}
+
+/// Closes the gate for their addresses and leaves a fingerprint of each.
+async fn bar_addresses(app: &App, tasks: &mut [Task]) -> Result<(), VaultError> {
+    let held = people::held(app.pool(), &subjects(tasks)).await?;
+    if held.is_empty() {
+        return Ok(());
+    }
+    // The gate first: it must have closed before nobody knows the addresses any more.
+    let heard_at = app.clock.now();
+    let stops: Vec<Stop> = open(tasks)
+        .filter_map(|task| {
+            let person = held.get(&task.command.subject_id)?;
+            let (addresses, kind) = (person.tokens.clone(), StopKind::Erased);
+            let occasion = format!("stop:erased:{}", task.command.request_id);
+            let stop_id = derived_id(&occasion, &addresses);
+            Some(Stop { stop_id, addresses, kind, heard_at })
+        })
+        .collect();
+    post_stops(app, &stops).await?;
+
+    let mut transaction = app.pool().begin().await?;
+    for field in [PHONE, USER_ID, PARENT_USER_ID] {
+        let with = held.values().filter(|person| person.sealed(field).is_some());
+        let with: Vec<Uuid> = with.map(|person| person.subject).collect();
+        let access = Access { caller: App::PARTICIPANT, reason: "erasure", field };
+        access::record(&mut transaction, app.ids.as_ref(), app.clock.now(), access, &with).await?;
+    }
+    transaction.commit().await?;
+    let known: Vec<Uuid> = held.keys().copied().collect();
+    let keys = known.iter().copied().zip(app.keys.get(&known).await?);
+    let keys: HashMap<Uuid, KeyState> = keys.collect();
+    let mut all = Vec::new();
+    for task in open(tasks) {
+        let Some(person) = held.get(&task.command.subject_id) else { continue };
+        let Some(KeyState::Live(key)) = keys.get(&person.subject) else {
+            // A key that is gone already left its fingerprints when it went, unless this database is older.
+            // Then her tokens bar her.
+            all.extend(people::marks(Vec::new(), &person.tokens));
+            continue;
+        };
+        let names = open_names(person, key)?;
+        let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
+        let fingerprints: Vec<_> = prints.collect();
+        task.touched.add("suppressions", fingerprints.iter().map(|print| hex(&print.0)));
+        task.touched.keep("suppression", "stays_erased", None);
+        all.extend(fingerprints);
+    }
+    let mut transaction = app.pool().begin().await?;
+    people::bar(&mut transaction, &all, Barred::Erased, app.clock.now()).await?;
+    transaction.commit().await?;
     Ok(())
 }
 
@@ -205,40 +239,48 @@ impl Fold for ComeBack {
     }
 }
 
-/// Publishes that her key is gone.
+/// Publishes that their keys are gone.
 async fn record_erased(
     app: &App,
     session: &mut Session,
-    command: &Command,
-    stream: &Stream,
+    tasks: &mut [Task],
+    streams: &HashMap<Uuid, Stream>,
 ) -> Result<(), VaultError> {
     let now = app.clock.now();
-    let erase = domain::Command::Erase { request_id: command.request_id };
-    if let Ok(Some(Event::Erased(erased))) = domain::decide(state_of(stream), erase, now) {
-        let event = NewEvent::new(app.ids.v7(), SUBJECT_ERASED, &erased)
-            .map_err(|_| VaultError::Corrupt("event"))?;
-        let subject = command.subject_id;
-        let append = Append::new(subject, Expected::Any, VAULT_EVENTS, vec![event], now);
-        session.append(vec![Append { traceparent: telemetry::traceparent(), ..append }]).await?;
+    let mut appends = Vec::new();
+    for task in open(tasks) {
+        let subject = task.command.subject_id;
+        let state = streams.get(&subject).map_or(State::Unknown, state_of);
+        let erase = domain::Command::Erase { request_id: task.command.request_id };
+        if let Ok(Some(Event::Erased(erased))) = domain::decide(state, erase, now) {
+            let event = NewEvent::new(app.ids.v7(), SUBJECT_ERASED, &erased)
+                .map_err(|_| VaultError::Corrupt("event"))?;
+            let append = Append::new(subject, Expected::Any, VAULT_EVENTS, vec![event], now);
+            appends.push(Append { traceparent: telemetry::traceparent(), ..append });
+        }
     }
+    session.append(appends).await?;
     Ok(())
 }
 
-/// The tombstone that every write about her looks for. Under the lock of her stream.
-async fn raise_tombstone(
+/// The tombstones that every write about them looks for. Under the locks of their streams.
+async fn raise_tombstones(
     app: &App,
     session: &mut Session,
-    command: &Command,
+    tasks: &mut [Task],
 ) -> Result<(), VaultError> {
-    sqlx::query(
-        "INSERT INTO tombstones (subject_id, request_id, fenced_at) VALUES ($1, $2, $3)
-         ON CONFLICT (subject_id) DO NOTHING",
-    )
-    .bind(command.subject_id)
-    .bind(command.request_id)
-    .bind(app.clock.now().to_sqlx())
-    .execute(session.conn())
-    .await?;
+    const RAISE: &str = "
+        INSERT INTO tombstones (subject_id, request_id, fenced_at)
+        SELECT subject_id, request_id, $3
+        FROM unnest($1::uuid[], $2::uuid[]) AS t (subject_id, request_id)
+        ON CONFLICT (subject_id) DO NOTHING";
+    let requests: Vec<Uuid> = open(tasks).map(|task| task.command.request_id).collect();
+    sqlx::query(RAISE)
+        .bind(subjects(tasks))
+        .bind(requests)
+        .bind(app.clock.now().to_sqlx())
+        .execute(session.conn())
+        .await?;
     Ok(())
 }
 

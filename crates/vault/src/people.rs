@@ -394,7 +394,7 @@ pub(crate) async fn correct(
         .await?;
     let Some((phone, region, tokens)) = &corrections.phone else { return Ok(true) };
     // By token, as her row lists them.
-    remove(&mut *connection, subject).await?;
+    remove(&mut *connection, &[subject]).await?;
     sqlx::query(PHONE)
         .bind(subject)
         .bind(phone)
@@ -411,36 +411,38 @@ pub(crate) async fn correct(
     }
 }
 
-/// Removes a person's index entries; gives them.
+/// Removes people's index entries; gives them.
 pub(crate) async fn remove(
     connection: &mut PgConnection,
-    subject: Uuid,
-) -> Result<Vec<AddressToken>, VaultError> {
-    // By token, as her row lists them: the index is by token. The sweep looks by subject.
-    let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+    people: &[Uuid],
+) -> Result<Vec<(Uuid, AddressToken)>, VaultError> {
+    // By token, as their rows list them: the index is by token. The sweep looks by subject.
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
         "DELETE FROM addresses a
          USING people p, generate_series(0, octet_length(p.tokens) / 33 - 1) AS n
-         WHERE p.subject_id = $1 AND a.subject_id = $1
+         WHERE p.subject_id = ANY($1) AND a.subject_id = p.subject_id
            AND a.token = substring(p.tokens FROM n * 33 + 1 FOR 33)
-         RETURNING a.token",
+         RETURNING p.subject_id, a.token",
     )
-    .bind(subject)
+    .bind(people)
     .fetch_all(connection)
     .await?;
-    let tokens = rows.iter().map(|token| AddressToken::from_bytes(token));
-    tokens.collect::<Result<_, _>>().map_err(|_| VaultError::Corrupt("address token"))
+    let entry = |(subject, token): (Uuid, Vec<u8>)| {
+        AddressToken::from_bytes(&token).map(|token| (subject, token))
+    };
+    let entries = rows.into_iter().map(entry);
+    entries.collect::<Result<_, _>>().map_err(|_| VaultError::Corrupt("address token"))
 }
 
-/// Removes a person's row; tells whether there was one.
-pub(crate) async fn remove_row(
+/// Removes people's rows; gives whose there were.
+pub(crate) async fn remove_rows(
     connection: &mut PgConnection,
-    subject: Uuid,
-) -> Result<bool, VaultError> {
-    let done = sqlx::query("DELETE FROM people WHERE subject_id = $1")
-        .bind(subject)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected() > 0)
+    people: &[Uuid],
+) -> Result<Vec<Uuid>, VaultError> {
+    Ok(sqlx::query_scalar("DELETE FROM people WHERE subject_id = ANY($1) RETURNING subject_id")
+        .bind(people)
+        .fetch_all(connection)
+        .await?)
 }
 
 fn read(row: &sqlx::postgres::PgRow) -> Result<SealedPerson, VaultError> {

@@ -157,6 +157,11 @@ pub(crate) async fn close_gate<'a>(
             heard_at,
         })
         .collect();
+    post_stops(app, &stops).await
+}
+
+/// Brings stops to the gate, and waits for their settlement.
+pub(crate) async fn post_stops(app: &App, stops: &[Stop]) -> Result<(), VaultError> {
     // Each waits for its settlement: side by side they wait together.
     let mut posts = tokio::task::JoinSet::new();
     for stops in stops.chunks(STOPS_MAX) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use assent_contracts::erasure::Step;
 use assent_erasure::certificate::{self, CertifiedAnswer};
+use assent_http::ServiceClient;
 use serde_json::{Value, json};
 
 use assent_tests::cluster::until;
@@ -241,4 +242,88 @@ async fn g6_a_start_from_before_an_erasure_that_arrives_after_it_brings_nobody_b
     cluster.declared().await;
     let somebody = cluster.subject(&person).await;
     assert!(somebody.is_some_and(|new| new != subject));
+}
+
+/// The incident must not be lost because she is erased meanwhile, and nothing of hers is written for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_ends_after_its_lease_is_on_record_though_she_is_fenced() {
+    const ENDS: &str = "messaging.before_body_ends";
+    let cluster = Cluster::start().await;
+    let (_, subject) = cluster.willing().await;
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set(&format!("{ENDS}=hold"));
+    let message = cluster.queue(&subject).await;
+    failpoints.strikes(ENDS).await;
+    let request = request(&cluster, &subject).await;
+    until("everybody has fenced her", async || {
+        let status = look(&cluster, &request).await["status"].clone();
+        status != "requested" && status != "fencing"
+    })
+    .await;
+    failpoints.clear();
+
+    let messaging = cluster.pool("messaging").await;
+    let mut incidents: Vec<(String, String)> = Vec::new();
+    until("the incident is on record", async || {
+        const INCIDENTS: &str = "
+            SELECT stream::text, data->>'message_id' FROM eventstore.events
+            WHERE event_type = 'assent.messaging.lease_overrun.v1'";
+        incidents = sqlx::query_as(INCIDENTS).fetch_all(&messaging).await.unwrap();
+        !incidents.is_empty()
+    })
+    .await;
+    assert_eq!(incidents, [(message.clone(), message.clone())], "under no id of hers");
+    completed(&cluster, &request).await;
+    cluster.rebuilt_the_same("messages");
+    let (shown,): (i64,) = sqlx::query_as("SELECT count(*) FROM live.messages")
+        .fetch_one(&cluster.pool("projector").await)
+        .await
+        .unwrap();
+    assert_eq!(shown, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasures_of_many_are_answered_together_and_each_has_its_certificate() {
+    const PEOPLE: i64 = 30;
+    let cluster = Cluster::start().await;
+    let rows = (0..PEOPLE).map(|n| format!("+336{};Ada {n}\n", 40_000_000 + n * 7));
+    let file = format!("phone;name\n{}", rows.collect::<String>());
+    let imported = cluster.import_file(&file);
+    assert_eq!(imported.json["created"], json!(PEOPLE), "{}", imported.text);
+    let people: Vec<(String,)> = sqlx::query_as("SELECT subject_id::text FROM people")
+        .fetch_all(&cluster.pool("vault").await)
+        .await
+        .unwrap();
+    let saga = ServiceClient::new(&cluster.url("erasure"), &cluster.token().into()).unwrap();
+    let mut asking = tokio::task::JoinSet::new();
+    for (subject,) in people {
+        let saga = saga.clone();
+        asking.spawn(async move {
+            let body = json!({"subject_id": subject, "actor": "operator", "identity": checked()});
+            saga.post::<_, Value>("/v1/requests", &body, Some(&subject)).await.map(|_| ())
+        });
+    }
+    for asked in asking.join_all().await {
+        asked.unwrap();
+    }
+    let pool = cluster.pool("erasure").await;
+    until("everybody has a certificate", async || {
+        let certificates = "SELECT count(*) FROM certificates";
+        sqlx::query_scalar::<_, i64>(certificates).fetch_one(&pool).await.unwrap() == PEOPLE
+    })
+    .await;
+    for service in ["consent", "vault", "messaging", "projector"] {
+        // The transaction that wrote a row last is the one that closed it.
+        const ANSWERED: &str = "
+            SELECT count(*), count(DISTINCT xmin::text) FROM participant.commands
+            WHERE answered_at IS NOT NULL";
+        let (commands, answers): (i64, i64) =
+            sqlx::query_as(ANSWERED).fetch_one(&cluster.pool(service).await).await.unwrap();
+        assert!(answers < commands, "{service}: {commands} commands, each answered alone");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM people")
+        .fetch_one(&cluster.pool("vault").await)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
 }

@@ -12,6 +12,7 @@ use assent_contracts::api::vault::{
 use assent_contracts::erasure::Step;
 use assent_contracts::vault::{IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED, Origin, SUBJECT_LINKED};
 use assent_http::{ClientError, Code};
+use assent_participant::{Steps as _, Task};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -212,6 +213,38 @@ async fn g4_an_erasure_waits_for_those_who_are_one_with_her() {
     vault.erase(by_number).await;
     assert_eq!(vault.count(&vault.data, "people").await, 0);
     assert_eq!(vault.count(&vault.data, "subject_links").await, 0);
+}
+
+/// Steps of many are one transaction; who must wait keeps nobody else from being forgotten.
+#[tokio::test]
+async fn g4_of_a_batch_only_who_must_wait_is_put_off() {
+    let vault = vault().await;
+    let (by_number, by_id) =
+        (vault.register(&number(1)).await, vault.created(by_user_id("FR.1")).await);
+    vault.tell(told(&number(1), "FR.1", "")).await.unwrap();
+    let other = vault.register(&number(2)).await;
+    for subject in [by_id, other] {
+        vault.step(subject, Step::Fence).await;
+    }
+    let mut tasks = Vec::new();
+    for subject in [by_id, other] {
+        tasks.push(Task::of(vault.heard(subject, Step::Delete).await));
+    }
+    let app = &*vault.app;
+    app.prepare(Step::Delete, &mut tasks).await.unwrap();
+    let mut session = app.store.begin().await.unwrap();
+    app.carry_out(&mut session, Step::Delete, &mut tasks).await.unwrap();
+    session.commit().await.unwrap();
+    let why: Vec<Option<&str>> = tasks.iter().map(Task::why_put_off).collect();
+    assert!(why[0].is_some_and(|why| why.contains("is one with the person")), "{why:?}");
+    assert_eq!(why[1], None);
+    let left: Vec<Uuid> = sqlx::query_scalar("SELECT subject_id FROM people ORDER BY 1")
+        .fetch_all(&vault.data)
+        .await
+        .unwrap();
+    let mut both = vec![by_number, by_id];
+    both.sort_unstable();
+    assert_eq!(left, both);
 }
 
 /// Trap 10, for two who are one: the number goes to a third person, or the account to another number.

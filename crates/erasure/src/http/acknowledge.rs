@@ -1,7 +1,10 @@
-//! `POST /v1/requests/{request_id}/acks`: a participant answers a command. Repeating an answer is
-//! harmless; one that matches no command is refused with `ack_mismatch` and counted.
+//! `POST /v1/requests/{request_id}/acks`: a participant answers a command; `POST /v1/acks`: many at once. Repeating
+//! an answer is harmless; one that matches no command is refused with `ack_mismatch` and counted.
 
-use assent_contracts::erasure::Ack;
+use std::collections::BTreeSet;
+
+use assent_contracts::SubjectId;
+use assent_contracts::erasure::{Ack, AckOutcome, AcksAnswer, AcksRequest, RequestAck};
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{Caller, Code, Json, Path, Problem};
 use assent_runtime::failpoint;
@@ -13,6 +16,9 @@ use uuid::Uuid;
 use super::{App, store_problem};
 use crate::domain::{Command, Refusal, Status};
 use crate::metrics;
+
+/// Most answers at once.
+const ACKS_MAX: usize = 500;
 
 /// The answer to an acknowledgement: recorded, now or before.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,6 +56,76 @@ pub(super) async fn acknowledge(
     failpoint::hit_async("erasure.ack_recorded").await;
     app.wake.notify_one();
     Ok(Json(AckAnswer { request_id, status }))
+}
+
+#[utoipa::path(
+    post, path = "/v1/acks", tag = "participants",
+    request_body(content = AcksRequest, description = "1 to 500 answers: request_id, and ack as for one"),
+    responses(
+        (status = 200, description = "What became of each, in their order", body = AcksAnswer),
+        (status = 422, description = "validation_failed: more than 500"),
+    ),
+    security(("bearer" = []))
+)]
+/// Answers many commands as a participant. One that is refused keeps no other from being recorded.
+pub(super) async fn acknowledge_many(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<AcksRequest>,
+) -> Result<Json<AcksAnswer>, Problem> {
+    caller.require("erasure:ack")?;
+    if !(1..=ACKS_MAX).contains(&request.acks.len()) {
+        return Err(
+            Problem::new(Code::ValidationFailed).detail(format!("1 to {ACKS_MAX} answers at once"))
+        );
+    }
+    let (recording, key) = (app.clone(), caller.name().to_owned());
+    let recorded =
+        to_the_end(async move { record_many(&recording, &key, request.acks).await }).await;
+    let outcomes = recorded.map_err(store_problem)?;
+    failpoint::hit_async("erasure.ack_recorded").await;
+    app.wake.notify_one();
+    Ok(Json(AcksAnswer { outcomes }))
+}
+
+/// In one transaction; each is decided as if it had come alone, after those before it.
+async fn record_many(
+    app: &App,
+    key: &str,
+    acks: Vec<RequestAck>,
+) -> Result<Vec<AckOutcome>, StoreError> {
+    let requests: Vec<Uuid> = acks.iter().map(|it| it.request_id).collect();
+    let subjects = app.sagas.subjects_of(&requests).await?;
+    let people: BTreeSet<SubjectId> = subjects.values().copied().collect();
+    let people: Vec<SubjectId> = people.into_iter().collect();
+    let mut crowd = app.sagas.hold_all(&people).await?;
+    let answerers = crowd.answerers().await?;
+    let mut outcomes = Vec::with_capacity(acks.len());
+    for RequestAck { request_id, ack } in acks {
+        let (name, command_id) = (ack.participant.clone(), ack.command_id);
+        let subject = subjects.get(&request_id).copied();
+        let person = subject.and_then(|it| crowd.person(it).map(|person| (it, person)));
+        let decided = match person {
+            None => Err(refusal_problem(Refusal::UnknownRequest)),
+            Some((subject, person)) => may_answer(answerers.get(&ack.participant).cloned(), key)
+                .and_then(|()| {
+                    let acknowledge = Command::Acknowledge { request_id, ack };
+                    let decided = person.saga.decide(acknowledge, crowd.now);
+                    decided.map(|events| (subject, events)).map_err(refusal_problem)
+                }),
+        };
+        let refused = match decided {
+            Ok((subject, events)) => {
+                crowd.record(subject, &events)?;
+                crowd.answered(&name, command_id);
+                None
+            }
+            Err(problem) => Some(problem.code.name().to_owned()),
+        };
+        outcomes.push(AckOutcome { command_id, refused });
+    }
+    crowd.commit().await?;
+    Ok(outcomes)
 }
 
 /// Who may answer is looked up in the transaction that records the answer: no suspension comes between.

@@ -85,6 +85,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(holds::review))
         .routes(routes!(holds::release))
         .routes(routes!(acknowledge::acknowledge))
+        .routes(routes!(acknowledge::acknowledge_many))
         .routes(routes!(certificate::certificate))
         .routes(routes!(certificate::collect))
         .routes(routes!(certificate::public_key))
@@ -160,7 +161,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 32, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 33, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -123,6 +123,7 @@ impl AsRef<[u8]> for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        failpoint::hit("messaging.before_body_ends");
         let overrun = self.lease.overrun();
         self.written.note(|state| state.overrun = Some(overrun));
         failpoint::hit("messaging.after_body");

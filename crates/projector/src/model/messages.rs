@@ -147,6 +147,10 @@ impl Model for Messages {
             }
             LEASE_OVERRUN => {
                 let data: LeaseOverrun = event.read()?;
+                // Of somebody who is being erased: under the message's own id, and no message of anybody's.
+                if data.message_id == row.subject_id {
+                    return Ok(());
+                }
                 let message = row.message(data.message_id, event);
                 message.lease_overrun_ms = data.overrun_ms.try_into().ok();
             }
