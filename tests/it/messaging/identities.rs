@@ -351,7 +351,7 @@ async fn trap_10_in_doubt_no_opt_in_no_code_and_no_name_counts() {
     assert_eq!(replica.outcome(linked).await, refused("identity_changed"));
 
     // Somebody looked: what is said from now on is told.
-    let trusted = json!({"subject_id": moved});
+    let trusted = json!({"subject_id": moved, "reason": "rang_her"});
     assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
     let mut again = message.clone();
     again["messages"][0]["id"] = json!("wamid.2");
@@ -491,13 +491,27 @@ async fn trap_10_another_account_at_her_number_stops_all_to_her_until_somebody_l
     // The same again changes nothing: somebody may be looking into it.
     replica.hears_of(message("wamid.2")).await;
     assert_eq!(neighbours.identities().len(), 1);
-    let trusted = json!({"subject_id": subject});
-    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
+    let freely = json!({"subject_id": subject, "reason": "She rang us."});
+    let (status, problem) = replica.post("/v1/sender/trust", freely).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{problem}");
+    assert!(neighbours.forgotten().is_empty(), "nothing happened");
+    let trusted = json!({"subject_id": subject, "reason": "rang_her"});
+    assert_eq!(replica.post("/v1/sender/trust", trusted.clone()).await.1["lifted"], true);
     assert_eq!(neighbours.forgotten(), [json!(subject)]);
     assert!(replica.tasks().await.is_empty());
     let closed = replica.get("/v1/tasks?closed=true").await;
-    assert_eq!(closed["items"][0]["closed_by"], "test");
+    let on_record = |task: &Value| {
+        let of = |field: &str| task[field].as_str().unwrap().to_owned();
+        ["reason", "closed_by", "closed_reason"].map(of)
+    };
+    assert_eq!(on_record(&closed["items"][0]), ["another_account", "test", "rang_her"]);
     assert_eq!(replica.outcome(subject).await, accepted());
+    // Nothing is open: that somebody says so is on record as well.
+    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], false);
+    let closed = replica.get("/v1/tasks?closed=true").await;
+    assert_eq!(closed["items"].as_array().unwrap().len(), 2, "{closed}");
+    assert_eq!(on_record(&closed["items"][1]), ["by_hand", "test", "rang_her"]);
+    assert!(replica.tasks().await.is_empty());
 
     // A no to one purpose follows as a stop: it is the account's now that was told.
     neighbours.exclude(subject, "consent_withdrawn");
@@ -562,7 +576,7 @@ async fn trap_10_a_changed_identity_hash_and_a_long_silence_put_her_in_doubt() {
     assert_eq!(replica.settled(other).await["reasons"], json!(["long_silence"]));
     assert_eq!(replica.outcome(hashed).await, refused("identity_changed"));
     assert_eq!(replica.tasks().await, tasks);
-    let trusted = json!({"subject_id": silent});
+    let trusted = json!({"subject_id": silent, "reason": "rang_her"});
     assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
     let other = replica.send_template(silent, "news", "hello").await;
     assert_eq!(replica.settled(other).await["state"], "accepted");
