@@ -68,6 +68,24 @@ fn accepted() -> (String, Vec<String>) {
     ("accepted".to_owned(), Vec::new())
 }
 
+/// A card may be anybody's, but where she was asked for her number the platform says that it is hers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_she_shares_when_asked_is_told_as_hers_and_no_other_card_is() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person_by_user_id("FR.1");
+    for (id, origin, told) in [("wamid.1", "other", 0), ("wamid.2", "contact_request", 1)] {
+        let phones = json!([{"phone": phone(1), "wa_id": digits(1), "type": "CELL"}]);
+        let card = json!({"from_user_id": "FR.1", "id": id, "type": "contacts",
+            "contacts": [{"origin": origin, "phones": phones}]});
+        replica.hears_of(json!({"messages": [card]})).await;
+        assert_eq!(neighbours.identities().len(), told, "{origin}");
+    }
+    assert_eq!(neighbours.identities(), [json!({"phone": phone(1), "user_id": "FR.1"})]);
+    replica.stop().await;
+}
+
 /// By a message, a status, the answer to a send, a preference: whatever names her twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_the_platform_tells_reach_the_vault_once() {
