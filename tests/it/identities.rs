@@ -129,3 +129,63 @@ async fn two_who_turn_out_to_be_one_are_stopped_as_one_and_agree_each_by_name() 
     })
     .await;
 }
+
+/// WhatsApp named two in one breath who were two: it shows as a doubt, an operator says so, and both are written to
+/// again, each for herself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_link_is_met_as_a_doubt_taken_back_and_both_are_written_to_again() {
+    const HIS: &str = "FR.90000000000000000003";
+    const HER: &str = "FR.90000000000000000004";
+    let cluster = Cluster::start().await;
+    let (her, her_id) = cluster.willing().await;
+    cluster.hears_from(json!({"user_id": HIS}), "START").await;
+    until("he has agreed", async || cluster.reasons_of(HIS) == json!(["consent_given"])).await;
+    let path = format!("/v1/subjects/{her_id}");
+    let linked = async || {
+        let linked = cluster.get("vault", &path).await.1["linked"].clone();
+        linked.as_array().map_or(0, Vec::len)
+    };
+    let doubts = async |which: &str| {
+        let tasks = cluster.get("messaging", &format!("/v1/tasks{which}")).await.1;
+        let items = tasks["items"].as_array().unwrap().clone();
+        items.into_iter().filter(|it| it["kind"] == "identity_in_doubt").collect::<Vec<_>>()
+    };
+    let by = |user_id: &str| json!({"from": her.phone, "user_id": user_id});
+
+    // Her number with his user id; then with her own.
+    cluster.hears_from(by(HIS), "hello").await;
+    until("they are linked", async || linked().await == 1).await;
+    cluster.hears_from(by(HER), "hello").await;
+    until("it is in doubt who she is", async || !doubts("").await.is_empty()).await;
+    let open = doubts("").await;
+    assert_eq!((open.len(), &open[0]["reason"]), (1, &json!("another_account")), "{open:?}");
+    assert_eq!(open[0]["subject_id"], json!(her_id));
+    for name in [HIS, &her.phone] {
+        refused_for(&cluster.send_to(name), "identity_changed");
+    }
+
+    let trusted = json!({"subject_id": her_id, "reason": "two_people"});
+    let (status, answer) = cluster.post("messaging", "/v1/sender/trust", &trusted, None).await;
+    assert_eq!((status, &answer["lifted"]), (200, &json!(true)), "{answer}");
+    assert_eq!(linked().await, 0);
+    assert!(doubts("").await.is_empty());
+    let closed = doubts("?closed=true").await;
+    assert_eq!((closed.len(), &closed[0]["closed_reason"]), (1, &json!("two_people")));
+    for name in [HIS, &her.phone] {
+        let sent = cluster.send_to(name);
+        assert_eq!((sent.status, &sent.json["state"]), (0, &json!("accepted")), "{}", sent.text);
+    }
+
+    // Her own user id is hers from now on; the provider says when in whole seconds, so perhaps not at once.
+    until("her user id is learnt", async || {
+        cluster.hears_from(by(HER), "hello").await;
+        cluster.reasons_of(HER) == json!(["consent_given"])
+    })
+    .await;
+    assert_eq!(linked().await, 0);
+    // A doubt about her holds up nothing of his.
+    cluster.hears_from(by("FR.90000000000000000005"), "hello").await;
+    until("she is in doubt again", async || !doubts("").await.is_empty()).await;
+    refused_for(&cluster.send_to(&her.phone), "identity_changed");
+    assert_eq!(cluster.send_to(HIS).json["state"], "accepted");
+}

@@ -1,9 +1,13 @@
-//! How fast a number may send. It guarantees that all dispatchers of the deployment share one rate, and
-//! that whoever is told to come back later has used nothing of it.
+//! How fast a number may send. It guarantees that all dispatchers of the deployment share one rate, that
+//! whoever is told to come back later has used nothing of it, and that what is called keeps the rate also where what was
+//! reserved in time is ready late.
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
+
+/// What may be called together, in seconds of the rate. The provider lends one: a quarter is left for the way to it.
+const LENT: f64 = 0.75;
 
 /// What a reservation got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,41 @@ pub async fn reserve(
     }
 }
 
+/// Counts `count` calls of what was reserved before, just before they are made, if they may be made within `wait_max`.
+/// Gives after how long; none: not in time, and nothing is used. What is ready in time waits for nothing but what people
+/// wrote meanwhile.
+///
+/// How far the number was slowed is the reservation's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn call(
+    pool: &PgPool,
+    phone_number_id: &str,
+    count: usize,
+    per_second: u32,
+    wait_max: Duration,
+) -> Result<Option<Duration>, sqlx::Error> {
+    const CALL: &str = "
+        INSERT INTO send_rates AS rate (phone_number_id, next_at, called_until)
+        VALUES ($1, clock_timestamp(), clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (phone_number_id) DO UPDATE
+            SET called_until = greatest(rate.called_until, clock_timestamp()) + make_interval(secs => $2)
+            WHERE greatest(rate.called_until, clock_timestamp()) + make_interval(secs => $2)
+                  <= clock_timestamp() + make_interval(secs => $3::float8 + $4::float8)
+        RETURNING extract(epoch FROM called_until - clock_timestamp())::float8 - $3::float8";
+    let cost = count as f64 / f64::from(per_second);
+    let wait: Option<f64> = sqlx::query_scalar(CALL)
+        .bind(phone_number_id)
+        .bind(cost)
+        // A message that costs more than that alone goes out alone.
+        .bind(cost.max(LENT))
+        .bind(wait_max.as_secs_f64())
+        .fetch_optional(pool)
+        .await?;
+    Ok(wait.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+}
+
 /// Messages that people wrote count into the number's rate: the provider counts both ways together.
 ///
 /// # Errors
@@ -75,10 +114,11 @@ pub async fn heard(
     per_second: u32,
 ) -> Result<(), sqlx::Error> {
     const HEARD: &str = "
-        INSERT INTO send_rates AS rate (phone_number_id, next_at)
-        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+        INSERT INTO send_rates AS rate (phone_number_id, next_at, called_until)
+        VALUES ($1, clock_timestamp() + make_interval(secs => $2), clock_timestamp() + make_interval(secs => $2))
         ON CONFLICT (phone_number_id) DO UPDATE
-            SET next_at = greatest(rate.next_at, clock_timestamp()) + make_interval(secs => $2)";
+            SET next_at = greatest(rate.next_at, clock_timestamp()) + make_interval(secs => $2),
+                called_until = greatest(rate.called_until, clock_timestamp()) + make_interval(secs => $2)";
     sqlx::query(HEARD)
         .bind(phone_number_id)
         .bind(count as f64 / f64::from(per_second))

@@ -71,26 +71,44 @@ pub async fn open(
     Ok(())
 }
 
-/// Somebody looked: the doubts about a person are over.
+/// Somebody looked: the doubts about a person are over. Who says so, and how they know, stands on the tasks of those
+/// doubts; where none is open, on one that is written for it. Call it under the lock of her stream.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn settled(
+    messaging: &Messaging,
     conn: &mut PgConnection,
     subject: SubjectId,
     by: &str,
-    now: Timestamp,
+    how: &str,
 ) -> Result<(), sqlx::Error> {
     const CLOSE: &str = "
-        UPDATE tasks SET closed_at = $3, closed_by = $2
+        UPDATE tasks SET closed_at = $3, closed_by = $2, closed_reason = $5
         WHERE subject_id = $1 AND closed_at IS NULL AND kind = $4";
-    sqlx::query(CLOSE)
+    const RECORD: &str = "
+        INSERT INTO tasks (id, kind, subject_id, reason, opened_at, closed_at, closed_by, closed_reason)
+        VALUES ($6, $4, $1, 'by_hand', $3, $3, $2, $5)";
+    let now = messaging.clock.now().to_sqlx();
+    let closed = sqlx::query(CLOSE)
         .bind(subject)
         .bind(by)
-        .bind(now.to_sqlx())
+        .bind(now)
         .bind(IDENTITY_IN_DOUBT)
-        .execute(conn)
+        .bind(how)
+        .execute(&mut *conn)
         .await?;
+    if closed.rows_affected() == 0 {
+        sqlx::query(RECORD)
+            .bind(subject)
+            .bind(by)
+            .bind(now)
+            .bind(IDENTITY_IN_DOUBT)
+            .bind(how)
+            .bind(messaging.ids.v7())
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

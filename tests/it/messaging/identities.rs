@@ -68,6 +68,24 @@ fn accepted() -> (String, Vec<String>) {
     ("accepted".to_owned(), Vec::new())
 }
 
+/// A card may be anybody's, but where she was asked for her number the platform says that it is hers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_she_shares_when_asked_is_told_as_hers_and_no_other_card_is() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person_by_user_id("FR.1");
+    for (id, origin, told) in [("wamid.1", "other", 0), ("wamid.2", "contact_request", 1)] {
+        let phones = json!([{"phone": phone(1), "wa_id": digits(1), "type": "CELL"}]);
+        let card = json!({"from_user_id": "FR.1", "id": id, "type": "contacts",
+            "contacts": [{"origin": origin, "phones": phones}]});
+        replica.hears_of(json!({"messages": [card]})).await;
+        assert_eq!(neighbours.identities().len(), told, "{origin}");
+    }
+    assert_eq!(neighbours.identities(), [json!({"phone": phone(1), "user_id": "FR.1"})]);
+    replica.stop().await;
+}
+
 /// By a message, a status, the answer to a send, a preference: whatever names her twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_the_platform_tells_reach_the_vault_once() {
@@ -351,7 +369,7 @@ async fn trap_10_in_doubt_no_opt_in_no_code_and_no_name_counts() {
     assert_eq!(replica.outcome(linked).await, refused("identity_changed"));
 
     // Somebody looked: what is said from now on is told.
-    let trusted = json!({"subject_id": moved});
+    let trusted = json!({"subject_id": moved, "reason": "rang_her"});
     assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
     let mut again = message.clone();
     again["messages"][0]["id"] = json!("wamid.2");
@@ -491,13 +509,27 @@ async fn trap_10_another_account_at_her_number_stops_all_to_her_until_somebody_l
     // The same again changes nothing: somebody may be looking into it.
     replica.hears_of(message("wamid.2")).await;
     assert_eq!(neighbours.identities().len(), 1);
-    let trusted = json!({"subject_id": subject});
-    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
+    let freely = json!({"subject_id": subject, "reason": "She rang us."});
+    let (status, problem) = replica.post("/v1/sender/trust", freely).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{problem}");
+    assert!(neighbours.forgotten().is_empty(), "nothing happened");
+    let trusted = json!({"subject_id": subject, "reason": "rang_her"});
+    assert_eq!(replica.post("/v1/sender/trust", trusted.clone()).await.1["lifted"], true);
     assert_eq!(neighbours.forgotten(), [json!(subject)]);
     assert!(replica.tasks().await.is_empty());
     let closed = replica.get("/v1/tasks?closed=true").await;
-    assert_eq!(closed["items"][0]["closed_by"], "test");
+    let on_record = |task: &Value| {
+        let of = |field: &str| task[field].as_str().unwrap().to_owned();
+        ["reason", "closed_by", "closed_reason"].map(of)
+    };
+    assert_eq!(on_record(&closed["items"][0]), ["another_account", "test", "rang_her"]);
     assert_eq!(replica.outcome(subject).await, accepted());
+    // Nothing is open: that somebody says so is on record as well.
+    assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], false);
+    let closed = replica.get("/v1/tasks?closed=true").await;
+    assert_eq!(closed["items"].as_array().unwrap().len(), 2, "{closed}");
+    assert_eq!(on_record(&closed["items"][1]), ["by_hand", "test", "rang_her"]);
+    assert!(replica.tasks().await.is_empty());
 
     // A no to one purpose follows as a stop: it is the account's now that was told.
     neighbours.exclude(subject, "consent_withdrawn");
@@ -562,7 +594,7 @@ async fn trap_10_a_changed_identity_hash_and_a_long_silence_put_her_in_doubt() {
     assert_eq!(replica.settled(other).await["reasons"], json!(["long_silence"]));
     assert_eq!(replica.outcome(hashed).await, refused("identity_changed"));
     assert_eq!(replica.tasks().await, tasks);
-    let trusted = json!({"subject_id": silent});
+    let trusted = json!({"subject_id": silent, "reason": "rang_her"});
     assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
     let other = replica.send_template(silent, "news", "hello").await;
     assert_eq!(replica.settled(other).await["state"], "accepted");

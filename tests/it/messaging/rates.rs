@@ -1,11 +1,14 @@
-//! The provider's rates, as the provider counts them: three dispatchers of one number claim at random moments, the real
-//! simulator counts by itself, and finds nothing.
+//! The provider's rates, as the provider counts them: three dispatchers of one number claim at random moments, and one
+//! whose gate is slow has much ready together; the real simulator counts by itself, and finds nothing.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use assent_contracts::SubjectId;
 use assent_http::client::http_client;
+use assent_runtime::{Clock as _, SystemClock};
 use assent_tests::cluster::process::Process;
 use assent_tests::cluster::{SIMULATOR, binaries, ports};
 use assent_tests::harness;
@@ -165,4 +168,35 @@ async fn three_dispatchers_never_exceed_the_rates_that_the_provider_counts() {
     for seed in [1, 2] {
         claims_at_random_moments(seed).await;
     }
+}
+
+/// Half a second of the rate each, reserved one after the other, and ready together: more than the provider lends.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_a_slow_gate_piles_up_do_not_go_out_together() {
+    const BATCHES: usize = 4;
+    let home = Home::new().await;
+    let (neighbours, simulator) = (neighbours(&home).await, Simulator::start().await);
+    let mut setup = Setup::new(neighbours.address, simulator.address);
+    setup.per_second = OURS;
+    let replica = home.start(&setup).await;
+    // The gate answers nobody before this moment, and then all.
+    let kept = Arc::new(AtomicUsize::new(0));
+    let mut opens = None;
+    let keeping = Arc::clone(&kept);
+    neighbours.think(move || {
+        let now = SystemClock.boottime();
+        let opens = *opens.get_or_insert(now + Duration::from_secs(3));
+        if now < opens {
+            keeping.fetch_add(1, Ordering::SeqCst);
+        }
+        opens.saturating_sub(now)
+    });
+    let everybody = people(&neighbours, OURS as usize / 2 * BATCHES);
+    queue(replica.messaging.store.pool(), &everybody).await;
+    replica.messaging.queued.notify_one();
+    until("all have gone", async || replica.count(LEFT).await == 0).await;
+    assert_eq!(kept.load(Ordering::SeqCst), BATCHES, "they waited for the gate together");
+    let violations = simulator.violations().await;
+    assert_eq!(violations["total"], 0, "{violations}");
+    replica.stop().await;
 }

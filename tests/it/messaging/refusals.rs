@@ -220,7 +220,8 @@ async fn a_changed_identity_ends_everything_until_it_is_verified() {
     replica.processed().await;
     let second = replica.send_template(subject, "service", "receipt").await;
     assert_eq!(replica.settled(second).await["reasons"], json!(["identity_changed"]));
-    let (_, answer) = replica.post("/v1/sender/trust", json!({"subject_id": subject})).await;
+    let trusted = json!({"subject_id": subject, "reason": "rang_her"});
+    let (_, answer) = replica.post("/v1/sender/trust", trusted).await;
     assert_eq!(answer["lifted"], true);
     assert_eq!(neighbours.forgotten(), [json!(subject)]);
     assert!(replica.get("/v1/tasks").await["items"].as_array().unwrap().is_empty());

@@ -257,7 +257,7 @@ async fn a_stop_follows_her_to_a_new_number_and_the_old_one_gets_nothing_more() 
     // It is no message of hers: it opens no window.
     assert_eq!(replica.count(INBOUND).await, 0);
     // Somebody looked into it; then the same news comes again.
-    let trusted = json!({"subject_id": free});
+    let trusted = json!({"subject_id": free, "reason": "rang_her"});
     assert_eq!(replica.post("/v1/sender/trust", trusted).await.1["lifted"], true);
     replica.webhook(moved(1, 11)).await;
     replica.processed().await;

@@ -113,7 +113,7 @@ async fn a_recycled_number_inherits_no_consent_and_every_opt_out() {
     assert!(reasons.as_array().unwrap().contains(&json!("stopped")), "{reasons}");
 
     // Once somebody has verified that a number is still hers, she may be written to again; the others wait.
-    let trusted = json!({"subject_id": anew_id});
+    let trusted = json!({"subject_id": anew_id, "reason": "rang_her"});
     let (status, lifted) = cluster.post("messaging", "/v1/sender/trust", &trusted, None).await;
     assert_eq!((status, &lifted["lifted"]), (200, &json!(true)), "{lifted}");
     assert!(doubts(&cluster, &anew_id).await.is_empty());

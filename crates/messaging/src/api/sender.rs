@@ -3,6 +3,7 @@
 
 use assent_contracts::SubjectId;
 use assent_contracts::api::vault::{ForgetRequest, ForgetResponse};
+use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
 use axum::extract::State;
 use jiff::Timestamp;
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use utoipa::ToSchema;
 
-use crate::api::messages::database;
-use crate::state::Messaging;
+use crate::api::conversations::read::check_reason;
+use crate::api::messages::{database, store};
+use crate::state::{Messaging, fenced};
 use crate::whatsapp::reaction::Reach;
 use crate::{consequences, identities, tasks};
 
@@ -71,6 +73,9 @@ pub struct TrustRequest {
     /// Who.
     #[schema(value_type = uuid::Uuid)]
     pub subject_id: SubjectId,
+    /// How you know, a code such as `rang_her`.
+    #[schema(max_length = 64, pattern = "^[a-z0-9_.-]+$")]
+    pub reason: String,
 }
 
 /// Whether the provider halted the number, and why.
@@ -140,16 +145,18 @@ pub async fn lift(
 }
 
 /// Says that a person's number was verified again, after it had been in doubt that it is still hers. Her user
-/// ids, and who is one with her, are learnt anew, and the tasks of those doubts are closed.
+/// ids, and who is one with her, are learnt anew, and the tasks of those doubts are closed, with who said so and how
+/// they know. Where no task was open, one that is closed already puts that on record (`by_hand`).
 ///
 /// # Errors
-/// `subject_erased`, `dependency_unavailable`.
+/// `validation_failed`, `subject_erased`, `dependency_unavailable`.
 #[utoipa::path(
     post, path = "/v1/sender/trust", tag = "sender", security(("bearer" = [])),
     request_body = TrustRequest,
     responses(
         (status = 200, description = "She may be written to again, or could all along", body = Lifted),
-        (status = 410, description = "subject_erased")
+        (status = 410, description = "subject_erased"),
+        (status = 422, description = "validation_failed")
     )
 )]
 pub async fn trust(
@@ -158,17 +165,30 @@ pub async fn trust(
     Json(request): Json<TrustRequest>,
 ) -> Result<Json<Lifted>, Problem> {
     caller.require("messages:write")?;
-    let (subject_id, now) = (request.subject_id, messaging.clock.now());
-    let forget = ForgetRequest { subject_id };
+    check_reason(&request.reason)?;
+    let forget = ForgetRequest { subject_id: request.subject_id };
     let forgotten = messaging.vault.post("/v1/identities/forget", &forget, None).await;
     let _: ForgetResponse = forgotten.map_err(|error| match error.code() {
         Some(Code::SubjectErased) => Code::SubjectErased.into(),
         _ => Problem::unavailable("vault", error),
     })?;
-    let mut transaction = messaging.pool().begin().await.map_err(database)?;
-    let lifted = consequences::trust_again(&mut transaction, subject_id).await.map_err(database)?;
-    identities::verified(&mut transaction, subject_id, now).await.map_err(database)?;
-    tasks::settled(&mut transaction, subject_id, caller.name(), now).await.map_err(database)?;
-    transaction.commit().await.map_err(database)?;
+    let by = caller.name().to_owned();
+    let lifted = to_the_end(async move { trusted(&messaging, &request, &by).await }).await?;
     Ok(Json(Lifted { lifted }))
+}
+
+/// What messaging itself holds of her doubts is over. Gives whether anything was.
+async fn trusted(messaging: &Messaging, request: &TrustRequest, by: &str) -> Result<bool, Problem> {
+    let (subject, now) = (request.subject_id, messaging.clock.now());
+    let mut session = messaging.store.begin().await.map_err(store)?;
+    session.lock_versions(&[subject]).await.map_err(store)?;
+    if !fenced(session.conn(), &[subject]).await.map_err(database)?.is_empty() {
+        return Err(Code::SubjectErased.into());
+    }
+    let lifted = consequences::trust_again(session.conn(), subject).await.map_err(database)?;
+    identities::verified(session.conn(), subject, now).await.map_err(database)?;
+    let settled = tasks::settled(messaging, session.conn(), subject, by, &request.reason);
+    settled.await.map_err(database)?;
+    session.commit().await.map_err(store)?;
+    Ok(lifted)
 }

@@ -51,7 +51,7 @@ pub struct Task {
     /// What whoever closed it found out of the message: `sent`, `not_sent` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// How, a code.
+    /// How whoever closed it knew, a code: of an unknown outcome, and of a doubt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_reason: Option<String>,
 }

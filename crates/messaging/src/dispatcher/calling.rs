@@ -12,12 +12,13 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::opening::{Ready, Said};
-use super::{Batch, LEASE_EXPIRED, pause};
+use super::{Batch, HELD_BACK, LEASE_EXPIRED, POLL, pause};
 use crate::domain::intent::Happening;
 use crate::identities::Told;
 use crate::intents::{self, Claimed, Settlement};
 use crate::metrics;
 use crate::person_keys::LeasedKeys;
+use crate::rates;
 use crate::whatsapp::answer::Answer;
 use crate::whatsapp::client::{Call, Outcome};
 use crate::whatsapp::outbound::{self, Message, Recipient};
@@ -27,6 +28,37 @@ use crate::whatsapp::reaction::{self, Meaning, Reaction};
 const SETTLE_TOGETHER: usize = 64;
 
 impl Batch {
+    /// Those that the number's rate lets go out now: batches that were begun one after the other may be ready together,
+    /// where the gate or the vault was slow. Whoever can't wait for it within the lease goes back to the queue.
+    pub(super) async fn within_rate(
+        &self,
+        permitted: Vec<(Ready, Uuid)>,
+        lease: &Lease,
+    ) -> Vec<(Ready, Uuid)> {
+        let left = lease.remaining();
+        if left.is_zero() {
+            // Nothing of it goes out: what comes next says so.
+            return permitted;
+        }
+        let config = &self.messaging.config;
+        let (number, rate) = (&config.whatsapp.phone_number_id, config.sending.per_second);
+        let pool = self.messaging.pool();
+        let reason = match rates::call(pool, number, permitted.len(), rate, left / 2).await {
+            Ok(Some(wait)) => {
+                tokio::time::sleep(wait).await;
+                return permitted;
+            }
+            Ok(None) => HELD_BACK,
+            Err(error) => {
+                tracing::warn!(%error, "calls can't be counted against the rate: nothing is sent");
+                ""
+            }
+        };
+        let back = permitted.iter().map(|(it, _)| self.waiting(&it.intent, reason, POLL));
+        self.settle(back.collect()).await;
+        Vec::new()
+    }
+
     pub(super) async fn mark_calling(
         &self,
         permitted: Vec<(Ready, Uuid)>,

@@ -3,7 +3,7 @@
 //! it was certainly not sent, and that with the consent service or the vault down nothing is sent.
 //!
 //! The order is the point: claim the intents and count them against the limits, take rate-limit tokens, start the lease, then look for
-//! what earlier refusals of the provider stand against, resolve addresses, look for local stops and fences, ask for permits, mark as calling, and last look at
+//! what earlier refusals of the provider stand against, resolve addresses, look for local stops and fences, ask for permits, count the calls against the rate, mark as calling, and last look at
 //! the lease inside the request's body. Everything that may forbid a send is read after the lease
 //! has started: what is committed before is seen, and what is committed after waits the lease out
 //! before it counts. Local stops are read after the addresses are known and before the permits: a
@@ -36,6 +36,8 @@ use crate::state::Messaging;
 const POLL: Duration = Duration::from_millis(200);
 /// The reason of a message whose lease ran out before its call.
 const LEASE_EXPIRED: &str = "lease_expired";
+/// The reason of a message whose number may not send for a while.
+const HELD_BACK: &str = "number_held_back";
 /// How often expired claims are looked for.
 const REAP: Duration = Duration::from_secs(1);
 /// A batch takes no longer at the number's rate.
@@ -150,7 +152,7 @@ impl Batch {
             Ok(Reserved::After(wait)) => tokio::time::sleep(wait).await,
             Ok(Reserved::Resting(wait)) => {
                 // A rest is never cut short: the queue needn't turn meanwhile.
-                return self.release(&intents, "number_held_back", wait).await;
+                return self.release(&intents, HELD_BACK, wait).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "no rate-limit tokens");
@@ -166,6 +168,10 @@ impl Batch {
             return;
         }
         failpoint::hit_async("messaging.after_permit").await;
+        let permitted = self.within_rate(permitted, &lease).await;
+        if permitted.is_empty() {
+            return;
+        }
         let calling = self.mark_calling(permitted, &lease).await;
         if calling.is_empty() {
             return;

@@ -183,6 +183,10 @@ fn message(item: &Value, contacts: &[Value], number: Option<&str>) -> Update {
         from = from.completed(self::contact(contact));
         identity_hash = text(contact, "identity_key_hash").filter(|hash| !hash.is_empty());
     }
+    if from.user_id.is_some() && from.phone.is_none() {
+        let shared = Address::new(shared_number(item), from.user_id.clone());
+        from = from.completed(shared);
+    }
     if !item.is_object() || (from.is_empty() && item.get("type").is_none()) {
         return Update::Unreadable;
     }
@@ -215,6 +219,15 @@ fn is_advertisement(referral: &Value) -> bool {
 fn contact(contact: &Value) -> Address {
     Address::new(text(contact, "wa_id"), text(contact, "user_id"))
         .with_parent(text(contact, "parent_user_id"))
+}
+
+/// The number of a card that she sent because she was asked for her number: that it is hers is the provider's word. A
+/// card of any other origin may be anybody's.
+fn shared_number(message: &Value) -> Option<String> {
+    let [card] = list(message, "contacts") else { return None };
+    let [phone] = list(card, "phones") else { return None };
+    let is_hers = text(card, "origin").is_some_and(|origin| origin == "contact_request");
+    is_hers.then(|| text(phone, "wa_id").or_else(|| text(phone, "phone"))).flatten()
 }
 
 /// What a message says: the element as it came.
@@ -396,6 +409,35 @@ mod tests {
         );
         let Update::Message(message) = &all[0] else { panic!("a message") };
         assert!(message.from == Address::new(None, Some("FR.abc".into())));
+    }
+
+    #[test]
+    fn a_card_tells_a_number_only_where_the_provider_says_that_it_is_hers() {
+        let phone_of = |from: &str, card: &str| {
+            let all = updates(&format!(
+                r#"{{"messages":[{{{from},"id":"w","type":"contacts","contacts":{card}}}]}}"#
+            ));
+            let (Update::Message(it) | Update::Nameless(it)) = &all[0] else { panic!("a message") };
+            it.from.phone.clone()
+        };
+        let hers = r#"{"origin":"contact_request","phones":[{"phone":"+33612345678","wa_id":"33612345678"}]}"#;
+        let by_id = r#""from_user_id":"FR.abc""#;
+        let asked = format!("[{hers}]");
+        assert_eq!(phone_of(by_id, &asked).as_deref(), Some("+33612345678"));
+        let by_number = r#""from":"33600000001","from_user_id":"FR.abc""#;
+        assert_eq!(phone_of(by_number, &asked).as_deref(), Some("+33600000001"), "it is known");
+        assert_eq!(phone_of(r#""from":"""#, &asked), None, "nobody says whose it is");
+        let others = [
+            hers.replace("contact_request", "other"),
+            r#"{"phones":[{"wa_id":"33612345678"}]}"#.to_owned(),
+            format!("{hers},{hers}"),
+            r#"{"origin":"contact_request","phones":[{"wa_id":"1"},{"wa_id":"2"}]}"#.to_owned(),
+            r#"{"origin":"contact_request"}"#.to_owned(),
+            "7".to_owned(),
+        ];
+        for cards in others {
+            assert_eq!(phone_of(by_id, &format!("[{cards}]")), None, "{cards}");
+        }
     }
 
     #[test]
