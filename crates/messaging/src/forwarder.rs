@@ -347,6 +347,8 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
     let stopped: Vec<SubjectId> = heard.iter().flat_map(|it| it.subjects.clone()).collect();
     // She did mean it.
     let answered = tasks::answered(session.conn(), &stopped, now, now).await?;
+    // Of two who are one, it is confirmed to who may get free text.
+    let open_to = consequences::windows(session.conn(), &stopped, now).await?;
     let mut appends = Vec::new();
     for it in heard {
         let open: Vec<SubjectId> =
@@ -362,7 +364,10 @@ async fn settle_stops(messaging: &Messaging, heard: &[Heard]) -> Result<(), Stor
         if settled.rows_affected() == 0 {
             continue;
         }
-        for stream in it.streams().into_iter().filter(|stream| !fenced.contains(stream)) {
+        let mut streams = it.streams();
+        streams.retain(|stream| !fenced.contains(stream));
+        streams.sort_by_key(|stream| !open_to.contains(stream));
+        for stream in streams {
             let event = StopHeard {
                 stop_id: it.id,
                 addresses: it.tokens.clone(),

@@ -239,6 +239,9 @@ async fn a_stop_that_is_two_linked_peoples_is_confirmed_once() {
     neighbours.link(one, other);
     let message = replica.send(one).await;
     assert_eq!(replica.settled(message).await["state"], "accepted");
+    // Only to whoever wrote may free text go.
+    replica.hears_of(from_user_id("wamid.0", "FR.1", "Hello")).await;
+    replica.processed().await;
     // From the one's user id, and in answer to what the other got.
     let answer = json!({"from": "", "from_user_id": "FR.1",
         "context": {"id": format!("wamid.{message}")}});
@@ -247,6 +250,8 @@ async fn a_stop_that_is_two_linked_peoples_is_confirmed_once() {
     let stopped = "SELECT max(cardinality(subjects))::bigint FROM declarations";
     assert_eq!(replica.count(stopped).await, 2, "it is both's");
     assert_eq!(replica.count(CONFIRMATIONS).await, 1);
+    until("the confirmation", async || provider.bodies().len() == 2).await;
+    assert_eq!(provider.bodies()[1]["recipient"], "FR.1");
     replica.stop().await;
 }
 

@@ -34,6 +34,8 @@ async fn a_new_number_takes_no_consent_along_and_every_opt_out() {
     }
     assert_eq!(cluster.hears(&stopped, "STOP").await, 200);
     cluster.declared().await;
+    // Before the number is another's.
+    until("it is confirmed", async || calls(&cluster, &stopped, "text").await.0 == 1).await;
 
     let (agreeds, stoppeds) = (Person::somebody(), Person::somebody());
     moves(&cluster, &agreed, &agreeds).await;
