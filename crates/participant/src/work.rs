@@ -16,7 +16,7 @@ use assent_contracts::erasure::{Command, Evidence, Step};
 use assent_eventstore::{EventStore, Session, StoreError};
 use assent_http::{ClientError, ServiceClient};
 use assent_runtime::{Clock, Health, LeaseTerms, Lifecycle, failpoint, settle};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
+use jiff_sqlx::Timestamp as SqlTimestamp;
 use sqlx::types::Json;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;

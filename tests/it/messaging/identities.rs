@@ -80,9 +80,11 @@ async fn a_number_that_she_shares_when_asked_is_told_as_hers_and_no_other_card_i
         let card = json!({"from_user_id": "FR.1", "id": id, "type": "contacts",
             "contacts": [{"origin": origin, "phones": phones}]});
         replica.hears_of(json!({"messages": [card]})).await;
-        assert_eq!(neighbours.identities().len(), told, "{origin}");
+        let identities = neighbours.identities();
+        let with_number = identities.iter().filter(|it| it.get("phone").is_some());
+        assert_eq!(with_number.count(), told, "{origin}: {identities:?}");
     }
-    assert_eq!(neighbours.identities(), [json!({"phone": phone(1), "user_id": "FR.1"})]);
+    assert!(neighbours.identities().contains(&json!({"phone": phone(1), "user_id": "FR.1"})));
     replica.stop().await;
 }
 
