@@ -398,6 +398,14 @@ async fn the_secret_of_a_webhook_is_printed_where_it_is_made() {
     }
     assert_eq!(stub.asked()[0].body["webhook"], address);
 
+    // It can be taken off again, but not in one breath with another.
+    let mut off = command(&stub.url);
+    let output = stub.run(off.args(["participant", "register", "crm", "--no-webhook"])).await;
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(stub.asked().last().unwrap().body["no_webhook"], true);
+    let both = ["participant", "register", "crm", "--webhook", address, "--no-webhook"];
+    assert_eq!(status(&run(&nobody(), &both)), 2);
+
     // A rehearsal calls no address that a deployment couldn't, and needs one way or the other.
     for (arguments, says) in [
         (vec!["--webhook", "http://crm.example.org/"], "https://"),

@@ -243,6 +243,7 @@ impl Keeper {
         );
         const WAITING: &str =
             "SELECT subject_id FROM retention_due WHERE request_id IS NULL ORDER BY subject_id";
+        const STILL: &str = concat!("SELECT", idle!("$1", "$2"));
         let failed = |error: sqlx::Error| error.to_string();
         let mut conn = self.pool.acquire().await.map_err(failed)?;
         let policy = policy::in_force(&mut conn).await.map_err(failed)?;
@@ -259,7 +260,16 @@ impl Keeper {
         let waiting: Vec<SubjectId> =
             sqlx::query_scalar(WAITING).fetch_all(&mut *conn).await.map_err(failed)?;
         for subject in waiting {
-            self.ask(&mut conn, subject).await?;
+            // Each of those before took a lease: she may have come back since the round began.
+            let still: bool = sqlx::query_scalar(STILL)
+                .bind(subject)
+                .bind(cutoff)
+                .fetch_one(&mut *conn)
+                .await
+                .map_err(failed)?;
+            if still {
+                self.ask(&mut conn, subject).await?;
+            }
         }
         Ok(found as usize)
     }

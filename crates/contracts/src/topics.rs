@@ -132,3 +132,22 @@ pub const ALL: [Topic; 6] = [
 pub fn by_suffix(suffix: &str) -> Option<Topic> {
     ALL.into_iter().find(|topic| topic.suffix == suffix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tells a participant to erase, and what says that somebody is erased, never ends.
+    #[test]
+    fn whoever_was_away_for_longer_than_tombstones_live_still_hears_of_every_erasure() {
+        for topic in ALL.into_iter().filter(|topic| *topic != CONSENT_STATE) {
+            let settings = topic.settings();
+            for kept in
+                [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")]
+            {
+                assert!(settings.contains(&kept), "{}: {settings:?}", topic.suffix);
+            }
+        }
+        assert!(CONSENT_STATE.settings().contains(&("delete.retention.ms", TOMBSTONES_MS)));
+    }
+}

@@ -44,6 +44,8 @@ pub struct Registration<'a> {
     pub owner: Option<&'a str>,
     /// Where it is called.
     pub webhook: Option<&'a str>,
+    /// It is called no more, and reads Kafka: its address and secrets go, and so do calls that wait.
+    pub no_webhook: bool,
 }
 
 /// What came of a registration.
@@ -74,12 +76,18 @@ impl Sagas {
             ON CONFLICT (name) DO UPDATE
             SET key_name = coalesce($2, participants.key_name), left_at = NULL,
                 owner = coalesce(excluded.owner, participants.owner),
-                webhook_url = coalesce(excluded.webhook_url, participants.webhook_url),
-                webhook_secret = coalesce(participants.webhook_secret, excluded.webhook_secret),
+                webhook_url = CASE WHEN $8 THEN NULL
+                    ELSE coalesce(excluded.webhook_url, participants.webhook_url) END,
+                webhook_secret = CASE WHEN $8 THEN NULL
+                    ELSE coalesce(participants.webhook_secret, excluded.webhook_secret) END,
+                webhook_secret_before = CASE WHEN $8 THEN NULL
+                    ELSE participants.webhook_secret_before END,
                 -- Keys that it kept once may still be there.
                 keeps_keys = participants.keeps_keys OR excluded.keeps_keys
             RETURNING (xmax = 0) AS new, webhook_secret";
-        let Registration { key_name, owner, webhook } = registration;
+        // No saga queues calls meanwhile: it holds the registry.
+        const DROP: &str = "DELETE FROM webhooks WHERE participant = $1";
+        let Registration { key_name, owner, webhook, no_webhook } = registration;
         let secret = webhook.map(|_| self.ids.v4());
         let now = self.clock.now().to_sqlx();
         let mut transaction = self.store.pool().begin().await?;
@@ -92,8 +100,12 @@ impl Sagas {
             .bind(owner)
             .bind(webhook)
             .bind(secret)
+            .bind(no_webhook)
             .fetch_one(&mut *transaction)
             .await?;
+        if no_webhook {
+            sqlx::query(DROP).bind(name).execute(&mut *transaction).await?;
+        }
         // One that is on hold is asked nothing; a replica of before would take it for due.
         const LOOK: &str =
             "UPDATE requests SET look_at = $1 WHERE look_at > $1 AND status <> 'on_hold'";

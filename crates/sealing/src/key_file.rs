@@ -74,8 +74,8 @@ pub fn name_of(key: &DataKey, label: &str) -> String {
     to_hex(key.derive(label).expose())[..16].to_owned()
 }
 
-/// Writes a new key file with mode 0600. An existing one is never touched: overwriting a key
-/// would lose everything sealed under it.
+/// Writes a new key file with mode 0600; it is on the disk when this returns. An existing one is never
+/// touched: overwriting a key would lose everything sealed under it.
 ///
 /// # Errors
 /// [`KeyFileError::Io`] when it exists or can't be written.
@@ -83,7 +83,11 @@ pub fn create(path: &Path, content: &str) -> Result<(), KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // Else its name may be gone after a loss of power, and with it everything sealed under it.
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    folder.and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 /// 64 hex digits.

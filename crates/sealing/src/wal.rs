@@ -6,6 +6,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sqlx::PgExecutor;
+
 use crate::keystore::{KeyStore, KeyStoreError};
 
 /// How long after a destruction its bytes may stand in a file of the server.
@@ -46,6 +48,14 @@ pub enum Wal {
     Kept(String),
 }
 
+/// The setting of the server by which segments of its log outlive checkpoints, if one does, as this session sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keeps_segments(server: impl PgExecutor<'_>) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(KEEPS).fetch_one(server).await
+}
+
 impl KeyStore {
     /// Sees to it that no segment of the log holds the bytes of a key that was destroyed before. Whoever may
     /// (`pg_checkpoint`, and `EXECUTE` on `pg_switch_wal()`) does it at once; others fill the segment and wait for the
@@ -54,8 +64,7 @@ impl KeyStore {
     /// # Errors
     /// When the database fails.
     pub async fn leave_wal(&self, patience: Duration) -> Result<Wal, KeyStoreError> {
-        let keeps: Option<String> = sqlx::query_scalar(KEEPS).fetch_one(self.pool()).await?;
-        if let Some(setting) = keeps {
+        if let Some(setting) = keeps_segments(self.pool()).await? {
             return Ok(Wal::Kept(setting));
         }
         let last = self.segment(SEGMENT_NOW).await?;

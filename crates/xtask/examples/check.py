@@ -175,6 +175,14 @@ def strangers(cluster, examples):
         # A code that nobody knows, which allows nothing.
         topics.state(person, 6, {"consents": [later.said(state="paused")]})
         all_told("paused")
+        # Nothing of hers is to be used, whatever she agrees to meanwhile, until the state says otherwise (Article 18).
+        topics.event(person, 7, "restricted", {"request_id": str(uuid.uuid4())})
+        topics.state(person, 7, {"consents": [later.said(state="given")], "restricted": True})
+        all_told("restricted")
+        topics.event(person, 8, "granted", later.said())
+        topics.event(person, 9, "restriction_lifted", {"request_id": str(uuid.uuid4())})
+        topics.state(person, 9, {"consents": [later.said(state="withdrawn")]})
+        all_told("withdrawn")
         for program in programs:
             assert words(program.lines, nobody) == [], f"{program.name} told of nobody"
     finally:
@@ -183,7 +191,7 @@ def strangers(cluster, examples):
     programs = start_followers(cluster, examples, environment)
     try:
         expected.clear()
-        all_told("given", "paused")
+        all_told("given", "paused", "restricted", "withdrawn")
     finally:
         for program in programs:
             program.end()

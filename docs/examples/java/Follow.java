@@ -33,6 +33,9 @@ public final class Follow {
             "assent.consent.refused.v1", "refused",
             "assent.consent.withdrawn.v1", "withdrawn",
             "assent.consent.expired.v1", "expired");
+    /** There may be several restrictions at once: the state record that was written with each says whether one still stands. */
+    static final Set<String> LEFT_TO_THE_STATE =
+            Set.of("assent.consent.restricted.v1", "assent.consent.restriction_lifted.v1");
     /** Their keys name no person: purposes, the policy, the rules, batches of claims. */
     static final Set<String> ABOUT_NOBODY = Set.of(
             "assent.consent.purpose_defined.v1", "assent.consent.purpose_retired.v1", "assent.consent.policy_applied.v1",
@@ -57,6 +60,8 @@ public final class Follow {
         final String person;
         long sequence = 0;
         Map<String, Line> lines = new TreeMap<>();
+        /** Her data are not to be used at present, whatever her lines say (GDPR Article 18). */
+        boolean restricted = false;
         Map<String, String> told = new TreeMap<>();
         final Map<Long, Event> waiting = new HashMap<>();
 
@@ -73,6 +78,7 @@ public final class Follow {
                     after.put(name(line), Line.of(line.get("state").asText(), line));
                 }
             }
+            restricted = data != null && data.path("restricted").asBoolean();
             replace(reflects, after);
             if (data == null) tell("forgotten");
             goOn();
@@ -88,8 +94,9 @@ public final class Follow {
         private void goOn() {
             waiting.keySet().removeIf(known -> known <= sequence);
             Event next;
-            // What was told later than it happened waits: the state record of the same sequence says what holds.
-            while ((next = waiting.get(sequence + 1)) != null && !next.data().has("acted_at")) {
+            // What was told later than it happened, or restricts, waits: the state record of the same sequence says what holds.
+            while ((next = waiting.get(sequence + 1)) != null
+                    && !next.data().has("acted_at") && !LEFT_TO_THE_STATE.contains(next.kind())) {
                 waiting.remove(sequence + 1);
                 replace(sequence + 1, after(next));
             }
@@ -124,7 +131,7 @@ public final class Follow {
             Map<String, String> before = told;
             told = new TreeMap<>();
             lines.forEach((line, says) -> {
-                String state = says.at(now);
+                String state = restricted ? "restricted" : says.at(now);
                 told.put(line, state);
                 if (!state.equals(before.get(line))) tell(line + " " + state);
             });

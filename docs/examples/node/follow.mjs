@@ -17,12 +17,15 @@ const SAYS = {
   "assent.consent.withdrawn.v1": "withdrawn",
   "assent.consent.expired.v1": "expired",
 };
+// There may be several restrictions at once: the state record that was written with each says whether one still stands.
+const LEFT_TO_THE_STATE = ["assent.consent.restricted.v1", "assent.consent.restriction_lifted.v1"];
 // Their keys name no person: purposes, the policy, the rules, batches of claims.
 const ABOUT_NOBODY = /^assent\.consent\.(purpose_defined|purpose_retired|policy_applied|rules_loaded|claims_submitted|claims_decided)\.v1$/;
 
 /** What holds for each person, and the sequence of the last event in it. */
 class Picture {
-  // person -> {sequence, lines: Map("purpose/channel" -> {state, until}), told: Map(the same -> state), waiting: Map(sequence -> event)}
+  // person -> {sequence, lines: Map("purpose/channel" -> {state, until}), told: Map(the same -> state), waiting: Map(sequence -> event),
+  // restricted: her data are not to be used at present, whatever her lines say (GDPR Article 18)}
   #people = new Map();
 
   constructor(tell) {
@@ -31,7 +34,7 @@ class Picture {
 
   #of(person) {
     if (!this.#people.has(person)) {
-      this.#people.set(person, { sequence: 0, lines: new Map(), told: new Map(), waiting: new Map() });
+      this.#people.set(person, { sequence: 0, lines: new Map(), restricted: false, told: new Map(), waiting: new Map() });
     }
     return this.#people.get(person);
   }
@@ -39,6 +42,7 @@ class Picture {
   /** A state record: older than what is known is ignored, else it replaces the picture. No data: forget her. */
   state(person, reflects, data) {
     if (reflects < this.#of(person).sequence) return;
+    this.#of(person).restricted = data?.restricted === true;
     const lines = (data?.consents ?? []).map((line) => [`${line.purpose}/${line.channel}`, lineOf(line.state, line)]);
     this.#replace(person, reflects, new Map(lines));
     if (data === null) this.tell(person, reflects, "forgotten");
@@ -61,8 +65,8 @@ class Picture {
     }
     for (;;) {
       const next = known.waiting.get(known.sequence + 1);
-      // What was told later than it happened waits: the state record of the same sequence says what holds.
-      if (next === undefined || next.data.acted_at !== undefined) return;
+      // What was told later than it happened, or restricts, waits: the state record of the same sequence says what holds.
+      if (next === undefined || next.data.acted_at !== undefined || LEFT_TO_THE_STATE.includes(next.kind)) return;
       known.waiting.delete(known.sequence + 1);
       this.#replace(person, known.sequence + 1, this.#after(known.lines, next));
     }
@@ -97,7 +101,8 @@ class Picture {
 
   #tellChanges(person, known) {
     const before = known.told;
-    known.told = new Map([...known.lines].sort().map(([line, said]) => [line, stateAt(said, Date.now())]));
+    const state = (said) => (known.restricted ? "restricted" : stateAt(said, Date.now()));
+    known.told = new Map([...known.lines].sort().map(([line, said]) => [line, state(said)]));
     for (const [line, state] of known.told) {
       if (before.get(line) !== state) this.tell(person, known.sequence, `${line} ${state}`);
     }

@@ -22,6 +22,8 @@ SAYS = {
     "assent.consent.withdrawn.v1": "withdrawn",
     "assent.consent.expired.v1": "expired",
 }
+# There may be several restrictions at once: the state record that was written with each says whether one still stands.
+LEFT_TO_THE_STATE = {"assent.consent.restricted.v1", "assent.consent.restriction_lifted.v1"}
 # Their keys name no person: purposes, the policy, the rules, batches of claims.
 ABOUT_NOBODY = {
     f"assent.consent.{name}.v1"
@@ -36,6 +38,7 @@ class Picture:
         self.tell, self.now = tell, now
         self.sequence = {}  # person -> last event sequence
         self.lines = {}  # person -> {(purpose, channel): (state, when a consent ends by itself, or None)}
+        self.restricted = set()  # whose data are not to be used at present, whatever their lines say (GDPR Article 18)
         self.told = {}  # person -> {(purpose, channel): state}
         self.waiting = {}  # person -> {sequence: (type, data)}
 
@@ -43,6 +46,7 @@ class Picture:
         """A state record: older than what is known is ignored, else it replaces the picture. No data: forget her."""
         if reflects < self.sequence.get(person, 0):
             return
+        (self.restricted.add if (data or {}).get("restricted") else self.restricted.discard)(person)
         consents = (data or {}).get("consents", [])
         self.replace(person, reflects, {(line["purpose"], line["channel"]): line_of(line["state"], line) for line in consents})
         if data is None:
@@ -61,8 +65,8 @@ class Picture:
             del waiting[known]
         while (following := self.sequence.get(person, 0) + 1) in waiting:
             kind, data = waiting[following]
-            if "acted_at" in data:
-                return  # told later than it happened: the state record of the same sequence says what holds
+            if "acted_at" in data or kind in LEFT_TO_THE_STATE:
+                return  # told later than it happened, or a restriction: the state record of the same sequence says what holds
             del waiting[following]
             self.replace(person, following, self.after(person, kind, data))
         if not waiting:
@@ -96,7 +100,10 @@ class Picture:
 
     def tell_changes(self, person):
         before, now = self.told.get(person, {}), self.now()
-        self.told[person] = {scope: state_at(line, now) for scope, line in sorted(self.lines[person].items())}
+        restricted = person in self.restricted
+        self.told[person] = {
+            scope: "restricted" if restricted else state_at(line, now) for scope, line in sorted(self.lines[person].items())
+        }
         for (purpose, channel), state in self.told[person].items():
             if before.get((purpose, channel)) != state:
                 self.tell(person, self.sequence[person], f"{purpose}/{channel} {state}")

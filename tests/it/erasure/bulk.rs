@@ -61,6 +61,12 @@ async fn a_bulk_begins_whole_leaves_room_for_single_requests_and_outlives_a_rest
     assert_eq!((status, &problem["reason"]), why, "{problem}");
     let (_, half) = world.bulk(&add, &people(5..=7, &everybody)).await;
     assert_eq!((&half["received"], &half["requested"]), (&json!(7), &json!(0)), "{half}");
+    // Nobody is put in another's place: she would silently not be erased.
+    let strangers: Vec<Uuid> = (0..12).map(|_| SystemIds.v4()).collect();
+    let (status, problem) = world.bulk(&add, &people(7..=8, &strangers)).await;
+    let why = (StatusCode::CONFLICT, &json!("bulk_line_taken"));
+    assert_eq!((status, &problem["reason"]), why, "{problem}");
+    assert_eq!(world.progress(&bulk).await["received"], 7, "nor is anybody added with it");
     world.bulk(&add, &people(8..=12, &everybody)).await;
     assert_eq!(world.events(REQUEST_OPENED).await, 0, "nothing is half taken");
     for _ in 0..2 {

@@ -278,6 +278,39 @@ async fn who_is_suspended_is_not_called_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_taken_off_again_and_what_waited_is_heard_on_kafka_alone() {
+    let (world, team) = (World::new("vault", pace()).await, Team::start().await);
+    let first = world.calls(&team).await["secret"].clone();
+    team.refuses("", 500);
+    world.request("key").await;
+    team.hears_step(Step::Fence).await;
+    assert_eq!(waiting(&world).await, 1, "it was not taken");
+    let path = "/v1/participants";
+    let both = json!({"name": "crm", "webhook": team.url, "no_webhook": true});
+    let (status, problem) = world.post("operator", path, &both, None).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    let off = json!({"name": "crm", "no_webhook": true});
+    let (status, view) = world.post("operator", path, &off, None).await;
+    assert_eq!(status, StatusCode::OK, "{view}");
+    assert_eq!((view.get("webhook"), view.get("secret")), (None, None), "{view}");
+    assert_eq!(view["owner"], "crm-team", "the rest stays");
+    assert_eq!(waiting(&world).await, 0);
+
+    // It takes part as before, and no call is queued for it.
+    let fence = world.hears(Step::Fence, "crm").await;
+    for name in ["crm", "vault"] {
+        world.ack(&fence, name, evidence(Step::Fence)).await;
+    }
+    world.hears(Step::Delete, "crm").await;
+    assert_eq!(waiting(&world).await, 0);
+    assert!(team.heard().iter().all(|it| !it.body.contains("\"step\":\"delete\"")));
+    // Where it is called again, its secret is another: nobody knows who has the one of before.
+    let second = world.calls(&team).await["secret"].clone();
+    assert!(second.is_string() && second != first, "{second}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_address_that_the_operator_did_not_allow_is_refused() {
     let world = World::new("vault", pace()).await;
     for (address, reason) in [

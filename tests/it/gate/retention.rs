@@ -10,6 +10,7 @@ use assent_contracts::SubjectId;
 use assent_contracts::policy::Retention;
 use assent_http::ServiceClient;
 use assent_rules::RuleSet;
+use assent_tests::cluster::until;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -26,6 +27,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 struct Erasure {
     asked: Arc<Mutex<Vec<(String, Value)>>>,
     away: Arc<Mutex<bool>>,
+    /// While this is held it has heard, and hasn't answered yet.
+    busy: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Erasure {
@@ -40,6 +43,7 @@ impl Erasure {
             }
             let key = headers["idempotency-key"].to_str().unwrap().to_owned();
             erasure.asked.lock().unwrap().push((key, body.0));
+            drop(erasure.busy.lock().await);
             Ok((
                 StatusCode::CREATED,
                 axum::Json(json!({"request_id": Uuid::nil(), "status": "requested"})),
@@ -162,4 +166,26 @@ async fn who_waits_for_an_erasure_service_that_is_away_is_asked_for_later_unless
     *erasure.away.lock().unwrap() = false;
     assert_eq!(keeper.round().await, Ok(0));
     assert_eq!(erasure.asked().len(), 1);
+}
+
+/// A round asks for one after the other, and each answer takes a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_while_others_are_asked_for_is_kept() {
+    let clock = ticking("2026-01-01T12:00:00Z");
+    let world = world_at(clock.clone()).await;
+    let erasure = Erasure::default();
+    let (pool, by) = (world.pool.clone(), world.clock.clone());
+    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by };
+    let both = [world.person(&[1]).await, world.person(&[2]).await];
+    world.kept_for(Some(30)).await;
+    clock.advance(DAY * 31);
+    let busy = Arc::clone(&erasure.busy).lock_owned().await;
+    let round = tokio::spawn(async move { keeper.round().await });
+    until("the first is asked for", async || erasure.asked().len() == 1).await;
+    let first = erasure.asked();
+    let second = both.into_iter().find(|it| !first.contains(&it.to_string())).unwrap();
+    world.grant(second).await.unwrap();
+    drop(busy);
+    assert_eq!(round.await.unwrap(), Ok(2), "both were found");
+    assert_eq!(erasure.asked(), first);
 }

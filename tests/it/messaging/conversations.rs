@@ -367,6 +367,54 @@ async fn what_was_written_ends_with_its_retention_and_that_it_was_stays() {
     replica.stop().await;
 }
 
+/// GDPR Article 18(1)(b) and (c): what she has restricted instead of deleted, or needs for a claim, outlives its period.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_does_not_end_by_age_while_its_use_is_restricted() {
+    const OLD: &str = "UPDATE inbound_messages SET said_at = now() - interval '31 days'";
+    const LEFT: &str = "SELECT (SELECT count(*) FROM inbound_messages WHERE content IS NOT NULL)
+                              + (SELECT count(*) FROM conversation_notes)";
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let mut setup = Setup::new(neighbours.address, provider.address);
+    setup.conversations.retention_days = 30;
+    let replica = home.start(&setup).await;
+    let hers = neighbours.person(1);
+    neighbours.person(2);
+    writes(&replica, 1, "my name is wrong").await;
+    writes(&replica, 2, "where is my parcel?").await;
+    replica
+        .sql(
+            "INSERT INTO conversation_notes
+                 (id, conversation_id, subject_id, author, body, written_at)
+             SELECT gen_random_uuid(), conversation_id, subject_id, 'colleague', content,
+                    now() - interval '31 days'
+             FROM inbound_messages",
+        )
+        .await;
+    replica.sql(OLD).await;
+    assert_eq!(replica.count(LEFT).await, 4);
+    replica.stop().await;
+    neighbours.exclude(hers, "restricted");
+
+    // Housekeeping begins with the service. Both are looked at together.
+    let replica = home.start(&setup).await;
+    until("the other's texts are gone", async || replica.count(LEFT).await == 2).await;
+    let left: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT subject_id FROM inbound_messages WHERE content IS NOT NULL
+         UNION ALL SELECT subject_id FROM conversation_notes",
+    )
+    .fetch_all(replica.messaging.store.pool())
+    .await
+    .unwrap();
+    assert_eq!(left, [hers, hers], "what she wrote, and what was noted of her");
+    replica.stop().await;
+
+    neighbours.include(hers);
+    let replica = home.start(&setup).await;
+    until("hers are gone too", async || replica.count(LEFT).await == 0).await;
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_person_writes_in_one_call_is_recorded_in_one_transaction_and_in_her_order() {
     let home = Home::new().await;

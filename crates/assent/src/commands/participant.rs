@@ -21,11 +21,13 @@ Examples:
   assent participant register crm --owner crm-team
   assent participant register crm --owner crm-team --key crm-2026 --json
   assent participant register crm --owner crm-team --webhook https://crm.example.org/assent
+  assent participant register crm --no-webhook
 
 From now on every erasure asks it, those that are open included. First it loads the list of the erased
 (GET /erasure/v1/erased). The key is the name of an entry of the key file with the scope erasure:ack; only that key
 answers for it. With --webhook it is called, at a host that [erasure] webhook_hosts names; the secret that its calls
-are signed with is printed this once.")]
+are signed with is printed this once. With --no-webhook it is called no more and reads Kafka: what waited to be told
+stands there.")]
     Register {
         /// Its name: 1 to 64 of a-z, 0-9, `-` and `_`.
         name: String,
@@ -41,6 +43,9 @@ are signed with is printed this once.")]
         /// Where it is called; without one it reads Kafka [default: as it is]
         #[arg(long, value_name = "URL")]
         webhook: Option<String>,
+        /// Call it no more: its address and secrets go, and it reads Kafka
+        #[arg(long, conflicts_with = "webhook")]
+        no_webhook: bool,
     },
     /// Give it another secret for its webhook; the one before signs too until it is ended.
     #[command(after_help = "\
@@ -109,12 +114,15 @@ impl Participant {
     /// When the erasure service doesn't answer or refuses.
     pub async fn run(&self, api: &Api, output: Output) -> Result<Status, Failure> {
         match self {
-            Self::Register { name, owner, key, keeps_keys, webhook } => {
+            Self::Register { name, owner, key, keeps_keys, webhook, no_webhook } => {
                 let mut body = json!({"name": name, "keeps_keys": keeps_keys});
                 for (member, value) in [("owner", owner), ("key_name", key), ("webhook", webhook)] {
                     if let Some(value) = value {
                         body[member] = json!(value);
                     }
+                }
+                if *no_webhook {
+                    body["no_webhook"] = json!(true);
                 }
                 let path = "/erasure/v1/participants";
                 let registered: Value = api.post(path, &body, None).await?;

@@ -1,11 +1,12 @@
-//! The doctor's look at a database: does it answer, has it the tables of this build, and does its clock
-//! agree with ours.
+//! The doctor's look at a database: does it answer, has it the tables of this build, does its clock agree with
+//! ours, and does the log of a key store's server let go of destroyed keys.
 
 use std::time::Duration;
 
 use assent_eventstore::connect_options;
 use assent_eventstore::schema::{Standing, standing};
 use assent_runtime::{Clock as _, LeaseTerms, Settings, SystemClock};
+use assent_sealing::wal::keeps_segments;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection};
@@ -26,15 +27,19 @@ pub async fn look(settings: &Settings, database: Database, terms: LeaseTerms) ->
     let place = database.setting();
     let looked = tokio::time::timeout(PATIENCE, ask(address.expose_secret(), database, terms));
     match looked.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-        Ok(findings) => findings.into(),
+        Ok(findings) => findings,
         Err(error) => {
             let (says, remedy) = trouble(&error, &place);
             let unseen = "the database isn't reached";
-            vec![
+            let mut findings = vec![
                 Finding::wrong(check("database"), says, remedy),
                 Finding::unknown(check("schema"), unseen),
                 Finding::unknown(check("clock"), unseen),
-            ]
+            ];
+            if database.holds_keys() {
+                findings.push(Finding::unknown(check("log"), unseen));
+            }
+            findings
         }
     }
 }
@@ -43,7 +48,7 @@ async fn ask(
     address: &str,
     database: Database,
     terms: LeaseTerms,
-) -> Result<[Finding; 3], sqlx::Error> {
+) -> Result<Vec<Finding>, sqlx::Error> {
     let check = |what: &str| format!("{} {what}", database.name());
     let mut connection = PgConnection::connect_with(&connect_options(address)?).await?;
     let version: String =
@@ -57,7 +62,31 @@ async fn ask(
         Ok(skew) => agreement(&check("clock"), skew, terms),
         Err(error) => Finding::wrong(check("clock"), error.to_string(), CHECK_RIGHTS),
     };
-    Ok([reached, schema, clock])
+    let mut findings = vec![reached, schema, clock];
+    if database.holds_keys() {
+        findings.push(match keeps_segments(&mut connection).await {
+            Ok(keeps) => log(&check("log"), keeps.as_deref()),
+            Err(error) => Finding::wrong(check("log"), error.to_string(), CHECK_RIGHTS),
+        });
+    }
+    Ok(findings)
+}
+
+/// Segments that are used again, or kept, hold the bytes of destroyed keys beyond the date on certificates.
+fn log(check: &str, keeps: Option<&str>) -> Finding {
+    match keeps {
+        None => {
+            Finding::ok(check, "segments of the write-ahead log go, and destroyed keys with them")
+        }
+        Some(setting) => {
+            let value = if setting == "wal_recycle" { "off" } else { "0" };
+            Finding::wrong(
+                check,
+                format!("{setting} keeps destroyed keys in the write-ahead log"),
+                format!("set {setting} = {value} on the key store's server"),
+            )
+        }
+    }
 }
 
 const CHECK_RIGHTS: &str = "let its user read its own tables";

@@ -50,15 +50,15 @@ impl Redactor {
     }
 
     fn without_numbers(&self, text: &str) -> String {
-        let part = |c: char| c.is_ascii_digit() || "+-./() \u{a0}\u{202f}".contains(c);
+        let is_digit = |c: char| digit(c).is_some();
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(start) = rest.find(|c: char| c.is_ascii_digit() || c == '+') {
+        while let Some(start) = rest.find(|c: char| is_digit(c) || c == '+') {
             let (before, from) = rest.split_at(start);
             out.push_str(before);
-            let end = from.find(|c: char| !part(c)).unwrap_or(from.len());
+            let end = from.find(|c: char| !is_digit(c) && !joins(c)).unwrap_or(from.len());
             let run = &from[..end];
-            let run = &run[..run.trim_end_matches(|c: char| !c.is_ascii_digit()).len().max(1)];
+            let run = &run[..run.trim_end_matches(|c: char| !is_digit(c)).len().max(1)];
             out.push_str(if self.is_foreign(run) { STRUCK } else { run });
             rest = &from[run.len()..];
         }
@@ -80,14 +80,41 @@ impl Redactor {
 }
 
 fn digits(text: &str) -> String {
-    text.chars().filter(char::is_ascii_digit).collect()
+    text.chars().filter_map(digit).collect()
 }
 
-/// `2026-11-26`, `26.11.2026`, `26/11/2026`.
+/// A decimal digit of the scripts that keyboards have, as `0` to `9`.
+fn digit(c: char) -> Option<char> {
+    const ZEROS: [char; 5] = ['0', '٠', '۰', '०', '０'];
+    ZEROS.into_iter().find_map(|zero| {
+        let value = u32::from(c).checked_sub(u32::from(zero))?;
+        char::from_digit(value, 10)
+    })
+}
+
+/// What stands between the digits of one number, as people and their keyboards write it.
+fn joins(c: char) -> bool {
+    "+-./()\u{ad}\u{2060}\u{2212}\u{feff}".contains(c)
+        || ('\u{200b}'..='\u{200f}').contains(&c)
+        || ('\u{2010}'..='\u{2015}').contains(&c)
+        || (c.is_whitespace() && c != '\n')
+}
+
+/// `2026-11-26`, `26.11.2026`, `11/26/2026`: a day that there may have been, and no number in the shape of one.
 fn is_date(run: &str) -> bool {
-    let groups: Vec<usize> = run.split(['-', '.', '/']).map(str::len).collect();
-    let digits_only = run.chars().all(|c| c.is_ascii_digit() || "-./".contains(c));
-    digits_only && matches!(groups[..], [4, 2, 2] | [2, 2, 4])
+    let groups: Vec<&str> = run.split(['-', '.', '/']).collect();
+    let [first, middle, last] = groups[..] else { return false };
+    let (year, other) = if first.len() == 4 { (first, last) } else { (last, first) };
+    let number = |text: &str, digits: usize| -> Option<u32> {
+        let plain = text.len() == digits && text.bytes().all(|it| it.is_ascii_digit());
+        text.parse().ok().filter(|_| plain)
+    };
+    let (Some(year), Some(one), Some(two)) = (number(year, 4), number(middle, 2), number(other, 2))
+    else {
+        return false;
+    };
+    let (low, high) = (one.min(two), one.max(two));
+    (1900..=2100).contains(&year) && (1..=12).contains(&low) && high <= 31
 }
 
 #[cfg(test)]
@@ -112,6 +139,13 @@ mod tests {
             "bob@example.org",
             "b.o_b+x@mail.example.org",
             "06\u{a0}98\u{a0}76\u{a0}54\u{a0}32",
+            "06\u{2013}98\u{2013}76\u{2013}54\u{2013}32",
+            "06\u{2011}98\u{2009}76\u{200b}54\u{2212}32",
+            "٠٦٩٨٧٦٥٤٣٢",
+            "０６９８７６５４３２",
+            // In the shape of a date.
+            "9876-54-32",
+            "06-98-7654",
         ] {
             let struck = redactor().redact(&format!("call {foreign}, he knows"));
             assert!(struck.contains(STRUCK) && struck.starts_with("call "), "{foreign}: {struck}");
@@ -130,6 +164,8 @@ mod tests {
             "FR.13491208655302741918",
             "on 2026-11-26 at 12:30",
             "26.11.2026",
+            "11/26/2026",
+            "06\u{2011}12\u{2011}34\u{2011}56\u{2011}78",
             "room 12, 3 pieces for 49.90",
             "a + b",
             "+",

@@ -158,7 +158,7 @@ pub(super) async fn open(
     responses(
         (status = 200, body = BulkView),
         (status = 404, description = "request_unknown"),
-        (status = 409, description = "request_state_conflict: it was submitted"),
+        (status = 409, description = "request_state_conflict: it was submitted, or a line has somebody else"),
         (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
@@ -176,6 +176,12 @@ pub(super) async fn add(
         INSERT INTO bulk_people (bulk_id, line, subject_id, number_country)
         SELECT $1::uuid, * FROM unnest($2::bigint[], $3::uuid[], $4::text[])
         ON CONFLICT DO NOTHING";
+    // Whoever is sent in somebody else's place would silently not be erased.
+    const TAKEN: &str = "
+        SELECT EXISTS (
+            SELECT FROM unnest($2::bigint[], $3::uuid[]) AS sent (line, subject_id)
+            JOIN bulk_people p ON p.bulk_id = $1 AND p.line = sent.line
+            WHERE p.subject_id <> sent.subject_id)";
     caller.require("erasure:write")?;
     caller.require(DECIDES)?;
     let wrong = |it: &OneOfMany| {
@@ -200,12 +206,25 @@ pub(super) async fn add(
         piece.people.into_iter().map(|it| it.number_country).collect();
     sqlx::query(ADD)
         .bind(bulk_id)
-        .bind(lines)
-        .bind(subjects)
+        .bind(&lines)
+        .bind(&subjects)
         .bind(countries)
         .execute(&mut *transaction)
         .await
         .map_err(database)?;
+    let taken: bool = sqlx::query_scalar(TAKEN)
+        .bind(bulk_id)
+        .bind(&lines)
+        .bind(&subjects)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(database)?;
+    if taken {
+        return Err(conflict(
+            "bulk_line_taken",
+            "a line has somebody else already: nobody was added",
+        ));
+    }
     transaction.commit().await.map_err(database)?;
     Ok(Json(view(&app, bulk_id).await?))
 }

@@ -41,6 +41,9 @@ pub(super) struct NewParticipant {
     /// without one reads Kafka.
     #[serde(default)]
     webhook: Option<String>,
+    /// It is called no more, and reads Kafka: its address and secrets go, and calls that wait are not made.
+    #[serde(default)]
+    no_webhook: bool,
 }
 
 /// A participant as it is registered.
@@ -99,6 +102,10 @@ pub(super) async fn register(
                 .detail(format!("{field}: 1 to 64 of a-z, 0-9, - and _")));
         }
     }
+    if new.no_webhook && new.webhook.is_some() {
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("webhook, no_webhook: one of them, or neither"));
+    }
     if let Some(address) = &new.webhook {
         app.webhooks.allowed.check(address).map_err(|refusal| {
             Problem::new(Code::ValidationFailed)
@@ -114,6 +121,7 @@ pub(super) async fn register(
             key_name: new.key_name.as_deref(),
             owner: new.owner.as_deref(),
             webhook: new.webhook.as_deref(),
+            no_webhook: new.no_webhook,
         };
         registering.sagas.register(&new.name, registration, participant).await
     })

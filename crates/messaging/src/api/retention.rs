@@ -15,7 +15,8 @@ use crate::state::Messaging;
 pub struct RetentionView {
     /// For how many days.
     conversation_days: u32,
-    /// What would go now. That there was a message, and what became of it, stays.
+    /// What would go now, by age alone: while the use of somebody's data is restricted hers stay. That there was a
+    /// message, and what became of it, stays.
     due: Texts,
 }
 
@@ -46,6 +47,6 @@ pub async fn retention(
     caller.require("conversations:read")?;
     let configured = messaging.config.conversations.retention_days;
     let conversation_days = asked.conversation_days.unwrap_or(u32::from(configured));
-    let due = housekeeping::due(&messaging, conversation_days).await.map_err(database)?;
+    let due = housekeeping::due(&messaging, conversation_days, &[]).await.map_err(database)?;
     Ok(Json(RetentionView { conversation_days, due }))
 }

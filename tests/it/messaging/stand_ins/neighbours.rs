@@ -249,9 +249,14 @@ impl Neighbours {
         self.state.linked.lock().unwrap().extend([(one, other), (other, one)]);
     }
 
-    /// From now on a dry run hears this reason about her, and a permit for her is denied for it.
+    /// From now on a verdict on her and a dry run say this reason, and a permit for her is denied for it.
     pub fn exclude(&self, subject: SubjectId, reason: &str) {
         self.state.excluded.lock().unwrap().insert(subject, reason.to_owned());
+    }
+
+    /// From now on it is as if she had not been [excluded](Self::exclude).
+    pub fn include(&self, subject: SubjectId) {
+        self.state.excluded.lock().unwrap().remove(&subject);
     }
 
     /// The stops that arrived.
@@ -527,7 +532,9 @@ async fn audience(
 
 async fn verdict(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     let denied = state.denied_purposes.lock().unwrap();
-    let (verdict, reasons) = match denied.get(body["purpose"].as_str().unwrap()) {
+    let excluded = state.excluded.lock().unwrap();
+    let of_hers = excluded.get(&id(&body["subject_id"]));
+    let (verdict, reasons) = match of_hers.or(denied.get(body["purpose"].as_str().unwrap())) {
         Some(reason) => ("deny", vec![reason.as_str()]),
         None => ("allow", vec!["consent_given"]),
     };
