@@ -118,7 +118,9 @@ async fn takes_tls_only(server: &Server, certificate: &Certificate) {
     admin.close().await;
     // It reads both in its own time.
     let lets_in =
-        async |mode| match PgConnection::connect_with(&options(server).ssl_mode(mode)).await {
+        async |mode: PgSslMode| match PgConnection::connect_with(&options(server).ssl_mode(mode))
+            .await
+        {
             Ok(connection) => connection.close().await.is_ok(),
             Err(_) => false,
         };
