@@ -9,7 +9,7 @@ use assent_bus::ensure_topics;
 use assent_contracts::topics;
 use assent_http::auth::key_entry;
 use assent_tests::cluster::{Cluster, Ended, Wishes, until};
-use assent_tests::harness::{self, topic_prefix};
+use assent_tests::harness::{self, Login, kafka_login, topic_prefix};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -151,6 +151,18 @@ async fn kafka(patient: &Patient) {
     // Nobody there.
     let told = [("ASSENT_KAFKA_BROKERS", "127.0.0.1:1")];
     patient.names(&told, "kafka", "doesn't answer", "[kafka] brokers");
+    // Its door with TLS, spoken to in the clear; then with a wrong password.
+    let Login { address, authority, user, .. } = kafka_login();
+    let told = [("ASSENT_KAFKA_BROKERS", address.as_str())];
+    patient.names(&told, "kafka", "speaks another protocol", "[kafka] security");
+    let told = [
+        ("ASSENT_KAFKA_BROKERS", address.as_str()),
+        ("ASSENT_KAFKA_SECURITY", "tls"),
+        ("ASSENT_KAFKA_TLS_CA_FILE", as_str(&authority)),
+        ("ASSENT_KAFKA_SASL_USER", user.as_str()),
+        ("ASSENT_KAFKA_SASL_PASSWORD", "wrong-4716"),
+    ];
+    patient.names(&told, "kafka", "refuses the user or the password", "sasl_password");
     // Topics that nobody made.
     let told = [("ASSENT_KAFKA_TOPIC_PREFIX", "nobodys.")];
     let says = "nobodys.consent.events.v1 does not exist";

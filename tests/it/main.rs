@@ -25,6 +25,7 @@ mod kafka_security;
 mod messaging;
 mod module_keys;
 mod policy;
+mod postgres_tls;
 mod projector;
 mod receipts;
 mod relay;

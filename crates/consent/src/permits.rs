@@ -24,6 +24,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::domain::verdict::{Addresses, Ask, GateView, Reason, evaluate};
+use crate::metrics;
 use crate::views::{self, Question};
 
 /// Most asks in one request.
@@ -92,6 +93,7 @@ impl Permits {
         near.purposes.extend(whole.purposes);
         record(&mut transaction, self.ids.v7(), &near, &asks, &permits).await?;
         transaction.commit().await?;
+        metrics::answered(&permits);
         Ok(permits)
     }
 }

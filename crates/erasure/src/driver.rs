@@ -290,7 +290,10 @@ impl Driver {
                     failpoint::hit_async("erasure.before_certificate").await;
                     certifying = true;
                 }
-                Summary::Proved => return self.complete(held).await,
+                Summary::Proved => {
+                    let completed = self.complete(held).await;
+                    return completed.inspect_err(|_| metrics::certificate_failed());
+                }
             }
         }
     }

@@ -30,6 +30,18 @@ static COMPLETED: LazyLock<Counter<u64>> = LazyLock::new(|| {
         .build()
 });
 
+static CERTIFICATE_FAILURES: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_counter("assent.erasure.certificate_failures")
+        .with_description("Erasures that are proved and whose certificate could not be made or kept; each is tried again.")
+        .build()
+});
+
+/// A certificate could not be made or kept.
+pub fn certificate_failed() {
+    CERTIFICATE_FAILURES.add(1, &[]);
+}
+
 /// A reply or a time-out that could not move the saga.
 pub fn refused(refusal: Refusal) {
     REFUSED.add(1, &[KeyValue::new("reason", refusal.name())]);

@@ -1,5 +1,5 @@
-"""Whether the names that manifests share with the code are the code's: topics, consumers, metrics. And whether every
-alert has a runbook and a test."""
+"""Whether the names that manifests share with the code are the code's: topics, consumers, metrics. Whether every
+alert has a runbook and a test, and docs/metrics.md every metric."""
 
 import json
 import re
@@ -34,9 +34,10 @@ def faults(root, resources, rights):
                 yield from metric_faults(rule["alert"], rule["expr"], metrics)
         elif resource["metadata"]["name"] == "assent-dashboard":
             for panel in json.loads(resource["data"]["assent.json"])["panels"]:
-                for target in panel["targets"]:
+                for target in panel.get("targets", []):
                     yield from metric_faults(f"panel {panel['title']!r}", target["expr"], metrics)
     yield from (f"nobody is Kafka's user {user}" for user in (set(users) - made if made else ()))
+    yield from page_faults(root, metrics)
     if declared and declared != topics:
         yield f"the topics are {declared}, those of the code {topics}"
 
@@ -67,6 +68,19 @@ def metrics_of(source):
         ends = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}[kind]
         found |= {series + end for end in ends}
     return found
+
+
+def page_faults(root, metrics):
+    """The page has a line for each series, as /metrics names it; a histogram's without the ends that it always has."""
+    page = (root / "docs/metrics.md").read_text()
+    told = set(re.findall(r"^\| `((?:assent|http)_[a-z_]+)`", page, re.MULTILINE))
+    # `up` is Prometheus's, and the other one a test's.
+    ours = metrics - {"up", "assent_things_total"}
+    histograms = {series.removesuffix("_bucket") for series in ours if series.endswith("_bucket")}
+    ours -= {series + end for series in histograms for end in ("_bucket", "_count", "_sum")}
+    ours |= histograms
+    yield from (f"docs/metrics.md doesn't have {series}" for series in sorted(ours - told))
+    yield from (f"docs/metrics.md: the code has no metric {series}" for series in sorted(told - ours))
 
 
 def user_faults(user, users):

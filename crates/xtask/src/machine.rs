@@ -26,6 +26,7 @@ const NEEDS: &[Need] = &[
         package: "softhsm2",
         present: || runs("softhsm2-util", &["--version"]),
     },
+    Need { what: "OpenSSL", package: "openssl", present: || runs("openssl", &["version"]) },
     Need { what: "xz", package: "xz-utils", present: || runs("xz", &["--version"]) },
 ];
 

@@ -16,6 +16,7 @@ mod error;
 mod example;
 mod examples;
 mod fuzz;
+mod image;
 mod kafka;
 mod lend;
 mod machine;
@@ -83,7 +84,7 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, `book`, all
-    /// dependencies, `conform`, `examples`, `tour`, `manifests`, `upgrade`.
+    /// dependencies, `conform`, `examples`, `tour`, `manifests`, `upgrade`, `image`.
     Ci,
     /// Check the documentation's links and table of contents, and build it as a book: target/book/html/index.html.
     Book,
@@ -151,6 +152,8 @@ enum Command {
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
     Manifests,
+    /// How heavy our layer of the image is, without an engine: in release, stripped and packed as the image has it.
+    Image,
     /// Add to each public image of docker-compose.yml and the Dockerfile the digest that its registry tells for its tag.
     ///
     /// Needs Docker with buildx on a machine that reaches the registries. All digests are read before anything is
@@ -194,6 +197,7 @@ fn main() -> ExitCode {
         Command::Soak { minutes, seed, report, .. } => soak::soak(minutes, seed, report.as_deref()),
         Command::Upgrade { report } => soak::upgrade(report.as_deref()),
         Command::Manifests => manifests::manifests(),
+        Command::Image => image::image(),
         Command::PinImages => pin_images::pin_images(),
         Command::Bench { names, json } => bench::bench(&names, json.as_deref()),
         Command::Lend(lend) => lend.run(),

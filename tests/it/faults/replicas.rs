@@ -11,7 +11,7 @@ use super::durability::{GRANT, grant};
 use super::withdrawal::bodies_after;
 use assent_tests::cluster::faults::Failpoints;
 use assent_tests::cluster::until;
-use assent_tests::cluster::{Cluster, Wishes};
+use assent_tests::cluster::{Cluster, SERVICES, Wishes};
 use assent_tests::topics::{everything, followed};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,10 +99,8 @@ async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_
 async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
     const HELD: &str = "messaging.after_permit";
     const MARKED: &str = "messaging.before_call";
-    let three = ["consent", "vault", "messaging", "erasure", "projector"];
     let mut cluster = Cluster::with(Wishes {
-        only: vec!["gateway", "consent", "vault", "messaging", "erasure", "projector"],
-        replicated: three.iter().flat_map(|service| [*service; 2]).collect(),
+        replicated: SERVICES.iter().flat_map(|service| [*service; 2]).collect(),
         // Batches of ten, one at a time in each process.
         settings: vec![
             ("messaging", "sends_per_second = 20"),
@@ -202,10 +200,32 @@ async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
     })
     .await;
     cluster.rebuilt_the_same("consents");
-    // All fifteen take part in forgetting her.
+    the_doors_keep_nothing(&mut cluster).await;
+    // All fifteen that keep something take part in forgetting her, asked through the one gateway that is left.
     let erase = ["erase", &person.phone, "--checked", "called_back", "--wait"];
     let erased = cluster.assent(&erase);
     assert_eq!(erased.json["status"], "completed", "{}", erased.text);
+}
+
+/// A page that was begun at a console that is dead since goes on at another one; two of three gateways die.
+async fn the_doors_keep_nothing(cluster: &mut Cluster) {
+    let (person, _) = cluster.willing().await;
+    let link = cluster.assent(&["preferences", "link", &person.phone]);
+    let token = link.json["token"].as_str().expect("a link").to_owned();
+    let mut browser = cluster.browser_at("console-2");
+    browser.open(&format!("/p/{token}")).await.press("Show my settings").await;
+    cluster.kill("console-2");
+    browser.goes_on_at(cluster, "console-3");
+    assert_eq!(cluster.hears(&person, &browser.prepared()).await, 200);
+    until("her page opens at the other console", async || {
+        browser.press("I have sent it").await;
+        browser.page.contains("Your settings")
+    })
+    .await;
+    browser.press("No, I don’t").await;
+    assert!(browser.page.contains("You withdrew your consent on"), "{}", browser.page);
+    cluster.kill("gateway");
+    cluster.kill("gateway-2");
 }
 
 const FOLLOWER: &str = "projector.consents";

@@ -23,10 +23,15 @@ pub struct Browser {
 impl Cluster {
     /// A browser that has opened no page yet.
     pub fn browser(&self) -> Browser {
+        self.browser_at("console")
+    }
+
+    /// One that goes to this replica of the console.
+    pub fn browser_at(&self, console: &str) -> Browser {
         let seconds = Duration::from_secs;
         Browser {
             http: assent_http::client::http_client(seconds(2), seconds(30)).unwrap(),
-            base: self.url("console"),
+            base: self.url(console),
             cookie: None,
             page: String::new(),
             status: 0,
@@ -43,6 +48,11 @@ impl Browser {
         let request = self.http.get(format!("{}{path}", self.base));
         self.send(request).await;
         self
+    }
+
+    /// Goes on at another replica of the console, with the page before her and the cookie.
+    pub fn goes_on_at(&mut self, cluster: &Cluster, console: &str) {
+        self.base = cluster.url(console);
     }
 
     /// A file behind a link of the page.

@@ -11,8 +11,15 @@ use crate::soak::history::Fault;
 use crate::soak::load::Load;
 
 /// Scopes that the older build doesn't know, and therefore doesn't start with.
-pub const NEW_SCOPES: &[&str] =
-    &["erasure:decide", "erasure:retention", "erasure:track", "holds:write", "subjects:export"];
+pub const NEW_SCOPES: &[&str] = &[
+    "erasure:decide",
+    "erasure:retention",
+    "erasure:track",
+    "holds:write",
+    "restricted:read",
+    "restrictions:write",
+    "subjects:export",
+];
 /// In the order that the changelog asks for: who reads what is new before who writes it.
 const ORDER: [&str; 12] = [
     "projector",

@@ -1,6 +1,7 @@
 //! The doctor's look at a database: does it answer, has it the tables of this build, does its clock agree with
 //! ours, and does the log of a key store's server let go of destroyed keys.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use assent_eventstore::connect_options;
@@ -90,6 +91,7 @@ fn log(check: &str, keeps: Option<&str>) -> Finding {
 }
 
 const CHECK_RIGHTS: &str = "let its user read its own tables";
+const TLS: &str = "look at PGSSLMODE, PGSSLROOTCERT and the server's certificate";
 
 /// What an error of connecting means, and what to do. No address with a password is told.
 fn trouble(error: &sqlx::Error, place: &str) -> (String, String) {
@@ -97,6 +99,8 @@ fn trouble(error: &sqlx::Error, place: &str) -> (String, String) {
         sqlx::Error::Database(error) => {
             let remedy = match error.code().as_deref() {
                 Some("28P01") => format!("correct the user or the password in {place}"),
+                // A server that takes TLS only.
+                Some("28000") if error.message().ends_with("no encryption") => TLS.to_owned(),
                 Some("28000") => format!("let the user in (pg_hba.conf), or correct {place}"),
                 Some("3D000") => "run `assent migrate`, which makes the database".to_owned(),
                 Some("53300") => {
@@ -107,6 +111,10 @@ fn trouble(error: &sqlx::Error, place: &str) -> (String, String) {
             };
             (error.message().to_owned(), remedy)
         }
+        // What TLS refuses of the other side, a certificate above all, comes as data that are invalid.
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            (format!("no TLS: {error}"), TLS.to_owned())
+        }
         sqlx::Error::Io(error) => {
             let says = format!("nobody answers: {error}");
             (says, format!("start Postgres, or correct host and port in {place}"))
@@ -115,10 +123,7 @@ fn trouble(error: &sqlx::Error, place: &str) -> (String, String) {
             let says = format!("no answer within {} s", PATIENCE.as_secs());
             (says, format!("look for a firewall between, or correct host and port in {place}"))
         }
-        sqlx::Error::Tls(error) => {
-            let says = format!("no TLS: {error}");
-            (says, "look at PGSSLMODE, PGSSLROOTCERT and the server's certificate".to_owned())
-        }
+        sqlx::Error::Tls(error) => (format!("no TLS: {error}"), TLS.to_owned()),
         sqlx::Error::Configuration(_) => {
             ("this is no Postgres address".to_owned(), format!("correct {place}"))
         }
