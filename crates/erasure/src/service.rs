@@ -360,7 +360,8 @@ pub async fn serve_by(
         pace: config.pace,
     };
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
-    let app = App { sagas, wake, archivist, consent, public_key: public_key.into(), webhooks };
+    let (public_key, own) = (public_key.into(), Arc::new(config.participants));
+    let app = App { sagas, wake, archivist, consent, public_key, webhooks, own };
     let bulks = http::work_on_bulks(app.clone(), lifecycle.stopping());
     lifecycle.spawn("erasure.bulks", bulks);
     let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };

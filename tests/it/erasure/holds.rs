@@ -67,6 +67,27 @@ async fn trap_15_a_hold_keeps_an_erasure_waiting_and_marketing_stops_all_the_sam
 }
 
 #[tokio::test]
+async fn trap_15_nobody_outside_is_told_to_forget_somebody_on_hold() {
+    let world = World::new("vault", pace()).await;
+    world.post("operator", "/v1/participants", &json!({"name": "crm"}), None).await;
+    let (_, hold) = world.place(json!({})).await;
+    let (_, request) = world.request("key").await;
+    world.until(request, "on_hold").await;
+    let her = world.subject.to_string();
+    // A newcomer, or who restored a backup, forgets whoever is listed.
+    let (status, outside) = world.get_as("crm", "/v1/erased").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!outside.contains(&her), "{outside}");
+    let (_, own) = world.get_as("vault", "/v1/erased").await;
+    assert!(own.contains(&her), "{own}");
+    world.release(&hold).await;
+    world.hears(Step::Fence, "crm").await;
+    let (_, outside) = world.get_as("crm", "/v1/erased").await;
+    assert!(outside.contains(&her), "it has begun: {outside}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_erasure_on_hold_is_refused_and_never_begins() {
     let world = World::new("vault", pace()).await;
     let (_, hold) = world.place(json!({})).await;

@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::archivist::Archivist;
+use crate::domain::Registry;
 use crate::service::Webhooks;
 use crate::store::Sagas;
 
@@ -50,6 +51,8 @@ pub struct App {
     pub public_key: Arc<str>,
     /// Who may be called, and what calls are signed with.
     pub webhooks: Arc<Webhooks>,
+    /// The deployment's own participants; all others are outside.
+    pub own: Arc<Registry>,
 }
 
 #[derive(utoipa::OpenApi)]
