@@ -265,6 +265,7 @@ def called_participant(cluster, examples):
         erased = cluster.assent("erase", phone, "--checked", "called_back", "--certificate", str(certificate))
         assert erased["status"] == "completed", erased
         for one in (program, *colleagues.values()):
+            one.until("that its last answer was heard", lambda lines: "sweep answered" in lines)
             answered = [line.split()[0] for line in one.lines if line.endswith("answered")]
             assert list(dict.fromkeys(answered)) == ["fence", "delete", "sweep"], (one.name, one.lines)
     finally:
