@@ -249,7 +249,8 @@ def with_another_library(certificate, key, examples):
 
 
 def called_participant(cluster, examples):
-    """A team's service that is called takes part: by an address, through a rotation of its secret."""
+    """A team's service that is called takes part: by an address, through a rotation of its secret. So do services in two
+    other languages, which read the commands from Kafka."""
     phone, name = "+33 6 39 98 00 02", "newsletter"
     person, database, port = cluster.person(phone), cluster.home / "newsletter.sqlite", free_port()
     database.unlink(missing_ok=True)
@@ -262,23 +263,54 @@ def called_participant(cluster, examples):
     program = start(cluster, examples, name, database, environment, module="webhook_participant", more=[str(port)])
     # It left, and still has to answer.
     other = start(cluster, examples, "crm", cluster.home / "crm.sqlite", cluster.environment)
+    colleagues = {}
     try:
+        for colleague, (folder, command) in COLLEAGUES.items():
+            colleagues[colleague] = start_colleague(cluster, colleague, folder, command, person)
         with sqlite3.connect(database) as db:
             db.execute("INSERT INTO people VALUES (?, 'readers')", [person])
         certificate = cluster.home / "newsletter.jws"
         erased = cluster.assent("erase", phone, "--checked", "called_back", "--certificate", str(certificate))
         assert erased["status"] == "completed", erased
-        answered = [line.split()[0] for line in program.lines if line.endswith("answered")]
-        assert list(dict.fromkeys(answered)) == ["fence", "delete", "sweep"], program.lines
+        for one in (program, *colleagues.values()):
+            one.until("that its last answer was heard", lambda lines: "sweep answered" in lines)
+            answered = [line.split()[0] for line in one.lines if line.endswith("answered")]
+            assert list(dict.fromkeys(answered)) == ["fence", "delete", "sweep"], (one.name, one.lines)
     finally:
-        program.end()
-        other.end()
-    cluster.assent("participant", "retire", name)
+        for one in (program, other, *colleagues.values()):
+            one.end()
     payload = certificate.read_text().split(".")[1]
-    assert b'"newsletter"' in base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    certified = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+    for one in (name, *colleagues):
+        cluster.assent("participant", "retire", one)
+        assert f'"{one}"' in certified, certified
+    for colleague in colleagues:
+        left = json.loads((cluster.home / f"{colleague}.json").read_text())
+        assert left["people"] == {} and person in left["fenced"], left
     with sqlite3.connect(database) as db:
         assert db.execute("SELECT count(*) FROM people").fetchone() == (0,)
-    return "webhook_participant.py was called, took part in an erasure and is on the certificate"
+    return "webhook_participant.py was called; it and participants in Node and Java took part in an erasure and are on the certificate"
+
+
+# A participant in each other language: where its program is, and how it is started.
+COLLEAGUES = {
+    "shop": ("node", ["node", "participant.mjs"]),
+    "warehouse": ("java", ["java", "-cp", "lib/*", "Participant.java"]),
+}
+
+
+def start_colleague(cluster, name, folder, command, person):
+    """Registered, with her in its file, and listening."""
+    cluster.assent("participant", "register", name, "--owner", f"{name}-team", "--key", "operator")
+    file = cluster.home / f"{name}.json"
+    file.write_text(json.dumps({"people": {person: "regulars"}}))
+    program = Program(command[-1], [*command, name, str(file)], cluster.environment, cluster.home / folder)
+    try:
+        program.until("that it listens", lambda lines: "listening" in lines)
+    except AssertionError:
+        program.end()
+        raise
+    return program
 
 
 def free_port():

@@ -37,10 +37,14 @@ pub fn examples() -> Result<()> {
 
     let examples = root().join("docs/examples");
     let node = home.path("node");
-    copy(&examples.join("node"), &node, &["package.json", "package-lock.json", "follow.mjs"])?;
+    copy(
+        &examples.join("node"),
+        &node,
+        &["package.json", "package-lock.json", "follow.mjs", "participant.mjs"],
+    )?;
     install(home, &node, "the client for Node")?;
     let java = home.path("java");
-    copy(&examples.join("java"), &java, &["pom.xml", "Follow.java"])?;
+    copy(&examples.join("java"), &java, &["pom.xml", "Follow.java", "Participant.java"])?;
     step(
         Command::new("mvn").current_dir(&java).args([
             "-q",
