@@ -120,6 +120,30 @@ pub fn uncertain(it: &Uncertain) {
     UNCERTAIN_OVERDUE.record(it.overdue, &[]);
 }
 
+static RETENTION_RAN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.retention.ran")
+        .with_description("When what is kept no longer was last looked for, in seconds since 1970.")
+        .build()
+});
+
+static RETENTION_OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
+    global::meter("assent")
+        .u64_gauge("assent.retention.overdue")
+        .with_description("What is kept for more than a day longer than it may be.")
+        .build()
+});
+
+/// Texts that are kept no longer were looked for.
+pub fn retention_ran(now: jiff::Timestamp) {
+    RETENTION_RAN.record(u64::try_from(now.as_second()).unwrap_or_default(), &[]);
+}
+
+/// So many texts are kept for too long.
+pub fn retention_overdue(late: u64) {
+    RETENTION_OVERDUE.record(late, &[]);
+}
+
 #[cfg(test)]
 mod tests {
     use assent_runtime::telemetry::{self, TelemetryConfig};
@@ -156,28 +180,4 @@ mod tests {
             assert_eq!(line.rsplit(' ').next(), Some(value), "{line}");
         }
     }
-}
-
-static RETENTION_RAN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
-    global::meter("assent")
-        .u64_gauge("assent.retention.ran")
-        .with_description("When what is kept no longer was last looked for, in seconds since 1970.")
-        .build()
-});
-
-static RETENTION_OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
-    global::meter("assent")
-        .u64_gauge("assent.retention.overdue")
-        .with_description("What is kept for more than a day longer than it may be.")
-        .build()
-});
-
-/// Texts that are kept no longer were looked for.
-pub fn retention_ran(now: jiff::Timestamp) {
-    RETENTION_RAN.record(u64::try_from(now.as_second()).unwrap_or_default(), &[]);
-}
-
-/// So many texts are kept for too long.
-pub fn retention_overdue(late: u64) {
-    RETENTION_OVERDUE.record(late, &[]);
 }

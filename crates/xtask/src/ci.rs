@@ -1,6 +1,6 @@
 //! `ci`: the suite, then what takes longer than a developer waits for: a public client library
 //! against the simulator, damaged webhooks, the documentation without a warning and as a book, the HTTP APIs against their
-//! descriptions, what is written for other teams, what pages show of a shell, the Kubernetes manifests, a rolling upgrade, the size of the image, and the dependency
+//! descriptions, what is written for other teams, what pages show of a shell, the Kubernetes manifests, a rolling upgrade, and the dependency
 //! tree's licences, sources, bans and known
 //! vulnerabilities.
 
@@ -14,7 +14,6 @@ use crate::conform::conform;
 use crate::error::Result;
 use crate::examples::examples;
 use crate::fuzz;
-use crate::image::image;
 use crate::manifests::manifests;
 use crate::process::show;
 use crate::soak;
@@ -43,7 +42,6 @@ pub fn ci() -> Result<()> {
     tour(&[])?;
     manifests()?;
     soak::upgrade(None)?;
-    image()?;
     println!("dependencies");
     let deny = cargo_tool::program(&CARGO_DENY)?;
     let check = |what: &[&str]| {
