@@ -104,11 +104,15 @@ impl Stops {
             })
             .collect();
         // An erasure is the saga's to record; who said it last gives a withdrawal its road.
-        let mut said: BTreeMap<SubjectId, (Timestamp, StopKind)> = BTreeMap::new();
+        let mut said: BTreeMap<SubjectId, Said> = BTreeMap::new();
         for stop in fresh().filter(|stop| stop.kind != StopKind::Erased) {
+            let method = stop.method.unwrap_or(Method::WhatsappMessage);
+            let it = Said { at: stop.heard_at.min(now), kind: stop.kind, method };
             for subject in subjects_of(stop) {
-                let last = said.entry(subject).or_insert((Timestamp::MIN, stop.kind));
-                *last = (*last).max((stop.heard_at.min(now), stop.kind));
+                let last = said.entry(subject).or_insert(it);
+                if (it.at, it.kind) > (last.at, last.kind) {
+                    *last = it;
+                }
             }
         }
         self.withdraw(&mut session, &said, now, traceparent).await?;
@@ -121,23 +125,21 @@ impl Stops {
     async fn withdraw(
         &self,
         session: &mut Session,
-        said: &BTreeMap<SubjectId, (Timestamp, StopKind)>,
+        said: &BTreeMap<SubjectId, Said>,
         now: Timestamp,
         traceparent: Option<String>,
     ) -> Result<(), StoreError> {
         let ids: Vec<SubjectId> = said.keys().copied().collect();
         let streams = session.lock(&ids).await?;
         let mut pending = Pending::default();
-        for (subject, (heard_at, kind)) in said {
+        for (subject, it) in said {
             let Some(stream) = streams.get(subject) else { continue };
             let mut ledger = ledger(stream)?;
             // Her own words count from when they were heard, whatever held them up on the way here:
             // what she says next is heard after them.
-            let (actor, method, acted_at) = match kind {
+            let (actor, method, acted_at) = match it.kind {
                 StopKind::Suppressed => (Actor::Operator, Method::List, None),
-                StopKind::Stopped | StopKind::Erased => {
-                    (Actor::Subject, Method::WhatsappMessage, Some(*heard_at))
-                }
+                StopKind::Stopped | StopKind::Erased => (Actor::Subject, it.method, Some(it.at)),
             };
             let act = Act { actor, method, place: None, evidence: None, acted_at };
             let command = Command::Withdraw { scope: Scope::everything(), act };
@@ -159,6 +161,14 @@ impl Stops {
         sqlx::query(SETTLED).bind(&ids).execute(self.store.pool()).await?;
         Ok(())
     }
+}
+
+/// What a person said last.
+#[derive(Clone, Copy)]
+struct Said {
+    at: Timestamp,
+    kind: StopKind,
+    method: Method,
 }
 
 /// Writes the stops that are new; gives their ids.

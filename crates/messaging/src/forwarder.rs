@@ -16,6 +16,7 @@ use assent_contracts::api::consent::{
 };
 use assent_contracts::api::vault::{ResolveRequest, ResolveResponse, ResolvedAddress};
 use assent_contracts::code::{Code, NoCode, Sentence};
+use assent_contracts::consent::Method;
 use assent_contracts::messaging::{MESSAGE_REQUESTED, MessageRequested, STOP_HEARD, StopHeard};
 use assent_eventstore::{Append, Session, StoreError, to_the_end};
 use assent_http::ClientError;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::declarations::{STOP_OF, bytes, read, sentence};
+use crate::domain::stop::Form;
 use crate::hour_keys::HourKeyError;
 use crate::opt_ins::Counted;
 use crate::state::{Messaging, fenced, stranger};
@@ -246,6 +248,7 @@ async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(),
             stop_id: it.id,
             addresses: it.tokens.clone(),
             kind: StopKind::Stopped,
+            method: Some(method(&it.form)),
             heard_at: it.heard_at,
         })
         .collect();
@@ -268,6 +271,17 @@ async fn forward_stops(messaging: &Messaging, pending: &[Pending]) -> Result<(),
     to_the_end(async move { settle_stops(&service, &heard).await }).await?;
     messaging.queued.notify_one();
     Ok(())
+}
+
+/// By which road a stop of this form came.
+fn method(form: &str) -> Method {
+    if form == Form::Page.as_str() {
+        Method::PreferencePage
+    } else if [Form::Preference, Form::ProviderRefusal].map(Form::as_str).contains(&form) {
+        Method::WhatsappPreference
+    } else {
+        Method::WhatsappMessage
+    }
 }
 
 /// A stop that the consent service holds.

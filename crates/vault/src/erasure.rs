@@ -167,7 +167,7 @@ async fn bar_addresses(app: &App, tasks: &mut [Task]) -> Result<(), VaultError> 
             let (addresses, kind) = (person.tokens.clone(), StopKind::Erased);
             let occasion = format!("stop:erased:{}", task.command.request_id);
             let stop_id = derived_id(&occasion, &addresses);
-            Some(Stop { stop_id, addresses, kind, heard_at })
+            Some(Stop { stop_id, addresses, kind, method: None, heard_at })
         })
         .collect();
     post_stops(app, &stops).await?;

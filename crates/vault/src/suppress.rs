@@ -154,6 +154,7 @@ pub(crate) async fn close_gate<'a>(
             stop_id: derived_id(occasion, tokens),
             addresses: tokens.to_vec(),
             kind,
+            method: None,
             heard_at,
         })
         .collect();

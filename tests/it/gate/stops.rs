@@ -1,6 +1,7 @@
 //! Stops at the gate: unknown addresses, repeats, the one confirmation, and who may lift what.
 
 use assent_contracts::api::consent::{Decision, PermitAsk, Stop, StopKind, StopsRequest};
+use assent_contracts::consent::Method;
 use assent_runtime::{Clock, ManualClock, SystemClock};
 
 use super::world::{LEASE, code, tick, tokens, world, world_at};
@@ -24,6 +25,7 @@ async fn a_stop_withdraws_everything_and_a_repeat_waits_and_changes_nothing() {
         stop_id: world.ids.v7(),
         addresses: tokens(&[1]),
         kind: StopKind::Stopped,
+        method: Some(Method::PreferencePage),
         heard_at: world.clock.now(),
     };
     let request = StopsRequest { stops: vec![stop] };
@@ -34,7 +36,10 @@ async fn a_stop_withdraws_everything_and_a_repeat_waits_and_changes_nothing() {
         assert_eq!((response.recorded, response.subjects), (recorded, vec![vec![subject]]));
         assert_eq!(world.reasons(subject, &[1]).await, ["consent_withdrawn", "stopped"]);
     }
-    assert_eq!(world.store.load(subject, 0, 10).await.unwrap().len(), 2);
+    let events = world.store.load(subject, 0, 10).await.unwrap();
+    assert_eq!(events.len(), 2);
+    let withdrawn: serde_json::Value = serde_json::from_str(&events[1].data).unwrap();
+    assert_eq!(withdrawn["method"], "preference_page", "the event names the road it came by");
 
     // Lifted by her own act, the old stop stays lifted when it is told once more.
     world.opt_in(subject, &[1]).await.unwrap();

@@ -321,6 +321,7 @@ impl World {
             stop_id: self.ids.v7(),
             addresses: tokens(addresses),
             kind,
+            method: None,
             heard_at: self.clock.now(),
         };
         self.stops(&StopsRequest { stops: vec![stop] }).await

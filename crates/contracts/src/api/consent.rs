@@ -423,6 +423,9 @@ pub struct Stop {
     pub addresses: Vec<AddressToken>,
     /// What kind of stop.
     pub kind: StopKind,
+    /// By which road she said it; not given: by a WhatsApp message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// When it was heard.
     #[serde(deserialize_with = "crate::moment::read")]
     pub heard_at: Timestamp,

@@ -249,6 +249,7 @@ async fn stop_number(app: &App, new: &NewRequest, heard_at: Timestamp) -> Result
         stop_id: app.sagas.ids.v7(),
         addresses: new.addresses.clone(),
         kind: StopKind::Stopped,
+        method: None,
         heard_at,
     };
     let stops = StopsRequest { stops: vec![stop] };
