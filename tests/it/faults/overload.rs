@@ -89,7 +89,7 @@ async fn at_twice_its_load_a_service_says_when_to_come_again_and_takes_no_more_m
         waiting.iter().filter(|call| call.is_finished()).count() == CARRIED
     })
     .await;
-    assert!(!failpoints.struck("eventstore.before_commit").is_empty());
+    failpoints.strikes("eventstore.before_commit").await;
     let (refused, taken): (Vec<Call>, Vec<Call>) =
         waiting.into_iter().partition(|call| call.is_finished());
     turned_away(refused).await;
