@@ -3,6 +3,7 @@
 //! erasures, keys by their store.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ pub struct RetentionView {
 pub struct Asked {
     /// As if the configuration said so; not given: what it says.
     #[serde(default)]
-    #[param(minimum = 1)]
-    access_record_days: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1)]
+    access_record_days: Option<NonZeroU32>,
 }
 
 /// What ends by age here, and how much of it would go now? Nothing is done by asking.
@@ -78,7 +79,8 @@ pub(crate) async fn retention(
     Query(asked): Query<Asked>,
 ) -> Result<Json<RetentionView>, Problem> {
     caller.require("subjects:resolve")?;
-    let access_record_days = asked.access_record_days.unwrap_or(app.access_record_days);
+    let asked = asked.access_record_days.map(NonZeroU32::get);
+    let access_record_days = asked.unwrap_or(app.access_record_days);
     let older = cutoff(access_record_days, app.clock.now());
     let access_records_due = due(app.pool(), older).await?;
     let suppressions_kept = sqlx::query_scalar("SELECT count(*) FROM suppressions")

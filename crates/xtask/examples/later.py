@@ -14,7 +14,8 @@ class Topics:
     def __init__(self, kafka, prefix):
         self.prefix = prefix
         self.states, self.events = f"{prefix}consent.state.v1", f"{prefix}consent.events.v1"
-        made = AdminClient({"bootstrap.servers": kafka}).create_topics(
+        admin = AdminClient({"bootstrap.servers": kafka})  # kept: without it, what it was asked for ends with an error
+        made = admin.create_topics(
             [NewTopic(self.states, 6, 1, config={"cleanup.policy": "compact"}), NewTopic(self.events, 6, 1)]
         )
         for done in made.values():

@@ -45,7 +45,7 @@ def faults(root, resources, rights):
 def topics_of(root):
     """Partitions and settings of every topic, as docs/asyncapi tells them, which is generated from crates/contracts."""
     document = json.loads((root / "docs/asyncapi/assent.json").read_text())
-    bindings = [channel["bindings"]["kafka"] for channel in document["channels"].values()]
+    bindings = [channel["bindings"]["kafka"] for channel in document["channels"].values() if "kafka" in channel["bindings"]]
     return {kafka["topic"]: (kafka["partitions"], settings_of(kafka["topicConfiguration"])) for kafka in bindings}
 
 

@@ -79,6 +79,7 @@ pub(super) async fn restrict(
         (status = 200, description = "With what she is told", body = RequestView),
         (status = 404, description = "request_unknown"),
         (status = 409, description = "request_state_conflict, with the member reason"),
+        (status = 422, description = "validation_failed"),
     ),
     security(("bearer" = []))
 )]
@@ -104,6 +105,7 @@ pub(super) async fn tell_end(
         (status = 404, description = "request_unknown"),
         (status = 409, description = "request_state_conflict, with the member reason"),
         (status = 410, description = "subject_erased"),
+        (status = 422, description = "validation_failed"),
         (status = 503, description = "dependency_unavailable: repeat it"),
     ),
     security(("bearer" = []))

@@ -1,6 +1,8 @@
 //! `GET /v1/retention`: which texts would go because they are too old, before they go. It guarantees that looking
 //! changes nothing; they end by `housekeeping`.
 
+use std::num::NonZeroU32;
+
 use assent_http::{Caller, Json, Problem, Query};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -27,8 +29,8 @@ pub struct RetentionView {
 pub struct Asked {
     /// As if the configuration said so; not given: what it says.
     #[serde(default)]
-    #[param(minimum = 1)]
-    conversation_days: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1)]
+    conversation_days: Option<NonZeroU32>,
 }
 
 /// For how long is what was written kept, and how much would go now?
@@ -46,7 +48,8 @@ pub async fn retention(
 ) -> Result<Json<RetentionView>, Problem> {
     caller.require("conversations:read")?;
     let configured = messaging.config.conversations.retention_days;
-    let conversation_days = asked.conversation_days.unwrap_or(u32::from(configured));
+    let asked = asked.conversation_days.map(NonZeroU32::get);
+    let conversation_days = asked.unwrap_or(u32::from(configured));
     let due = housekeeping::due(&messaging, conversation_days, &[]).await.map_err(database)?;
     Ok(Json(RetentionView { conversation_days, due }))
 }
