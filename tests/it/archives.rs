@@ -64,6 +64,12 @@ async fn trap_19_she_takes_what_is_held_on_her_and_nothing_of_anybody_else() {
     let notes = format!("/v1/conversations/{conversation}/notes");
     assert_eq!(cluster.post("messaging", &notes, &note, Some("note")).await.0, 201);
 
+    let read_model = cluster.pool("projector").await;
+    until("the read model knows her too", async || {
+        let known = "SELECT EXISTS (SELECT FROM live.consents WHERE subject_id = $1::uuid)";
+        sqlx::query_scalar::<_, bool>(known).bind(&her).fetch_one(&read_model).await.unwrap()
+    })
+    .await;
     let opened = asks(&cluster, &ada, "access");
     answered(&cluster, &opened).await;
     let [reference, secret] = ["reference", "secret"].map(|name| opened[name].as_str().unwrap());
