@@ -369,13 +369,18 @@ def kit(cluster, examples):
             check.until("what it found last", lambda lines: any("it passes over" in line for line in lines))
         finally:
             check.end()
-        said = "\n".join(check.lines)
-        faults = [line.strip() for line in check.lines if line.startswith("       ")]
-        if found is None:
-            assert status == 0 and not faults, said
-        else:
-            assert status == 1 and faults and all(found in fault for fault in faults), f"{found}: {said}"
+        judged(check, status, found)
     return f"the conformance kit passes the example, and finds each of {len(SABOTAGE)} faults"
+
+
+def judged(check, status, found):
+    """What the kit says is what was to be found, and nothing else."""
+    said = "\n".join(check.lines)
+    faults = [line.strip() for line in check.lines if line.startswith("       ")]
+    if found is None:
+        assert status == 0 and not faults, said
+    else:
+        assert status == 1 and faults and all(found in fault for fault in faults), f"{found}: {said}"
 
 
 # The same for the one that is called.
@@ -413,12 +418,7 @@ def called_kit(cluster, examples):
             check.until("what it found last", lambda lines: any("it passes over" in line for line in lines))
         finally:
             check.end()
-        said = "\n".join(check.lines)
-        faults = [line.strip() for line in check.lines if line.startswith("       ")]
-        if found is None:
-            assert status == 0 and not faults, said
-        else:
-            assert status == 1 and faults and all(found in fault for fault in faults), f"{found}: {said}"
+        judged(check, status, found)
     return f"the kit calls the example too, and finds each of {len(CALLED_SABOTAGE)} faults"
 
 

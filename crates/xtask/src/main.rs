@@ -160,7 +160,7 @@ enum Command {
     /// written; a digest that is there already is read anew.
     PinImages,
     /// Measure against what bounds it, in the same run: append, relay, projection, freshness,
-    /// permit, verdict, import, screen, dispatch, webhook.
+    /// permit, verdict, import, screen, dispatch, webhook, erasure, restore.
     ///
     /// In release, on a Postgres and a Kafka of its own under target/bench. Fails when a goal of
     /// docs/performance.md is missed.

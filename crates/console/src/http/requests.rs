@@ -162,13 +162,36 @@ pub(super) async fn certificate(
     reader: Reader,
     form: Result<Form<Given>, FormRejection>,
 ) -> Response {
+    hand_out(&console, reader, form, "/v1/tracking/certificate", "certificate.zip").await
+}
+
+/// Hands out the data: the only time.
+pub(super) async fn collect(
+    State(console): State<Console>,
+    reader: Reader,
+    form: Result<Form<Given>, FormRejection>,
+) -> Response {
+    hand_out(&console, reader, form, "/v1/tracking/archive", "data.zip").await
+}
+
+/// Whatever the reference and the secret open.
+async fn hand_out(
+    console: &Console,
+    reader: Reader,
+    form: Result<Form<Given>, FormRejection>,
+    path: &str,
+    name: &str,
+) -> Response {
     let Ok(Form(given)) = form else {
         return console.trouble(reader, StatusCode::BAD_REQUEST, reader.words.malformed);
     };
-    match console.erasure.post_for_bytes("/v1/tracking/certificate", &given).await {
-        Ok(certificate) => zip("certificate.zip", certificate),
+    match console.erasure.post_for_bytes(path, &given).await {
+        Ok(content) => zip(name, content),
         Err(error) if error.code() == Some(Code::RequestUnknown) => {
-            ask_again(&console, reader, true)
+            ask_again(console, reader, true)
+        }
+        Err(error) if error.code() == Some(Code::RequestStateConflict) => {
+            console.trouble(reader, StatusCode::CONFLICT, reader.words.archive_gone)
         }
         Err(error) => console.unavailable(reader, &error),
     }
@@ -180,25 +203,4 @@ fn zip(name: &str, content: impl Into<axum::body::Body>) -> Response {
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
     ];
     (headers, content.into()).into_response()
-}
-
-/// Hands out the data: the only time.
-pub(super) async fn collect(
-    State(console): State<Console>,
-    reader: Reader,
-    form: Result<Form<Given>, FormRejection>,
-) -> Response {
-    let Ok(Form(given)) = form else {
-        return console.trouble(reader, StatusCode::BAD_REQUEST, reader.words.malformed);
-    };
-    match console.erasure.post_for_bytes("/v1/tracking/archive", &given).await {
-        Ok(archive) => zip("data.zip", archive),
-        Err(error) if error.code() == Some(Code::RequestUnknown) => {
-            ask_again(&console, reader, true)
-        }
-        Err(error) if error.code() == Some(Code::RequestStateConflict) => {
-            console.trouble(reader, StatusCode::CONFLICT, reader.words.archive_gone)
-        }
-        Err(error) => console.unavailable(reader, &error),
-    }
 }
