@@ -15,8 +15,8 @@ fn wishes() -> Wishes {
             ("messaging", "prices = \"MARKETING 0.0859\""),
             ("messaging", "caps = \"marketing 1/24h\""),
             // A claim is over soon after its holder died.
-            ("messaging", "whatsapp_timeout_ms = 2000"),
-            ("messaging", "claim_ms = 4000"),
+            ("messaging", "whatsapp_timeout_ms = 5000"),
+            ("messaging", "claim_ms = 10000"),
         ],
         callers: vec![("crm", DRAFTER)],
         ..Wishes::default()

@@ -21,8 +21,8 @@ async fn one_replica_of_each_killed_in_mid_flow_loses_nothing_and_sends_nothing_
         replicated: vec!["consent", "messaging", "projector"],
         settings: vec![
             ("messaging", "sends_per_second = 20"),
-            ("messaging", "whatsapp_timeout_ms = 2000"),
-            ("messaging", "claim_ms = 4000"),
+            ("messaging", "whatsapp_timeout_ms = 5000"),
+            ("messaging", "claim_ms = 10000"),
         ],
         ..Wishes::default()
     })
@@ -105,8 +105,8 @@ async fn three_replicas_share_the_work_and_those_that_freeze_do_no_harm() {
         settings: vec![
             ("messaging", "sends_per_second = 20"),
             ("messaging", "send_batches = 1"),
-            ("messaging", "whatsapp_timeout_ms = 2000"),
-            ("messaging", "claim_ms = 4000"),
+            ("messaging", "whatsapp_timeout_ms = 5000"),
+            ("messaging", "claim_ms = 10000"),
         ],
         ..Wishes::default()
     })

@@ -8,16 +8,9 @@ use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, Wishes, until};
 use serde_json::{Value, json};
 
-/// Calls are given up soon, and claims end soon.
+/// One person is enough for what the stories tell of campaigns.
 pub fn wishes() -> Wishes {
-    Wishes {
-        settings: vec![
-            ("messaging", "whatsapp_timeout_ms = 2000"),
-            ("messaging", "claim_ms = 4000"),
-            ("messaging", "approval_above = 100"),
-        ],
-        ..Wishes::default()
-    }
+    Wishes { settings: vec![("messaging", "approval_above = 100")], ..Wishes::default() }
 }
 
 /// Plays a scenario file in which `PERSON_n` stands for the number of the nth.

@@ -593,18 +593,25 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
     }
 }
 
+/// The last warnings and errors of a log, a line each.
+fn complaints(log: &str) -> String {
+    const LINES: usize = 12;
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    told[told.len().saturating_sub(LINES)..].iter().map(|line| format!("  {line}\n")).collect()
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Where a test failed its logs are worth keeping; their place is said by the tail of each.
+        // Where a test failed: what its processes complained of at last, for whoever can't look into the logs.
         let failed = std::thread::panicking();
         for (name, process) in &mut self.processes {
             process.kill();
             if failed {
                 let place = self.dir.join(format!("{name}.log"));
-                let _ = std::io::Write::write_all(
-                    &mut std::io::stderr(),
-                    format!("log of {name}: {}\n", place.display()).as_bytes(),
-                );
+                let log = std::fs::read_to_string(&place).unwrap_or_default();
+                let told = format!("log of {name}: {}\n{}", place.display(), complaints(&log));
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes());
             }
         }
         if !failed && !self.kept {
