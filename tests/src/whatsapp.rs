@@ -3,6 +3,9 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::cluster::until;
 
 /// The signature header of a webhook with this body.
 ///
@@ -26,9 +29,24 @@ pub async fn rest(messaging: &PgPool) {
     .await;
 }
 
-/// What was held back, and was seen to be, is due at once.
+/// What was held back is due at once.
 pub async fn go_on(messaging: &PgPool) {
+    const CLAIMS: &str = "SELECT DISTINCT claim_id FROM intents WHERE state = 'claimed'";
+    const UNDER_WAY: &str =
+        "SELECT EXISTS (SELECT FROM intents WHERE state = 'claimed' AND claim_id = ANY($1))";
     run(messaging, "UPDATE send_rates SET next_at = now()").await;
+    // Whoever was told of the rest before gives back for as long as that was: that is waited for.
+    let told: Vec<Uuid> =
+        sqlx::query_scalar(CLAIMS).fetch_all(messaging).await.expect("Postgres answers");
+    until("whoever was told of the rest has given back", async || {
+        let under_way: bool = sqlx::query_scalar(UNDER_WAY)
+            .bind(&told)
+            .fetch_one(messaging)
+            .await
+            .expect("Postgres answers");
+        !under_way
+    })
+    .await;
     // In the order in which everybody else locks them.
     run(
         messaging,

@@ -211,6 +211,10 @@ async fn she_sees_that_her_message_was_read_and_whoever_is_fenced_does_not() {
         (&json!("read"), &json!("text"))
     );
     assert!(mark["message_id"].as_str().unwrap().starts_with("wamid."));
+    let called = "UPDATE send_rates SET called_until = clock_timestamp() + interval '1 minute'";
+    sqlx::query(called).execute(replica.messaging.store.pool()).await.unwrap();
+    let (status, problem) = replica.post(&path, json!({})).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")), "what is called counts");
     let nobody = format!("/v1/inbound/{}/read", Uuid::from_u128(7));
     assert_eq!(replica.post(&nobody, json!({})).await.0, 404);
     sqlx::query("INSERT INTO fences VALUES ($1, $1, now())")

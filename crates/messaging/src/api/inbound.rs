@@ -94,6 +94,12 @@ pub async fn read(
     let raw: serde_json::Value = serde_json::from_slice(&raw).map_err(|_| Code::MessageUnknown)?;
     let provider_id = raw.get("id").and_then(serde_json::Value::as_str);
     let provider_id = provider_id.ok_or(Code::MessageUnknown)?;
+    // As each message is: counted again now that it is ready.
+    let (per_second, wait) = (config.sending.per_second, lease.remaining() / 2);
+    match rates::call(messaging.pool(), number, 1, per_second, wait).await.map_err(database)? {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => return Err(Problem::new(Code::RateLimited).retry_after(1)),
+    }
     let mark = ReadMark::new(provider_id, request.typing).to_json();
     let Call { outcome, .. } = messaging.provider.send(mark, lease).await;
     let failed = match outcome {
