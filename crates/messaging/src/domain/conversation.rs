@@ -398,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn what_she_asks_for_is_answered_by_a_human_and_not_by_the_bot() {
+        let asks = |hours, bot| Command::Hear {
+            at: at(hours),
+            declares: Declares::Request,
+            bot,
+            new: Uuid::from_u128(99),
+        };
+        let called = Event::HumanCalled(Reason::Request);
+        for bot in [true, false] {
+            assert_eq!(after(&[asks(0, bot)]).unwrap().state, State::Waiting);
+            assert_eq!(decide(None, &asks(0, bot)).unwrap().last(), Some(&called));
+        }
+        assert_eq!(after(&[hears(0), asks(1, true)]).unwrap().state, State::Waiting);
+        let given = [hears(0), assign("lea", None), asks(1, true)];
+        assert_eq!(after(&given).unwrap().state, State::Human("lea".to_owned()));
+    }
+
+    #[test]
     fn what_may_be_a_stop_is_read_by_a_human_and_not_by_the_bot() {
         let perhaps = |hours, bot| Command::Hear {
             at: at(hours),
