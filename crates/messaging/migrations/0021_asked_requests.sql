@@ -16,7 +16,7 @@ CREATE TABLE asked_requests (
     not_before timestamptz NOT NULL DEFAULT now(),
     attempts   integer NOT NULL DEFAULT 0,
     settled_at timestamptz,
-    -- The request at the erasure service; null: it isn't handed over yet.
+    -- The request that it opened at the erasure service; null: none yet, or it said again what she had asked for.
     request_id uuid
 );
 CREATE INDEX asked_requests_subject ON asked_requests (subject_id, position);

@@ -1,6 +1,6 @@
 //! What people ask for about their data by a message, brought to the erasure service. It guarantees that a request is
 //! brought there however long that takes, once for each message, in the order in which she asked; that it is shown by her
-//! number or not at all; and that of whom it is in doubt who she is nothing is asked: a human is to look.
+//! number or not at all; that what she asks for again within a day is the same request; and that of whom it is in doubt who she is nothing is asked: a human is to look.
 //!
 //! An erasure is opened when she asks for it, and shown to be hers only when she says within a day that she is sure: by
 //! then it has stopped marketing, and destroyed nothing.
@@ -252,17 +252,14 @@ struct Opened {
     request_id: Uuid,
 }
 
-/// Opens a request, or shows that she means the erasure that she asked for. Gives the request; none: what she asked for
-/// is over already.
+/// Opens a request, or shows that she means the erasure that she asked for. Gives the request that it opened.
 async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Failure> {
-    if it.kind == RequestKind::Erasure
-        && let Some(request_id) = asked_before(messaging, it).await?
-    {
-        return match it.sure {
-            true => confirm(messaging, it, request_id).await,
-            // She asks again, and has not said that she is sure.
-            false => Ok(Some(request_id)),
-        };
+    if let Some(request_id) = asked_before(messaging, it).await? {
+        // Asked again it is the same; only who says that she is sure has said something new.
+        if it.sure && it.by_number {
+            confirm(messaging, request_id).await?;
+        }
+        return Ok(None);
     }
     let origin = RequestOrigin::WhatsappMessage;
     let shown = it.by_number && it.kind != RequestKind::Erasure;
@@ -279,37 +276,28 @@ async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Fail
     Ok(Some(opened.request_id))
 }
 
-async fn confirm(
-    messaging: &Messaging,
-    it: &Pending,
-    request_id: Uuid,
-) -> Result<Option<Uuid>, Failure> {
-    if !it.by_number {
-        return Ok(Some(request_id));
-    }
+async fn confirm(messaging: &Messaging, request_id: Uuid) -> Result<(), ClientError> {
     let shown = Shown { method: RequestOrigin::WhatsappMessage.proof(), reason: SHOWN_TWICE };
     let path = format!("/v1/requests/{request_id}/identity");
     let confirmed: Result<Value, ClientError> = messaging.erasure.post(&path, &shown, None).await;
     match confirmed {
-        Ok(_) => Ok(Some(request_id)),
         // Refused, or answered, by an operator meanwhile.
-        Err(error) if error.code() == Some(Code::RequestStateConflict) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) if error.code() != Some(Code::RequestStateConflict) => Err(error),
+        _ => Ok(()),
     }
 }
 
-/// The erasure that she asked for within the day before.
+/// What she asked for, of this kind, within the day before.
 async fn asked_before(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, sqlx::Error> {
     const BEFORE: &str = "
         SELECT request_id FROM asked_requests
         WHERE subject_id = $1 AND kind = $2 AND request_id IS NOT NULL
-          AND asked_at BETWEEN $3 - interval '1 day' AND $3 AND id <> $4
+          AND asked_at BETWEEN $3 - interval '1 day' AND $3
         ORDER BY position DESC LIMIT 1";
     sqlx::query_scalar(BEFORE)
         .bind(it.subject)
-        .bind(RequestKind::Erasure.name())
+        .bind(it.kind.name())
         .bind(it.asked_at.to_sqlx())
-        .bind(it.id)
         .fetch_optional(messaging.pool())
         .await
 }

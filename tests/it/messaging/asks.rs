@@ -88,6 +88,10 @@ async fn what_she_asks_for_by_message_arrives_once_whatever_is_lost_or_comes_aga
     let hers = &listed["items"][0];
     assert_eq!((&hers["state"], &hers["reason"]), (&json!("waiting"), &json!("request")));
 
+    // Asked in other words on the same day it is the same request.
+    assert_eq!(replica.hears(1, "Show me my data!").await, 200);
+    handed_over(&replica).await;
+    assert_eq!(neighbours.requests().len(), 1);
     // A sentence that holds the words asks for nothing.
     assert_eq!(replica.hears(1, "I said: what do you know about me, please").await, 200);
     handed_over(&replica).await;

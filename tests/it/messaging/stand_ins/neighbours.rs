@@ -622,8 +622,9 @@ async fn request(
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     {
         let mut requests = state.requests.lock().unwrap();
-        match requests.iter().find(|(known, _)| *known == key) {
-            Some((_, first)) => assert_eq!(*first, body.0, "a repeat says the same"),
+        let first = requests.iter().find(|it| it.0 == key).map(|it| it.1.clone());
+        match first {
+            Some(first) => assert_eq!(first, body.0, "a repeat says the same"),
             None => requests.push((key.clone(), body.0)),
         }
     }
