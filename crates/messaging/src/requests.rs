@@ -1,6 +1,7 @@
 //! What people ask for about their data by a message, brought to the erasure service. It guarantees that a request is
 //! brought there however long that takes, once for each message, in the order in which she asked; that it is shown by her
-//! number or not at all; that what she asks for again within a day is the same request; and that of whom it is in doubt who she is nothing is asked: a human is to look.
+//! number or not at all; that what she asks for again within a day is the same request; and that where it is in doubt who
+//! she is nothing is asked in her name: a human is to look.
 //!
 //! An erasure is opened when she asks for it, and shown to be hers only when she says within a day that she is sure: by
 //! then it has stopped marketing, and destroyed nothing.
@@ -31,8 +32,9 @@ const TOGETHER: i64 = 16;
 const HOLD: Duration = Duration::from_secs(200);
 /// How often they are looked for when nothing announces them.
 const POLL: Duration = Duration::from_millis(500);
-/// What a request is shown by: a message from her number, and of an erasure that she said it twice.
+/// What a request is shown by: a message from her number.
 const SHOWN_BY: &str = "message_from_number";
+/// What an erasure is shown by: that she said it twice.
 const SHOWN_TWICE: &str = "said_twice";
 
 /// A message that asks for something about her data.

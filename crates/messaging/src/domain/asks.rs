@@ -273,7 +273,9 @@ mod tests {
             }
         }
         for language in ["en", "fr", "ru"] {
-            let own = |kind| PHRASES.iter().any(|(its, of, _)| *its == language && *of == kind);
+            let own = |kind: RequestKind| {
+                PHRASES.iter().any(|(its, of, _)| *its == language && *of == kind)
+            };
             assert!(RequestKind::ALL.into_iter().all(own), "{language}");
             assert!(SURE.iter().any(|(its, _)| *its == language));
         }
