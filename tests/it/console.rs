@@ -2,6 +2,7 @@
 //! got hold of a link.
 
 use assent_contracts::code::Code;
+use assent_tests::cluster::browser::Browser;
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, Wishes, until};
 use serde_json::{Value, json};
@@ -298,4 +299,134 @@ async fn a_question_goes_out_in_her_window_and_its_button_answers() {
     let granted = history["items"].as_array().unwrap().iter().find(granted).expect("she agreed");
     assert_eq!(granted["data"]["method"], "whatsapp_message", "{history}");
     assert!(granted["data"]["confirms"]["request_id"].is_string(), "{history}");
+}
+
+/// A browser within a visit of hers: her link, and the message that it asks for.
+async fn visit(cluster: &Cluster, person: &Person) -> Browser {
+    let mut browser = cluster.browser();
+    browser.open(&link(cluster, person)).await.press("Show my settings").await;
+    let prepared = browser.prepared();
+    assert_eq!(cluster.hears(person, &prepared).await, 200);
+    until("her message has come", async || {
+        browser.press("I have sent it").await;
+        browser.page.contains("Your settings")
+    })
+    .await;
+    browser
+}
+
+/// The reference and the secret that the page before her gives.
+fn given(browser: &Browser) -> (String, String) {
+    let at = |id: &str| {
+        let (_, rest) = browser.page.split_once(&format!("id=\"{id}\">")).expect("it is given");
+        rest.split('<').next().unwrap().to_owned()
+    };
+    (at("reference"), at("secret"))
+}
+
+/// What was taken in, newest first, as operators see it.
+async fn taken_in(cluster: &Cluster) -> Vec<Value> {
+    let (status, listed) = cluster.get("erasure", "/v1/requests").await;
+    assert_eq!(status, 200, "{listed}");
+    let mut views = Vec::new();
+    for item in listed["items"].as_array().unwrap() {
+        let path = format!("/v1/requests/{}", item["request_id"].as_str().unwrap());
+        views.push(cluster.get("erasure", &path).await.1);
+    }
+    views
+}
+
+/// Her rights are hers to ask for: in her language, without a script, and by nobody who got hold of a link.
+#[tokio::test(flavor = "multi_thread")]
+async fn she_asks_for_her_rights_on_her_page_once_and_is_given_what_she_tracks_them_by() {
+    let cluster = Cluster::start().await;
+    let (person, _) = cluster.willing().await;
+    let mut browser = visit(&cluster, &person).await;
+    for (language, erasure, due) in [
+        ("fr", "Demander: Effacement", "vous avez une réponse avant le 20"),
+        ("ru", "Попросить: Удаление", "ответ будет до 20"),
+        ("en", "Ask: Erasure", "you are answered before 20"),
+    ] {
+        browser.open(&format!("/settings/requests?lang={language}")).await;
+        assert_eq!(browser.status, 200, "{}", browser.page);
+        assert!(browser.has_button(erasure), "{}", browser.page);
+        assert_eq!(browser.page.matches(due).count(), 7, "each right has its term");
+    }
+
+    // Who has the link, and even the page, but not her visit, asks for nothing.
+    let mut forwarded = cluster.browser();
+    forwarded.open(&link(&cluster, &person)).await;
+    assert_eq!(forwarded.open("/settings/requests").await.status, 401);
+    forwarded.page.clone_from(&browser.page);
+    assert_eq!(forwarded.press("Ask: Erasure").await.status, 401);
+    // Nor does she by accident, nor with a place that is none.
+    assert_eq!(browser.types("sure", "").press("Ask: Erasure").await.status, 400);
+    let access = "Ask: To see what we hold about you";
+    browser.open("/settings/requests?lang=en").await;
+    assert_eq!(browser.types("place", "Lyon!").press(access).await.status, 400);
+    assert_eq!(taken_in(&cluster).await, Vec::<Value>::new());
+
+    browser.open("/settings/requests?lang=en").await;
+    browser.types("place", "fr").press(access).await;
+    assert_eq!(browser.status, 200, "{}", browser.page);
+    let (reference, secret) = given(&browser);
+    browser.open("/settings/requests?lang=en").await;
+    browser.types("place", "FR").press(access).await;
+    assert_eq!(given(&browser), (reference.clone(), secret.clone()), "pressed twice, it is one");
+    let opened = taken_in(&cluster).await;
+    let [view] = &opened[..] else { panic!("{opened:?}") };
+    assert_eq!((&view["kind"], &view["origin"]), (&json!("access"), &json!("page")));
+    assert_eq!(view["identity"]["method"], "signed_link", "{view}");
+    browser.open("/settings/requests?lang=en").await;
+    assert!(browser.page.contains(&reference) && !browser.page.contains(&secret), "shown once");
+
+    // What she was given opens her request, for whoever has it.
+    let mut anybody = cluster.browser();
+    anybody.open("/requests?lang=en").await;
+    anybody.types("reference", &reference).types("secret", &secret);
+    assert!(anybody.press("Show my request").await.page.contains(&reference), "{}", anybody.page);
+
+    // And she is forgotten; what she was given before tells her so.
+    browser.press("Ask: Erasure").await;
+    assert!(browser.page.contains("Your data are being erased"), "{}", browser.page);
+    let (reference, secret) = given(&browser);
+    until("she is forgotten", async || {
+        anybody.open("/requests?lang=en").await;
+        anybody.types("reference", &reference).types("secret", &secret);
+        anybody.press("Show my request").await.page.contains("Proof that you were erased")
+    })
+    .await;
+    assert_eq!(cluster.subject(&person).await, None);
+}
+
+/// What she asks for by a message is handed over, and her page tells what she tracks it by.
+#[tokio::test(flavor = "multi_thread")]
+async fn she_asks_by_message_reads_the_secret_on_her_page_and_is_erased_when_she_is_sure() {
+    let cluster = Cluster::start().await;
+    let (person, _) = cluster.willing().await;
+    let (other, _) = cluster.willing().await;
+    assert_eq!(cluster.hears(&person, "Delete my data").await, 200);
+    let mut opened = Vec::new();
+    until("it is handed over", async || {
+        opened = taken_in(&cluster).await;
+        opened.len() == 1
+    })
+    .await;
+    let told = (&opened[0]["origin"], &opened[0]["status"]);
+    assert_eq!(told, (&json!("whatsapp_message"), &json!("identity_pending")));
+    becomes(&cluster, &person, &["consent_withdrawn", "stopped"]).await;
+
+    let mut browser = visit(&cluster, &person).await;
+    browser.open("/settings/requests?lang=en").await;
+    let reference = opened[0]["reference"].as_str().unwrap();
+    assert!(browser.page.contains(reference), "{}", browser.page);
+    browser.press("Show my request").await;
+    assert!(browser.page.contains("a proof that it is you"), "{}", browser.page);
+
+    assert_eq!(cluster.hears(&person, "YES, DELETE MY DATA").await, 200);
+    until("she is forgotten", async || cluster.subject(&person).await.is_none()).await;
+    let views = taken_in(&cluster).await;
+    let [view] = &views[..] else { panic!("{views:?}") };
+    assert_eq!(view["identity"]["method"], "number_reply", "{view}");
+    assert!(cluster.subject(&other).await.is_some(), "nobody else is");
 }

@@ -8,6 +8,7 @@ mod http;
 mod language;
 mod pages;
 pub mod receipt_page;
+mod rights_words;
 mod service;
 mod visit;
 mod words;

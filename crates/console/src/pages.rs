@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::language::Language;
+use crate::rights_words::RightsWords;
 use crate::words::{Words, item_names};
 
 /// What every page has.
@@ -155,6 +156,8 @@ pub struct Preferences<'a> {
     pub purposes: Vec<PurposeView>,
     /// Whether the link leads to more than opting out.
     pub more: bool,
+    /// What else is found there.
+    pub rights: &'static str,
 }
 
 /// Asks for a message from the person's number.
@@ -183,6 +186,8 @@ pub struct Settings<'a> {
     pub lines: Vec<SettingsLine>,
     /// Newest first.
     pub receipts: Vec<ReceiptLine>,
+    /// What leads to her rights.
+    pub rights: &'static str,
     /// Something was just changed.
     pub saved: bool,
 }
@@ -281,6 +286,68 @@ pub struct Request<'a> {
     pub ready: bool,
     /// Whether her erasure's certificate can be taken.
     pub certificate: bool,
+}
+
+/// What she can ask for, and has asked for. No `Debug`: it holds secrets.
+#[derive(Template)]
+#[template(path = "rights.html")]
+pub struct Rights<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// Its own words.
+    pub says: &'static RightsWords,
+    /// What she has asked for, oldest first.
+    pub asked: Vec<AskedLine>,
+    /// What she can ask for.
+    pub rights: Vec<Right>,
+}
+
+/// A request that she made. No `Debug`: it holds its secret.
+pub struct AskedLine {
+    /// What was asked for.
+    pub kind: &'static str,
+    /// When it was received.
+    pub received: String,
+    /// Its reference.
+    pub reference: String,
+    /// Its secret, where she was not given it.
+    pub secret: Option<String>,
+}
+
+/// A right.
+pub struct Right {
+    /// Its stable name.
+    pub kind: &'static str,
+    /// Its name in her language.
+    pub title: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// By when she is answered.
+    pub due: String,
+    /// Whether it destroys.
+    pub erases: bool,
+}
+
+/// What she is given when she has asked. No `Debug`: it holds the secret.
+#[derive(Template)]
+#[template(path = "asked.html")]
+pub struct Asked<'a> {
+    /// What every page has.
+    pub page: Page<'a>,
+    /// Its own words.
+    pub says: &'static RightsWords,
+    /// What was asked for.
+    pub kind: &'static str,
+    /// By when it is answered.
+    pub due: String,
+    /// Its reference.
+    pub reference: String,
+    /// Its secret; none: it can't be said again.
+    pub secret: Option<String>,
+    /// Where she looks.
+    pub address: String,
+    /// Whether it destroys.
+    pub erases: bool,
 }
 
 /// One thing to say.

@@ -39,6 +39,7 @@ pub fn serve(
         links: config.links,
         controller: config.controller,
         secure: config.public_url.starts_with("https://"),
+        public_url: config.public_url,
         whatsapp_number: config.whatsapp_number.trim_start_matches('+').to_owned(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),

@@ -151,8 +151,8 @@ pub struct StopHeard {
     pub stop_id: Uuid,
     /// Tokens of all spellings of the address it came from.
     pub addresses: Vec<AddressToken>,
-    /// How it was said: `word`, `button`, `preference`, `provider_refusal`, `page`, or `moved` where it
-    /// followed her from another address.
+    /// How it was said: `word`, `erasure` (she asked to be erased), `button`, `preference`, `provider_refusal`, `page`, or
+    /// `moved` where it followed her from another address.
     pub form: String,
     /// When it was recorded.
     pub at: Timestamp,

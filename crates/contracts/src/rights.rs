@@ -183,6 +183,27 @@ pub enum IdentityMethod {
     Operator,
 }
 
+/// By which road of her own a person asked; what an operator, an interface or a file brings has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestOrigin {
+    /// Her page, behind her signed link and a message from her number.
+    Page,
+    /// A WhatsApp message from her number.
+    WhatsappMessage,
+}
+
+impl RequestOrigin {
+    /// The only way in which this road shows that she asks herself.
+    #[must_use]
+    pub const fn proof(self) -> IdentityMethod {
+        match self {
+            Self::Page => IdentityMethod::SignedLink,
+            Self::WhatsappMessage => IdentityMethod::NumberReply,
+        }
+    }
+}
+
 /// Why a term is extended (GDPR Article 12(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -253,6 +274,9 @@ pub struct RequestOpened {
     pub kind: RequestKind,
     /// Who asked.
     pub actor: Actor,
+    /// By which road of her own; none: somebody brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<RequestOrigin>,
     /// A code for the ground, such as `consent_withdrawn` (GDPR Article 17(1)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

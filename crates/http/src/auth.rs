@@ -23,7 +23,7 @@ use crate::problem::{Code, Problem};
 
 /// Every scope there is. A key file that names another is refused: a misspelt scope would be a
 /// lock without a key.
-pub const SCOPES: [&str; 32] = [
+pub const SCOPES: [&str; 33] = [
     "campaigns:approve",
     "claims:review",
     "consent:read",
@@ -33,6 +33,7 @@ pub const SCOPES: [&str; 32] = [
     "conversations:write",
     "erasure:ack",
     "erasure:decide",
+    "erasure:intake",
     "erasure:read",
     "erasure:retention",
     "erasure:track",

@@ -14,6 +14,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::bot::files;
+use crate::domain::asks::Asks;
 use crate::domain::bot::flows::{Around, Bot};
 use crate::domain::confirmation::Confirmations;
 use crate::domain::limits::{Caps, Ceilings, Prices};
@@ -140,6 +141,17 @@ impl Conversations {
         }
         Some(Self { purpose, retention_days, bot, engine })
     }
+}
+
+/// The phrases that ask for something about her data.
+fn asks(own: &Section) -> Asks {
+    let without = own.default("request_phrases_without", String::new());
+    let with = own.default("request_phrases_with", String::new());
+    let asks = Asks::standard().without(without.split(','));
+    asks.clone().with(&with).unwrap_or_else(|error| {
+        own.invalid("request_phrases_with", error);
+        asks
+    })
 }
 
 /// Whether what she wrote can be read on its way there by nobody else.
@@ -374,7 +386,7 @@ impl Config {
         }
         let without = own.default("stop_words_without", String::new());
         let with = own.default("stop_words_with", String::new());
-        let words = Words::configured(without.split(','), with.split(','));
+        let words = Words::configured(without.split(','), with.split(',')).asking(asks(&own));
         let start_purpose = own.default("start_purpose", "marketing".to_owned());
         let marketing_purposes: Vec<String> = own
             .default("marketing_purposes", "marketing".to_owned())

@@ -17,6 +17,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
+use crate::domain::asks::Ask;
 use crate::domain::conversation::{
     Command, Conversation, Declares, Event, Reason, State, decide, evolve,
 };
@@ -118,12 +119,25 @@ pub fn declares(words: &Words, said: &Said) -> Declares {
         Said::Other(_) => None,
     };
     match will {
+        None if asks(words, said).is_some() => Declares::Request,
         None if matches!(said, Said::Text(text) if words.may_mean_stop(text)) => {
             Declares::PerhapsStop
         }
         None => Declares::Nothing,
         Some(Will::Stop) => Declares::Stop,
         Some(Will::Start | Will::Code(..)) => Declares::OptIn,
+    }
+}
+
+/// What a message asks for about her data.
+#[must_use]
+pub fn asks(words: &Words, said: &Said) -> Option<Ask> {
+    match said {
+        Said::Text(text) => words.asks(text),
+        Said::Button { payload, text } => {
+            payload.iter().chain(text).find_map(|text| words.asks(text))
+        }
+        Said::Other(_) => None,
     }
 }
 

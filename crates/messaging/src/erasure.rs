@@ -41,7 +41,7 @@ impl From<sqlx::Error> for StillOpen {
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) stays: it holds
 /// no more than her random id.
-static HELD: [Held; 15] = [
+static HELD: [Held; 16] = [
     Held::new("intents", "intents WHERE subject_id = $1", "id::text"),
     Held::new("campaign_members", "campaign_members WHERE subject_id = $1", "campaign_id::text"),
     Held::new("inbound_messages", "inbound_messages WHERE subject_id = $1", "id::text"),
@@ -56,6 +56,7 @@ static HELD: [Held; 15] = [
         "encode(hash, 'hex')",
     ),
     Held::new("identities", "identities WHERE subject_id = $1", "subject_id::text"),
+    Held::new("asked_requests", "asked_requests WHERE subject_id = $1", "id::text"),
     Held::new("tasks", "tasks WHERE subject_id = $1", "id::text"),
     Held::new("free_entries", "free_entries WHERE subject_id = $1", "subject_id::text"),
     Held::new("media", "media WHERE subject_id = $1", "provider_id"),

@@ -340,7 +340,8 @@ impl Heard {
 
     /// She wrote to us, so she gets an answer, and may: the window for free text is open.
     fn is_conversation(&self) -> bool {
-        matches!(self.form.as_str(), "word" | "button")
+        let hers = [Form::Word, Form::Erasure, Form::Button].map(Form::as_str);
+        hers.contains(&self.form.as_str())
     }
 }
 
@@ -415,8 +416,8 @@ async fn confirm(
 ) -> Result<Option<Append>, StoreError> {
     const INSERT: &str = "
         INSERT INTO intents (id, subject_id, purpose, channel, kind, state, requested_at, changed_at,
-                             language)
-        SELECT $1, $2, $3, 'whatsapp', 'text', 'queued', $4, $4,
+                             asks_erasure, language)
+        SELECT $1, $2, $3, 'whatsapp', 'text', 'queued', $4, $4, $7,
                coalesce($5,
                    (SELECT language FROM conversations
                     WHERE subject_id = $2 AND language IS NOT NULL ORDER BY opened_at DESC LIMIT 1),
@@ -433,6 +434,7 @@ async fn confirm(
         .bind(now.to_sqlx())
         .bind(&heard.language)
         .bind(&heard.subjects)
+        .bind(heard.form == Form::Erasure.as_str())
         .execute(session.conn())
         .await?;
     if inserted.rows_affected() == 0 {

@@ -127,6 +127,7 @@ async fn forget(messaging: &Messaging) -> Result<(), Failure> {
     for statement in [
         "DELETE FROM seen_messages WHERE seen_at < $1",
         "DELETE FROM declarations WHERE settled_at < $1",
+        "DELETE FROM asked_requests WHERE settled_at < $1",
     ] {
         sqlx::query(statement).bind(moment).execute(messaging.pool()).await?;
     }

@@ -32,6 +32,7 @@ mod person_keys;
 mod processor;
 pub mod questions;
 mod rates;
+mod requests;
 mod restriction;
 mod seen;
 mod service;

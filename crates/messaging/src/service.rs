@@ -33,7 +33,7 @@ use crate::state::{Messaging, Parts};
 use crate::whatsapp::client::{Provider, ProviderError};
 use crate::{
     bot, campaigns, dispatcher, forwarder, housekeeping, identities, outcomes, processor,
-    questions, templates,
+    questions, requests, templates,
 };
 
 /// What it compares its store with.
@@ -132,6 +132,7 @@ pub async fn build(
         moved: Notify::new(),
         received: Notify::new(),
         declared: Notify::new(),
+        asked: Notify::new(),
         identities: Notify::new(),
         campaigns: Notify::new(),
         turns: Notify::new(),
@@ -215,6 +216,10 @@ fn read_on(messaging: &Messaging, health: &Health, lifecycle: &Lifecycle) {
     lifecycle.spawn(
         "messaging.forwarder",
         forwarder::run(messaging.clone(), stopping.clone(), health.watchdog("forwarder", PATIENCE)),
+    );
+    lifecycle.spawn(
+        "messaging.requests",
+        requests::run(messaging.clone(), stopping.clone(), health.watchdog("requests", PATIENCE)),
     );
     lifecycle.spawn(
         "messaging.processor",

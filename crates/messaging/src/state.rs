@@ -66,6 +66,8 @@ pub struct Parts {
     pub received: Notify,
     /// Rings when something was declared.
     pub declared: Notify,
+    /// Rings when something was asked for about her data.
+    pub asked: Notify,
     /// Rings when the platform said something of people's names.
     pub identities: Notify,
     /// Rings (for all who wait) when a campaign has work.

@@ -1,10 +1,11 @@
-//! What a human is to look at: a stop that nobody can be found for, words that may be one, and doubts about who
-//! somebody is. It guarantees that each is a row, written with what it follows from, and that what it holds back is held
+//! What a human is to look at: a stop that nobody can be found for, words that may be one, doubts about who
+//! somebody is, and what she asks for while there are any. It guarantees that each is a row, written with what it follows from, and that what it holds back is held
 //! from that commit on; listing and closing them is the API's.
 
 use std::collections::HashSet;
 
 use assent_contracts::SubjectId;
+use assent_contracts::rights::RequestKind;
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{PgConnection, Row as _};
@@ -20,6 +21,9 @@ pub const STOP_UNATTRIBUTED: &str = "stop_unattributed";
 pub const STOP_UNCLEAR: &str = "stop_unclear";
 /// The kind of a doubt about who somebody is.
 pub const IDENTITY_IN_DOUBT: &str = "identity_in_doubt";
+
+/// The kind of a request of whom it is in doubt who she is.
+pub const REQUEST_IN_DOUBT: &str = "request_in_doubt";
 
 /// It is in doubt who she is: what rests on her consent doesn't go out, and somebody is to look. Call it under
 /// the lock of her stream.
@@ -199,6 +203,33 @@ pub async fn stop_unclear(
     Ok(())
 }
 
+/// Somebody asks for something about her data, and it is in doubt who that is: nothing is asked in her name until a human
+/// has found out. Call it under the lock of her stream.
+///
+/// # Errors
+/// When the database fails.
+pub async fn request_in_doubt(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    kind: RequestKind,
+) -> Result<(), sqlx::Error> {
+    const OPEN: &str = "
+        INSERT INTO tasks (id, kind, subject_id, reason, opened_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (subject_id, reason) WHERE closed_at IS NULL AND subject_id IS NOT NULL
+        DO NOTHING";
+    tracing::info!(kind = kind.name(), "a request is nobody's before it is known who asks");
+    sqlx::query(OPEN)
+        .bind(messaging.ids.v7())
+        .bind(REQUEST_IN_DOUBT)
+        .bind(subject)
+        .bind(format!("asks_{}", kind.name()))
+        .bind(messaging.clock.now().to_sqlx())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// These people have said by now what they want: nobody need read what they wrote until then. Gives whether that ends
 /// a task.
 ///
@@ -281,4 +312,22 @@ pub async fn in_doubt(
         .fetch_all(conn)
         .await?;
     Ok(found.into_iter().collect())
+}
+
+/// Whether it is in any doubt who one of these people is, a long silence included: what is handed out or destroyed is
+/// not for whoever has her number by now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_doubted(
+    conn: &mut PgConnection,
+    subjects: &[SubjectId],
+) -> Result<bool, sqlx::Error> {
+    const DOUBTED: &str = "
+        SELECT EXISTS (SELECT FROM person_bars
+                       WHERE subject_id = ANY($1) AND bar IN ('identity', 'silence'))
+            OR EXISTS (SELECT FROM tasks
+                       WHERE subject_id = ANY($1) AND closed_at IS NULL
+                         AND kind = 'identity_in_doubt')";
+    sqlx::query_scalar(DOUBTED).bind(subjects).fetch_one(conn).await
 }

@@ -451,6 +451,8 @@ fn configure(
         .map(|name| key_entry(name, name, &["erasure:ack"]))
         .chain([key_entry("operator", "operator", &everything)])
         .chain([key_entry("intake", "intake", &["erasure:write"])])
+        .chain([key_entry("page", "page", &["erasure:intake", "erasure:track"])])
+        .chain([key_entry("messages", "messages", &["erasure:intake"])])
         .chain([key_entry("ledger", "ledger", &["erasure:retention"])])
         .chain([key_entry("counsel", "counsel", &["erasure:read", "holds:write"])])
         .collect();

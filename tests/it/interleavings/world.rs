@@ -278,6 +278,7 @@ impl World {
             request_id: REQUEST,
             kind: RequestKind::Erasure,
             actor: Actor::Subject,
+            origin: None,
             reason: None,
             place: None,
             known: true,

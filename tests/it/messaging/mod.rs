@@ -1,6 +1,7 @@
 //! The messaging service against real Postgres, with stand-ins for its neighbours: what it guarantees
 //! on its own, with each fault injected and shown to have happened.
 
+mod asks;
 mod bot;
 mod campaigns;
 mod contents;

@@ -13,6 +13,7 @@ use crate::soak::load::Load;
 /// Scopes that the older build doesn't know, and therefore doesn't start with.
 pub const NEW_SCOPES: &[&str] = &[
     "erasure:decide",
+    "erasure:intake",
     "erasure:retention",
     "erasure:track",
     "holds:write",

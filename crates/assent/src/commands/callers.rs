@@ -50,6 +50,8 @@ pub const CALLERS: [Caller; 7] = [
             "subjects:resolve",
             "keys:lease",
             "erasure:ack",
+            // What she asks for by a message: taken in, and shown by her number alone.
+            "erasure:intake",
             // A campaign: its people from the read models, and what the gate would say of them.
             "query:read",
             "consent:read",
@@ -74,10 +76,11 @@ pub const CALLERS: [Caller; 7] = [
     },
     Caller { name: "projector", scopes: &["erasure:ack"] },
     // A person's page: what she agreed to, and her yes or no, from the number that she has shown to be
-    // hers; where her request stands, and what it is answered with, for whoever has its secret.
+    // hers; what she asks for there; where her request stands, and what it is answered with, for whoever has its
+    // secret.
     Caller {
         name: "console",
-        scopes: &["consent:read", "consent:write", "gate:write", "erasure:track"],
+        scopes: &["consent:read", "consent:write", "gate:write", "erasure:intake", "erasure:track"],
     },
 ];
 

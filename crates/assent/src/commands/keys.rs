@@ -261,6 +261,12 @@ mod tests {
         }
         assert!(caller("messaging").has("permits:write"));
         assert!(!caller("messaging").has("suppression:read"));
+        for name in ["messaging", "console"] {
+            // They bring what people ask for, and neither vouch for anybody else nor decide.
+            assert!(caller(name).has("erasure:intake"), "{name}");
+            assert!(!caller(name).has("erasure:decide") && !caller(name).has("erasure:write"));
+        }
+        assert!(!caller("messaging").has("erasure:track"), "a secret is for her page");
         let of_projector = SCOPES.iter().filter(|scope| caller("projector").has(scope));
         assert_eq!(of_projector.collect::<Vec<_>>(), [&"erasure:ack"]);
         std::fs::remove_dir_all(dir).unwrap();

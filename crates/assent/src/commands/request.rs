@@ -254,6 +254,8 @@ struct Listed {
 struct Shown {
     kind: RequestKind,
     status: String,
+    #[serde(default)]
+    origin: Option<String>,
     reference: String,
     requested_at: Timestamp,
     due: Timestamp,
@@ -508,6 +510,9 @@ fn text(request: &Shown) -> String {
     let mut add = |name: &str, value: String| text.push_str(&format!("\n  {name:<13}{value}"));
     add("reference", request.reference.clone());
     add("requested", request.requested_at.to_string());
+    if let Some(origin) = &request.origin {
+        add("came by", format!("her own {origin}"));
+    }
     add("due", request.due.to_string());
     if let Some(ShownExtension { reasons, letter }) = &request.extension {
         add("extended", reasons.join(", "));

@@ -25,6 +25,7 @@ mod confirm;
 mod join;
 mod preferences;
 mod requests;
+mod rights;
 mod settings;
 
 /// What the pages work with. Cheap to clone.
@@ -43,6 +44,8 @@ pub struct Parts {
     pub links: Arc<LinkKey>,
     /// In whose name.
     pub controller: String,
+    /// The pages' address as people see it.
+    pub public_url: String,
     /// Whether browsers reach the pages over TLS: then cookies travel over nothing else.
     pub secure: bool,
     /// The business number, digits only.
@@ -82,6 +85,7 @@ pub fn router(console: Console) -> Router {
         .route("/requests/certificate", post(requests::certificate))
         .route("/settings", get(settings::show).post(settings::change))
         .route("/settings/end", post(settings::end))
+        .route("/settings/requests", get(rights::show).post(rights::ask))
         .route("/settings/receipts/{event}/{file}", get(settings::receipt))
         .fallback(async |State(console): State<Console>, reader: Reader| {
             let text = reader.words.not_found;

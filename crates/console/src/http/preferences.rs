@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{Console, Reader};
 use crate::pages::{Preferences, Prove, answer};
+use crate::rights_words::rights_words;
 use crate::visit::{LASTS, Visit};
 use crate::words::sentences;
 
@@ -61,7 +62,8 @@ pub(super) async fn show(
     let purposes = console.purposes(reader).await.unwrap_or_default();
     let title = format!("{} {}", reader.words.messages_from, console.controller);
     let page = console.page(reader, title);
-    answer(StatusCode::OK, &Preferences { page, token: &token, purposes, more })
+    let rights = rights_words(reader.language).there;
+    answer(StatusCode::OK, &Preferences { page, token: &token, purposes, more, rights })
 }
 
 /// Opts out. The answer comes when it has settled.

@@ -126,7 +126,7 @@ fn shown(console: &Console, reader: Reader, given: &Given, tracked: Tracked) -> 
         page: console.page(reader, words.request_title),
         reference: tracked.reference,
         secret: &given.secret,
-        kind: kind(tracked.kind, words),
+        kind: kind_of(tracked.kind, words),
         received: day(tracked.received_at),
         due: moment(tracked.due),
         state: over.map_or_else(|| state.to_owned(), |over| format!("{state} {over}.")),
@@ -151,7 +151,7 @@ fn said_of(archive: &Archive, words: &Words) -> (String, bool) {
 }
 
 /// What was asked for.
-fn kind(kind: RequestKind, words: &Words) -> &'static str {
+pub(super) fn kind_of(kind: RequestKind, words: &Words) -> &'static str {
     let place = RequestKind::ALL.iter().position(|it| *it == kind);
     place.and_then(|place| words.kinds.split('|').nth(place)).unwrap_or_default()
 }

@@ -20,6 +20,7 @@ use super::preferences::{record_no, stop_everything};
 use super::{Console, Reader};
 use crate::pages::{PurposeView, ReceiptLine, Settings, SettingsLine, answer, day};
 use crate::receipt_page;
+use crate::rights_words::rights_words;
 use crate::visit::Visit;
 use crate::words::Words;
 
@@ -27,7 +28,7 @@ use crate::words::Words;
 const ALL: &str = "*";
 
 /// The visit that the cookie tells of; without one there is nothing here.
-pub(super) struct Visiting(Visit, Reader);
+pub(super) struct Visiting(pub(super) Visit, pub(super) Reader);
 
 impl FromRequestParts<Console> for Visiting {
     type Rejection = Response;
@@ -93,7 +94,8 @@ async fn settings<'a>(
     let lines =
         purposes.iter().flat_map(|purpose| lines(purpose, &held.consents, reader.words)).collect();
     let page = console.page(reader, reader.words.settings_title);
-    Ok(Settings { page, lines, receipts, saved })
+    let rights = rights_words(reader.language).title;
+    Ok(Settings { page, lines, receipts, rights, saved })
 }
 
 /// One line per channel of a purpose.

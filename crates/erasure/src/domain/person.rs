@@ -3,7 +3,7 @@
 //! hold stands.
 
 use assent_contracts::consent::Actor;
-use assent_contracts::rights::{RequestAnswered, RequestKind, RequestOpened, Terms};
+use assent_contracts::rights::{RequestAnswered, RequestKind, RequestOpened, RequestOrigin, Terms};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ pub struct Opening {
     pub kind: RequestKind,
     /// Who asked.
     pub actor: Actor,
+    /// By which road of her own; none: somebody brought it.
+    pub origin: Option<RequestOrigin>,
     /// A code for the ground.
     pub reason: Option<String>,
     /// Where she says that she is.
@@ -65,13 +67,24 @@ impl Person {
         if unasked && let Some(saga) = &self.saga.request {
             return (saga.id, Vec::new());
         }
-        let Opening { request_id, kind, actor, reason, place, known, received_at, terms, check } =
-            new;
+        let Opening {
+            request_id,
+            kind,
+            actor,
+            origin,
+            reason,
+            place,
+            known,
+            received_at,
+            terms,
+            check,
+        } = new;
         let identity = terms.identity && !unasked;
         let opened = Event::RequestOpened(Box::new(RequestOpened {
             request_id,
             kind,
             actor,
+            origin,
             reason,
             place,
             known,

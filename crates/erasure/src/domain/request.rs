@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use assent_contracts::consent::Actor;
 use assent_contracts::rights::{
     ExtensionReason, IdentityConfirmed, RefusalGround, RequestAcknowledged, RequestAnswered,
-    RequestExtended, RequestKind, RequestOpened, RequestRectified, RequestRefused, Terms,
+    RequestExtended, RequestKind, RequestOpened, RequestOrigin, RequestRectified, RequestRefused,
+    Terms,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct SubjectRequest {
     pub kind: RequestKind,
     /// Who asked.
     pub actor: Actor,
+    /// By which road of her own; none: somebody brought it.
+    pub origin: Option<RequestOrigin>,
     /// A code for the ground.
     pub reason: Option<String>,
     /// Whether it is about a person who is known here.
@@ -320,6 +323,7 @@ fn opened(event: &RequestOpened) -> SubjectRequest {
         id: event.request_id,
         kind: event.kind,
         actor: event.actor,
+        origin: event.origin,
         reason: event.reason.clone(),
         known: event.known,
         received_at: event.received_at,
@@ -342,6 +346,7 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
         id: event.request_id,
         kind: RequestKind::Erasure,
         actor: Actor::Operator,
+        origin: None,
         reason: None,
         known: true,
         received_at: event.at,

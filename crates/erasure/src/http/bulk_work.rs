@@ -167,6 +167,7 @@ async fn make(app: &App, one: Waiting, request_id: Uuid) -> Result<(), Problem> 
         request_id,
         kind: RequestKind::Erasure,
         actor: Actor::Operator,
+        origin: None,
         reason: None,
         place,
         known: true,

@@ -1,7 +1,7 @@
 //! `POST /v1/requests/{request_id}/…`: what is done with a request that is there. Each is decided by the domain
 //! under the lock of the person's stream; repeating one changes nothing, so none needs a key.
 
-use assent_contracts::rights::{ExtensionReason, RefusalGround};
+use assent_contracts::rights::{ExtensionReason, RefusalGround, RequestOrigin};
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{Caller, Code, Json, Path, Problem};
 use axum::extract::State;
@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::request::IdentityCheck;
-use super::requests::{RequestView, view};
+use super::request::{INTAKE, IdentityCheck};
+use super::requests::{self, RequestView, view};
 use super::{App, store_problem};
 use crate::domain::request::{RequestCommand, RequestRefusal};
 
@@ -59,6 +59,7 @@ pub(super) async fn acknowledge(
     request_body = IdentityCheck,
     responses(
         (status = 200, description = "An erasure begins", body = RequestView),
+        (status = 403, description = "forbidden: it came by another road, or by none of hers"),
         (status = 404, description = "request_unknown"),
         (status = 409, description = "request_state_conflict, with the member reason"),
         (status = 422, description = "validation_failed"),
@@ -66,14 +67,27 @@ pub(super) async fn acknowledge(
     security(("bearer" = []))
 )]
 /// Records how it was shown that she asks herself.
+///
+/// A key with `erasure:intake` alone records it of a request that came by a road of hers, and only by what that
+/// road shows.
 pub(super) async fn identity(
     State(app): State<App>,
     caller: Caller,
     Path(request_id): Path<Uuid>,
     Json(check): Json<IdentityCheck>,
 ) -> Result<Json<RequestView>, Problem> {
-    caller.require(DECIDES)?;
+    if !caller.has(INTAKE) {
+        caller.require(DECIDES)?;
+    }
     let check = check.by(&caller)?;
+    if !caller.has(DECIDES) {
+        // Where a request came from never changes, so it need not be looked up under its lock.
+        let person = requests::load(&app, request_id).await?;
+        let request = person.requests.get(request_id).ok_or(Code::RequestUnknown)?;
+        if request.origin.map(RequestOrigin::proof) != Some(check.method) {
+            caller.require(DECIDES)?;
+        }
+    }
     decide(app, request_id, RequestCommand::ConfirmIdentity(check), caller).await
 }
 

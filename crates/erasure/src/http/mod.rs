@@ -25,6 +25,7 @@ mod certificate;
 mod decisions;
 mod erased;
 mod holds;
+mod own;
 mod participants;
 mod rectification;
 mod replies;
@@ -81,6 +82,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(bulk::add))
         .routes(routes!(bulk::submit))
         .routes(routes!(replies::reply))
+        .routes(routes!(own::list))
         .routes(routes!(tracking::track))
         .routes(routes!(archive::prepare))
         .routes(routes!(archive::collect))
@@ -164,7 +166,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 33, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 34, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");

@@ -8,7 +8,7 @@ use assent_contracts::api::consent::{
     ConsentAnswer, Stop, StopKind, StopsRequest, StopsResponse, WithdrawRequest,
 };
 use assent_contracts::consent::{Actor, Method};
-use assent_contracts::rights::{IdentityMethod, RequestKind, Terms};
+use assent_contracts::rights::{IdentityMethod, RequestKind, RequestOrigin, Terms};
 use assent_contracts::rules::TermsQuestion;
 use assent_eventstore::{Idempotency, StoreError, to_the_end};
 use assent_http::extract::JsonBytes;
@@ -26,6 +26,9 @@ use crate::domain::request::{Check, RequestState};
 use crate::domain::{Event, Opening, Person};
 use crate::tracking;
 
+/// Who may bring what people ask for by their own page or message, with the proof of that road and no other.
+pub(super) const INTAKE: &str = "erasure:intake";
+
 /// Tokens of one number.
 const ADDRESSES_MAX: usize = 32;
 
@@ -42,6 +45,9 @@ pub(super) struct NewRequest {
     kind: RequestKind,
     /// Who asked.
     actor: Actor,
+    /// By which road of her own, which needs the scope `erasure:intake` and no other; none: somebody brought it.
+    #[serde(default)]
+    origin: Option<RequestOrigin>,
     /// A code for the ground, such as `consent_withdrawn` (GDPR Article 17(1)); no free text.
     #[serde(default)]
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
@@ -62,7 +68,8 @@ pub(super) struct NewRequest {
     #[serde(default)]
     #[schema(pattern = "^[A-Z]{2}$")]
     number_country: Option<String>,
-    /// How it was shown that she asks herself; none: it isn't yet. It needs the scope `erasure:decide`.
+    /// How it was shown that she asks herself; none: it isn't yet. It needs the scope `erasure:decide`; with an
+    /// `origin` it can only be what that road shows: `signed_link` of a page, `number_reply` of a message.
     #[serde(default)]
     identity: Option<IdentityCheck>,
 }
@@ -78,6 +85,7 @@ impl NewRequest {
             subject_id: Some(subject_id),
             kind: RequestKind::Erasure,
             actor: Actor::Operator,
+            origin: None,
             reason: None,
             place,
             received_at: None,
@@ -86,6 +94,20 @@ impl NewRequest {
             identity: None,
         }
     }
+}
+
+/// What comes by a road of hers is hers alone, about herself, and shown by that road or not at all.
+fn own(new: &NewRequest, origin: RequestOrigin) -> Result<(), Problem> {
+    let refuse = |detail: &str| Err(Problem::new(Code::ValidationFailed).detail(detail.to_owned()));
+    if new.actor != Actor::Subject || new.subject_id.is_none() {
+        return refuse("origin: by a road of hers a person asks herself, and is known");
+    }
+    if new.identity.as_ref().is_some_and(|it| it.method != origin.proof()) {
+        return refuse(
+            "identity.method: a page shows it by signed_link, a message by number_reply",
+        );
+    }
+    Ok(())
 }
 
 /// How it was shown that she asks herself.
@@ -148,16 +170,23 @@ pub(super) async fn request(
 ) -> Result<(StatusCode, Json<RequestAnswer>), Problem> {
     // That time ran out, so that nobody has to show who asks, is the word of the ledger alone.
     let unasked = new.actor == Actor::System;
-    caller.require(if unasked { "erasure:retention" } else { "erasure:write" })?;
+    caller.require(match (unasked, new.origin) {
+        (true, _) => "erasure:retention",
+        (false, Some(_)) => INTAKE,
+        (false, None) => "erasure:write",
+    })?;
     if unasked && new.kind != RequestKind::Erasure {
         return Err(Problem::new(Code::ValidationFailed)
             .detail("actor: nobody but a person asks for anything else than an erasure"));
+    }
+    if let Some(origin) = new.origin {
+        own(&new, origin)?;
     }
     if let Some(reason) = &new.reason {
         code("reason", reason)?;
     }
     let check = new.identity.clone().map(|check| check.by(&caller)).transpose()?;
-    if check.is_some() {
+    if check.is_some() && new.origin.is_none() {
         caller.require(DECIDES)?;
     }
     let now = app.sagas.clock.now();
@@ -184,6 +213,7 @@ pub(super) async fn request(
         request_id: app.sagas.ids.v7(),
         kind: new.kind,
         actor: new.actor,
+        origin: new.origin,
         reason: new.reason,
         place: new.place,
         known: new.subject_id.is_some(),

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use assent_contracts::erasure::Step;
 use assent_contracts::rights::{
-    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, Task, Terms,
+    ExtensionReason, IdentityMethod, RefusalGround, RequestExtended, RequestKind, RequestOrigin,
+    Task, Terms,
 };
 use assent_http::{Caller, Code, Json, Limit, Listing, Page, Path, Problem, Query};
 use axum::extract::State;
@@ -43,6 +44,9 @@ pub(super) struct RequestView {
     request_id: Uuid,
     kind: RequestKind,
     status: Status,
+    /// By which road of hers it came; none: somebody brought it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<RequestOrigin>,
     /// What she quotes.
     reference: String,
     /// When it was received: its terms are counted from here.
@@ -320,6 +324,7 @@ pub(super) fn view(
         request_id,
         kind: request.kind,
         status: person.status(request, now),
+        origin: request.origin,
         reference: tracking::reference(request_id),
         requested_at: request.received_at,
         recorded_at: request.opened_at,

@@ -173,6 +173,8 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
     const DECLARED: &str = "
         SELECT id, said_at, will, form FROM declarations
         WHERE subjects @> ARRAY[$1] ORDER BY position";
+    const ASKED: &str = "
+        SELECT id, asked_at, kind FROM asked_requests WHERE subject_id = $1 ORDER BY position";
     const CAMPAIGNS: &str = "
         SELECT m.campaign_id, c.drafted_at, c.name, c.purpose, m.state, m.reasons
         FROM campaign_members m JOIN campaigns c USING (campaign_id)
@@ -189,6 +191,11 @@ async fn beside(conn: &mut PgConnection, subject: SubjectId) -> Result<Vec<Holdi
         let data =
             json!({"will": row.try_get::<String, _>(2)?, "form": row.try_get::<String, _>(3)?});
         let holding = Holding::new("stop", Provenance::Provided, data);
+        items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
+    }
+    for row in sqlx::query(ASKED).bind(subject).fetch_all(&mut *conn).await? {
+        let data = json!({"kind": row.try_get::<String, _>(2)?});
+        let holding = Holding::new("request", Provenance::Provided, data);
         items.push(Holding { id: Some(row.try_get(0)?), at: at(&row, 1)?, ..holding });
     }
     for row in sqlx::query(CAMPAIGNS).bind(subject).fetch_all(&mut *conn).await? {

@@ -27,9 +27,9 @@ use crate::tasks::{self, STOP_UNATTRIBUTED, STOP_UNCLEAR};
 pub struct Task {
     /// Its id.
     pub task_id: Uuid,
-    /// `stop_unattributed`, `stop_unclear`, `identity_in_doubt` or `outcome_unknown`.
+    /// `stop_unattributed`, `stop_unclear`, `identity_in_doubt`, `request_in_doubt` or `outcome_unknown`.
     pub kind: String,
-    /// Of a doubt: about whom; of words that may be a stop: whose; of a message: to whom.
+    /// Of a doubt: about whom; of a request in doubt: whose it may be; of words that may be a stop: whose; of a message: to whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     pub subject_id: Option<SubjectId>,

@@ -271,7 +271,7 @@ fn hear<'a>(words: &Words, update: &'a Update) -> Option<Heard<'a>> {
     match update {
         Update::Message(message) | Update::Nameless(message) => {
             let (will, form, read) = match &message.said {
-                Said::Text(text) => (words.in_text(text)?, Form::Word, Some(text)),
+                Said::Text(text) => (words.in_text(text)?, words.form(text), Some(text)),
                 Said::Button { payload, text } => {
                     let will = words.in_button(payload.as_deref(), text.as_deref())?;
                     (will, Form::Button, text.as_ref())

@@ -107,6 +107,7 @@ impl Batch {
 
     async fn call_one(&self, ready: Ready, lease: Lease) -> Settlement {
         let Ready { intent, address, said } = ready;
+        let confirmation;
         let content = match &said {
             Said::Values(values) => {
                 let name = intent.template.as_deref().unwrap_or_default();
@@ -119,7 +120,8 @@ impl Batch {
             }
             Said::Confirmation => {
                 let texts = &self.messaging.config.stop_confirmation;
-                Some(outbound::Content::text(texts.text(intent.language.as_deref())))
+                confirmation = texts.confirming(intent.language.as_deref(), intent.asks_erasure);
+                Some(outbound::Content::text(&confirmation))
             }
         };
         let Some(content) = content else {

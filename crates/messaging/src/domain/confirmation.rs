@@ -20,6 +20,22 @@ const TEXTS: &[(&str, &str)] = &[
     ("pt", "Não receberá mais mensagens de {controller}. Para mudar isso, envie INICIAR."),
 ];
 
+/// What it says beside that to who asked to be erased: by what she shows that she means it. An erasure can't be undone.
+const ERASURE: &[(&str, &str)] = &[
+    (
+        "en",
+        "To have your data erased as well, which can’t be undone, send within a day: YES, DELETE MY DATA",
+    ),
+    (
+        "fr",
+        "Pour que vos données soient aussi effacées, ce qui est irréversible, envoyez dans les 24 heures : OUI, SUPPRIMEZ MES DONNÉES",
+    ),
+    (
+        "ru",
+        "Чтобы удалить и ваши данные, что необратимо, отправьте в течение суток: ДА, УДАЛИТЕ МОИ ДАННЫЕ",
+    ),
+];
+
 /// The texts.
 #[derive(Debug, Clone)]
 pub struct Confirmations(Vec<(&'static str, String)>);
@@ -40,13 +56,30 @@ impl Confirmations {
         Self(vec![("", text)])
     }
 
+    /// The whole text in this language, for who asked to be erased with how she shows that she means it.
+    #[must_use]
+    pub fn confirming(&self, language: Option<&str>, erasure: bool) -> String {
+        let text = self.text(language);
+        if !erasure {
+            return text.to_owned();
+        }
+        let base = base(language);
+        let hers = ERASURE.iter().find(|(language, _)| *language == base);
+        hers.or(ERASURE.first())
+            .map_or_else(|| text.to_owned(), |(_, more)| format!("{text} {more}"))
+    }
+
     /// The text in this language, given as `fr` or `pt_BR`.
     #[must_use]
     pub fn text(&self, language: Option<&str>) -> &str {
-        let base = language.and_then(|it| it.split(['_', '-']).next()).unwrap_or_default();
+        let base = base(language);
         let hers = self.0.iter().find(|(language, _)| *language == base);
         hers.or(self.0.first()).map_or("", |(_, text)| text)
     }
+}
+
+fn base(language: Option<&str>) -> &str {
+    language.and_then(|it| it.split(['_', '-']).next()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -70,6 +103,21 @@ mod tests {
         }
         let own = Confirmations::own("Done.".to_owned());
         assert_eq!((own.text(Some("fr")), own.text(None)), ("Done.", "Done."));
+    }
+
+    #[test]
+    fn who_asks_to_be_erased_is_told_what_shows_that_she_means_it() {
+        let texts = Confirmations::of("Boulangerie Exemple SARL");
+        let words = Words::standard();
+        for (language, more) in ERASURE {
+            let text = texts.confirming(Some(language), true);
+            assert!(text.starts_with(texts.text(Some(language))) && text.ends_with(more), "{text}");
+            assert_eq!(texts.confirming(Some(language), false), texts.text(Some(language)));
+            let (_, named) = text.rsplit_once(": ").unwrap();
+            assert!(words.asks(named).is_some_and(|ask| ask.sure), "{named}");
+            assert_eq!(words.language(named), Some(*language));
+        }
+        assert!(texts.confirming(Some("de"), true).ends_with("YES, DELETE MY DATA"));
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub enum Reason {
     Stopped,
     /// What she wrote may mean that she wants no more messages.
     StopUnclear,
+    /// She asks for something about her data: somebody tells her how it goes on.
+    Request,
     /// The use of her data is restricted: no machine evaluates what she writes.
     Restricted,
 }
@@ -124,6 +126,7 @@ impl Reason {
             Self::Idle => "idle",
             Self::Stopped => "stopped",
             Self::StopUnclear => "stop_unclear",
+            Self::Request => "request",
             Self::Restricted => "restricted",
         }
     }
@@ -172,6 +175,8 @@ pub enum Declares {
     PerhapsStop,
     /// An opt-in, by word or code: it is heard elsewhere, and no question.
     OptIn,
+    /// A request about her data that is no stop: it is heard elsewhere, and a human answers it.
+    Request,
 }
 
 /// What happened.
@@ -252,13 +257,16 @@ fn hear(
 ) -> Vec<Event> {
     let opened = Event::Opened { id: new, bot, heard_at: at };
     match (open, declares) {
-        (_, Declares::PerhapsStop) => {
+        (_, Declares::PerhapsStop | Declares::Request) => {
             let mut events = hear(open, at, Declares::Nothing, bot, new);
             let after = events.iter().fold(open.cloned(), evolve);
             let is_new = events.iter().any(|event| matches!(event, Event::Opened { .. }));
             // Who has it reads it anyway.
             if is_new || after.is_some_and(|it| it.state == State::Bot) {
-                events.push(Event::HumanCalled(Reason::StopUnclear));
+                events.push(Event::HumanCalled(match declares {
+                    Declares::Request => Reason::Request,
+                    _ => Reason::StopUnclear,
+                }));
             }
             events
         }
@@ -390,6 +398,24 @@ mod tests {
     }
 
     #[test]
+    fn what_she_asks_for_is_answered_by_a_human_and_not_by_the_bot() {
+        let asks = |hours, bot| Command::Hear {
+            at: at(hours),
+            declares: Declares::Request,
+            bot,
+            new: Uuid::from_u128(99),
+        };
+        let called = Event::HumanCalled(Reason::Request);
+        for bot in [true, false] {
+            assert_eq!(after(&[asks(0, bot)]).unwrap().state, State::Waiting);
+            assert_eq!(decide(None, &asks(0, bot)).unwrap().last(), Some(&called));
+        }
+        assert_eq!(after(&[hears(0), asks(1, true)]).unwrap().state, State::Waiting);
+        let given = [hears(0), assign("lea", None), asks(1, true)];
+        assert_eq!(after(&given).unwrap().state, State::Human("lea".to_owned()));
+    }
+
+    #[test]
     fn what_may_be_a_stop_is_read_by_a_human_and_not_by_the_bot() {
         let perhaps = |hours, bot| Command::Hear {
             at: at(hours),
@@ -430,7 +456,8 @@ mod tests {
             Just(Declares::Nothing),
             Just(Declares::Stop),
             Just(Declares::OptIn),
-            Just(Declares::PerhapsStop)
+            Just(Declares::PerhapsStop),
+            Just(Declares::Request)
         ];
         prop_oneof![
             (0_i64..200, declares, any::<bool>(), any::<u128>()).prop_map(

@@ -1,6 +1,7 @@
 //! The pure part of messaging: what a person's words mean and how an intent may move.
 //! It does no input or output; storing and sending are left to the modules around it.
 
+pub mod asks;
 pub mod bot;
 pub mod campaign;
 pub mod confirmation;

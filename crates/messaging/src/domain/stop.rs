@@ -9,7 +9,9 @@
 use std::collections::HashSet;
 
 use assent_contracts::code::{Code, Sentence};
+use assent_contracts::rights::RequestKind;
 
+use super::asks::{Ask, Asks};
 use super::unclear::Phrases;
 
 /// What a person declared.
@@ -40,6 +42,8 @@ impl Will {
 pub enum Form {
     /// A text message.
     Word,
+    /// A message that asks to be erased.
+    Erasure,
     /// A quick reply or an interactive button.
     Button,
     /// WhatsApp's own marketing preference (`user_preferences`).
@@ -60,6 +64,7 @@ impl Form {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Word => "word",
+            Self::Erasure => "erasure",
             Self::Button => "button",
             Self::Preference => "preference",
             Self::ProviderRefusal => "provider_refusal",
@@ -134,6 +139,7 @@ pub struct Words {
     stop_buttons: HashSet<String>,
     start: HashSet<String>,
     phrases: Phrases,
+    asks: Asks,
 }
 
 impl Words {
@@ -159,7 +165,14 @@ impl Words {
             stop_buttons: all(STOP_BUTTONS),
             start: all(START_WORDS),
             phrases: Phrases::standard(),
+            asks: Asks::standard(),
         }
+    }
+
+    /// With these phrases that ask for something about her data.
+    #[must_use]
+    pub fn asking(self, asks: Asks) -> Self {
+        Self { asks, ..self }
     }
 
     /// Every language's words.
@@ -168,7 +181,28 @@ impl Words {
         Self::configured([], [])
     }
 
-    /// What a text message declares: its whole content is one of the words, or a code.
+    /// What a text message asks for about her data; it may be a stop as well.
+    #[must_use]
+    pub fn asks(&self, text: &str) -> Option<Ask> {
+        let is_word = || {
+            let folded = fold(text);
+            self.start.contains(&folded) || self.stop.contains(&folded)
+        };
+        // A word of the deployment's own, or a built-in one, is that.
+        self.asks.in_text(text).filter(|_| !is_word())
+    }
+
+    /// How a stop was said by this text.
+    #[must_use]
+    pub fn form(&self, text: &str) -> Form {
+        match self.asks(text) {
+            Some(Ask { kind: RequestKind::Erasure, .. }) => Form::Erasure,
+            _ => Form::Word,
+        }
+    }
+
+    /// What a text message declares: its whole content is one of the words, or a code. Whoever asks for what stops
+    /// marketing says stop.
     #[must_use]
     pub fn in_text(&self, text: &str) -> Option<Will> {
         // Nothing that long is one of the words; folding a 64 kB message would be wasted.
@@ -180,6 +214,8 @@ impl Words {
             Some(Will::Stop)
         } else if self.start.contains(&folded) {
             Some(Will::Start)
+        } else if self.asks.in_text(text).is_some_and(|ask| ask.kind.stops_marketing()) {
+            Some(Will::Stop)
         } else {
             code(text)
         }
@@ -196,6 +232,9 @@ impl Words {
     pub fn language(&self, text: &str) -> Option<&'static str> {
         if text.len() > 256 {
             return None;
+        }
+        if let Some(language) = self.asks.language(text) {
+            return Some(language);
         }
         let folded = fold(text);
         let mut of = STOP_WORDS
@@ -423,6 +462,24 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_what_stops_marketing_says_stop_and_who_asks_for_something_else_does_not() {
+        let words = Words::standard();
+        for text in ["Delete my data", "Oui, supprimez mes données !", "не используйте мои данные"]
+        {
+            assert_eq!(words.in_text(text), Some(Will::Stop), "{text}");
+        }
+        for text in ["what do you know about me?", "Corrigez mes données", "покажите мои данные"]
+        {
+            assert_eq!(words.in_text(text), None, "{text}");
+            assert!(words.asks(text).is_some() && !words.may_mean_stop(text), "{text}");
+        }
+        assert_eq!(words.form("ERASE MY DATA"), Form::Erasure);
+        assert_eq!(words.form("do not use my data"), Form::Word);
+        assert_eq!(words.form("stop"), Form::Word);
+        assert_eq!(words.language("Удалите мои данные"), Some("ru"));
+    }
+
+    #[test]
     fn no_word_both_stops_and_starts() {
         let words = Words::standard();
         assert!(words.start.is_disjoint(&words.stop));
@@ -460,6 +517,7 @@ mod tests {
         // A form that is new has a row of its own.
         let signal = |form: Form| match form {
             Form::Word => "a word that means stop",
+            Form::Erasure => "a message that asks to be erased",
             Form::Button => "the quick reply of a template",
             Form::Preference => "WhatsApp's own preference: stop",
             Form::ProviderRefusal => "error 131050",
@@ -469,6 +527,7 @@ mod tests {
         };
         for form in [
             Form::Word,
+            Form::Erasure,
             Form::Button,
             Form::Preference,
             Form::ProviderRefusal,

@@ -160,7 +160,7 @@ impl Phrases {
 }
 
 /// Folded words between single blanks, with one at each end.
-fn spaced(text: &str) -> String {
+pub(super) fn spaced(text: &str) -> String {
     let folded = fold(text);
     let kept = |letter: char| letter.is_alphanumeric() || matches!(letter, '\'' | '-');
     let words = folded.split(|letter| !kept(letter)).filter(|word| !word.is_empty());

@@ -54,6 +54,8 @@ pub struct Claimed {
     pub campaign: Option<Uuid>,
     /// The template's values that a campaign has for everybody.
     pub values: Option<Values>,
+    /// Of a stop's confirmation: whether it says how to be erased as well.
+    pub asks_erasure: bool,
     /// The limit that stands in its way: it is not to be tried.
     pub limit: Option<Obstacle>,
 }
@@ -81,7 +83,7 @@ macro_rules! select_due {
                     coalesce(extract(epoch FROM now() - put_off_since), 0)::float8, traceparent,
                     reply_code, reasons, kind, provider_code, campaign_id,
                     (SELECT c.template_values FROM campaigns c
-                     WHERE c.campaign_id = intents.campaign_id)
+                     WHERE c.campaign_id = intents.campaign_id), asks_erasure
              FROM intents WHERE state = 'queued' AND not_before <= now() AND ",
             $which,
             " ORDER BY not_before, id LIMIT $1 FOR UPDATE SKIP LOCKED"
@@ -168,6 +170,7 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         provider_code: row.try_get(13)?,
         campaign: row.try_get(14)?,
         values: row.try_get::<Option<Json<Values>>, _>(15)?.map(|Json(values)| values),
+        asks_erasure: row.try_get(16)?,
         limit: None,
     })
 }

@@ -20,6 +20,7 @@ use crate::domain::identity::{Before, doubt};
 use crate::domain::stop::{Form, Will};
 use crate::identities::Told;
 use crate::person_keys::{KeyError, LeasedKeys};
+use crate::requests::{self, Asked as AskedFor, InDoubt};
 use crate::state::Messaging;
 use crate::whatsapp::updates::Inbound;
 use crate::{consequences, conversations, free_entries, intents, seen, tasks};
@@ -38,6 +39,8 @@ pub struct FromPerson {
     /// Since when she is known.
     registered_at: Option<Timestamp>,
     declares: Declares,
+    /// What it asks for about her data.
+    pub asked: Option<AskedFor>,
     by_advertisement: bool,
     id: Uuid,
     hash: Vec<u8>,
@@ -54,6 +57,8 @@ struct Sender {
     subject: SubjectId,
     one_with: Vec<SubjectId>,
     registered_at: Option<Timestamp>,
+    /// Whether all that is known says that it is she.
+    known: bool,
 }
 
 /// What the messages of people come to.
@@ -65,6 +70,8 @@ pub struct OfPeople {
     pub told: Vec<Told>,
     /// Stops that are more people's than the address says.
     pub stops: Vec<Declared>,
+    /// What is asked for where it is in doubt who asks.
+    pub doubted: Vec<InDoubt>,
 }
 
 /// The messages of people we know, sealed under their keys. What strangers wrote goes with the body: there
@@ -99,10 +106,14 @@ pub async fn of_people(
         if let Some(whose) = answers.filter(|_| who.standing == Standing::InDoubt) {
             all.stops.extend(stop_of(messaging, message, whose, heard_at));
         }
+        if who.standing == Standing::InDoubt {
+            all.doubted.extend(doubted(messaging, message, who));
+        }
         let sender = |subject| Sender {
             subject,
             one_with: who.everybody().filter(|it| *it != subject).collect(),
             registered_at: who.registered_at,
+            known: who.standing == Standing::Known,
         };
         known.extend(who.subject().map(|subject| (sender(subject), message)));
     }
@@ -151,11 +162,19 @@ fn stop_of(
     })
 }
 
+/// What is asked for by names of which it is in doubt whose they are by now.
+fn doubted(messaging: &Messaging, message: &Inbound, who: &Who) -> Option<InDoubt> {
+    let ask = conversations::asks(&messaging.config.words, &message.said)?;
+    let subject = who.named.first().copied()?;
+    let source = messaging.provider_hashes(&format!("request of {subject} {}", message.id));
+    Some(InDoubt { subject, ask, source: source.into_iter().next()? })
+}
+
 /// None when she is gone.
 fn from_person(
     messaging: &Messaging,
     keys: &LeasedKeys,
-    Sender { subject, one_with, registered_at }: Sender,
+    Sender { subject, one_with, registered_at, known }: Sender,
     message: &Inbound,
 ) -> Result<Option<FromPerson>, Failure> {
     let id = messaging.ids.v7();
@@ -170,6 +189,9 @@ fn from_person(
     };
     let (kind, said_at) = (message.said.kind(), message.said_at);
     let declares = conversations::declares(&messaging.config.words, &message.said);
+    let by_number = message.from.phone.is_some();
+    let asks = conversations::asks(&messaging.config.words, &message.said);
+    let asked = asks.map(|ask| AskedFor { ask, by_number, known });
     let identity = message.identity_hash.as_ref();
     let identity = identity.map(|it| messaging.keyed_hashes(&format!("identity hash {it}")));
     let identity_hashes = identity.unwrap_or_default();
@@ -178,6 +200,7 @@ fn from_person(
         one_with,
         registered_at,
         declares,
+        asked,
         by_advertisement: message.by_advertisement,
         id,
         hash,
@@ -243,6 +266,13 @@ async fn receive_some(
         let all = message.one_with.iter().chain([&message.subject]);
         let all: Vec<SubjectId> = all.filter(|it| !gone.contains(it)).copied().collect();
         tasks::stop_unclear(messaging, &mut *conn, &all).await?;
+    }
+    for (message, said) in messages.iter().zip(&said) {
+        if let Some(asked) = message.asked {
+            let whose = (message.subject, &message.one_with[..]);
+            let source = (&message.hash[..], *said);
+            requests::hear(messaging, &mut *conn, whose, asked, source).await?;
+        }
     }
     let heard: Vec<conversations::Heard> = messages
         .iter()

@@ -32,7 +32,7 @@ use crate::person_keys::KeyError;
 use crate::state::{Messaging, fenced};
 use crate::whatsapp::envelope::{Place, Webhook};
 use crate::whatsapp::updates::{AccountUpdate, Inbound, TemplateUpdate, Update};
-use crate::{campaigns, declarations, limits, metrics, moves, rates, templates};
+use crate::{campaigns, declarations, limits, metrics, moves, rates, requests, templates};
 
 /// Updates that are applied in one transaction, unless a single body has more.
 const TOGETHER: usize = 200;
@@ -369,7 +369,8 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
     // The earliest of these bodies': none of them is gone before all of them are.
     let heard_at = bodies.iter().map(|body| body.stored.received_at).min().unwrap_or_default();
     told.extend(statuses.iter().filter_map(|it| it.told(heard_at)));
-    let OfPeople { messages, told: more, stops } = messages::of_people(messaging, messages).await?;
+    let OfPeople { messages, told: more, stops, doubted } =
+        messages::of_people(messaging, messages).await?;
     told.extend(more);
     let told = identities::news(messaging, told).await?;
     let mut unsettled: Vec<SubjectId> =
@@ -384,6 +385,7 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         let mut session = service.store.begin().await?;
         let mut subjects: Vec<SubjectId> = messages.iter().map(|it| it.subject).collect();
         subjects.extend(messages.iter().flat_map(|it| it.one_with.iter().copied()));
+        subjects.extend(doubted.iter().map(|it| it.subject));
         subjects.extend(statuses.iter().map(|it| it.subject));
         subjects.extend(moves.iter().filter_map(|it| it.subject));
         subjects.sort_unstable();
@@ -400,9 +402,11 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         for it in &news {
             it.apply(&service, session.conn()).await?;
         }
+        let asking = messages.iter().any(|it| it.asked.is_some());
         let messages = messages.iter().filter(|it| !gone.contains(&it.subject)).collect();
         let appends = messages::receive(&service, session.conn(), messages, &gone).await?;
         session.append(appends).await?;
+        requests::hear_doubted(&service, session.conn(), &doubted, &gone).await?;
         let statuses: Vec<_> = statuses.iter().filter(|it| !gone.contains(&it.subject)).collect();
         statuses::reconcile(&service, &mut session, &statuses, keys.as_ref()).await?;
         for moved in &moves {
@@ -414,6 +418,9 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         }
         identities::insert(&service, session.conn(), &told).await?;
         session.commit().await?;
+        if asking {
+            service.asked.notify_one();
+        }
         // After the commit: these are messages of anybody, locked in no order of this transaction's.
         if news.iter().any(News::is_of_the_number)
             && let Err(error) = limits::number::wake(service.pool()).await

@@ -35,6 +35,9 @@ struct NeighboursState {
     stops: Mutex<Vec<Value>>,
     grants: Mutex<Vec<Value>>,
     acks: Mutex<Vec<Value>>,
+    requests: Mutex<Vec<(String, Value)>>,
+    confirmed: Mutex<Vec<(String, Value)>>,
+    loses: Mutex<usize>,
     asks: Mutex<usize>,
     key_asks: Mutex<usize>,
     keys: tokio::sync::Mutex<()>,
@@ -100,6 +103,9 @@ impl Neighbours {
             stops: Mutex::default(),
             grants: Mutex::default(),
             acks: Mutex::default(),
+            requests: Mutex::default(),
+            confirmed: Mutex::default(),
+            loses: Mutex::default(),
             asks: Mutex::default(),
             key_asks: Mutex::default(),
             keys: tokio::sync::Mutex::default(),
@@ -140,6 +146,8 @@ impl Neighbours {
             .route("/v1/gate/codes", post(codes))
             .route("/v1/consents/grant", post(grant))
             .route("/v1/requests/{id}/acks", post(ack))
+            .route("/v1/requests", post(request))
+            .route("/v1/requests/{id}/identity", post(identity))
             .with_state(Arc::clone(&state));
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, router).into_future());
@@ -305,6 +313,27 @@ impl Neighbours {
     pub fn acks(&self, step: &str) -> Vec<Value> {
         let acks = self.state.acks.lock().unwrap();
         acks.iter().filter(|ack| ack["step"] == step).cloned().collect()
+    }
+
+    /// So many answers of the erasure service are lost: it has taken the request.
+    pub fn lose_requests(&self, times: usize) {
+        *self.state.loses.lock().unwrap() = times;
+    }
+
+    /// How often an answer is still to be lost.
+    pub fn losing(&self) -> usize {
+        *self.state.loses.lock().unwrap()
+    }
+
+    /// The requests that were taken in, each once, by their ids.
+    pub fn requests(&self) -> Vec<(String, Value)> {
+        let keyed = self.state.requests.lock().unwrap();
+        keyed.iter().map(|(key, body)| (request_id(key), body.clone())).collect()
+    }
+
+    /// Which requests were shown to be hers, and how.
+    pub fn confirmed(&self) -> Vec<(String, Value)> {
+        self.state.confirmed.lock().unwrap().clone()
     }
 
     /// How many permits were asked for.
@@ -576,5 +605,44 @@ async fn grant(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Valu
 
 async fn ack(State(state): Shared, body: axum::Json<Value>) -> axum::Json<Value> {
     state.acks.lock().unwrap().push(body.0);
+    axum::Json(json!({}))
+}
+
+/// The id of the request that came under an idempotency key.
+fn request_id(key: &str) -> String {
+    key.strip_prefix("message-").expect("a key made of the message's id").to_owned()
+}
+
+/// Takes a request in, once under each idempotency key.
+async fn request(
+    State(state): Shared,
+    headers: axum::http::HeaderMap,
+    body: axum::Json<Value>,
+) -> Result<axum::Json<Value>, StatusCode> {
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    {
+        let mut requests = state.requests.lock().unwrap();
+        let first = requests.iter().find(|it| it.0 == key).map(|it| it.1.clone());
+        match first {
+            Some(first) => assert_eq!(first, body.0, "a repeat says the same"),
+            None => requests.push((key.clone(), body.0)),
+        }
+    }
+    {
+        let mut loses = state.loses.lock().unwrap();
+        if *loses > 0 {
+            *loses -= 1;
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+    Ok(axum::Json(json!({"request_id": request_id(&key), "status": "open"})))
+}
+
+async fn identity(
+    State(state): Shared,
+    axum::extract::Path(request): axum::extract::Path<String>,
+    body: axum::Json<Value>,
+) -> axum::Json<Value> {
+    state.confirmed.lock().unwrap().push((request, body.0));
     axum::Json(json!({}))
 }

@@ -73,6 +73,7 @@ impl Story {
             request_id: self.id(),
             kind,
             actor: Actor::Subject,
+            origin: None,
             reason: None,
             place: Some("FR".to_owned()),
             known: true,

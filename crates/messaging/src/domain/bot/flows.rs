@@ -275,7 +275,10 @@ fn check(step: &StepFile, languages: &[String], humans: &Humans, words: &Words) 
     }
     // What is shown on a button comes back when it is pressed, and would be heard as that.
     for title in step.buttons.iter().flat_map(|it| it.title.values()) {
-        if words.in_text(title).is_some() || humans.are_asked_for(title) {
+        if words.in_text(title).is_some()
+            || words.asks(title).is_some()
+            || humans.are_asked_for(title)
+        {
             wrong.push(format!("{of}: the button {title:?} would be a stop, an opt-in or a human"));
         }
     }
@@ -296,6 +299,10 @@ fn check(step: &StepFile, languages: &[String], humans: &Humans, words: &Words) 
         for trigger in triggers {
             if fold(trigger).is_empty() {
                 wrong.push(format!("{of}: the trigger {trigger:?} holds no word"));
+            } else if words.asks(trigger).is_some() {
+                wrong.push(format!(
+                    "{of}: the trigger {trigger:?} asks for something about her data: that is never the bot's"
+                ));
             } else if words.in_text(trigger).is_some() {
                 wrong.push(format!(
                     "{of}: the trigger {trigger:?} is a stop, an opt-in or a code: those are never the bot's"
