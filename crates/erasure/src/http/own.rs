@@ -9,7 +9,6 @@ use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::request::INTAKE;
 use super::{App, store_problem};
