@@ -1,6 +1,6 @@
 //! G5: no plaintext personal data at rest outside ciphertext. The whole road is walked with canaries
 //! in every place where a person or a client can write something; then every byte that Postgres,
-//! Kafka and the services wrote, and every trace that left, is searched for them, in the clear and in
+//! Kafka and the services wrote, every trace that left and every metric is searched for them, in the clear and in
 //! the usual disguises. A control canary that goes through each store in plain must be found, or
 //! the scan proves nothing.
 
@@ -18,6 +18,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::block_in_place;
+use uuid::Uuid;
 
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
@@ -109,6 +110,19 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     std::fs::write(&log, format!("a line with {control}\n")).unwrap();
     collector.take(control.clone().into());
 
+    let mut metrics = format!("control{{label=\"{control}\"}} 1\n");
+    for service in SERVICES {
+        let told = cluster.metrics(service).await;
+        assert!(told.contains("http_server_request_duration_seconds_count{"), "{service}: {told}");
+        metrics.push_str(&told);
+    }
+    // Nor an id of hers, nor any other that would make a series of its own for everyone.
+    let words = metrics.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+    let ids: Vec<&str> = words.filter(|word| Uuid::parse_str(word).is_ok()).collect();
+    assert!(ids.is_empty(), "{ids:?}");
+    let told = cluster.dir.join("metrics");
+    std::fs::write(&told, metrics).unwrap();
+
     // Everything to its file; the last spans leave before the process ends.
     for service in SERVICES {
         cluster.signal(service, libc::SIGTERM);
@@ -134,6 +148,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
         ("Kafka", kafka_files(&data_dir("ASSENT_TEST_KAFKA_DATA"))),
         ("the logs", logs.into_iter().chain([log]).collect()),
         ("the traces", vec![traces]),
+        ("the metrics", vec![told]),
     ];
     block_in_place(|| {
         for (store, files) in &stores {
