@@ -84,7 +84,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     let collector = Collector::start().await;
     let traces = Some(collector.url.clone());
     let mut cluster = Cluster::with(Wishes { traces, ..Wishes::default() }).await;
-    let canaries = walk_with_canaries(&cluster).await;
+    let (subject, canaries) = walk_with_canaries(&cluster).await;
 
     // In plain through each store: a row, a record, a line of a log.
     let control = unique("control");
@@ -147,9 +147,11 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
         ("Postgres", postgres_files(&control_pool, &names).await),
         ("Kafka", kafka_files(&data_dir("ASSENT_TEST_KAFKA_DATA"))),
         ("the logs", logs.into_iter().chain([log]).collect()),
-        ("the traces", vec![traces]),
+        ("the traces", vec![traces.clone()]),
         ("the metrics", vec![told]),
     ];
+    // Who looks at traces learns not even of whom they are.
+    let ids = [subject.replace('-', ""), subject];
     block_in_place(|| {
         for (store, files) in &stores {
             let seen = find(std::slice::from_ref(&control), &cluster.dir, files);
@@ -159,11 +161,13 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
             let seen = find(&canaries, &cluster.dir, files);
             assert!(seen.is_empty(), "plaintext in {store}: {seen:#?}");
         }
+        let seen = find(&ids, &cluster.dir, &[traces]);
+        assert!(seen.is_empty(), "her id in the traces: {seen:#?}");
     });
 }
 
-/// The road, with a canary wherever somebody can write something.
-async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
+/// The road, with a canary wherever somebody can write something, and who walked it.
+async fn walk_with_canaries(cluster: &Cluster) -> (String, Vec<String>) {
     let mut random = [0; 4];
     SystemIds.fill(&mut random);
     // A mobile number of France that no other test has.
@@ -240,7 +244,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     let mut canaries = vec![name, mail, evidence, key, said, parameter, claimed, token];
     canaries.push(wamid.trim_start_matches("wamid.").trim_end_matches('=').to_owned());
     canaries.extend(spellings(person.digits()));
-    canaries
+    (subject, canaries)
 }
 
 /// A colleague reads what she wrote, notes it and repeats it.
