@@ -137,7 +137,7 @@ async fn a_batch_is_linked_to_the_trace_of_each_message_in_it() {
             && traces.iter().all(|trace| {
                 let hers = |it: &&Span| it.belongs_to(trace);
                 let hers: Vec<Span> = spans.iter().filter(hers).cloned().collect();
-                named(&hers, "messaging", "provider call") == 1
+                named(&hers, "messaging", "provider call") > 0
                     && named(&hers, "messaging", "process webhooks") > 0
             })
     })
