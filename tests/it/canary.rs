@@ -1,6 +1,6 @@
 //! G5: no plaintext personal data at rest outside ciphertext. The whole road is walked with canaries
 //! in every place where a person or a client can write something; then every byte that Postgres,
-//! Kafka and the services wrote, and every trace that left, is searched for them, in the clear and in
+//! Kafka and the services wrote, every trace that left and every metric is searched for them, in the clear and in
 //! the usual disguises. A control canary that goes through each store in plain must be found, or
 //! the scan proves nothing.
 
@@ -18,6 +18,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::block_in_place;
+use uuid::Uuid;
 
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::until;
@@ -83,7 +84,7 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     let collector = Collector::start().await;
     let traces = Some(collector.url.clone());
     let mut cluster = Cluster::with(Wishes { traces, ..Wishes::default() }).await;
-    let canaries = walk_with_canaries(&cluster).await;
+    let (subject, canaries) = walk_with_canaries(&cluster).await;
 
     // In plain through each store: a row, a record, a line of a log.
     let control = unique("control");
@@ -109,6 +110,19 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
     std::fs::write(&log, format!("a line with {control}\n")).unwrap();
     collector.take(control.clone().into());
 
+    let mut metrics = format!("control{{label=\"{control}\"}} 1\n");
+    for service in SERVICES {
+        let told = cluster.metrics(service).await;
+        assert!(told.contains("http_server_request_duration_seconds_count{"), "{service}: {told}");
+        metrics.push_str(&told);
+    }
+    // Nor an id of hers, nor any other that would make a series of its own for everyone.
+    let words = metrics.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+    let ids: Vec<&str> = words.filter(|word| Uuid::parse_str(word).is_ok()).collect();
+    assert!(ids.is_empty(), "{ids:?}");
+    let told = cluster.dir.join("metrics");
+    std::fs::write(&told, metrics).unwrap();
+
     // Everything to its file; the last spans leave before the process ends.
     for service in SERVICES {
         cluster.signal(service, libc::SIGTERM);
@@ -133,8 +147,11 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
         ("Postgres", postgres_files(&control_pool, &names).await),
         ("Kafka", kafka_files(&data_dir("ASSENT_TEST_KAFKA_DATA"))),
         ("the logs", logs.into_iter().chain([log]).collect()),
-        ("the traces", vec![traces]),
+        ("the traces", vec![traces.clone()]),
+        ("the metrics", vec![told]),
     ];
+    // Who looks at traces learns not even of whom they are.
+    let ids = [subject.replace('-', ""), subject];
     block_in_place(|| {
         for (store, files) in &stores {
             let seen = find(std::slice::from_ref(&control), &cluster.dir, files);
@@ -144,11 +161,13 @@ async fn g5_no_plaintext_is_at_rest_in_postgres_kafka_or_the_logs() {
             let seen = find(&canaries, &cluster.dir, files);
             assert!(seen.is_empty(), "plaintext in {store}: {seen:#?}");
         }
+        let seen = find(&ids, &cluster.dir, &[traces]);
+        assert!(seen.is_empty(), "her id in the traces: {seen:#?}");
     });
 }
 
-/// The road, with a canary wherever somebody can write something.
-async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
+/// The road, with a canary wherever somebody can write something, and who walked it.
+async fn walk_with_canaries(cluster: &Cluster) -> (String, Vec<String>) {
     let mut random = [0; 4];
     SystemIds.fill(&mut random);
     // A mobile number of France that no other test has.
@@ -225,7 +244,7 @@ async fn walk_with_canaries(cluster: &Cluster) -> Vec<String> {
     let mut canaries = vec![name, mail, evidence, key, said, parameter, claimed, token];
     canaries.push(wamid.trim_start_matches("wamid.").trim_end_matches('=').to_owned());
     canaries.extend(spellings(person.digits()));
-    canaries
+    (subject, canaries)
 }
 
 /// A colleague reads what she wrote, notes it and repeats it.

@@ -47,7 +47,8 @@ async fn a_message_is_one_trace_from_its_request_to_the_provider_and_the_read_mo
                 ("vault", "POST /v1/addresses/resolve", 1),
                 ("consent", "POST /v1/permits", 1),
                 ("messaging", "provider call", 1),
-                // Asked for and accepted: two events, perhaps in one batch.
+                ("messaging", "process webhooks", 1),
+                // Asked for, accepted and what WhatsApp told since: events that may be in one batch.
                 ("projector", "process messaging.events.v1", 1),
             ],
         ),
@@ -67,24 +68,82 @@ async fn a_message_is_one_trace_from_its_request_to_the_provider_and_the_read_mo
         .await;
     }
 
-    // Both events of the message carry its trace, and so does the call that the provider got.
+    // Every event of the message carries its trace, also what a webhook told, and so does the call that the provider got.
     let messaging = cluster.pool("messaging").await;
-    until("it was accepted", async || {
-        let traces: Vec<String> = sqlx::query_scalar(
-            "SELECT traceparent FROM eventstore.events WHERE stream = $1::uuid AND
+    until("it was accepted, and delivered", async || {
+        let told: Vec<(String, Option<String>)> = sqlx::query_as(
+            "SELECT DISTINCT event_type, substr(traceparent, 4, 32) FROM eventstore.events
+             WHERE stream = $1::uuid AND
              event_type IN ('assent.messaging.message_requested.v1',
-                            'assent.messaging.message_accepted.v1')",
+                            'assent.messaging.message_accepted.v1',
+                            'assent.messaging.status_changed.v1')",
         )
         .bind(&subject)
         .fetch_all(&messaging)
         .await
         .unwrap();
-        assert!(traces.iter().all(|traceparent| traceparent[3..35] == sending), "{traces:?}");
-        traces.len() == 2
+        assert!(told.iter().all(|(_, trace)| trace.as_ref() == Some(&sending)), "{told:?}");
+        told.len() == 3
     })
     .await;
     let call = &cluster.delivered_to(&person).await[0];
     assert_eq!(&call["traceparent"].as_str().expect("it carries a trace")[3..35], sending);
+}
+
+/// What is sent together is one batch in a trace of its own, and each of its messages' traces leads to it; the call of each
+/// stays with its message. So it is with the webhooks that tell of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_linked_to_the_trace_of_each_message_in_it() {
+    const HELD: &str = "messaging.after_permit";
+    let collector = Collector::start().await;
+    let cluster = Cluster::with(Wishes {
+        only: vec!["gateway", "consent", "vault", "messaging"],
+        settings: vec![("messaging", "send_batches = 1")],
+        traces: Some(collector.url.clone()),
+        ..Wishes::default()
+    })
+    .await;
+    let mut people = Vec::new();
+    for _ in 0..4 {
+        people.push(cluster.willing().await.1);
+    }
+    let message = |subject: &String| {
+        json!({"subject_id": subject, "purpose": "marketing", "channel": "whatsapp",
+            "template": TEMPLATE, "parameters": ["Ada"]})
+    };
+    // The one batch that may be under way is held; what is asked for meanwhile is the next.
+    let failpoints = cluster.failpoints("messaging");
+    failpoints.set(&format!("{HELD}=hold"));
+    ask(&cluster, "/messaging/v1/messages", &message(&people[0])).await;
+    failpoints.strikes(HELD).await;
+    let mut traces = Vec::new();
+    for subject in &people[1..] {
+        traces.push(ask(&cluster, "/messaging/v1/messages", &message(subject)).await);
+    }
+    failpoints.clear();
+
+    let mut batch = None;
+    until("the batch is exported, its parts, and what became of each message", async || {
+        let spans = collector.spans();
+        let is_batch = |span: &&Span| {
+            span.name == "dispatch" && traces.iter().all(|trace| span.links.contains(trace))
+        };
+        batch = spans.iter().find(is_batch).cloned();
+        let Some(batch) = &batch else { return false };
+        let within: Vec<Span> =
+            spans.iter().filter(|it| it.trace == batch.trace).cloned().collect();
+        named(&within, "vault", "POST /v1/addresses/resolve") > 0
+            && named(&within, "consent", "POST /v1/permits") > 0
+            && traces.iter().all(|trace| {
+                let hers = |it: &&Span| it.belongs_to(trace);
+                let hers: Vec<Span> = spans.iter().filter(hers).cloned().collect();
+                named(&hers, "messaging", "provider call") > 0
+                    && named(&hers, "messaging", "process webhooks") > 0
+            })
+    })
+    .await;
+    let batch = batch.unwrap();
+    assert!(!traces.contains(&batch.trace), "it is nobody's own");
 }
 
 /// A person's stream holds many requests; what follows from one isn't shown in the trace of another.

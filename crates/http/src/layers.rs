@@ -101,17 +101,20 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let Limits { body_bytes_max, timeout, .. } = self.edge.limits;
-        let Ok(slot) = Arc::clone(&self.edge.slots).try_acquire_owned() else {
-            let shed = Problem::new(Code::Overloaded).retry_after(1).into_response();
-            return Box::pin(std::future::ready(Ok(shed)));
-        };
-        if declared_length(&request).is_some_and(|length| length > body_bytes_max as u64) {
-            let refusal = Problem::new(Code::BodyTooLarge).into_response();
-            return Box::pin(std::future::ready(Ok(refusal)));
-        }
         let started = SystemClock.boottime();
         let method = method_name(&request);
         let route = request.extensions().get::<MatchedPath>().cloned();
+        let refuse = |refusal: Problem| -> Self::Future {
+            let refusal = refusal.into_response();
+            count(&refusal, method, route.as_ref(), started);
+            Box::pin(std::future::ready(Ok(refusal)))
+        };
+        let Ok(slot) = Arc::clone(&self.edge.slots).try_acquire_owned() else {
+            return refuse(Problem::new(Code::Overloaded).retry_after(1));
+        };
+        if declared_length(&request).is_some_and(|length| length > body_bytes_max as u64) {
+            return refuse(Problem::new(Code::BodyTooLarge));
+        }
         let span = request_span(&request, method, route.as_ref());
         // `call` runs the synchronous part of the inner services: inside the span too.
         let inner = span.in_scope(|| self.inner.call(request));
@@ -149,6 +152,17 @@ fn observe(
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
+    count(response, method, route, started);
+}
+
+/// Every answer is counted, also to who was turned away at once: what is refused is a part of how it goes.
+fn count(
+    response: &Response,
+    method: &'static str,
+    route: Option<&MatchedPath>,
+    started: Duration,
+) {
+    let status = response.status();
     let seconds = SystemClock.boottime().saturating_sub(started).as_secs_f64();
     DURATION.record(
         seconds,

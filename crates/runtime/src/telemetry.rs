@@ -2,7 +2,7 @@
 //! Prometheus registry. It guarantees that trace context can be taken from a span and given to
 //! one; what is worth a span or a metric is left to the services.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use opentelemetry::propagation::TextMapPropagator;
@@ -21,6 +21,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::Settings;
+
+/// Most traces that a span is linked to: OpenTelemetry's own default, beyond which links are dropped.
+pub const LINKS_MAX: usize = 128;
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -226,14 +229,33 @@ pub fn set_parent(span: &Span, traceparent: &str) {
     }
 }
 
-/// Links the span to the one that a W3C `traceparent` names: for batches, which have many causes.
-pub fn link(span: &Span, traceparent: &str) {
+/// What the span of a batch follows from, one W3C `traceparent` for each thing in it, where it has one: what is alone
+/// is a part of its cause's trace, several are [linked](links). Call it before the span is entered.
+pub fn follows<'a>(span: &Span, causes: impl ExactSizeIterator<Item = Option<&'a str>>) {
+    let alone = causes.len() == 1;
+    let mut causes = causes.flatten();
+    if !alone {
+        links(span, causes);
+    } else if let Some(cause) = causes.next() {
+        set_parent(span, cause);
+    }
+}
+
+/// Links the span to the traces that W3C `traceparent`s name, to each once and to [`LINKS_MAX`] at most: for batches,
+/// which have many causes.
+pub fn links<'a>(span: &Span, causes: impl Iterator<Item = &'a str>) {
     if span.is_disabled() {
         return;
     }
-    if let Some(context) = parse(traceparent) {
+    let mut traces = HashSet::new();
+    for context in causes.filter_map(parse) {
         let cause = context.span().span_context().clone();
-        span.add_link(cause);
+        if traces.insert(cause.trace_id()) {
+            span.add_link(cause);
+        }
+        if traces.len() == LINKS_MAX {
+            break;
+        }
     }
 }
 
@@ -251,6 +273,11 @@ fn parse(traceparent: &str) -> Option<Context> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SpanData, SpanProcessor};
+
     use super::*;
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -271,6 +298,63 @@ mod tests {
             assert_ne!(of_span(&other).unwrap()[3..35], PARENT[3..35]);
         });
         assert_eq!(traceparent(), None, "without a tracer there is nothing to tell");
+    }
+
+    /// Keeps what ended.
+    #[derive(Debug, Clone, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Ended {
+        fn on_start(&self, _: &mut opentelemetry_sdk::trace::Span, _: &Context) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_batch_is_linked_to_each_trace_once_and_to_so_many_at_most() {
+        let ended = Ended::default();
+        let provider = SdkTracerProvider::builder().with_span_processor(ended.clone()).build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let of = |n: usize| format!("00-{:032x}-b7ad6b7169203331-01", n + 1);
+        let many: Vec<String> = (0..LINKS_MAX + 9).map(of).collect();
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            for (name, causes) in [
+                ("nothing", vec![]),
+                ("one", vec![Some(PARENT)]),
+                ("one of unknown cause", vec![None]),
+                ("the same again", vec![Some(PARENT), None, Some("no cause"), Some(PARENT)]),
+                ("many", many.iter().map(|it| Some(it.as_str())).collect()),
+            ] {
+                let span = tracing::info_span!("batch", otel.name = name);
+                follows(&span, causes.into_iter());
+                span.in_scope(|| {});
+            }
+        });
+        let trace = &PARENT[3..35];
+        let links_of = |name: &str| {
+            let spans = ended.0.lock().unwrap();
+            let span = spans.iter().find(|span| span.name == name).unwrap();
+            let links = span.links.iter().map(|link| link.span_context.trace_id().to_string());
+            let is_part = span.span_context.trace_id().to_string() == trace;
+            (is_part, links.collect::<Vec<_>>())
+        };
+        assert_eq!(links_of("nothing"), (false, vec![]));
+        assert_eq!(links_of("one"), (true, vec![]));
+        assert_eq!(links_of("one of unknown cause"), (false, vec![]));
+        assert_eq!(links_of("the same again"), (false, vec![trace.to_owned()]));
+        let (_, links) = links_of("many");
+        let first: Vec<&str> = many.iter().take(LINKS_MAX).map(|it| &it[3..35]).collect();
+        assert_eq!(links, first);
     }
 
     #[test]

@@ -42,8 +42,9 @@ def check_published(schemas, document, kafka, prefix):
             Draft202012Validator(messages[kind]["headers"]).validate(headers)
             if data is not None:
                 Draft202012Validator(schemas[kind]).validate(json.loads(data))
-                event = from_binary_event(KafkaMessage(headers=dict(message.headers()), key=message.key(), value=data))
-                assert event.get_type() == kind and event.get_subject() == message.key().decode()
+            event = from_binary_event(KafkaMessage(headers=dict(message.headers()), key=message.key(), value=data))
+            assert event.get_type() == kind and event.get_subject() == message.key().decode()
+            assert (event.get_data() is None) == (data is None)
             seen[kind] = seen.get(kind, 0) + 1
     assert len(seen) > 5, seen
     return f"{sum(seen.values())} records of {len(seen)} types as described"

@@ -1,6 +1,6 @@
-//! `image`: how heavy our layer of the image is, without an engine or a registry. The binary is built and stripped as
-//! the Dockerfile does it, and packed as a registry keeps a layer; beside it the image has from us only certificates
-//! and empty folders.
+//! `image`: how heavy our layer of the image is, without an engine or a registry. The binary is built as the Dockerfile
+//! does it, by the profile of what is shipped, and packed as a registry keeps a layer; beside it the image has from us
+//! only certificates and empty folders.
 
 use std::fs;
 use std::process::Command;
@@ -15,25 +15,23 @@ const BYTES_MAX: u64 = 60_000_000;
 /// What is left of that for the binary: the certificates take less than half a megabyte.
 const BINARY_BYTES_MAX: u64 = BYTES_MAX - 500_000;
 
-const BUILD: [&str; 5] = ["build", "--locked", "--release", "--package", "assent"];
-const STRIP: &str = "--strip-debug";
+const BUILD: [&str; 6] = ["build", "--locked", "--profile", "dist", "--package", "assent"];
+/// What it makes, under Cargo's folder.
+const BINARY: &str = "dist/assent";
 
 /// Builds, packs and weighs.
 pub fn image() -> Result<()> {
     catch_interrupts();
-    println!("the image's layer (release; the first time takes some minutes)");
+    println!("the image's layer (profile `dist`; the first time takes many minutes)");
     let home = Home::open("image")?;
-    show(&mut cargo(&BUILD), "`cargo build --release`")?;
-    let (stripped, packed) = (home.path("assent"), home.path("assent.gz"));
-    let mut strip = Command::new("strip");
-    strip.arg(STRIP).arg("-o").arg(&stripped).arg(target().join("release/assent"));
-    step(&mut strip, "stripping", &home.log("strip"))?;
+    show(&mut cargo(&BUILD), "`cargo build --profile dist`")?;
+    let (binary, packed) = (target().join(BINARY), home.path("assent.gz"));
     let mut pack = Command::new("sh");
-    pack.args(["-euc", "gzip -c \"$0\" > \"$1\""]).arg(&stripped).arg(&packed);
+    pack.args(["-euc", "gzip -c \"$0\" > \"$1\""]).arg(&binary).arg(&packed);
     step(&mut pack, "packing", &home.log("pack"))?;
-    let [stripped, packed] = [stripped, packed].map(|path| fs::metadata(&path).at(&path));
-    let (stripped, packed) = (stripped?.len(), packed?.len());
-    println!("  {} packed, {} unpacked", megabytes(packed), megabytes(stripped));
+    let [binary, packed] = [binary, packed].map(|path| fs::metadata(&path).at(&path));
+    let (binary, packed) = (binary?.len(), packed?.len());
+    println!("  {} packed, {} unpacked", megabytes(packed), megabytes(binary));
     if packed > BINARY_BYTES_MAX {
         let most = megabytes(BINARY_BYTES_MAX);
         return Err(Error::Said(format!(
@@ -54,11 +52,20 @@ mod tests {
 
     /// Else another binary is weighed than the one that is shipped.
     #[test]
-    fn the_dockerfile_builds_and_strips_as_here() {
+    fn the_dockerfile_builds_as_here() {
         let dockerfile = include_str!("../../assent/Dockerfile");
         assert!(dockerfile.contains(&format!("cargo {}", BUILD.join(" "))), "{BUILD:?}");
-        assert!(dockerfile.contains(&format!("&& strip {STRIP} ")), "{STRIP}");
+        assert!(dockerfile.contains(&format!("--target-directory=/out target/{BINARY} ")));
         assert!(dockerfile.contains("COPY --from=build /out/assent "));
+    }
+
+    /// Nor is a release another build than the image.
+    #[test]
+    fn the_release_workflow_builds_as_here() {
+        let workflow = include_str!("../../../.github/workflows/release.yml");
+        let [build, locked, profile, dist, ..] = BUILD;
+        assert!(workflow.contains(&format!("cargo {build} {locked} {profile} {dist} --target ")));
+        assert!(workflow.contains(&format!("target/$TARGET/{BINARY}\"")));
     }
 
     #[test]

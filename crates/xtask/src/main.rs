@@ -84,7 +84,7 @@ enum Command {
     /// Needs Python 3 with venv; the library is installed under target/tools.
     Clients,
     /// What must pass before a change lands: `test`, `clients`, `fuzz`, the documentation, `book`, all
-    /// dependencies, `conform`, `examples`, `tour`, `manifests`, `upgrade`, `image`.
+    /// dependencies, `conform`, `examples`, `tour`, `manifests`, `upgrade`.
     Ci,
     /// Check the documentation's links and table of contents, and build it as a book: target/book/html/index.html.
     Book,
@@ -152,7 +152,7 @@ enum Command {
     ///
     /// Needs Go and Python; the tools are kept under target/tools.
     Manifests,
-    /// How heavy our layer of the image is, without an engine: in release, stripped and packed as the image has it.
+    /// How heavy our layer of the image is, without an engine: built as the image has it, and packed.
     Image,
     /// Add to each public image of docker-compose.yml and the Dockerfile the digest that its registry tells for its tag.
     ///

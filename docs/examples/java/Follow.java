@@ -1,5 +1,7 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.cloudevents.CloudEvent;
+import io.cloudevents.kafka.KafkaMessageFactory;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -13,6 +15,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /**
@@ -150,8 +153,8 @@ public final class Follow {
         return (all[0].equals("*") || all[0].equals(one[0])) && (all[1].equals("*") || all[1].equals(one[1]));
     }
 
-    static String header(ConsumerRecord<String, String> record, String name) {
-        return new String(record.headers().lastHeader(name).value());
+    static long number(CloudEvent event, String extension) {
+        return Long.parseLong(event.getExtension(extension).toString());
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -160,7 +163,7 @@ public final class Follow {
         settings.put("auto.offset.reset", "none");
         Map<String, Picture> people = new HashMap<>();
         ObjectMapper json = new ObjectMapper();
-        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new ByteArrayDeserializer())) {
             // The events from where they end now, the state from its beginning: between the two nothing is missing.
             List<TopicPartition> events = new ArrayList<>();
             List<TopicPartition> states = new ArrayList<>();
@@ -173,16 +176,17 @@ public final class Follow {
             consumer.seekToBeginning(states);
             System.err.println("following");
             while (true) {
-                ConsumerRecords<String, String> records = consumer.poll(Duration.ofSeconds(1));
+                ConsumerRecords<String, byte[]> records = consumer.poll(Duration.ofSeconds(1));
                 // Who follows many keeps them in the order of their ends.
                 if (records.isEmpty()) people.values().forEach(Picture::tellChanges);
-                for (ConsumerRecord<String, String> record : records) {
-                    JsonNode data = record.value() == null ? null : json.readTree(record.value());
+                for (ConsumerRecord<String, byte[]> record : records) {
+                    CloudEvent event = KafkaMessageFactory.createReader(record).toEvent();
+                    JsonNode data = event.getData() == null ? null : json.readTree(event.getData().toBytes());
                     Picture picture = people.computeIfAbsent(record.key(), Picture::new);
                     if (record.topic().equals(STATE)) {
-                        picture.state(Long.parseLong(header(record, "ce_eventsequence")), data);
-                    } else if (!ABOUT_NOBODY.contains(header(record, "ce_type"))) {
-                        picture.event(Long.parseLong(header(record, "ce_sequence")), header(record, "ce_type"), data);
+                        picture.state(number(event, "eventsequence"), data);
+                    } else if (!ABOUT_NOBODY.contains(event.getType())) {
+                        picture.event(number(event, "sequence"), event.getType(), data);
                     }
                 }
             }

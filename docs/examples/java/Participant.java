@@ -1,6 +1,9 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.cloudevents.CloudEvent;
+import io.cloudevents.kafka.KafkaMessageFactory;
+import io.cloudevents.rw.CloudEventRWException;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -27,6 +30,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /**
@@ -195,20 +199,20 @@ public final class Participant {
     }
 
     /** The command, if it is one that this participant is asked and knows how to do; else null. */
-    JsonNode asked(ConsumerRecord<String, String> record) {
-        var type = record.headers().lastHeader("ce_type");
-        if (type == null || !COMMAND.equals(new String(type.value(), StandardCharsets.UTF_8))) {
-            return null;
-        }
+    JsonNode asked(ConsumerRecord<String, byte[]> record) {
         try {
-            JsonNode command = JSON.readTree(record.value());
+            CloudEvent event = KafkaMessageFactory.createReader(record).toEvent();
+            if (!event.getType().equals(COMMAND) || event.getData() == null) {
+                return null;
+            }
+            JsonNode command = JSON.readTree(event.getData().toBytes());
             for (JsonNode one : command.path("participants")) {
                 if (one.asText().equals(name) && STEPS.contains(command.path("step").asText())) {
                     return command;
                 }
             }
-        } catch (IOException unreadable) {
-            System.out.println("a command that can't be read");
+        } catch (CloudEventRWException | IOException unreadable) {
+            System.out.println("a record that can't be read");
         }
         return null;
     }
@@ -238,11 +242,11 @@ public final class Participant {
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "earliest");
         settings.put("max.poll.records", "1");
-        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(List.of(PREFIX + "erasure.commands.v1"));
             System.out.println("listening");
             for (long pause = 200; ; ) {
-                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
+                for (ConsumerRecord<String, byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
                     TopicPartition partition = new TopicPartition(record.topic(), record.partition());
                     if (participant.done(participant.asked(record))) {
                         // Only now: what wasn't answered is read again after a crash.

@@ -5,6 +5,7 @@
 // The rules are those of docs/guides/consuming.md. It keeps its picture in memory and starts from zero each time; who keeps
 // it in a database writes the sequence beside it, in the same transaction.
 
+import { Kafka as CloudEvents } from "cloudevents";
 import { Kafka, logLevel } from "kafkajs";
 
 const PREFIX = process.env.ASSENT_PREFIX ?? "assent.";
@@ -124,6 +125,12 @@ function covers(all, one) {
   return ["*", purpose].includes(everyPurpose) && ["*", channel].includes(everyChannel);
 }
 
+/** The library wants headers as text, and takes no record without a value: "forget her" is read as one that says null. */
+function eventOf({ headers, value }) {
+  const text = Object.entries(headers).map(([name, it]) => [name, it.toString()]);
+  return CloudEvents.toEvent({ headers: Object.fromEntries(text), value: value ?? "null" });
+}
+
 const kafka = new Kafka({
   clientId: "example",
   brokers: (process.env.ASSENT_KAFKA ?? "127.0.0.1:7192").split(","),
@@ -149,13 +156,10 @@ consumer.on(consumer.events.GROUP_JOIN, () => {
 await consumer.run({
   autoCommit: false,
   eachMessage: async ({ topic, message }) => {
-    const header = (name) => message.headers[name].toString();
+    const { type, sequence, eventsequence, data } = eventOf(message);
     const person = message.key.toString();
-    const data = message.value === null ? null : JSON.parse(message.value.toString());
-    if (topic === STATE) picture.state(person, Number(header("ce_eventsequence")), data);
-    else if (!ABOUT_NOBODY.test(header("ce_type"))) {
-      picture.event(person, Number(header("ce_sequence")), header("ce_type"), data);
-    }
+    if (topic === STATE) picture.state(person, Number(eventsequence), data);
+    else if (!ABOUT_NOBODY.test(type)) picture.event(person, Number(sequence), type, data);
   },
 });
 setInterval(() => picture.passTime(), 1000);

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Kafka as CloudEvents } from "cloudevents";
 import { Kafka, logLevel } from "kafkajs";
 
 const PREFIX = process.env.ASSENT_PREFIX ?? "assent.";
@@ -112,10 +113,10 @@ async function loadErased() {
 
 /** The command, if it is one that this participant is asked and knows how to do. */
 function asked({ headers, value }) {
-  if (headers?.ce_type?.toString() !== COMMAND) return undefined;
   try {
-    const command = JSON.parse(value.toString());
-    return command.participants.includes(NAME) && command.step in STEPS ? command : undefined;
+    const text = Object.entries(headers).map(([name, it]) => [name, it.toString()]);
+    const { type, data: command } = CloudEvents.toEvent({ headers: Object.fromEntries(text), value });
+    return type === COMMAND && command.participants.includes(NAME) && command.step in STEPS ? command : undefined;
   } catch {
     return undefined;
   }

@@ -6,11 +6,11 @@ The rules are those of docs/guides/consuming.md. It keeps its picture in memory 
 it in a database writes the sequence beside it, in the same transaction.
 """
 
-import json
 import os
 import sys
 from datetime import datetime, timezone
 
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 PREFIX = os.environ.get("ASSENT_PREFIX", "assent.")
@@ -119,17 +119,13 @@ def state_at(line, now):
     return "expired" if until is not None and until <= now else state
 
 
-def header(message, name):
-    return dict(message.headers() or [])[name].decode()
-
-
 def read(picture, message):
-    person = message.key().decode()
-    data = json.loads(message.value()) if message.value() else None
+    event = from_binary_event(KafkaMessage(headers=dict(message.headers()), key=message.key(), value=message.value()))
+    person, data = message.key().decode(), event.get_data()
     if message.topic() == STATE:
-        picture.state(person, int(header(message, "ce_eventsequence")), data)
-    elif (kind := header(message, "ce_type")) not in ABOUT_NOBODY:
-        picture.event(person, int(header(message, "ce_sequence")), kind, data)
+        picture.state(person, int(event.get_extension("eventsequence")), data)
+    elif event.get_type() not in ABOUT_NOBODY:
+        picture.event(person, int(event.get_extension("sequence")), event.get_type(), data)
 
 
 def positions(consumer):

@@ -14,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
+from cloudevents.core.exceptions import BaseCloudEventException
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 PREFIX = os.environ.get("ASSENT_PREFIX", "assent.")
@@ -121,13 +123,13 @@ def load_erased(db):
 
 def asked(name, message):
     """The command, if it is one that this participant is asked and knows how to do."""
-    if dict(message.headers() or []).get("ce_type", b"").decode() != COMMAND:
-        return None
     try:
-        command = json.loads(message.value())
-        return command if name in command["participants"] and command["step"] in STEPS else None
-    except (KeyError, TypeError, ValueError):
-        return None
+        event = from_binary_event(KafkaMessage(headers=dict(message.headers() or []), key=message.key(), value=message.value()))
+        command = event.get_data()
+        is_ours = event.get_type() == COMMAND and name in command["participants"] and command["step"] in STEPS
+        return command if is_ours else None
+    except (BaseCloudEventException, AttributeError, KeyError, TypeError, ValueError):
+        return None  # whatever else stands there
 
 
 def main(name, database):

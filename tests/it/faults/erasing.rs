@@ -96,6 +96,39 @@ async fn g4_a_saga_killed_at_its_steps_goes_on_to_a_whole_erasure() {
     }
 }
 
+/// What the alert on certificates counts: it is tried again, each time that fails is told, and nothing is called completed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_an_erasure_whose_certificate_cannot_be_kept_is_counted_and_not_completed() {
+    let cluster = Cluster::with(Wishes {
+        settings: vec![("erasure", "retry_ms = 500")],
+        ..Wishes::default()
+    })
+    .await;
+    let (_, subject) = cluster.willing().await;
+    let erasure = cluster.pool("erasure").await;
+    sqlx::query("ALTER TABLE certificates ADD CONSTRAINT broken CHECK (false) NOT VALID")
+        .execute(&erasure)
+        .await
+        .unwrap();
+    let request = request(&cluster, &subject).await;
+    until("it failed, and again", async || {
+        let told = cluster.metrics("erasure").await;
+        let line =
+            told.lines().find(|it| it.starts_with("assent_erasure_certificate_failures_total{"));
+        let failures = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        failures.is_some_and(|failures| failures >= 2.0)
+    })
+    .await;
+    assert_ne!(look(&cluster, &request).await["status"], "completed");
+    let path = format!("/v1/requests/{request}/certificate");
+    let (status, answer) = cluster.get("erasure", &path).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("certificate_not_ready")));
+
+    sqlx::query("ALTER TABLE certificates DROP CONSTRAINT broken").execute(&erasure).await.unwrap();
+    completed(&cluster, &request).await;
+    assert_eq!(cluster.get("erasure", &path).await.0, 200);
+}
+
 /// Every participant killed after the commit of each of its steps, before the saga has heard of it.
 /// The saga repeats nothing meanwhile: what it hears comes from who came back.
 #[tokio::test(flavor = "multi_thread")]

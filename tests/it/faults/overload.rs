@@ -101,6 +101,14 @@ async fn at_twice_its_load_a_service_says_when_to_come_again_and_takes_no_more_m
         turned_away(caller.wave()).await;
         before.get_or_insert_with(|| resident(pid));
     }
+    // The alert on errors counts who was turned away.
+    let told = cluster.metrics("consent").await;
+    let errors = told.lines().filter(|line| {
+        line.starts_with("http_server_request_duration_seconds_count{")
+            && line.contains("http_response_status_code=\"503\"")
+    });
+    let errors = errors.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert_eq!(errors.sum::<f64>(), (CARRIED * (WAVES + 1)) as f64);
     let grown = resident(pid).saturating_sub(before.unwrap());
     assert!(grown <= GROWTH_BYTES_MAX, "{grown} bytes for {} refusals", WAVES * CARRIED);
 

@@ -451,6 +451,12 @@ access_token = \"{token}\"\napp_secret = \"{token}\"\nverify_token = \"{token}\"
         }
     }
 
+    /// What a process tells Prometheus.
+    pub async fn metrics(&self, name: &str) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.ops[name]);
+        self.http.get(&url).send().await.unwrap().text().await.unwrap()
+    }
+
     /// Whether a service says that it is ready.
     pub async fn is_ready(&self, name: &str) -> bool {
         let url = format!("http://127.0.0.1:{}/readyz", self.ops[name]);

@@ -25,8 +25,6 @@ use crate::subscriber::{ApplyError, Sequencing};
 
 /// Refused messages in one batch after which its messages are taken one by one.
 const REFUSED_MAX: usize = 8;
-/// Causes that a span names at most; OpenTelemetry's default limit of links.
-const LINKS_MAX: usize = 128;
 
 /// How the worker ended.
 pub(super) enum End {
@@ -416,15 +414,6 @@ fn span(shared: &Shared, lane: &Lane, batch: &Batch) -> tracing::Span {
         messaging.consumer.group.name = shared.name,
         messaging.batch.message_count = batch.len(),
     );
-    if let [only] = &batch.events[..] {
-        if let Some(traceparent) = &only.traceparent {
-            telemetry::set_parent(&span, traceparent);
-        }
-    } else {
-        let causes = batch.events.iter().filter_map(|event| event.traceparent.as_deref());
-        for traceparent in causes.take(LINKS_MAX) {
-            telemetry::link(&span, traceparent);
-        }
-    }
+    telemetry::follows(&span, batch.events.iter().map(|event| event.traceparent.as_deref()));
     span
 }

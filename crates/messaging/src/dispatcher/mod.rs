@@ -130,12 +130,7 @@ impl Batch {
         // Whatever happens, every intent of the batch gets an outcome; if writing it fails, its claim
         // expires and the reaper decides.
         let span = tracing::info_span!("dispatch", intents = intents.len());
-        let causes = intents.iter().filter_map(|intent| intent.traceparent.as_deref());
-        if intents.len() == 1 {
-            causes.for_each(|cause| telemetry::set_parent(&span, cause));
-        } else {
-            causes.for_each(|cause| telemetry::link(&span, cause));
-        }
+        telemetry::follows(&span, intents.iter().map(|intent| intent.traceparent.as_deref()));
         self.dispatch(intents).instrument(span).await;
     }
 

@@ -13,11 +13,12 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{ClientError, Code};
-use assent_runtime::failpoint;
 use assent_runtime::ops::Watchdog;
+use assent_runtime::{failpoint, telemetry};
 use jiff::Timestamp;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use self::lanes::Behind;
@@ -237,7 +238,8 @@ async fn process(
     if bodies.is_empty() {
         return;
     }
-    match apply(messaging, &bodies).await {
+    let span = tracing::info_span!("process webhooks", bodies = bodies.len());
+    match apply(messaging, &bodies).instrument(span).await {
         Ok(true) => {
             let updates = bodies.iter().flat_map(|body| body.webhook.updates());
             updates.for_each(|(_, update)| metrics::update(update.kind()));
@@ -366,6 +368,8 @@ async fn apply(messaging: &Messaging, bodies: &[Opened]) -> Result<bool, Failure
         }
     }
     let statuses = statuses::of_intents(messaging, &statuses).await?;
+    let causes = statuses.iter().filter_map(|it| it.traceparent.as_deref());
+    telemetry::links(&Span::current(), causes);
     // The earliest of these bodies': none of them is gone before all of them are.
     let heard_at = bodies.iter().map(|body| body.stored.received_at).min().unwrap_or_default();
     told.extend(statuses.iter().filter_map(|it| it.told(heard_at)));

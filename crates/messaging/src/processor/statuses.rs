@@ -30,6 +30,8 @@ pub struct OfIntent {
     pub subject: SubjectId,
     /// Whether its intent's outcome is known already, and stays.
     pub settled: bool,
+    /// The trace of whoever asked for the message: what is told of it belongs there, whichever webhook tells it.
+    pub traceparent: Option<String>,
     id: Uuid,
     status: Status,
     provider_id: String,
@@ -55,8 +57,8 @@ impl OfIntent {
 /// An update, what it reports, our id of the message, and the provider's as it is stored.
 type Reported<'a> = (&'a StatusUpdate, Status, Option<Uuid>, Vec<Vec<u8>>);
 
-/// An intent, its person, and whether it is settled.
-type Found = (Uuid, SubjectId, bool);
+/// An intent, its person, whether it is settled, and its trace.
+type Found = (Uuid, SubjectId, bool, Option<String>);
 
 /// The statuses that are about intents of ours: by our own id, which comes back, or by the provider's.
 ///
@@ -67,9 +69,10 @@ pub async fn of_intents(
     updates: &[&StatusUpdate],
 ) -> Result<Vec<OfIntent>, sqlx::Error> {
     const FIND: &str = "
-        SELECT id, subject_id, state = 'accepted', NULL FROM intents WHERE id = ANY($1)
+        SELECT id, subject_id, state = 'accepted', NULL, traceparent FROM intents
+        WHERE id = ANY($1)
         UNION ALL
-        SELECT id, subject_id, state = 'accepted', provider_hash FROM intents
+        SELECT id, subject_id, state = 'accepted', provider_hash, traceparent FROM intents
         WHERE provider_hash = ANY($2)";
     let reported: Vec<Reported<'_>> = updates
         .iter()
@@ -89,7 +92,7 @@ pub async fn of_intents(
     let mut by_id: HashMap<Uuid, Found> = HashMap::new();
     let mut by_hash: HashMap<Vec<u8>, Found> = HashMap::new();
     for row in rows {
-        let found = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let found = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(4)?);
         match row.try_get::<Option<Vec<u8>>, _>(3)? {
             None => drop(by_id.insert(found.0, found)),
             Some(hash) => drop(by_hash.insert(hash, found)),
@@ -98,11 +101,12 @@ pub async fn of_intents(
     let of_intent = |(update, status, ours, hashes): Reported<'_>| {
         let ours = ours.and_then(|id| by_id.get(&id));
         let found = ours.or_else(|| hashes.iter().find_map(|hash| by_hash.get(hash)));
-        let (id, subject, settled) = *found?;
+        let (id, subject, settled, traceparent) = found?.clone();
         Some(OfIntent {
             id,
             subject,
             settled,
+            traceparent,
             status,
             provider_id: update.id.clone(),
             code: update.codes.first().copied(),
@@ -165,10 +169,16 @@ pub async fn reconcile(
     let appends = conversations::unsaid(messaging, session.conn(), &failed, now).await?;
     session.append(appends).await?;
     consequences::record(messaging, session.conn(), &consequences, |_| false).await?;
+    let of_message = |it: &&OfIntent| Some((it.id, it.traceparent.clone()?));
+    let traces: HashMap<Uuid, String> = statuses.iter().filter_map(of_message).collect();
     let mut appends = Vec::with_capacity(changes.len());
     for (subject, event) in &changes {
         let id = messaging.ids.v7();
-        appends.push(messaging.event(*subject, id, STATUS_CHANGED, event, now)?);
+        let mut append = messaging.event(*subject, id, STATUS_CHANGED, event, now)?;
+        if let Some(trace) = traces.get(&event.message_id) {
+            append.traceparent = Some(trace.clone());
+        }
+        appends.push(append);
     }
     session.append(appends).await?;
     Ok(())
