@@ -72,6 +72,7 @@ impl Story {
         Opening {
             request_id: self.id(),
             kind,
+            purpose: None,
             actor: Actor::Subject,
             reason: None,
             place: Some("FR".to_owned()),
