@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
+use assent_contracts::consent::{Actor, Method, State};
 use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Task, held, open, subjects};
+use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open, subjects};
 use assent_runtime::{Clock, Ids};
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
 use crate::domain::decide::Command;
+use crate::domain::event::Act;
+use crate::domain::ledger::Ledger;
+use crate::domain::scope::{ANY, Scope};
 use crate::gate::{self, Closing};
 use crate::links::LINKING_LOCK;
 use crate::{permits, standing};
@@ -45,6 +49,29 @@ static HELD: [Held; 14] = [
     Held::new("permits", "permits WHERE subject_id = $1", "permit_id::text"),
     held::EVENTS,
     held::IDEMPOTENCY_KEYS,
+];
+
+/// What this service holds of one purpose of a person and need not keep: what she was asked and by which code she would
+/// have agreed, and what a list claimed of her. Her words stay, as the proof of them.
+static OF_PURPOSE: [PurposeRows; 3] = [
+    // Before the questions, by which it is known whose they are.
+    PurposeRows::new(
+        "codes",
+        "codes WHERE subject_id = $1 AND about IN
+            (SELECT request_id FROM asks WHERE subject_id = $1 AND purpose = $2 AND asked_at <= $3)",
+        "about::text",
+    ),
+    PurposeRows::new(
+        "asks",
+        "asks WHERE subject_id = $1 AND purpose = $2 AND asked_at <= $3",
+        "request_id::text",
+    ),
+    PurposeRows::new(
+        "claims",
+        "claims WHERE subject_id = $1 AND batch_id IN
+            (SELECT batch_id FROM claim_batches WHERE purpose = $2 AND submitted_at <= $3)",
+        "batch_id::text",
+    ),
 ];
 
 impl Steps for Eraser {
@@ -94,9 +121,73 @@ impl Steps for Eraser {
         }
         Ok(())
     }
+
+    /// The fence of a purpose is a no to it, as of now: what is told later and is older counts no more, and she alone can
+    /// say yes again.
+    async fn carry_out_for_purpose(
+        &self,
+        session: &mut Session,
+        task: &mut PurposeTask,
+    ) -> Result<(), StoreError> {
+        match task.command.purpose_step {
+            Step::Fence => {
+                self.say_no(session, task).await?;
+                task.touched.keep("consent_proof", "proof_of_consent", None);
+                task.touched.keep("verdicts", "proof_of_consent", None);
+            }
+            Step::Delete => {
+                // Under the lock of her stream nobody asks her meanwhile.
+                session.lock_versions(&[task.command.subject_id]).await?;
+                task.delete(session.conn(), &OF_PURPOSE).await?;
+            }
+            // No key was ever here.
+            Step::DestroyKeys => {}
+            Step::Sweep => task.find(session.conn(), &OF_PURPOSE).await?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether she has said no to all of a purpose, and no yes to any of it stands.
+fn has_said_no(ledger: &Ledger, scope: &Scope) -> bool {
+    let no = |state| matches!(state, State::Withdrawn | State::Refused);
+    let mut to_all = ledger.lines().filter(|(own, _)| own.covers(scope));
+    let mut of_it = ledger.lines().filter(|(own, _)| scope.covers(own));
+    to_all.any(|(_, line)| no(line.state)) && of_it.all(|(_, line)| no(line.state))
 }
 
 impl Eraser {
+    /// Records the no, unless it stands already or she is erased whole.
+    async fn say_no(
+        &self,
+        session: &mut Session,
+        task: &mut PurposeTask,
+    ) -> Result<(), StoreError> {
+        let subject = task.command.subject_id;
+        let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
+        let mut ledger = ledger(&stream)?;
+        let scope = Scope::new(&task.command.purpose, ANY);
+        // Of somebody who has no stream here there is nothing to take back.
+        if ledger.version == 0 || has_said_no(&ledger, &scope) {
+            task.touched.add("withdrawals", std::iter::empty::<Uuid>());
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let act = Act {
+            actor: Actor::System,
+            method: Method::ErasureRequest,
+            place: None,
+            evidence: None,
+            acted_at: None,
+        };
+        let events = ledger.decide(Command::Withdraw { scope, act }, now).unwrap_or_default();
+        let origin = Origin { now, idempotency: None, traceparent: None };
+        let mut pending = Pending::default();
+        let ids = pending.push(&*self.ids, subject, &mut ledger, &events, origin);
+        task.touched.add("withdrawals", ids);
+        pending.write(session, now).await
+    }
+
     /// Closes the ledgers and every address of their own for whoever comes to have it. Those of who is one with
     /// them are closed by their own erasures.
     async fn fence(&self, session: &mut Session, tasks: &mut [Task]) -> Result<(), StoreError> {

@@ -107,8 +107,7 @@ impl ComeBack {
     ) -> Result<(), StoreError> {
         const KEEP: &str =
             "INSERT INTO certificates (request_id, jws) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        const KEEP_OF_PURPOSE: &str =
-            "UPDATE purpose_erasures SET certificate = coalesce(certificate, $2) WHERE request_id = $1";
+        const KEEP_OF_PURPOSE: &str = "UPDATE purpose_erasures SET certificate = coalesce(certificate, $2) WHERE request_id = $1";
         let request_id = completed.request_id;
         let answers = if of_purpose { vec![request_id] } else { certificate::answers(person) };
         let secrets = rows::secrets_of(conn, &answers).await?;

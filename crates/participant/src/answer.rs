@@ -95,7 +95,7 @@ fn ack<S: Steps>(waiting: &Waiting) -> Ack {
 }
 
 /// Whether it is the saga itself that doesn't take the answer.
-fn is_heard(code: Code) -> bool {
+pub(crate) fn is_heard(code: Code) -> bool {
     [Code::AckMismatch, Code::RequestUnknown, Code::ValidationFailed].contains(&code)
 }
 

@@ -97,9 +97,7 @@ impl Event {
         let (event_type, data) = upcast(&stored.event_type, &stored.data);
         let read = match event_type.as_ref() {
             REQUEST_OPENED => serde_json::from_str(&data).map(Self::RequestOpened),
-            PURPOSE_REQUEST_OPENED => {
-                serde_json::from_str(&data).map(Self::PurposeRequestOpened)
-            }
+            PURPOSE_REQUEST_OPENED => serde_json::from_str(&data).map(Self::PurposeRequestOpened),
             REQUEST_ACKNOWLEDGED => serde_json::from_str(&data).map(Self::RequestAcknowledged),
             IDENTITY_CONFIRMED => serde_json::from_str(&data).map(Self::IdentityConfirmed),
             REQUEST_EXTENDED => serde_json::from_str(&data).map(Self::RequestExtended),

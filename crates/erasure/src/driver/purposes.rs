@@ -78,7 +78,8 @@ impl Driver {
             match next {
                 Summary::Held => {
                     let erasure = held.person.purposes.get(request_id);
-                    let end = erasure.and_then(|it| held.person.holds.end_for(&it.purpose, held.now));
+                    let end =
+                        erasure.and_then(|it| held.person.holds.end_for(&it.purpose, held.now));
                     held.look_again_for_purpose(request_id, end, 0).await?;
                     return Ok(held.commit().await?);
                 }

@@ -110,20 +110,15 @@ async fn record_many(
     key: &str,
     acks: Vec<RequestAck>,
 ) -> Result<Vec<AckOutcome>, StoreError> {
-    const OF_PURPOSES: &str =
-        "SELECT request_id FROM purpose_erasures WHERE request_id = ANY($1)";
+    const OF_PURPOSES: &str = "SELECT request_id FROM purpose_erasures WHERE request_id = ANY($1)";
     let requests: Vec<Uuid> = acks.iter().map(|it| it.request_id).collect();
-    let of_purposes: Vec<Uuid> = sqlx::query_scalar(OF_PURPOSES)
-        .bind(&requests)
-        .fetch_all(app.sagas.store.pool())
-        .await?;
+    let of_purposes: Vec<Uuid> =
+        sqlx::query_scalar(OF_PURPOSES).bind(&requests).fetch_all(app.sagas.store.pool()).await?;
     if of_purposes.is_empty() {
         return record_together(app, key, acks).await;
     }
-    let (alone, together): (Vec<_>, Vec<_>) = acks
-        .into_iter()
-        .enumerate()
-        .partition(|(_, it)| of_purposes.contains(&it.request_id));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        acks.into_iter().enumerate().partition(|(_, it)| of_purposes.contains(&it.request_id));
     let (places, together): (Vec<usize>, Vec<RequestAck>) = together.into_iter().unzip();
     let recorded = record_together(app, key, together).await?;
     let mut outcomes: BTreeMap<usize, AckOutcome> = places.into_iter().zip(recorded).collect();
@@ -188,9 +183,8 @@ async fn record(
     let mut held = app.sagas.hold(subject).await?;
     let answerer = held.answerer(&ack.participant).await?;
     let (name, command_id) = (ack.participant.clone(), ack.command_id);
-    let decided = may_answer(answerer, key).and_then(|()| {
-        decide(&held.person, request_id, ack, held.now).map_err(refusal_problem)
-    });
+    let decided = may_answer(answerer, key)
+        .and_then(|()| decide(&held.person, request_id, ack, held.now).map_err(refusal_problem));
     match decided {
         Ok(events) => {
             held.record(events, None).await?;

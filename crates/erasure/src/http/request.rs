@@ -165,8 +165,9 @@ pub(super) async fn request(
     if let Some(purpose) = &new.purpose {
         code("purpose", purpose)?;
         if unasked || new.kind != RequestKind::Erasure {
-            return Err(Problem::new(Code::ValidationFailed)
-                .detail("purpose: only an erasure that a person asks for is of one purpose's data"));
+            return Err(Problem::new(Code::ValidationFailed).detail(
+                "purpose: only an erasure that a person asks for is of one purpose's data",
+            ));
         }
     }
     let check = new.identity.clone().map(|check| check.by(&caller)).transpose()?;
