@@ -4,6 +4,7 @@
 mod archives;
 mod bulk;
 mod holds;
+mod purposes;
 mod recipients;
 mod restrictions;
 mod rights;
