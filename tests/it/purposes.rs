@@ -36,7 +36,7 @@ async fn one_purposes_data_go_and_stay_gone_while_the_other_purpose_goes_on() {
         "SELECT count(*) FROM intents WHERE subject_id = $1::uuid AND purpose = 'marketing'";
     const SERVICE: &str =
         "SELECT count(*) FROM intents WHERE subject_id = $1::uuid AND purpose = 'service'";
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await;
     let (person, subject) = cluster.willing().await;
     let service = ["--purpose", "service", "--channel", "whatsapp", "--evidence", "form 12"];
     let granted = cluster.assent(&[&["consent", "grant", &person.phone][..], &service].concat());
@@ -118,6 +118,26 @@ async fn one_purposes_data_go_and_stay_gone_while_the_other_purpose_goes_on() {
     .await;
     cluster.rebuilt_the_same("messages");
     assert_eq!(shown(&cluster, &subject).await, after);
+
+    // A database of before the erasure, as a restored backup is: the erasure is done again before anything is answered.
+    cluster.kill("messaging");
+    let again = "
+        WITH forgotten AS (DELETE FROM participant.purpose_commands)
+        INSERT INTO intents
+            (id, subject_id, purpose, channel, template, state, requested_at, changed_at)
+        VALUES (gen_random_uuid(), $1::uuid, 'marketing', 'whatsapp', 'hello', 'accepted',
+                now() - interval '1 day', now())";
+    sqlx::query(again).bind(&subject).execute(&pool).await.unwrap();
+    assert_eq!(count(&pool, MARKETING, &subject).await, 2, "it is back, beside the refused one");
+    cluster.restart("messaging").await;
+    assert_eq!(count(&pool, MARKETING, &subject).await, 1, "and gone again");
+    let redone: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM participant.purpose_commands WHERE redone_at IS NOT NULL",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(redone, 3, "fence, delete, sweep");
 
     // She may agree again; and the whole person can be erased.
     assert_eq!(cluster.grant(&person).status, 0);

@@ -12,6 +12,7 @@ use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
 use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open, subjects};
 use assent_runtime::{Clock, Ids};
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
@@ -122,8 +123,8 @@ impl Steps for Eraser {
         Ok(())
     }
 
-    /// The fence of a purpose is a no to it, as of now: what is told later and is older counts no more, and she alone can
-    /// say yes again.
+    /// The fence of a purpose is a no to it, as of the moment up to which its data are meant: what is told later and is
+    /// older counts no more, and a yes that is younger stands.
     async fn carry_out_for_purpose(
         &self,
         session: &mut Session,
@@ -148,12 +149,13 @@ impl Steps for Eraser {
     }
 }
 
-/// Whether she has said no to all of a purpose, and no yes to any of it stands.
-fn has_said_no(ledger: &Ledger, scope: &Scope) -> bool {
+/// Whether she has said no to all of a purpose, and no yes to any of it stands that is as old as this.
+fn has_said_no(ledger: &Ledger, scope: &Scope, until: Timestamp) -> bool {
     let no = |state| matches!(state, State::Withdrawn | State::Refused);
     let mut to_all = ledger.lines().filter(|(own, _)| own.covers(scope));
     let mut of_it = ledger.lines().filter(|(own, _)| scope.covers(own));
-    to_all.any(|(_, line)| no(line.state)) && of_it.all(|(_, line)| no(line.state))
+    to_all.any(|(_, line)| no(line.state))
+        && of_it.all(|(_, line)| no(line.state) || line.since > until)
 }
 
 impl Eraser {
@@ -168,7 +170,7 @@ impl Eraser {
         let mut ledger = ledger(&stream)?;
         let scope = Scope::new(&task.command.purpose, ANY);
         // Of somebody who has no stream here there is nothing to take back.
-        if ledger.version == 0 || has_said_no(&ledger, &scope) {
+        if ledger.version == 0 || has_said_no(&ledger, &scope, task.command.until) {
             task.touched.add("withdrawals", std::iter::empty::<Uuid>());
             return Ok(());
         }
@@ -178,7 +180,8 @@ impl Eraser {
             method: Method::ErasureRequest,
             place: None,
             evidence: None,
-            acted_at: None,
+            // The saga's clock may be ahead.
+            acted_at: Some(task.command.until.min(now)),
         };
         let events = ledger.decide(Command::Withdraw { scope, act }, now).unwrap_or_default();
         let origin = Origin { now, idempotency: None, traceparent: None };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::SubjectId;
-use crate::erasure::Step;
+use crate::erasure::{AnsweredStep, Step};
 use crate::rights::RequestOpened;
 
 /// `assent.erasure.purpose_request_opened.v1`
@@ -76,6 +76,22 @@ pub struct PurposeCommand {
     pub barrier: BTreeMap<String, BTreeMap<i32, i64>>,
     /// When it was issued.
     pub at: Timestamp,
+}
+
+/// An erasure of one purpose's data that has begun: an item of `GET /v1/erased-purposes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ErasedPurpose {
+    /// Whose.
+    #[schema(value_type = Uuid)]
+    pub subject_id: SubjectId,
+    /// The request.
+    pub request_id: Uuid,
+    /// The purpose.
+    pub purpose: String,
+    /// What was recorded up to this moment is meant.
+    pub until: Timestamp,
+    /// What the caller has answered for it, in that order. Whoever restores a database of before does these again.
+    pub acknowledged: Vec<AnsweredStep>,
 }
 
 impl PurposeCommand {

@@ -3,6 +3,7 @@
 CREATE TABLE purpose_erasures (
     request_id   uuid        PRIMARY KEY,
     subject_id   uuid        NOT NULL,
+    place        bigint      GENERATED ALWAYS AS IDENTITY UNIQUE,
     purpose      text        NOT NULL,
     status       text        NOT NULL,
     look_at      timestamptz,

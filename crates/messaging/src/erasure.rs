@@ -166,12 +166,14 @@ async fn cancel_purpose(
     const CANCEL: &str = "
         UPDATE intents SET state = 'refused', reasons = '{erased}', claim_id = NULL,
                claim_until = NULL, changed_at = $3
-        WHERE subject_id = $1 AND purpose = $2 AND state IN ('queued', 'claimed')
+        WHERE subject_id = $1 AND purpose = $2 AND requested_at <= $4
+          AND state IN ('queued', 'claimed')
         RETURNING id";
     sqlx::query_scalar(CANCEL)
         .bind(command.subject_id)
         .bind(&command.purpose)
         .bind(messaging.clock.now().to_sqlx())
+        .bind(command.until.to_sqlx())
         .fetch_all(conn)
         .await
 }

@@ -100,6 +100,6 @@ pub(crate) fn is_heard(code: Code) -> bool {
 }
 
 /// Whether nobody answers at this path.
-fn is_unknown_path(error: &ClientError) -> bool {
+pub(crate) fn is_unknown_path(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem { status, .. } if [404, 405].contains(&status.as_u16()))
 }

@@ -170,7 +170,10 @@ impl<S: Steps> Participant<S> {
     }
 
     /// Does a step in one transaction with its evidence, or finds what was done for it before.
-    async fn do_for_purpose(&self, command: &PurposeCommand) -> Result<Evidence, Open<S::Error>> {
+    pub(crate) async fn do_for_purpose(
+        &self,
+        command: &PurposeCommand,
+    ) -> Result<Evidence, Open<S::Error>> {
         const OLD_LOG: &str = "SELECT at FROM participant.log_begins";
         const TAKE: &str = "
             SELECT evidence FROM participant.purpose_commands WHERE command_id = $1

@@ -24,6 +24,7 @@ mod bulk_work;
 mod certificate;
 mod decisions;
 mod erased;
+mod erased_purposes;
 mod holds;
 mod participants;
 mod rectification;
@@ -98,6 +99,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(participants::resume))
         .routes(routes!(participants::rotate, participants::end_rotation))
         .routes(routes!(erased::erased))
+        .routes(routes!(erased_purposes::erased_purposes))
 }
 
 /// The service's routes, all behind a key.
@@ -164,7 +166,7 @@ mod tests {
     fn every_operation_is_documented_behind_a_key() {
         let document = serde_json::to_value(openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 33, "{:?}", paths.keys());
+        assert_eq!(paths.len(), 34, "{:?}", paths.keys());
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 assert_eq!(operation["security"][0]["bearer"], serde_json::json!([]), "{path}");
