@@ -52,16 +52,9 @@ static HELD: [Held; 14] = [
     held::IDEMPOTENCY_KEYS,
 ];
 
-/// What this service holds of one purpose of a person and need not keep: what she was asked and by which code she would
-/// have agreed, and what a list claimed of her. Her words stay, as the proof of them.
-static OF_PURPOSE: [PurposeRows; 3] = [
-    // Before the questions, by which it is known whose they are.
-    PurposeRows::new(
-        "codes",
-        "codes WHERE subject_id = $1 AND about IN
-            (SELECT request_id FROM asks WHERE subject_id = $1 AND purpose = $2 AND asked_at <= $3)",
-        "about::text",
-    ),
+/// What this service holds of one purpose of a person and need not keep: what she was asked, and what a list claimed of
+/// her; beside these the codes by which she would have agreed. Her words stay, as the proof of them.
+static OF_PURPOSE: [PurposeRows; 2] = [
     PurposeRows::new(
         "asks",
         "asks WHERE subject_id = $1 AND purpose = $2 AND asked_at <= $3",
@@ -137,16 +130,40 @@ impl Steps for Eraser {
                 task.touched.keep("verdicts", "proof_of_consent", None);
             }
             Step::Delete => {
-                // Under the lock of her stream nobody asks her meanwhile.
-                session.lock_versions(&[task.command.subject_id]).await?;
+                const DELETE: &str = "
+                    DELETE FROM codes WHERE subject_id = $1 AND about = ANY($2) RETURNING about";
+                codes(session, task, DELETE).await?;
                 task.delete(session.conn(), &OF_PURPOSE).await?;
             }
             // No key was ever here.
             Step::DestroyKeys => {}
-            Step::Sweep => task.find(session.conn(), &OF_PURPOSE).await?,
+            Step::Sweep => {
+                const FIND: &str =
+                    "SELECT about FROM codes WHERE subject_id = $1 AND about = ANY($2)";
+                codes(session, task, FIND).await?;
+                task.find(session.conn(), &OF_PURPOSE).await?;
+            }
         }
         Ok(())
     }
+}
+
+/// Notes the codes by which she would have agreed to the purpose: which they are her stream tells. Under its lock nobody asks
+/// her meanwhile.
+async fn codes(
+    session: &mut Session,
+    task: &mut PurposeTask,
+    statement: &'static str,
+) -> Result<(), StoreError> {
+    let subject = task.command.subject_id;
+    let stream = session.lock(&[subject]).await?.remove(&subject).unwrap_or_default();
+    let ledger = ledger(&stream)?;
+    let about = ledger.requests_about(&task.command.purpose, task.command.until);
+    let about: Vec<Uuid> = about.collect();
+    let codes: Vec<Uuid> =
+        sqlx::query_scalar(statement).bind(subject).bind(about).fetch_all(session.conn()).await?;
+    task.touched.add("codes", codes);
+    Ok(())
 }
 
 /// Whether she has said no to all of a purpose, and no yes to any of it stands that is as old as this.
