@@ -14,6 +14,7 @@ use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open
 use assent_runtime::{Clock, Ids};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::commands::{Origin, Pending, ledger};
@@ -62,8 +63,8 @@ static OF_PURPOSE: [PurposeRows; 2] = [
     ),
     PurposeRows::new(
         "claims",
-        "claims WHERE subject_id = $1 AND batch_id IN
-            (SELECT batch_id FROM claim_batches WHERE purpose = $2 AND submitted_at <= $3)",
+        "claims WHERE subject_id = $1 AND acted_at <= $3 AND batch_id IN
+            (SELECT batch_id FROM claim_batches WHERE purpose = $2)",
         "batch_id::text",
     ),
 ];
@@ -141,6 +142,7 @@ impl Steps for Eraser {
                 const FIND: &str =
                     "SELECT about FROM codes WHERE subject_id = $1 AND about = ANY($2)";
                 codes(session, task, FIND).await?;
+                take_out_late(session.conn(), task).await?;
                 task.find(session.conn(), &OF_PURPOSE).await?;
             }
         }
@@ -163,6 +165,20 @@ async fn codes(
     let codes: Vec<Uuid> =
         sqlx::query_scalar(statement).bind(subject).bind(about).fetch_all(session.conn()).await?;
     task.touched.add("codes", codes);
+    Ok(())
+}
+
+/// A part of a list that came since may claim an older yes of hers again: it would count no more.
+async fn take_out_late(conn: &mut PgConnection, task: &PurposeTask) -> Result<(), sqlx::Error> {
+    const TAKE_OUT: &str = "
+        DELETE FROM claims WHERE subject_id = $1 AND acted_at <= $3 AND batch_id IN
+            (SELECT batch_id FROM claim_batches WHERE purpose = $2)";
+    sqlx::query(TAKE_OUT)
+        .bind(task.command.subject_id)
+        .bind(&task.command.purpose)
+        .bind(task.command.until.to_sqlx())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -148,7 +148,7 @@ impl Steps for Messaging {
             }
             Step::DestroyKeys => {}
             Step::Sweep => {
-                leave_audiences(session.conn(), &task.command).await?;
+                take_out_late(session.conn(), &task.command).await?;
                 task.find(session.conn(), &OF_PURPOSE).await?;
             }
         }
@@ -178,15 +178,19 @@ async fn cancel_purpose(
         .await
 }
 
-/// An audience that was being read when she was taken out may have taken her in again. Nothing goes to her for it.
-async fn leave_audiences(
+/// What was under way when she was taken out: an audience that was being read may have taken her in again, and an opt-in of
+/// before may have been told to the consent service since. Nothing goes to her for either.
+async fn take_out_late(
     conn: &mut PgConnection,
     command: &PurposeCommand,
 ) -> Result<(), sqlx::Error> {
-    const LEAVE: &str = "
+    const TAKE_OUT: &str = "
+        WITH declared AS (
+            DELETE FROM declarations WHERE subjects @> ARRAY[$1] AND purpose = $2
+                AND heard_at <= $3 AND settled_at IS NOT NULL)
         DELETE FROM campaign_members WHERE subject_id = $1 AND state <> 'started' AND campaign_id IN
             (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)";
-    sqlx::query(LEAVE)
+    sqlx::query(TAKE_OUT)
         .bind(command.subject_id)
         .bind(&command.purpose)
         .bind(command.until.to_sqlx())
