@@ -279,3 +279,68 @@ impl Eraser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Event;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn act() -> Act {
+        Act {
+            actor: Actor::Subject,
+            method: Method::Api,
+            place: None,
+            evidence: None,
+            acted_at: None,
+        }
+    }
+
+    fn yes(purpose: &str, second: i64) -> Event {
+        Event::Granted {
+            scope: Scope::new(purpose, "whatsapp"),
+            notice: (1, "n".to_owned()),
+            act: act(),
+            at: at(second),
+            valid_until: None,
+            lapses_after_days: None,
+            confirms: None,
+        }
+    }
+
+    fn no(purpose: &str, second: i64) -> Event {
+        Event::Withdrawn { scope: Scope::new(purpose, ANY), act: act(), at: at(second) }
+    }
+
+    fn fold(events: &[Event]) -> Ledger {
+        let numbered = (1_i64..).zip(events);
+        Ledger::fold(numbered.map(|(n, event)| (Uuid::from_u128(n as u128), n, event)))
+    }
+
+    #[test]
+    fn a_purpose_is_fenced_by_a_no_that_leaves_a_younger_yes() {
+        let (scope, until) = (Scope::new("news", ANY), at(5));
+        let stands = |events: &[Event]| has_said_no(&fold(events), &scope, until);
+        assert!(!stands(&[yes("news", 1)]));
+        assert!(stands(&[yes("news", 1), no("news", 2)]));
+        assert!(stands(&[yes("news", 1), no(ANY, 2)]), "a no to everything is one to this");
+        assert!(!stands(&[no("news", 2), yes("news", 3)]), "she changed her mind before");
+        assert!(stands(&[no("news", 2), yes("news", 9)]), "and since: that is new");
+        assert!(!stands(&[no("service", 2)]), "another purpose");
+
+        // The no is as of that moment, whenever it is recorded: done again, it takes nothing away that came since.
+        let mut ledger = fold(&[yes("news", 1), yes("news", 9)]);
+        let act = Act { acted_at: Some(until), ..act() };
+        for event in ledger.decide(Command::Withdraw { scope, act }, at(20)).unwrap() {
+            ledger.evolve(Uuid::from_u128(77), 3, &event);
+        }
+        let line = ledger.last_word(&Scope::new("news", "whatsapp")).unwrap();
+        assert_eq!((line.state, line.since), (State::Given, at(9)));
+        let late =
+            fold(&[no("news", 5), yes("news", 4)]).last_word(&Scope::new("news", "whatsapp"));
+        assert_eq!(late.map(|line| line.state), Some(State::Withdrawn), "told later, and older");
+    }
+}
