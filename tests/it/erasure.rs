@@ -5,6 +5,7 @@ mod archives;
 mod bulk;
 mod holds;
 mod own;
+mod purposes;
 mod recipients;
 mod restrictions;
 mod rights;

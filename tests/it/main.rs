@@ -27,6 +27,7 @@ mod module_keys;
 mod policy;
 mod postgres_tls;
 mod projector;
+mod purposes;
 mod receipts;
 mod relay;
 mod road;

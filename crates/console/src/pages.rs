@@ -270,6 +270,8 @@ pub struct Request<'a> {
     pub secret: &'a str,
     /// What is asked for.
     pub kind: &'static str,
+    /// The one purpose whose data are meant; empty: all.
+    pub purpose: String,
     /// When it was received.
     pub received: String,
     /// By when it is answered.

@@ -17,6 +17,7 @@ pub mod messaging;
 pub mod moment;
 pub mod policy;
 pub mod published;
+pub mod purposes;
 pub mod rights;
 pub mod rules;
 pub mod sealed;

@@ -11,7 +11,9 @@ use crate::topics::{
     CONSENT_EVENTS, CONSENT_STATE, ERASURE_COMMANDS, ERASURE_EVENTS, MESSAGING_EVENTS, Topic,
     VAULT_EVENTS,
 };
-use crate::{campaigns, consent, conversation, erasure, messaging, policy, rights, vault};
+use crate::{
+    campaigns, consent, conversation, erasure, messaging, policy, purposes, rights, vault,
+};
 
 /// What the record key of an event names. Whatever it is, it is a random id or one that is derived: a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +215,7 @@ event_types! {
     ERASURE_COMMANDS Subject {
         "assent.erasure.command.v1" erasure::Command,
         "assent.erasure.inquiry.v1" rights::Inquiry,
+        "assent.erasure.purpose_command.v1" purposes::PurposeCommand,
     }
     ERASURE_EVENTS Subject {
         "assent.erasure.requested.v1" erasure::Requested,
@@ -220,6 +223,11 @@ event_types! {
         "assent.erasure.acknowledged.v1" erasure::Acknowledged,
         "assent.erasure.overdue.v1" erasure::Overdue,
         "assent.erasure.completed.v1" erasure::Completed,
+        "assent.erasure.purpose_requested.v1" purposes::PurposeRequested,
+        "assent.erasure.purpose_step_started.v1" erasure::StepStarted,
+        "assent.erasure.purpose_acknowledged.v1" erasure::Acknowledged,
+        "assent.erasure.purpose_overdue.v1" erasure::Overdue,
+        "assent.erasure.purpose_completed.v1" erasure::Completed,
         "assent.erasure.hold_placed.v1" rights::HoldPlaced,
         "assent.erasure.hold_reviewed.v1" rights::HoldReviewed,
         "assent.erasure.hold_released.v1" rights::HoldReleased,
@@ -236,6 +244,7 @@ event_types! {
     }
     ERASURE_EVENTS SubjectOrNobody {
         "assent.erasure.request_opened.v1" rights::RequestOpened,
+        "assent.erasure.purpose_request_opened.v1" purposes::PurposeRequestOpened,
         "assent.erasure.request_acknowledged.v1" rights::RequestAcknowledged,
         "assent.erasure.identity_confirmed.v1" rights::IdentityConfirmed,
         "assent.erasure.request_extended.v1" rights::RequestExtended,

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::domain::{Person, STEPS};
+use crate::domain::{Person, Request, STEPS};
 use crate::tracking;
 
 pub use page::page;
@@ -41,6 +41,10 @@ pub const KEY_BYTES_GONE_WITHIN: SignedDuration =
 pub struct Payload {
     /// The request.
     pub request_id: Uuid,
+    /// The one purpose whose data were erased; none: all data of the person. Whoever doesn't know this member refuses the
+    /// certificate, and doesn't take it for that of a whole person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
     /// The legal entity that erased.
     pub controller: String,
     /// When the request was received.
@@ -269,7 +273,31 @@ pub fn payload(
     terms: Terms<'_>,
     completed_at: Timestamp,
 ) -> Option<Payload> {
-    let erasure = person.saga.request.as_ref()?;
+    Some(payload_of(person, person.saga.request.as_ref()?, None, secrets, terms, completed_at))
+}
+
+/// As [`payload`], for the erasure of one purpose's data that this request asks for.
+#[must_use]
+pub fn payload_of_purpose(
+    person: &Person,
+    request_id: Uuid,
+    secrets: &[Vec<u8>],
+    terms: Terms<'_>,
+    completed_at: Timestamp,
+) -> Option<Payload> {
+    let erasure = person.purposes.get(request_id)?;
+    let purpose = Some(erasure.purpose.as_str());
+    Some(payload_of(person, erasure.request()?, purpose, secrets, terms, completed_at))
+}
+
+fn payload_of(
+    person: &Person,
+    erasure: &Request,
+    purpose: Option<&str>,
+    secrets: &[Vec<u8>],
+    terms: Terms<'_>,
+    completed_at: Timestamp,
+) -> Payload {
     let asked = person.requests.get(erasure.id);
     let steps = STEPS
         .into_iter()
@@ -298,13 +326,14 @@ pub fn payload(
     let due = asked.map_or(erasure.due, |asked| asked.due);
     let mut secrets: Vec<String> = secrets.iter().map(|hash| hex(hash)).collect();
     secrets.sort_unstable();
-    Some(Payload {
+    Payload {
         request_id: erasure.id,
+        purpose: purpose.map(str::to_owned),
         controller: terms.controller.to_owned(),
         requested_at: asked.map_or(erasure.requested_at, |asked| asked.received_at),
         completed_at,
         kept: kept(&steps),
-        exceptions: exceptions(person, due, completed_at),
+        exceptions: exceptions(person, erasure, purpose, due, completed_at),
         steps,
         keys_destroyed_at,
         last_key_backup_expires_at: keys_destroyed_at.zip(terms.key_backup_kept).and_then(
@@ -317,7 +346,7 @@ pub fn payload(
             .and_then(|asked| asked.extended.as_ref())
             .map_or_else(Vec::new, |extended| extended.reasons.clone()),
         secrets_sha256: secrets,
-    })
+    }
 }
 
 /// What everybody said that it keeps, and this service's own record of the request.
@@ -339,11 +368,16 @@ fn kept(steps: &[CertifiedStep]) -> Vec<CertifiedKept> {
     said.chain([own]).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn exceptions(person: &Person, due: Timestamp, completed_at: Timestamp) -> Vec<Exception> {
-    let Some(erasure) = &person.saga.request else { return Vec::new() };
+fn exceptions(
+    person: &Person,
+    erasure: &Request,
+    purpose: Option<&str>,
+    due: Timestamp,
+    completed_at: Timestamp,
+) -> Vec<Exception> {
     let late = erasure.commands.iter().filter(|command| !command.overdue.is_empty());
     let began = erasure.commands.first().map_or(completed_at, |first| first.at);
-    let held = person.holds.delayed(erasure.requested_at, began);
+    let held = person.holds.delayed(erasure.requested_at, began, purpose);
     late.map(|command| Exception::Late {
         step: command.step,
         participants: command.overdue.iter().cloned().collect(),

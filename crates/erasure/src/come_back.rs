@@ -52,12 +52,14 @@ impl ComeBack {
         stream: &Stream,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (mut person, mut holds, mut certified) = (Person::default(), Vec::new(), None);
+        let (mut person, mut holds, mut certified) = (Person::default(), Vec::new(), Vec::new());
         for stored in &stream.events {
             let Some(event) = Event::read(stored)? else { continue };
             holds.extend(event.hold_id());
-            if let Event::Completed(completed) = &event {
-                certified = Some((person.clone(), completed.clone()));
+            match &event {
+                Event::Completed(it) => certified.push((person.clone(), it.clone(), false)),
+                Event::PurposeCompleted(it) => certified.push((person.clone(), it.clone(), true)),
+                _ => {}
             }
             person.evolve(&event);
         }
@@ -67,20 +69,30 @@ impl ComeBack {
         for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
             rows::write_hold(conn, subject, hold).await?;
         }
+        for request in person.requests.iter().filter(|it| it.purpose.is_some()) {
+            let Some(erasure) = person.purposes.get(request.id) else {
+                rows::delete_purpose_erasure(conn, request.id).await?;
+                continue;
+            };
+            let over = erasure.request().is_some_and(|it| it.completed_at.is_some());
+            let look = Look::At(if over { None } else { Some(now) });
+            rows::write_purpose_erasure(conn, subject, &person, request.id, look, now).await?;
+        }
         // One that was refused since is nobody's to carry out.
         let stands = person.saga.request.as_ref().map(|erasure| erasure.id);
         let rests = rows::erasure_of(conn, subject).await?;
         if let Some(other) = rests.filter(|id| stands != Some(*id)) {
             rows::delete_erasure(conn, other).await?;
         }
-        let Some(erasure) = &person.saga.request else { return Ok(()) };
-        if rests != Some(erasure.id) {
-            rows::write_erasure(conn, subject, &person, erasure, now).await?;
+        if let Some(erasure) = &person.saga.request {
+            if rests != Some(erasure.id) {
+                rows::write_erasure(conn, subject, &person, erasure, now).await?;
+            }
+            let look = if erasure.completed_at.is_some() { None } else { Some(now) };
+            rows::update_erasure(conn, &person, erasure, Look::At(look), now).await?;
         }
-        let look = if erasure.completed_at.is_some() { None } else { Some(now) };
-        rows::update_erasure(conn, &person, erasure, Look::At(look), now).await?;
-        if let Some((person, completed)) = certified {
-            self.certify(conn, &person, &completed).await?;
+        for (person, completed, of_purpose) in certified {
+            self.certify(conn, &person, &completed, of_purpose).await?;
         }
         Ok(())
     }
@@ -91,22 +103,31 @@ impl ComeBack {
         conn: &mut PgConnection,
         person: &Person,
         completed: &Completed,
+        of_purpose: bool,
     ) -> Result<(), StoreError> {
         const KEEP: &str =
             "INSERT INTO certificates (request_id, jws) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        let secrets = rows::secrets_of(conn, &certificate::answers(person)).await?;
+        const KEEP_OF_PURPOSE: &str = "UPDATE purpose_erasures SET certificate = coalesce(certificate, $2) WHERE request_id = $1";
+        let request_id = completed.request_id;
+        let answers = if of_purpose { vec![request_id] } else { certificate::answers(person) };
+        let secrets = rows::secrets_of(conn, &answers).await?;
         let (controller, key_backup_kept) = (&*self.controller, self.key_backup_kept);
         let terms = certificate::Terms { controller, key_backup_kept };
-        let payload = certificate::payload(person, &secrets, terms, completed.at);
+        let payload = if of_purpose {
+            certificate::payload_of_purpose(person, request_id, &secrets, terms, completed.at)
+        } else {
+            certificate::payload(person, &secrets, terms, completed.at)
+        };
         let sha256 = &completed.certificate_sha256;
         let signed = payload.and_then(|it| certificate::sign_again(&self.issuer, &it, sha256));
         match signed {
             Some(signed) => {
-                let keep = sqlx::query(KEEP).bind(completed.request_id).bind(signed.jws);
+                let keep = if of_purpose { KEEP_OF_PURPOSE } else { KEEP };
+                let keep = sqlx::query(keep).bind(request_id).bind(signed.jws);
                 keep.execute(conn).await?;
             }
             None => tracing::warn!(
-                request_id = %completed.request_id,
+                %request_id,
                 "a certificate is lost: the signing key, the controller's name or the backups' days are others now"
             ),
         }

@@ -25,6 +25,8 @@ use crate::store::{Held, Sagas};
 use assent_signing::Issuer;
 use assent_signing::canonical::CanonicalError;
 
+mod purposes;
+
 /// Most sagas that are moved on in one transaction.
 const TOGETHER: i64 = 100;
 /// Most sagas that are under way before another is begun.
@@ -118,6 +120,7 @@ impl Driver {
                 }
                 moved &= tasks.join_all().await.into_iter().all(|moved| moved);
             }
+            moved &= self.drive_purposes().await;
             if moved && !is_all {
                 continue;
             }

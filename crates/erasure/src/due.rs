@@ -54,8 +54,9 @@ pub async fn count(pool: &PgPool, now: Timestamp) -> Result<Due, sqlx::Error> {
                count(*) FILTER (WHERE due <= $1 AND NOT held),
                count(*) FILTER (WHERE acknowledge_by <= $1), count(*) FILTER (WHERE held)
         FROM (SELECT s.kind, s.due, s.acknowledge_by,
-                     coalesce(r.status = 'on_hold', false) AS held
+                     coalesce(r.status = 'on_hold', p.status = 'on_hold', false) AS held
               FROM subject_requests s LEFT JOIN requests r USING (request_id)
+                   LEFT JOIN purpose_erasures p USING (request_id)
               -- A replica of the version before completes erasures in its own table.
               WHERE s.closed_at IS NULL AND r.completed_at IS NULL) open
         GROUP BY kind";

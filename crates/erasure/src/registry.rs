@@ -109,7 +109,10 @@ impl Sagas {
         // One that is on hold is asked nothing; a replica of before would take it for due.
         const LOOK: &str =
             "UPDATE requests SET look_at = $1 WHERE look_at > $1 AND status <> 'on_hold'";
+        const LOOK_AT_PURPOSES: &str =
+            "UPDATE purpose_erasures SET look_at = $1 WHERE look_at > $1 AND status <> 'on_hold'";
         sqlx::query(LOOK).bind(now).execute(&mut *transaction).await?;
+        sqlx::query(LOOK_AT_PURPOSES).bind(now).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(Registered { new, secret: secret.filter(|made| stands == Some(*made)) })
     }

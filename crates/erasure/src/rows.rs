@@ -26,8 +26,8 @@ pub async fn write_request(
     const WRITE: &str = "
         INSERT INTO subject_requests
             (request_id, subject_id, kind, status, reference, secret_sha256, received_at, due,
-             acknowledge_by, closed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             acknowledge_by, closed_at, purpose)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (request_id) DO UPDATE
         SET status = excluded.status, due = excluded.due,
             acknowledge_by = excluded.acknowledge_by, closed_at = excluded.closed_at";
@@ -42,6 +42,7 @@ pub async fn write_request(
         .bind(request.due.to_sqlx())
         .bind(request.acknowledge_by().map(|at| at.to_sqlx()))
         .bind(request.closed.map(|end| end.at.to_sqlx()))
+        .bind(&request.purpose)
         .execute(conn)
         .await?;
     Ok(())
@@ -161,6 +162,62 @@ pub async fn erasure_of(
 /// When the database fails.
 pub async fn delete_erasure(conn: &mut PgConnection, request_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM requests WHERE request_id = $1")
+        .bind(request_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// An erasure of one purpose's data, as it stands.
+///
+/// # Errors
+/// When the database fails.
+pub async fn write_purpose_erasure(
+    conn: &mut PgConnection,
+    subject: SubjectId,
+    person: &Person,
+    request_id: Uuid,
+    look: Look,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const WRITE: &str = "
+        INSERT INTO purpose_erasures
+            (request_id, subject_id, purpose, status, completed_at, look_at)
+        VALUES ($1, $2, $3, $4, $5, $7)
+        ON CONFLICT (request_id) DO UPDATE
+        SET status = excluded.status, completed_at = excluded.completed_at,
+            look_at = CASE WHEN $6 THEN excluded.look_at ELSE purpose_erasures.look_at END";
+    let erasure = person.purposes.get(request_id);
+    let (Some(erasure), Some(request)) = (erasure, person.requests.get(request_id)) else {
+        return Ok(());
+    };
+    let completed_at = erasure.request().and_then(|request| request.completed_at);
+    let (sets, look_at) = match look {
+        Look::AsBefore => (false, None),
+        Look::At(at) => (true, at),
+    };
+    sqlx::query(WRITE)
+        .bind(request_id)
+        .bind(subject)
+        .bind(&erasure.purpose)
+        .bind(person.status(request, now).name())
+        .bind(completed_at.map(|at| at.to_sqlx()))
+        .bind(sets)
+        .bind(look_at.map(|at| at.to_sqlx()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// One that was refused before its first command.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_purpose_erasure(
+    conn: &mut PgConnection,
+    request_id: Uuid,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM purpose_erasures WHERE request_id = $1")
         .bind(request_id)
         .execute(conn)
         .await?;

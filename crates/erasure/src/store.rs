@@ -28,6 +28,8 @@ use crate::rows::{self, Look};
 use crate::tracking::{self, Tracking};
 use crate::webhooks::rows::{self as calls, Told};
 
+mod purposes;
+
 /// Events that are read at once.
 const PAGE: i64 = 500;
 
@@ -302,12 +304,27 @@ impl Held {
         let erasing = self.person.saga.request.as_ref().map(|erasure| erasure.id);
         self.append(events, idempotency).await?;
         let Self { session, person, registry, subject, tracking, now, .. } = self;
-        for request in requests.into_iter().filter_map(|id| person.requests.get(id)) {
+        for request in requests.iter().filter_map(|id| person.requests.get(*id)) {
             rows::write_request(session.conn(), *subject, request, tracking).await?;
             rows::write_archive(session.conn(), *subject, request, *now).await?;
+            if request.purpose.is_some() && person.purposes.get(request.id).is_none() {
+                rows::delete_purpose_erasure(session.conn(), request.id).await?;
+            }
         }
-        for hold in holds.into_iter().filter_map(|id| person.holds.get(id)) {
+        for hold in holds.iter().filter_map(|id| person.holds.get(*id)) {
             rows::write_hold(session.conn(), *subject, hold).await?;
+        }
+        for (id, erasure) in person.purposes.iter() {
+            // A hold may have begun or ended to keep it waiting.
+            if holds.is_empty() && !requests.contains(&id) {
+                continue;
+            }
+            let look = match person.next_of_purpose(id, registry, *now) {
+                Some(Summary::Held) => Look::At(person.holds.end_for(&erasure.purpose, *now)),
+                Some(Summary::Waiting | Summary::Completed) | None => Look::AsBefore,
+                Some(Summary::Due(_) | Summary::Proved) => Look::At(Some(*now)),
+            };
+            rows::write_purpose_erasure(session.conn(), *subject, person, id, look, *now).await?;
         }
         if let Some(stopped) = erasing
             .filter(|id| person.saga.request.as_ref().is_none_or(|erasure| erasure.id != *id))

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use assent_contracts::SubjectId;
 use assent_contracts::erasure::Step;
 use assent_contracts::messaging::{SUBJECT_ERASED, SubjectErased};
+use assent_contracts::purposes::PurposeCommand;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Task, held, open, subjects};
+use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open, subjects};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -28,6 +29,9 @@ pub enum StillOpen {
     /// A file about her may still be at the provider.
     #[error("a file about the person may still be at the provider")]
     File(#[source] media::DeleteError),
+    /// A message of the purpose is at the provider at this moment.
+    #[error("a message of the purpose is being sent")]
+    Calling,
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,6 +68,28 @@ static HELD: [Held; 16] = [
     held::IDEMPOTENCY_KEYS,
 ];
 
+/// What this service holds of one purpose of a person. What she wrote herself, and files, are of no single purpose.
+static OF_PURPOSE: [PurposeRows; 3] = [
+    PurposeRows::new(
+        "intents",
+        "intents WHERE subject_id = $1 AND purpose = $2 AND requested_at <= $3",
+        "id::text",
+    ),
+    PurposeRows::new(
+        "campaign_members",
+        "campaign_members WHERE subject_id = $1 AND campaign_id IN
+            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)",
+        "campaign_id::text",
+    ),
+    // Not before it has reached the consent service: until then it is what she wants.
+    PurposeRows::new(
+        "declarations",
+        "declarations WHERE subjects @> ARRAY[$1] AND purpose = $2 AND heard_at <= $3
+            AND settled_at IS NOT NULL",
+        "id::text",
+    ),
+];
+
 impl Steps for Messaging {
     const PARTICIPANT: &'static str = "messaging";
     const CONSUMER: &'static str = "messaging.erasure";
@@ -96,6 +122,107 @@ impl Steps for Messaging {
         }
         Ok(())
     }
+
+    /// Nothing of hers is fenced here: the consent service's word keeps the purpose from being sent, until she agrees
+    /// anew. What is deleted was asked for before.
+    async fn carry_out_for_purpose(
+        &self,
+        session: &mut Session,
+        task: &mut PurposeTask,
+    ) -> Result<(), StillOpen> {
+        session.lock_versions(&[task.command.subject_id]).await?;
+        match task.command.purpose_step {
+            Step::Fence => {
+                let cancelled = cancel_purpose(self, session.conn(), &task.command).await?;
+                task.touched.add("cancelled", cancelled);
+                task.touched.keep("message_log", "log_stays_whole", None);
+                task.touched.keep("contact_data", "not_of_one_purpose", None);
+            }
+            Step::Delete => {
+                if is_called(session.conn(), &task.command).await? {
+                    task.put_off(StillOpen::Calling);
+                    return Ok(());
+                }
+                task.delete(session.conn(), &OF_PURPOSE).await?;
+                let lifted = forget_lifting(session.conn(), &task.command).await?;
+                task.touched.count("lifted_bars", lifted);
+            }
+            Step::DestroyKeys => {}
+            Step::Sweep => {
+                take_out_late(session.conn(), &task.command).await?;
+                task.find(session.conn(), &OF_PURPOSE).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was queued of the purpose is refused. What is being called at this moment may start within its lease, which is
+/// waited out before the answer.
+async fn cancel_purpose(
+    messaging: &Messaging,
+    conn: &mut PgConnection,
+    command: &PurposeCommand,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    const CANCEL: &str = "
+        UPDATE intents SET state = 'refused', reasons = '{erased}', claim_id = NULL,
+               claim_until = NULL, changed_at = $3
+        WHERE subject_id = $1 AND purpose = $2 AND requested_at <= $4
+          AND state IN ('queued', 'claimed')
+        RETURNING id";
+    sqlx::query_scalar(CANCEL)
+        .bind(command.subject_id)
+        .bind(&command.purpose)
+        .bind(messaging.clock.now().to_sqlx())
+        .bind(command.until.to_sqlx())
+        .fetch_all(conn)
+        .await
+}
+
+/// What was under way when she was taken out: an audience that was being read may have taken her in again, and an opt-in of
+/// before may have been told to the consent service since. Nothing goes to her for either.
+async fn take_out_late(
+    conn: &mut PgConnection,
+    command: &PurposeCommand,
+) -> Result<(), sqlx::Error> {
+    const TAKE_OUT: &str = "
+        WITH declared AS (
+            DELETE FROM declarations WHERE subjects @> ARRAY[$1] AND purpose = $2
+                AND heard_at <= $3 AND settled_at IS NOT NULL)
+        DELETE FROM campaign_members WHERE subject_id = $1 AND state <> 'started' AND campaign_id IN
+            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)";
+    sqlx::query(TAKE_OUT)
+        .bind(command.subject_id)
+        .bind(&command.purpose)
+        .bind(command.until.to_sqlx())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Whether one of the purpose's messages is in a dispatcher's hands.
+async fn is_called(conn: &mut PgConnection, command: &PurposeCommand) -> Result<bool, sqlx::Error> {
+    const CALLED: &str = "
+        SELECT EXISTS (SELECT FROM intents WHERE subject_id = $1 AND purpose = $2
+                       AND requested_at <= $3 AND state IN ('claimed', 'calling'))";
+    sqlx::query_scalar(CALLED)
+        .bind(command.subject_id)
+        .bind(&command.purpose)
+        .bind(command.until.to_sqlx())
+        .fetch_one(conn)
+        .await
+}
+
+/// That whoever writes from her number now has agreed to the purpose is known no more: it may be asked again.
+async fn forget_lifting(
+    conn: &mut PgConnection,
+    command: &PurposeCommand,
+) -> Result<u64, sqlx::Error> {
+    const FORGET: &str = "
+        UPDATE person_bars SET lifted_for = array_remove(lifted_for, $2)
+        WHERE subject_id = $1 AND $2 = ANY(lifted_for)";
+    let forget = sqlx::query(FORGET).bind(command.subject_id).bind(&command.purpose);
+    Ok(forget.execute(conn).await?.rows_affected())
 }
 
 /// From this commit on nothing of theirs is written; what was queued is refused. What is being called at

@@ -95,11 +95,11 @@ fn ack<S: Steps>(waiting: &Waiting) -> Ack {
 }
 
 /// Whether it is the saga itself that doesn't take the answer.
-fn is_heard(code: Code) -> bool {
+pub(crate) fn is_heard(code: Code) -> bool {
     [Code::AckMismatch, Code::RequestUnknown, Code::ValidationFailed].contains(&code)
 }
 
 /// Whether nobody answers at this path.
-fn is_unknown_path(error: &ClientError) -> bool {
+pub(crate) fn is_unknown_path(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem { status, .. } if [404, 405].contains(&status.as_u16()))
 }

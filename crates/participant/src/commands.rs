@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::erasure::{COMMAND, Command};
+use assent_contracts::purposes::{PURPOSE_COMMAND, PurposeCommand};
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
 use assent_runtime::Clock;
 use jiff_sqlx::ToSqlx as _;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::Steps;
+use crate::purposes::hear_for_purposes;
 
 /// A service's consumer of commands.
 #[must_use]
@@ -44,8 +46,18 @@ impl Subscriber for Commands {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
-        let mut commands = Vec::new();
+        let (mut commands, mut for_purposes) = (Vec::new(), Vec::new());
         for (index, message) in batch.iter().enumerate() {
+            if message.event_type == PURPOSE_COMMAND {
+                let read = PurposeCommand::read(&message.data);
+                let read =
+                    read.map_err(|_| ApplyError::Poison { index, reason: "malformed_data" })?;
+                let asks = |it: &PurposeCommand| {
+                    it.participants.iter().any(|name| name == self.participant)
+                };
+                for_purposes.extend(read.filter(asks));
+                continue;
+            }
             if message.event_type != COMMAND {
                 continue;
             }
@@ -61,6 +73,7 @@ impl Subscriber for Commands {
             }
         }
         hear_all(conn, &*self.clock, &commands).await?;
+        hear_for_purposes(conn, &*self.clock, &for_purposes).await?;
         // Early by a commit at most: then the next look finds it.
         self.heard.notify_one();
         Ok(())

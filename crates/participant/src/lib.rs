@@ -6,13 +6,14 @@
 //! who must answer are the saga's business.
 //!
 //! Files: `arrival` is how a service comes to its database, `commands` hears, `work` does, `answer` answers, `barrier` knows what was consumed, `touched`
-//! makes evidence, `redo` does again what a restored database lost, `held` deletes and finds rows about people, `task` is one command of a batch.
+//! makes evidence, `purposes` is all that is done for one purpose's data, `redo` does again what a restored database lost, `held` deletes and finds rows about people, `task` is one command of a batch.
 
 mod answer;
 mod arrival;
 mod barrier;
 mod commands;
 pub mod held;
+mod purposes;
 mod redo;
 mod task;
 mod touched;
@@ -26,6 +27,7 @@ pub use arrival::{Arrival, ArrivalError, Stopped};
 pub use barrier::{Follows, reaches};
 pub use commands::{Commands, hear, reader};
 pub use held::Held;
+pub use purposes::{PurposeRows, PurposeTask};
 pub use redo::RedoError;
 pub use task::{Task, open, subjects};
 pub use touched::Touched;
@@ -62,6 +64,15 @@ pub trait Steps: Send + Sync + 'static {
         session: &mut Session,
         step: Step,
         tasks: &mut [Task],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Does the step of the task for one purpose's data in `session`, which is committed by the caller together with the
+    /// evidence. Somebody who is erased whole meanwhile is nobody to write about. Where it fails, or is
+    /// [put off](PurposeTask::put_off), nothing stays written and it is tried again.
+    fn carry_out_for_purpose(
+        &self,
+        session: &mut Session,
+        task: &mut PurposeTask,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 

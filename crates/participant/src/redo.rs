@@ -4,14 +4,18 @@
 //! answered before is the service's part.
 
 use std::collections::HashSet;
+use std::slice;
 
 use assent_contracts::erasure::{AnsweredStep, Command, Erased, Positions, Step};
+use assent_contracts::purposes::{ErasedPurpose, PurposeCommand};
 use assent_eventstore::StoreError;
 use assent_http::{ClientError, Listing};
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
+use crate::answer::is_unknown_path;
 use crate::commands::hear_all;
+use crate::purposes::hear_for_purposes;
 use crate::work::{BATCH, Open};
 use crate::{Participant, Steps};
 
@@ -70,6 +74,7 @@ impl<S: Steps> Participant<S> {
                 requests.extend(some.iter().map(|it| it.erased.request_id));
             }
         }
+        requests.extend(self.redo_for_purposes().await?);
         requests.sort_unstable();
         requests.dedup();
         if !requests.is_empty() {
@@ -82,6 +87,70 @@ impl<S: Steps> Participant<S> {
             sqlx::query(KEEP).bind(cursor).execute(self.store.pool()).await?;
         }
         Ok(requests)
+    }
+
+    /// Does again what was answered of single purposes' data, after all whole persons: who is erased has none.
+    async fn redo_for_purposes(&self) -> Result<Vec<Uuid>, RedoError<S::Error>> {
+        const REDONE: &str = "
+            UPDATE participant.purpose_commands SET redone_at = $2, answered_at = $2
+            WHERE command_id = $1";
+        let lost = self.lost_for_purposes().await?;
+        for step in [Step::Fence, Step::Delete, Step::Sweep] {
+            for command in lost.iter().filter(|it| it.purpose_step == step) {
+                let mut connection = self.store.pool().acquire().await?;
+                hear_for_purposes(&mut connection, &*self.clock, slice::from_ref(command)).await?;
+                drop(connection);
+                let request_id = command.request_id;
+                let done = self.do_for_purpose(command).await;
+                done.map_err(|source| RedoError::Step { request_id, step, source })?;
+                sqlx::query(REDONE)
+                    .bind(command.command_id)
+                    .bind(self.clock.now().to_sqlx())
+                    .execute(self.store.pool())
+                    .await?;
+            }
+        }
+        Ok(lost.into_iter().map(|it| it.request_id).collect())
+    }
+
+    /// Answered steps of single purposes' data that aren't known here, as commands without their barriers.
+    async fn lost_for_purposes(&self) -> Result<Vec<PurposeCommand>, RedoError<S::Error>> {
+        const KNOWN: &str = "
+            SELECT command_id FROM participant.purpose_commands
+            WHERE command_id = ANY($1) AND evidence IS NOT NULL";
+        let (mut lost, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let after = cursor.as_ref().map(|it| format!("&cursor={it}")).unwrap_or_default();
+            let path = format!("/v1/erased-purposes?limit={PAGE}{after}");
+            let page: Listing<ErasedPurpose> = match self.saga.get(&path).await {
+                Ok(page) => page,
+                // A saga of the version before erases whole persons alone.
+                Err(error) if is_unknown_path(&error) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let ids = page.items.iter().flat_map(|it| &it.acknowledged).map(|it| it.command_id);
+            let known: Vec<Uuid> = sqlx::query_scalar(KNOWN)
+                .bind(ids.collect::<Vec<_>>())
+                .fetch_all(self.store.pool())
+                .await?;
+            for erased in page.items {
+                let unknown = erased.acknowledged.iter();
+                let unknown = unknown.filter(|it| !known.contains(&it.command_id));
+                lost.extend(unknown.map(|answered| PurposeCommand {
+                    command_id: answered.command_id,
+                    request_id: erased.request_id,
+                    subject_id: erased.subject_id,
+                    purpose: erased.purpose.clone(),
+                    purpose_step: answered.step,
+                    until: erased.until,
+                    participants: vec![S::PARTICIPANT.to_owned()],
+                    barrier: Positions::new(),
+                    at: answered.at,
+                }));
+            }
+            let Some(next) = page.next else { return Ok(lost) };
+            cursor = Some(next);
+        }
     }
 
     /// What is lost, and the end of those pages on which nothing can become lost any more.

@@ -29,7 +29,7 @@ use crate::{Commands, Follows, Steps};
 
 /// How often open commands are looked for when nothing announces them, and so how long one rests
 /// that could not be done.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 /// How long one rests that waits for something that is nearly there.
 const MOMENT: Duration = Duration::from_millis(50);
 /// Most commands that are done in one transaction.
@@ -154,6 +154,13 @@ impl<S: Steps> Participant<S> {
     /// Never: what fails is logged and tried again.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         let this = Arc::new(self);
+        let for_purposes = Arc::clone(&this).run_for_purposes(stopping.clone());
+        tokio::join!(this.run_for_people(stopping), for_purposes);
+        Ok(())
+    }
+
+    async fn run_for_people(self: Arc<Self>, stopping: CancellationToken) {
+        let this = self;
         let places = Arc::new(Semaphore::new(PLACES));
         let all = Arc::new(Mutex::new(HashSet::new()));
         let mut working = JoinSet::new();
@@ -185,7 +192,6 @@ impl<S: Steps> Participant<S> {
             }
         }
         working.join_all().await;
-        Ok(())
     }
 
     /// Open commands, in any order, so that those that can't be done don't stand before those that
@@ -271,7 +277,7 @@ impl<S: Steps> Participant<S> {
 
     /// Whoever takes something away answers one lease later, and so does whoever finds it
     /// taken away: when that was isn't known.
-    async fn settle(&self, step: Step) {
+    pub(crate) async fn settle(&self, step: Step) {
         if step != Step::Sweep {
             settle(&*self.clock, &self.terms).await;
         }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use assent_contracts::erasure::Step;
+use assent_contracts::purposes::PurposeCommand;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Task, held, open, subjects};
+use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open, subjects};
 use assent_runtime::Clock;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
@@ -28,6 +29,10 @@ static UNFENCED: Held = Held::new(
     "(SELECT $1 AS id) AS her WHERE NOT EXISTS (SELECT FROM fences WHERE subject_id = her.id)",
     "id::text",
 );
+
+/// Hers whose purpose was erased: her fence does the same for all.
+static ERASED_MESSAGES: Held =
+    Held::new("erased_messages", "erased_messages WHERE subject_id = $1", "message_id::text");
 
 impl Steps for Eraser {
     const PARTICIPANT: &'static str = "projector";
@@ -66,6 +71,66 @@ impl Steps for Eraser {
         }
         Ok(())
     }
+
+    /// What consents say stays as the proof of them. Messages go, and their ids keep them from being written again.
+    async fn carry_out_for_purpose(
+        &self,
+        session: &mut Session,
+        task: &mut PurposeTask,
+    ) -> Result<(), StoreError> {
+        let conn = session.conn();
+        match task.command.purpose_step {
+            Step::Fence => task.touched.keep("consent_proof", "proof_of_consent", None),
+            Step::Delete => {
+                stop_writers(conn).await?;
+                bar_messages(conn, &task.command).await?;
+                let rows = messages(conn).await?;
+                task.delete(conn, &rows).await?;
+            }
+            // The projector keeps no keys, and nobody is asked to destroy some for a purpose.
+            Step::DestroyKeys => {}
+            Step::Sweep => {
+                let rows = messages(conn).await?;
+                task.find(conn, &rows).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Messages of this purpose are not written again, whatever comes late and whatever is rebuilt.
+async fn bar_messages(
+    conn: &mut PgConnection,
+    command: &PurposeCommand,
+) -> Result<(), sqlx::Error> {
+    const BAR: &str = "
+        INSERT INTO erased_messages (message_id, subject_id)
+        SELECT message_id, subject_id FROM live.messages
+        WHERE subject_id = $1 AND purpose = $2 AND created_at <= $3
+          AND NOT EXISTS (SELECT FROM fences WHERE fences.subject_id = $1)
+        ON CONFLICT DO NOTHING";
+    sqlx::query(BAR)
+        .bind(command.subject_id)
+        .bind(&command.purpose)
+        .bind(command.until.to_sqlx())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The messages of a purpose: the live ones, and those of a rebuild.
+async fn messages(conn: &mut PgConnection) -> Result<Vec<PurposeRows>, sqlx::Error> {
+    const WHICH: &str = "messages WHERE subject_id = $1 AND purpose = $2 AND created_at <= $3";
+    let rebuilt = building(conn).await?.iter().any(|table| table == "messages");
+    let schemas = [Schema::Live, Schema::Next].into_iter();
+    Ok(schemas
+        .filter(|schema| *schema == Schema::Live || rebuilt)
+        .map(|schema| (schema, format!("{}.{WHICH}", schema.name())))
+        .map(|(schema, rows)| match schema {
+            Schema::Live => PurposeRows::made("messages", rows, "message_id::text"),
+            Schema::Next => PurposeRows::made("messages.rebuilt", rows, "message_id::text"),
+        })
+        .collect())
 }
 
 /// Nothing is written about them any more.
@@ -89,16 +154,21 @@ async fn raise(
     Ok(())
 }
 
+/// The tables of a rebuild that isn't finished.
+async fn building(conn: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'next'")
+        .fetch_all(conn)
+        .await
+}
+
 /// The rows of every table that can hold some about a person: the live ones, and those of a rebuild.
 async fn rows(conn: &mut PgConnection) -> Result<Vec<Held>, sqlx::Error> {
-    let building: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'next'")
-            .fetch_all(conn)
-            .await?;
+    let building = building(conn).await?;
     let tables = Projection::ALL.into_iter().flat_map(Projection::tables);
     Ok(tables
         .flat_map(|&table| [(Schema::Live, table), (Schema::Next, table)])
         .filter(|(schema, table)| *schema == Schema::Live || building.iter().any(|b| b == table))
         .map(|(schema, table)| Held::table(table, &format!("{}.{table}", schema.name())))
+        .chain([ERASED_MESSAGES.clone()])
         .collect())
 }

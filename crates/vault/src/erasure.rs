@@ -16,7 +16,7 @@ use assent_contracts::vault::{
     SUBJECT_REGISTERED, SubjectRegistered,
 };
 use assent_eventstore::{Append, Expected, NewEvent, Regained, Session, StoreError, Stream};
-use assent_participant::{Held, Steps, Task, held, open, subjects};
+use assent_participant::{Held, PurposeTask, Steps, Task, held, open, subjects};
 use assent_runtime::telemetry;
 use assent_sealing::KeyState;
 use jiff_sqlx::ToSqlx as _;
@@ -111,6 +111,18 @@ impl Steps for App {
                 }
             }
             Step::Sweep => {}
+        }
+        Ok(())
+    }
+
+    /// Who she is and how she is reached belongs to no single purpose: it stays, and so does her key. That is said.
+    async fn carry_out_for_purpose(
+        &self,
+        _session: &mut Session,
+        task: &mut PurposeTask,
+    ) -> Result<(), VaultError> {
+        if task.command.purpose_step == Step::Fence {
+            task.touched.keep("contact_data", "not_of_one_purpose", None);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use assent_bus::BusConfig;
 use assent_contracts::erasure::{Ack, Command, Evidence, Step};
+use assent_contracts::purposes::PurposeCommand;
 use assent_contracts::rights::{Inquiry, Task};
 use assent_contracts::topics;
 use assent_contracts::topics::{ERASURE_COMMANDS, Topic};
@@ -77,6 +78,7 @@ pub struct World {
     refused: Arc<AtomicI64>,
     commands: Arc<Mutex<Vec<Command>>>,
     inquiries: Arc<Mutex<Vec<Inquiry>>>,
+    for_purposes: Arc<Mutex<Vec<PurposeCommand>>>,
     deaf: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     pub holders: Arc<Holders>,
@@ -119,7 +121,9 @@ impl World {
         let commands = Arc::default();
         let deaf = Arc::new(AtomicBool::new(false));
         let inquiries = Arc::default();
-        listen(&config.bus, Arc::clone(&commands), Arc::clone(&inquiries), Arc::clone(&deaf));
+        let for_purposes = Arc::default();
+        let heard = (Arc::clone(&commands), Arc::clone(&inquiries), Arc::clone(&for_purposes));
+        listen(&config.bus, heard, Arc::clone(&deaf));
         let mut world = Self {
             subject: subject(),
             config,
@@ -132,6 +136,7 @@ impl World {
             refused,
             commands,
             inquiries,
+            for_purposes,
             deaf,
             clock,
             holders,
@@ -365,6 +370,39 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("{name} never heard of {step:?}: {:?}", self.commands.lock().unwrap());
+    }
+
+    /// Waits for a command of this step about one purpose's data that asks this participant.
+    pub async fn hears_for_purpose(&self, step: Step, name: &str) -> PurposeCommand {
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            let heard = self.for_purposes.lock().unwrap().iter().find_map(|command| {
+                let asks =
+                    command.purpose_step == step && command.participants.iter().any(|n| n == name);
+                asks.then(|| command.clone())
+            });
+            if let Some(command) = heard {
+                return command;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{name} never heard of {step:?} for a purpose");
+    }
+
+    /// Answers a command about one purpose's data.
+    pub async fn ack_for_purpose(
+        &self,
+        command: &PurposeCommand,
+        name: &str,
+        evidence: Evidence,
+    ) -> (StatusCode, Value) {
+        let ack = Ack {
+            command_id: command.command_id,
+            step: command.purpose_step,
+            participant: name.to_owned(),
+            evidence,
+        };
+        let path = format!("/v1/requests/{}/acks", command.request_id);
+        self.post(name, &path, &serde_json::to_value(ack).unwrap(), None).await
     }
 
     /// The commands that were heard.
@@ -634,13 +672,11 @@ fn client(bus: &BusConfig) -> ClientConfig {
     config
 }
 
+/// What is heard: commands, inquiries, and commands about one purpose's data.
+type Heard = (Arc<Mutex<Vec<Command>>>, Arc<Mutex<Vec<Inquiry>>>, Arc<Mutex<Vec<PurposeCommand>>>);
+
 /// Collects the commands, from the first on, until `deaf`.
-fn listen(
-    bus: &BusConfig,
-    commands: Arc<Mutex<Vec<Command>>>,
-    inquiries: Arc<Mutex<Vec<Inquiry>>>,
-    deaf: Arc<AtomicBool>,
-) {
+fn listen(bus: &BusConfig, (commands, inquiries, for_purposes): Heard, deaf: Arc<AtomicBool>) {
     let consumer: BaseConsumer =
         client(bus).set("group.id", "unused").set("enable.auto.commit", "false").create().unwrap();
     let mut all = TopicPartitionList::new();
@@ -656,10 +692,13 @@ fn listen(
                 match serde_json::from_slice(payload) {
                     Ok(command) => commands.lock().unwrap().push(command),
                     // As participants do: by its type. Here its shape tells as much.
-                    Err(_) => inquiries
-                        .lock()
-                        .unwrap()
-                        .push(serde_json::from_slice(payload).expect("an inquiry")),
+                    Err(_) => match serde_json::from_slice(payload) {
+                        Ok(command) => for_purposes.lock().unwrap().push(command),
+                        Err(_) => inquiries
+                            .lock()
+                            .unwrap()
+                            .push(serde_json::from_slice(payload).expect("an inquiry")),
+                    },
                 }
             }
         }

@@ -277,6 +277,7 @@ impl World {
         let opening = Opening {
             request_id: REQUEST,
             kind: RequestKind::Erasure,
+            purpose: None,
             actor: Actor::Subject,
             origin: None,
             reason: None,

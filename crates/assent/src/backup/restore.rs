@@ -481,7 +481,8 @@ struct Shown {
 
 async fn proof(settings: &Settings, output: Output) -> Result<Status, Failure> {
     const REDONE: &str = "
-        SELECT DISTINCT (command->>'request_id')::uuid FROM participant.commands
+        SELECT (command->>'request_id')::uuid FROM participant.commands WHERE redone_at IS NOT NULL
+        UNION SELECT (command->>'request_id')::uuid FROM participant.purpose_commands
         WHERE redone_at IS NOT NULL ORDER BY 1";
     const COMPARED: &str = "SELECT compared_at FROM eventstore.incarnation";
     let (databases, _) = stores(settings, Kind::Data)?;

@@ -1,4 +1,4 @@
-//! `assent erase`: a request that a person be forgotten, and its progress. Partial is never
+//! `assent erase`: a request that a person, or one purpose's data of hers, be forgotten, and its progress. Partial is never
 //! completed: with `--wait` it returns 0 only when every participant has proved it.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 #[command(after_help = "\
 Examples:
   assent erase '+33 6 39 98 00 01' --checked called_back
+  assent erase '+33 6 39 98 00 01' --checked called_back --purpose newsletter --wait
   assent erase - --country FR --checked called_back --wait --certificate erasure.jws --json < number.txt
 
 Marketing has stopped when it returns; deletion goes on by itself. Exit status: 0 requested (with
@@ -35,6 +36,9 @@ pub struct Erase {
     /// What showed that she asks herself, as a code of yours; it is on record
     #[arg(long, value_name = "CODE")]
     checked: String,
+    /// Erase the data of this purpose alone, as the policy names it: she stays known, and other purposes go on
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: Option<String>,
     /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
     #[arg(long, value_name = "PLACE")]
     place: Option<String>,
@@ -83,6 +87,9 @@ struct Asked {
 struct Erasure {
     request: Option<Uuid>,
     status: String,
+    /// Whose data alone are meant; none: all of hers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     /// Who has not answered yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
@@ -112,13 +119,18 @@ impl Erase {
             }
         };
         let identity = json!({"method": "operator", "reason": self.checked});
-        let request = json!({
+        let mut request = json!({
             "subject_id": subject, "actor": "operator", "place": self.place, "identity": identity,
             "received_at": self.received, "number_country": number_country,
         });
+        // A service of before refuses the member: it never takes this for the erasure of the whole person.
+        if let Some(purpose) = &self.purpose {
+            request["purpose"] = json!(purpose);
+        }
         let requested: Requested =
             api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
         let mut erasure = erasure(Some(requested.request_id), &requested.status);
+        erasure.purpose.clone_from(&self.purpose);
         let mut status = Status::Done;
         if self.wait || self.certificate.is_some() {
             output.remark(&format!(
@@ -172,13 +184,17 @@ impl Erase {
 
 fn erasure(request: Option<Uuid>, status: &str) -> Erasure {
     let (missing, owners) = (Vec::new(), BTreeMap::new());
-    Erasure { request, status: status.to_owned(), missing, owners, certificate: None }
+    let status = status.to_owned();
+    Erasure { request, status, purpose: None, missing, owners, certificate: None }
 }
 
 fn text(erasure: &Erasure) -> String {
     let mut text = erasure.status.clone();
     if let Some(request) = erasure.request {
         text.push_str(&format!("\n  request      {request}"));
+    }
+    if let Some(purpose) = &erasure.purpose {
+        text.push_str(&format!("\n  purpose      {purpose}"));
     }
     if !erasure.missing.is_empty() {
         let named = |name: &String| match erasure.owners.get(name) {

@@ -209,6 +209,9 @@ pub struct Open {
     /// erasure, access, portability, rectification, restriction, objection or opt_out
     #[arg(long, value_parser = named::<RequestKind>)]
     kind: RequestKind,
+    /// Of an erasure: the one purpose whose data are meant, as the policy names it. Without it all of hers are
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: Option<String>,
     /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
     #[arg(long, value_name = "PLACE")]
     place: Option<String>,
@@ -242,6 +245,9 @@ struct Opened {
 struct Listed {
     request_id: Uuid,
     kind: RequestKind,
+    /// Of an erasure: whose data alone are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     status: String,
     reference: String,
     due: Timestamp,
@@ -253,6 +259,8 @@ struct Listed {
 #[derive(Debug, Deserialize)]
 struct Shown {
     kind: RequestKind,
+    #[serde(default)]
+    purpose: Option<String>,
     status: String,
     #[serde(default)]
     origin: Option<String>,
@@ -430,7 +438,7 @@ impl Open {
     async fn run(&self, api: &Api, output: Output) -> Result<(), Failure> {
         let found = api.lookup(self.phone.read()?, self.country.clone()).await?;
         let identity = self.checked.as_ref().map(|it| json!({"method": "operator", "reason": it}));
-        let request = json!({
+        let mut request = json!({
             "subject_id": found.subject_id,
             "kind": self.kind,
             "actor": "subject",
@@ -441,6 +449,10 @@ impl Open {
             "number_country": found.number_country,
             "identity": identity,
         });
+        // A service of before refuses the member: it never takes this for the erasure of the whole person.
+        if let Some(purpose) = &self.purpose {
+            request["purpose"] = json!(purpose);
+        }
         let opened: Opened =
             api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
         output.print(&opened, |it| {
@@ -508,6 +520,9 @@ fn show(output: Output, shown: &Value) -> Result<(), Failure> {
 fn text(request: &Shown) -> String {
     let mut text = format!("{} {}", request.kind.name(), request.status);
     let mut add = |name: &str, value: String| text.push_str(&format!("\n  {name:<13}{value}"));
+    if let Some(purpose) = &request.purpose {
+        add("purpose", format!("{purpose}: its data alone"));
+    }
     add("reference", request.reference.clone());
     add("requested", request.requested_at.to_string());
     if let Some(origin) = &request.origin {
@@ -585,9 +600,11 @@ fn text(request: &Shown) -> String {
 }
 
 fn line(request: &Listed) -> String {
-    let Listed { request_id, kind, status, reference, due, acknowledge_by } = request;
+    let Listed { request_id, kind, purpose, status, reference, due, acknowledge_by } = request;
     let acknowledge = acknowledge_by.map(|by| format!("  acknowledge by {by}")).unwrap_or_default();
-    format!("{due}  {:<13} {status:<16} {reference}  {request_id}{acknowledge}", kind.name())
+    let purpose = purpose.as_ref().map(|it| format!("  of {it} alone")).unwrap_or_default();
+    let kind = kind.name();
+    format!("{due}  {kind:<13} {status:<16} {reference}  {request_id}{purpose}{acknowledge}")
 }
 
 /// A value by its name in JSON.

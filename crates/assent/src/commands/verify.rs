@@ -181,6 +181,11 @@ fn text(verified: &Verified) -> String {
         "valid\n  request    {}\n  controller {}\n  requested  {}\n  completed  {}",
         payload.request_id, payload.controller, payload.requested_at, payload.completed_at
     );
+    if let Some(purpose) = &payload.purpose {
+        text.push_str(&format!(
+            "\n  purpose    {purpose}: its data alone, deleted; no key was destroyed"
+        ));
+    }
     if let Some(at) = payload.keys_destroyed_at {
         text.push_str(&format!("\n  keys gone  {at}"));
     }

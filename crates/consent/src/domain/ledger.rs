@@ -182,6 +182,13 @@ impl Ledger {
         })
     }
 
+    /// What was said for her about a purpose, or asked, up to a moment, and was to be confirmed.
+    pub fn requests_about(&self, purpose: &str, until: Timestamp) -> impl Iterator<Item = Uuid> {
+        let about =
+            move |request: &Request| request.scope.purpose == purpose && request.said_at <= until;
+        self.requests.iter().filter(move |(_, it)| about(it)).map(|(id, _)| *id)
+    }
+
     /// The last word about a scope: the newest of those that speak of it.
     #[must_use]
     pub fn last_word(&self, scope: &Scope) -> Option<Line> {

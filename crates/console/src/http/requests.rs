@@ -27,6 +27,9 @@ pub(super) struct Given {
 struct Tracked {
     reference: String,
     kind: RequestKind,
+    /// Of an erasure: whose data alone are meant.
+    #[serde(default)]
+    purpose: Option<String>,
     status: String,
     received_at: Timestamp,
     due: Timestamp,
@@ -127,6 +130,7 @@ fn shown(console: &Console, reader: Reader, given: &Given, tracked: Tracked) -> 
         reference: tracked.reference,
         secret: &given.secret,
         kind: kind_of(tracked.kind, words),
+        purpose: tracked.purpose.unwrap_or_default(),
         received: day(tracked.received_at),
         due: moment(tracked.due),
         state: over.map_or_else(|| state.to_owned(), |over| format!("{state} {over}.")),

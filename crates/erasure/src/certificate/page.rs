@@ -14,6 +14,10 @@ use super::{Exception, Payload};
 struct Page<'a> {
     words: &'static Words,
     certificate: &'a Payload,
+    /// What was done, after the name of who did it.
+    summary: &'static str,
+    /// The one purpose whose data were erased; empty: all data.
+    purpose: &'a str,
     /// What happened when.
     dates: Vec<(&'static str, String)>,
     steps: Vec<StepRows<'a>>,
@@ -44,6 +48,8 @@ pub fn page(certificate: &Payload, language: &str) -> Option<Result<String, aska
     let page = Page {
         words,
         certificate,
+        summary: if certificate.purpose.is_some() { words.purpose_summary } else { words.summary },
+        purpose: certificate.purpose.as_deref().unwrap_or_default(),
         dates: dates(certificate, words),
         steps: steps(certificate, words),
         kept: kept(certificate, words),

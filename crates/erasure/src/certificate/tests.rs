@@ -27,6 +27,7 @@ fn sample() -> Payload {
     };
     Payload {
         request_id: Uuid::from_u128(1),
+        purpose: None,
         controller: "Boulangerie Exemple SARL".to_owned(),
         requested_at: "2026-11-24T10:00:00Z".parse().unwrap(),
         completed_at: "2026-11-24T10:00:02Z".parse().unwrap(),

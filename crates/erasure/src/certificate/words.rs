@@ -6,6 +6,10 @@ pub struct Words {
     pub tag: &'static str,
     pub title: &'static str,
     pub summary: &'static str,
+    /// The summary, where the data of one purpose alone were erased.
+    pub purpose_summary: &'static str,
+    pub purpose: &'static str,
+    pub purpose_deleted: &'static str,
     pub request: &'static str,
     pub when: &'static str,
     pub requested: &'static str,
@@ -108,6 +112,30 @@ const KEPT: &[(&str, [&str; 3])] = &[
             "Доказательство того, на что вы соглашались",
         ],
     ),
+    (
+        "verdicts",
+        [
+            "The record of when a message of this purpose to you was allowed or refused, without its text",
+            "La trace de quand un message de cette finalité vous était permis ou refusé, sans son texte",
+            "Запись о том, когда сообщение этой цели вам было разрешено или запрещено, без его текста",
+        ],
+    ),
+    (
+        "message_log",
+        [
+            "The log that messages of this purpose to you were asked for and sent: random numbers and times, without texts",
+            "Le journal indiquant que des messages de cette finalité vous ont été demandés et envoyés : numéros aléatoires et heures, sans textes",
+            "Журнал того, что сообщения этой цели вам заказывались и отправлялись: случайные номера и время, без текстов",
+        ],
+    ),
+    (
+        "contact_data",
+        [
+            "Your name, your numbers and what you wrote yourself",
+            "Votre nom, vos numéros et ce que vous avez écrit vous-même",
+            "Ваше имя, ваши номера и то, что вы писали сами",
+        ],
+    ),
 ];
 
 const GROUNDS: &[(&str, [&str; 3])] = &[
@@ -135,12 +163,39 @@ const GROUNDS: &[(&str, [&str; 3])] = &[
             "Чтобы показать, что на запрос ответили",
         ],
     ),
+    (
+        "proof_of_consent",
+        [
+            "The law asks to be able to show what was agreed to and that it was respected",
+            "La loi demande de pouvoir montrer ce qui a été consenti et que cela a été respecté",
+            "Закон требует уметь показать, на что было согласие и что его соблюдали",
+        ],
+    ),
+    (
+        "log_stays_whole",
+        [
+            "Nothing can be cut out of the log; it tells of nobody any more once all your data are erased",
+            "Rien ne peut être retiré du journal ; il ne parle plus de personne une fois toutes vos données effacées",
+            "Из журнала ничего нельзя вырезать; он ни о ком не говорит, когда удалены все ваши данные",
+        ],
+    ),
+    (
+        "not_of_one_purpose",
+        [
+            "They belong to no single purpose; the erasure of all your data takes them too",
+            "Elles n’appartiennent à aucune finalité seule ; l’effacement de toutes vos données les emporte aussi",
+            "Они не принадлежат одной цели; их берёт удаление всех ваших данных",
+        ],
+    ),
 ];
 
 static EN: Words = Words {
     tag: "en",
     title: "Certificate of erasure",
     summary: "erased the data of the person who made this request, everywhere it is held. Every service that could hold some has answered for itself.",
+    purpose_summary: "erased the data that it held of the person who made this request for one purpose, up to the first step below. Every service that could hold some has answered for itself. Data for other purposes are not meant, and are still there.",
+    purpose: "Purpose",
+    purpose_deleted: "These data were deleted. They were not made unreadable by destroying a key: your key also seals what other purposes need, and stays. Backups made before hold these data until the backups end.",
     request: "Request",
     when: "What happened when",
     requested: "Request received",
@@ -180,6 +235,9 @@ static FR: Words = Words {
     tag: "fr",
     title: "Certificat d’effacement",
     summary: "a effacé les données de la personne qui a fait cette demande, partout où elles étaient détenues. Chaque service qui pouvait en détenir en a répondu pour lui-même.",
+    purpose_summary: "a effacé les données qu’elle détenait, pour une seule finalité, sur la personne qui a fait cette demande, jusqu’à la première étape ci-dessous. Chaque service qui pouvait en détenir en a répondu pour lui-même. Les données d’autres finalités ne sont pas concernées et restent là.",
+    purpose: "Finalité",
+    purpose_deleted: "Ces données ont été supprimées. Elles n’ont pas été rendues illisibles par la destruction d’une clé : votre clé scelle aussi ce dont d’autres finalités ont besoin, et reste. Les sauvegardes faites avant contiennent ces données jusqu’à leur fin.",
     request: "Demande",
     when: "Ce qui s’est passé, et quand",
     requested: "Demande reçue",
@@ -219,6 +277,9 @@ static RU: Words = Words {
     tag: "ru",
     title: "Свидетельство об удалении",
     summary: "— данные человека, подавшего этот запрос, удалены везде, где хранились. Каждая служба, которая могла их хранить, ответила за себя.",
+    purpose_summary: "— данные человека, подавшего этот запрос, хранившиеся для одной цели, удалены по первый из шагов ниже. Каждая служба, которая могла их хранить, ответила за себя. Данные для других целей не затронуты и остаются.",
+    purpose: "Цель",
+    purpose_deleted: "Эти данные удалены. Они не сделаны нечитаемыми уничтожением ключа: вашим ключом закрыто и то, что нужно для других целей, и он остаётся. Резервные копии, сделанные раньше, хранят эти данные, пока не истекут.",
     request: "Запрос",
     when: "Что и когда произошло",
     requested: "Запрос получен",

@@ -5,6 +5,10 @@ use assent_contracts::erasure::{
     ACKNOWLEDGED, Acknowledged, COMPLETED, Completed, OVERDUE, Overdue, REQUESTED, Requested,
     STEP_STARTED, StepStarted,
 };
+use assent_contracts::purposes::{
+    PURPOSE_ACKNOWLEDGED, PURPOSE_COMPLETED, PURPOSE_OVERDUE, PURPOSE_REQUEST_OPENED,
+    PURPOSE_REQUESTED, PURPOSE_STEP_STARTED, PurposeRequestOpened, PurposeRequested,
+};
 use assent_contracts::rights::{
     ARCHIVE_COLLECTED, ARCHIVE_PREPARED, ARCHIVE_REMOVED, ArchiveCollected, ArchivePrepared,
     ArchiveRemoved, HOLD_PLACED, HOLD_REFUSED, HOLD_RELEASED, HOLD_REVIEWED, HoldPlaced,
@@ -24,6 +28,8 @@ use uuid::Uuid;
 pub enum Event {
     /// A request was taken in.
     RequestOpened(Box<RequestOpened>),
+    /// A request to erase one purpose's data was taken in.
+    PurposeRequestOpened(Box<PurposeRequestOpened>),
     /// She was told that it has arrived.
     RequestAcknowledged(RequestAcknowledged),
     /// It was shown that she asks herself.
@@ -70,6 +76,16 @@ pub enum Event {
     Overdue(Overdue),
     /// Everyone has proved everything.
     Completed(Completed),
+    /// An erasure of one purpose's data may begin.
+    PurposeRequested(PurposeRequested),
+    /// A command of a step of one was issued.
+    PurposeStepStarted(StepStarted),
+    /// A participant answered a command of one.
+    PurposeAcknowledged(Acknowledged),
+    /// A command's time of one ran out with answers missing.
+    PurposeOverdue(Overdue),
+    /// Everyone has proved everything of one.
+    PurposeCompleted(Completed),
 }
 
 impl Event {
@@ -81,6 +97,7 @@ impl Event {
         let (event_type, data) = upcast(&stored.event_type, &stored.data);
         let read = match event_type.as_ref() {
             REQUEST_OPENED => serde_json::from_str(&data).map(Self::RequestOpened),
+            PURPOSE_REQUEST_OPENED => serde_json::from_str(&data).map(Self::PurposeRequestOpened),
             REQUEST_ACKNOWLEDGED => serde_json::from_str(&data).map(Self::RequestAcknowledged),
             IDENTITY_CONFIRMED => serde_json::from_str(&data).map(Self::IdentityConfirmed),
             REQUEST_EXTENDED => serde_json::from_str(&data).map(Self::RequestExtended),
@@ -104,6 +121,11 @@ impl Event {
             ACKNOWLEDGED => serde_json::from_str(&data).map(Self::Acknowledged),
             OVERDUE => serde_json::from_str(&data).map(Self::Overdue),
             COMPLETED => serde_json::from_str(&data).map(Self::Completed),
+            PURPOSE_REQUESTED => serde_json::from_str(&data).map(Self::PurposeRequested),
+            PURPOSE_STEP_STARTED => serde_json::from_str(&data).map(Self::PurposeStepStarted),
+            PURPOSE_ACKNOWLEDGED => serde_json::from_str(&data).map(Self::PurposeAcknowledged),
+            PURPOSE_OVERDUE => serde_json::from_str(&data).map(Self::PurposeOverdue),
+            PURPOSE_COMPLETED => serde_json::from_str(&data).map(Self::PurposeCompleted),
             _ => return Ok(None),
         };
         read.map(Some).map_err(|source| StoreError::Undecodable {
@@ -121,6 +143,7 @@ impl Event {
     pub fn to_new(&self, id: Uuid) -> Result<NewEvent, serde_json::Error> {
         match self {
             Self::RequestOpened(data) => NewEvent::new(id, REQUEST_OPENED, data),
+            Self::PurposeRequestOpened(data) => NewEvent::new(id, PURPOSE_REQUEST_OPENED, data),
             Self::RequestAcknowledged(data) => NewEvent::new(id, REQUEST_ACKNOWLEDGED, data),
             Self::IdentityConfirmed(data) => NewEvent::new(id, IDENTITY_CONFIRMED, data),
             Self::RequestExtended(data) => NewEvent::new(id, REQUEST_EXTENDED, data),
@@ -144,6 +167,11 @@ impl Event {
             Self::Acknowledged(data) => NewEvent::new(id, ACKNOWLEDGED, data),
             Self::Overdue(data) => NewEvent::new(id, OVERDUE, data),
             Self::Completed(data) => NewEvent::new(id, COMPLETED, data),
+            Self::PurposeRequested(data) => NewEvent::new(id, PURPOSE_REQUESTED, data),
+            Self::PurposeStepStarted(data) => NewEvent::new(id, PURPOSE_STEP_STARTED, data),
+            Self::PurposeAcknowledged(data) => NewEvent::new(id, PURPOSE_ACKNOWLEDGED, data),
+            Self::PurposeOverdue(data) => NewEvent::new(id, PURPOSE_OVERDUE, data),
+            Self::PurposeCompleted(data) => NewEvent::new(id, PURPOSE_COMPLETED, data),
         }
     }
 
@@ -152,6 +180,7 @@ impl Event {
     pub fn request_id(&self) -> Option<Uuid> {
         Some(match self {
             Self::RequestOpened(event) => event.request_id,
+            Self::PurposeRequestOpened(event) => event.request.request_id,
             Self::RequestAcknowledged(event) => event.request_id,
             Self::IdentityConfirmed(event) => event.request_id,
             Self::RequestExtended(event) => event.request_id,
@@ -171,6 +200,11 @@ impl Event {
             Self::Acknowledged(event) => event.request_id,
             Self::Overdue(event) => event.request_id,
             Self::Completed(event) => event.request_id,
+            Self::PurposeRequested(event) => event.request_id,
+            Self::PurposeStepStarted(event) => event.request_id,
+            Self::PurposeAcknowledged(event) => event.request_id,
+            Self::PurposeOverdue(event) => event.request_id,
+            Self::PurposeCompleted(event) => event.request_id,
             Self::HoldPlaced(_)
             | Self::HoldReviewed(_)
             | Self::HoldReleased(_)

@@ -84,13 +84,15 @@ impl Holds {
     }
 
     /// From when to when something kept an erasure waiting that was asked for at `from` and began at `until`: the
-    /// holds that stood then.
+    /// holds that stood then; with a purpose, those that keep the erasure of its data waiting.
     pub fn delayed(
         &self,
         from: Timestamp,
         until: Timestamp,
+        purpose: Option<&str>,
     ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-        self.0.values().filter_map(move |hold| {
+        let concerned = move |hold: &&Hold| purpose.is_none_or(|purpose| hold.concerns(purpose));
+        self.0.values().filter(concerned).filter_map(move |hold| {
             let ends = [hold.released_at, hold.placed.ends_at].into_iter().flatten().min()?;
             (hold.placed.at < until && ends > from).then_some((hold.placed.at, ends))
         })
@@ -100,6 +102,20 @@ impl Holds {
     #[must_use]
     pub fn stand(&self, now: Timestamp) -> bool {
         self.0.values().any(|hold| hold.stands(now))
+    }
+
+    /// Whether data of this purpose must not be destroyed now.
+    #[must_use]
+    pub fn stand_for(&self, purpose: &str, now: Timestamp) -> bool {
+        self.0.values().any(|hold| hold.stands(now) && hold.concerns(purpose))
+    }
+
+    /// As [`Holds::end`], of those that are about data of this purpose.
+    #[must_use]
+    pub fn end_for(&self, purpose: &str, now: Timestamp) -> Option<Timestamp> {
+        let standing = self.0.values().filter(|hold| hold.stands(now) && hold.concerns(purpose));
+        let ends: Option<Vec<Timestamp>> = standing.map(|hold| hold.placed.ends_at).collect();
+        ends?.into_iter().max()
     }
 
     /// When the last of those that stand ends by itself; none: one of them is without an end.
@@ -189,6 +205,11 @@ impl Holds {
 }
 
 impl Hold {
+    /// Whether it is about data of this purpose: about all data, or just those.
+    fn concerns(&self, purpose: &str) -> bool {
+        self.placed.purpose.as_deref().is_none_or(|held| held == purpose)
+    }
+
     /// Whether it stands at this moment.
     #[must_use]
     pub fn stands(&self, now: Timestamp) -> bool {

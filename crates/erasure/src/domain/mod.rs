@@ -7,6 +7,7 @@ mod event;
 mod ground;
 pub mod hold;
 mod person;
+pub mod purposes;
 pub mod recipients;
 pub mod request;
 pub mod restriction;

@@ -3,11 +3,13 @@
 //! hold stands.
 
 use assent_contracts::consent::Actor;
+use assent_contracts::purposes::PurposeRequestOpened;
 use assent_contracts::rights::{RequestAnswered, RequestKind, RequestOpened, RequestOrigin, Terms};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::hold::{HoldCommand, HoldError, Holds};
+use super::purposes::PurposeErasures;
 use super::request::{
     Check, RequestCommand, RequestRefusal, RequestState, SubjectRequest, SubjectRequests,
 };
@@ -22,6 +24,8 @@ pub struct Person {
     pub requests: SubjectRequests,
     /// The holds on her data.
     pub holds: Holds,
+    /// The erasures of single purposes' data.
+    pub purposes: PurposeErasures,
 }
 
 /// A request that comes in.
@@ -31,6 +35,8 @@ pub struct Opening {
     pub request_id: Uuid,
     /// What is asked for.
     pub kind: RequestKind,
+    /// Of an erasure: the one purpose whose data are meant; none: the whole person.
+    pub purpose: Option<String>,
     /// Who asked.
     pub actor: Actor,
     /// By which road of her own; none: somebody brought it.
@@ -55,6 +61,7 @@ impl Person {
         self.saga.evolve(event);
         self.requests.evolve(event);
         self.holds.evolve(event);
+        self.purposes.evolve(event);
     }
 
     /// Takes a request in: the request that stands for it, and the events. Whoever asks gets a request of
@@ -67,20 +74,10 @@ impl Person {
         if unasked && let Some(saga) = &self.saga.request {
             return (saga.id, Vec::new());
         }
-        let Opening {
-            request_id,
-            kind,
-            actor,
-            origin,
-            reason,
-            place,
-            known,
-            received_at,
-            terms,
-            check,
-        } = new;
+        let Opening { request_id, kind, purpose, actor, origin, reason, place, known, .. } = new;
+        let Opening { received_at, terms, check, .. } = new;
         let identity = terms.identity && !unasked;
-        let opened = Event::RequestOpened(Box::new(RequestOpened {
+        let opened = RequestOpened {
             request_id,
             kind,
             actor,
@@ -92,7 +89,15 @@ impl Person {
             received_at,
             terms,
             at: now,
-        }));
+        };
+        let opened = match purpose {
+            None => Event::RequestOpened(Box::new(opened)),
+            // A type of its own: whoever doesn't know it must not begin the erasure of the whole person.
+            Some(purpose) => Event::PurposeRequestOpened(Box::new(PurposeRequestOpened {
+                purpose,
+                request: opened,
+            })),
+        };
         let mut then = self.clone();
         then.evolve(&opened);
         let mut events = vec![opened];
@@ -118,7 +123,10 @@ impl Person {
         now: Timestamp,
     ) -> Result<Vec<Event>, RequestRefusal> {
         let request = self.requests.get(request_id).ok_or(RequestRefusal::Unknown)?;
-        let underway = self.saga.is_fenced() && request.erases();
+        let underway = match self.purposes.get(request_id) {
+            Some(erasure) => erasure.saga.is_fenced(),
+            None => self.saga.is_fenced() && request.erases(),
+        };
         let mut events = request.decide(command, underway, now)?;
         let mut then = self.clone();
         for event in &events {
@@ -143,9 +151,10 @@ impl Person {
     }
 
     /// What follows from confirmed erasures: the saga begins with the oldest; those beside it are
-    /// answered with it, also when it is complete already.
+    /// answered with it, also when it is complete already. Those of one purpose's data begin each by itself.
     fn follows(&self, registry: &Registry, now: Timestamp) -> Vec<Event> {
-        match &self.saga.request {
+        let mut events = self.purposes_begin(registry, now);
+        events.extend(match &self.saga.request {
             Some(_) => self.answered(now),
             None => {
                 let first = self.requests.iter().find(|request| request.erases());
@@ -155,7 +164,8 @@ impl Person {
                 });
                 begin.and_then(Result::ok).unwrap_or_default()
             }
-        }
+        });
+        events
     }
 
     /// The answers of erasures that were confirmed beside a saga that is complete.
@@ -178,7 +188,12 @@ impl Person {
         key: String,
         now: Timestamp,
     ) -> Result<Vec<Event>, HoldError> {
-        self.holds.decide(command, self.saga.is_fenced(), key, now)
+        let purpose = match &command {
+            HoldCommand::Place { purpose, .. } => purpose.as_deref(),
+            _ => None,
+        };
+        let of_purpose = purpose.is_some_and(|purpose| self.purposes.is_fenced(purpose));
+        self.holds.decide(command, self.saga.is_fenced() || of_purpose, key, now)
     }
 
     /// What the saga does next; none: there is none.
@@ -191,6 +206,9 @@ impl Person {
     /// Where a request stands, with the steps of an erasure that is under way.
     #[must_use]
     pub fn status(&self, request: &SubjectRequest, now: Timestamp) -> Status {
+        if let Some(status) = self.purpose_status(request, now) {
+            return status;
+        }
         match request.state() {
             RequestState::IdentityPending => Status::IdentityPending,
             RequestState::Refused => Status::Refused,
@@ -214,6 +232,9 @@ impl Person {
 
     /// Whether the saga is what this request asks for.
     fn is_of_saga(&self, request: &SubjectRequest) -> bool {
+        if request.purpose.is_some() {
+            return false;
+        }
         let own = self.saga.request.as_ref().is_some_and(|saga| saga.id == request.id);
         own || request.erases()
     }

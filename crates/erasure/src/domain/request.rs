@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use assent_contracts::consent::Actor;
+use assent_contracts::erasure::Completed;
 use assent_contracts::rights::{
     ExtensionReason, IdentityConfirmed, RefusalGround, RequestAcknowledged, RequestAnswered,
     RequestExtended, RequestKind, RequestOpened, RequestOrigin, RequestRectified, RequestRefused,
@@ -33,6 +34,8 @@ pub struct SubjectRequest {
     pub id: Uuid,
     /// What is asked for.
     pub kind: RequestKind,
+    /// Of an erasure: the one purpose whose data are meant; none: the whole person.
+    pub purpose: Option<String>,
     /// Who asked.
     pub actor: Actor,
     /// By which road of her own; none: somebody brought it.
@@ -234,7 +237,11 @@ impl SubjectRequests {
     pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::RequestOpened(event) => {
-                self.0.insert(event.request_id, opened(event));
+                self.0.insert(event.request_id, opened(event, None));
+            }
+            Event::PurposeRequestOpened(event) => {
+                let purpose = Some(event.purpose.clone());
+                self.0.insert(event.request.request_id, opened(&event.request, purpose));
             }
             // A saga of the time when an erasure was all that one could ask for.
             Event::Requested(event) if !self.0.contains_key(&event.request_id) => {
@@ -254,7 +261,8 @@ impl SubjectRequests {
                 it.closed = Some(Closed { refused: Some(event.ground), at: event.at });
             }),
             Event::RequestAnswered(RequestAnswered { request_id, at })
-            | Event::Completed(assent_contracts::erasure::Completed { request_id, at, .. }) => {
+            | Event::Completed(Completed { request_id, at, .. })
+            | Event::PurposeCompleted(Completed { request_id, at, .. }) => {
                 self.change(*request_id, |it| it.closed = Some(Closed { refused: None, at: *at }))
             }
             Event::ArchivePrepared(event) => self.change(event.request_id, |it| {
@@ -318,10 +326,11 @@ impl SubjectRequests {
     }
 }
 
-fn opened(event: &RequestOpened) -> SubjectRequest {
+fn opened(event: &RequestOpened, purpose: Option<String>) -> SubjectRequest {
     SubjectRequest {
         id: event.request_id,
         kind: event.kind,
+        purpose,
         actor: event.actor,
         origin: event.origin,
         reason: event.reason.clone(),
@@ -345,6 +354,7 @@ fn of_saga(event: &assent_contracts::erasure::Requested) -> SubjectRequest {
     SubjectRequest {
         id: event.request_id,
         kind: RequestKind::Erasure,
+        purpose: None,
         actor: Actor::Operator,
         origin: None,
         reason: None,
@@ -384,9 +394,19 @@ impl SubjectRequest {
         Some(term.over_at)
     }
 
-    /// Whether it is an erasure of somebody that may go on: her identity is shown or need not be.
+    /// Whether it is an erasure of a whole person that may go on: her identity is shown or need not be.
     #[must_use]
     pub fn erases(&self) -> bool {
+        self.purpose.is_none() && self.may_erase()
+    }
+
+    /// Whether it is an erasure of one purpose's data that may go on.
+    #[must_use]
+    pub fn erases_purpose(&self) -> bool {
+        self.purpose.is_some() && self.may_erase()
+    }
+
+    fn may_erase(&self) -> bool {
         self.kind == RequestKind::Erasure
             && self.known
             && self.closed.is_none()

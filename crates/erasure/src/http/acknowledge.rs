@@ -1,7 +1,7 @@
 //! `POST /v1/requests/{request_id}/acks`: a participant answers a command; `POST /v1/acks`: many at once. Repeating
 //! an answer is harmless; one that matches no command is refused with `ack_mismatch` and counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assent_contracts::SubjectId;
 use assent_contracts::erasure::{Ack, AckOutcome, AcksAnswer, AcksRequest, RequestAck};
@@ -9,12 +9,13 @@ use assent_eventstore::{StoreError, to_the_end};
 use assent_http::{Caller, Code, Json, Path, Problem};
 use assent_runtime::failpoint;
 use axum::extract::State;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{App, store_problem};
-use crate::domain::{Command, Refusal, Status};
+use crate::domain::{Command, Event, Person, Refusal, Status};
 use crate::metrics;
 
 /// Most answers at once.
@@ -88,8 +89,50 @@ pub(super) async fn acknowledge_many(
     Ok(Json(AcksAnswer { outcomes }))
 }
 
-/// In one transaction; each is decided as if it had come alone, after those before it.
+/// What a person's events are after this answer, of whichever erasure of hers it is.
+fn decide(
+    person: &Person,
+    request_id: Uuid,
+    ack: Ack,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    let acknowledge = Command::Acknowledge { request_id, ack };
+    match person.purposes.get(request_id) {
+        Some(of_purpose) => of_purpose.decide(acknowledge, now),
+        None => person.saga.decide(acknowledge, now),
+    }
+}
+
+/// Those about whole persons in one transaction; the others, which are few, one by one. The outcomes are in the order of
+/// the answers.
 async fn record_many(
+    app: &App,
+    key: &str,
+    acks: Vec<RequestAck>,
+) -> Result<Vec<AckOutcome>, StoreError> {
+    const OF_PURPOSES: &str = "SELECT request_id FROM purpose_erasures WHERE request_id = ANY($1)";
+    let requests: Vec<Uuid> = acks.iter().map(|it| it.request_id).collect();
+    let of_purposes: Vec<Uuid> =
+        sqlx::query_scalar(OF_PURPOSES).bind(&requests).fetch_all(app.sagas.store.pool()).await?;
+    if of_purposes.is_empty() {
+        return record_together(app, key, acks).await;
+    }
+    let (alone, together): (Vec<_>, Vec<_>) =
+        acks.into_iter().enumerate().partition(|(_, it)| of_purposes.contains(&it.request_id));
+    let (places, together): (Vec<usize>, Vec<RequestAck>) = together.into_iter().unzip();
+    let recorded = record_together(app, key, together).await?;
+    let mut outcomes: BTreeMap<usize, AckOutcome> = places.into_iter().zip(recorded).collect();
+    for (place, RequestAck { request_id, ack }) in alone {
+        let command_id = ack.command_id;
+        let refused = record(app, request_id, key, ack).await?.err();
+        let refused = refused.map(|problem| problem.code.name().to_owned());
+        outcomes.insert(place, AckOutcome { command_id, refused });
+    }
+    Ok(outcomes.into_values().collect())
+}
+
+/// In one transaction; each is decided as if it had come alone, after those before it.
+async fn record_together(
     app: &App,
     key: &str,
     acks: Vec<RequestAck>,
@@ -109,8 +152,7 @@ async fn record_many(
             None => Err(refusal_problem(Refusal::UnknownRequest)),
             Some((subject, person)) => may_answer(answerers.get(&ack.participant).cloned(), key)
                 .and_then(|()| {
-                    let acknowledge = Command::Acknowledge { request_id, ack };
-                    let decided = person.saga.decide(acknowledge, crowd.now);
+                    let decided = decide(person, request_id, ack, crowd.now);
                     decided.map(|events| (subject, events)).map_err(refusal_problem)
                 }),
         };
@@ -141,10 +183,8 @@ async fn record(
     let mut held = app.sagas.hold(subject).await?;
     let answerer = held.answerer(&ack.participant).await?;
     let (name, command_id) = (ack.participant.clone(), ack.command_id);
-    let decided = may_answer(answerer, key).and_then(|()| {
-        let acknowledge = Command::Acknowledge { request_id, ack };
-        held.person.saga.decide(acknowledge, held.now).map_err(refusal_problem)
-    });
+    let decided = may_answer(answerer, key)
+        .and_then(|()| decide(&held.person, request_id, ack, held.now).map_err(refusal_problem));
     match decided {
         Ok(events) => {
             held.record(events, None).await?;
@@ -155,7 +195,11 @@ async fn record(
             return Ok(Err(problem));
         }
     }
-    let status = held.person.saga.request.as_ref().map_or(Status::Requested, |r| r.status());
+    let request = match held.person.purposes.get(request_id) {
+        Some(of_purpose) => of_purpose.request(),
+        None => held.person.saga.request.as_ref(),
+    };
+    let status = request.map_or(Status::Requested, |request| request.status());
     held.commit().await?;
     Ok(Ok(status))
 }

@@ -166,6 +166,7 @@ async fn make(app: &App, one: Waiting, request_id: Uuid) -> Result<(), Problem> 
     let opening = Opening {
         request_id,
         kind: RequestKind::Erasure,
+        purpose: None,
         actor: Actor::Operator,
         origin: None,
         reason: None,

@@ -67,9 +67,12 @@ pub(super) async fn find(app: &App, request_id: Uuid) -> Result<Option<String>, 
             SELECT c.jws FROM requests r LEFT JOIN certificates c USING (request_id)
             WHERE r.request_id = $1
             UNION ALL
+            SELECT certificate FROM purpose_erasures WHERE request_id = $1
+            UNION ALL
             SELECT c.jws FROM subject_requests s
             LEFT JOIN requests r
                 ON r.subject_id = s.subject_id AND s.kind = 'erasure' AND s.status = 'answered'
+                   AND s.purpose IS NULL
             LEFT JOIN certificates c ON c.request_id = r.request_id
             WHERE s.request_id = $1) found
         ORDER BY jws NULLS LAST LIMIT 1";

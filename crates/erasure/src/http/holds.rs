@@ -31,7 +31,8 @@ pub(super) struct NewHold {
     /// Whose data.
     #[schema(value_type = Uuid)]
     subject_id: SubjectId,
-    /// The purpose whose data it is about; none: all of hers. Either keeps her whole erasure waiting.
+    /// The purpose whose data it is about; none: all of hers. Either keeps her whole erasure waiting; the erasure of another
+    /// purpose's data goes on.
     #[serde(default)]
     #[schema(pattern = "^[a-z0-9_]{1,64}$")]
     purpose: Option<String>,

@@ -24,6 +24,7 @@ mod bulk_work;
 mod certificate;
 mod decisions;
 mod erased;
+mod erased_purposes;
 mod holds;
 mod own;
 mod participants;
@@ -100,6 +101,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(participants::resume))
         .routes(routes!(participants::rotate, participants::end_rotation))
         .routes(routes!(erased::erased))
+        .routes(routes!(erased_purposes::erased_purposes))
 }
 
 /// The service's routes, all behind a key.

@@ -43,6 +43,10 @@ pub(super) struct NewRequest {
     /// What is asked for; an erasure unless it is said.
     #[serde(default)]
     kind: RequestKind,
+    /// Of an erasure: the one purpose whose data are meant, as the policy names it; none: the whole person.
+    #[serde(default)]
+    #[schema(pattern = "^[a-z0-9_]{1,64}$")]
+    purpose: Option<String>,
     /// Who asked.
     actor: Actor,
     /// By which road of her own, which needs the scope `erasure:intake` and no other; none: somebody brought it.
@@ -84,6 +88,7 @@ impl NewRequest {
         Self {
             subject_id: Some(subject_id),
             kind: RequestKind::Erasure,
+            purpose: None,
             actor: Actor::Operator,
             origin: None,
             reason: None,
@@ -153,6 +158,7 @@ pub(super) struct RequestAnswer {
     responses(
         (status = 201, description = "Accepted; where it is a stop, marketing has stopped", body = RequestAnswer),
         (status = 200, description = "Time ran out for a person whose erasure had begun already", body = RequestAnswer),
+        (status = 404, description = "purpose_unknown"),
         (status = 422, description = "validation_failed"),
         (status = 503, description = "dependency_unavailable: the stop could not be settled, or the dates are not known; nothing was accepted"),
     ),
@@ -185,6 +191,14 @@ pub(super) async fn request(
     if let Some(reason) = &new.reason {
         code("reason", reason)?;
     }
+    if let Some(purpose) = &new.purpose {
+        code("purpose", purpose)?;
+        if unasked || new.kind != RequestKind::Erasure {
+            return Err(Problem::new(Code::ValidationFailed).detail(
+                "purpose: only an erasure that a person asks for is of one purpose's data",
+            ));
+        }
+    }
     let check = new.identity.clone().map(|check| check.by(&caller)).transpose()?;
     if check.is_some() && new.origin.is_none() {
         caller.require(DECIDES)?;
@@ -203,6 +217,8 @@ pub(super) async fn request(
     if new.kind.stops_marketing() {
         match new.subject_id {
             Some(subject_id) => stop_marketing(&app, &new, subject_id).await?,
+            // A number is stopped for everything or not at all: nobody asked for that.
+            None if new.purpose.is_some() => {}
             // It takes as long: how long says nothing about who is known.
             None if !new.addresses.is_empty() => stop_number(&app, &new, now).await?,
             None => {}
@@ -212,6 +228,7 @@ pub(super) async fn request(
     let opening = Opening {
         request_id: app.sagas.ids.v7(),
         kind: new.kind,
+        purpose: new.purpose,
         actor: new.actor,
         origin: new.origin,
         reason: new.reason,
@@ -240,7 +257,7 @@ pub(super) async fn request(
     Ok((accepted.0, Json(accepted.1)))
 }
 
-/// A stop on every purpose and channel, settled before this returns. Each asks anew: the answer to
+/// A stop on every purpose (or the one that is meant) and channel, settled before this returns. Each asks anew: the answer to
 /// an earlier one would not speak of what was granted since.
 pub(super) async fn stop_marketing(
     app: &App,
@@ -251,7 +268,7 @@ pub(super) async fn stop_marketing(
         if new.kind == RequestKind::Erasure { Method::ErasureRequest } else { Method::Api };
     let withdrawal = WithdrawRequest {
         subject_id,
-        purpose: "*".to_owned(),
+        purpose: new.purpose.clone().unwrap_or_else(|| "*".to_owned()),
         channel: "*".to_owned(),
         actor: new.actor,
         method,
@@ -267,6 +284,7 @@ pub(super) async fn stop_marketing(
         Err(error) => match error.code() {
             // Fenced: nothing is granted there any more, and nothing is sent.
             Some(Code::SubjectErased | Code::SubjectUnknown) => Ok(()),
+            Some(Code::PurposeUnknown) => Err(Code::PurposeUnknown.into()),
             _ => Err(failed(error)),
         },
     }
@@ -341,7 +359,8 @@ async fn accept(
         held.rollback().await?;
         let (person, event) =
             app.sagas.as_of(first.stream, first.version, &first.event_ids).await?;
-        let opened = matches!(event, Some(Event::RequestOpened(_)));
+        let opened =
+            matches!(event, Some(Event::RequestOpened(_) | Event::PurposeRequestOpened(_)));
         let standing = || Some(person.saga.request.as_ref()?.id);
         let request_id = event.and_then(|event| event.request_id()).or_else(standing);
         let request_id = request_id.ok_or(StoreError::Aborted)?;

@@ -31,10 +31,12 @@ use crate::tracking;
 macro_rules! list_columns {
     () => {
         "SELECT s.request_id, s.kind,
-                CASE WHEN s.status = 'refused' THEN s.status ELSE coalesce(r.status, s.status) END,
+                CASE WHEN s.status = 'refused' THEN s.status
+                     ELSE coalesce(r.status, p.status, s.status) END,
                 s.reference, s.received_at, s.due, s.acknowledge_by, coalesce(s.closed_at, r.completed_at),
-                s.place
-         FROM subject_requests s LEFT JOIN requests r USING (request_id)"
+                s.place, s.purpose
+         FROM subject_requests s LEFT JOIN requests r USING (request_id)
+              LEFT JOIN purpose_erasures p USING (request_id)"
     };
 }
 
@@ -43,6 +45,9 @@ macro_rules! list_columns {
 pub(super) struct RequestView {
     request_id: Uuid,
     kind: RequestKind,
+    /// Of an erasure: whose data alone are meant; none: all of hers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     status: Status,
     /// By which road of hers it came; none: somebody brought it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,6 +231,9 @@ pub(super) struct RequestSummary {
     request_id: Uuid,
     #[schema(value_type = RequestKind)]
     kind: String,
+    /// Of an erasure: whose data alone are meant; none: all of hers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     #[schema(value_type = Status)]
     status: String,
     reference: String,
@@ -303,7 +311,10 @@ pub(super) fn view(
     now: Timestamp,
 ) -> Option<RequestView> {
     let request = person.requests.get(request_id)?;
-    let erasure = person.saga.request.as_ref().filter(|erasure| erasure.id == request_id);
+    let erasure = match person.purposes.get(request_id) {
+        Some(of_purpose) => of_purpose.request(),
+        None => person.saga.request.as_ref().filter(|erasure| erasure.id == request_id),
+    };
     let commands = erasure.iter().flat_map(|erasure| &erasure.commands);
     let progress = |erasure: &Request| {
         let names = erasure.participants.iter();
@@ -323,6 +334,7 @@ pub(super) fn view(
     Some(RequestView {
         request_id,
         kind: request.kind,
+        purpose: request.purpose.clone(),
         status: person.status(request, now),
         origin: request.origin,
         reference: tracking::reference(request_id),
@@ -334,7 +346,10 @@ pub(super) fn view(
         acknowledged_at: request.acknowledged_at,
         known: request.known,
         identity,
-        held: person.holds.stand(now),
+        held: match &request.purpose {
+            Some(purpose) => person.holds.stand_for(purpose, now),
+            None => person.holds.stand(now),
+        },
         completed_at: request.closed.map(|end| end.at),
         refusal: refusal(request),
         archive: ArchiveView::of(request, now),
@@ -458,5 +473,6 @@ fn summary(row: &PgRow) -> Result<RequestSummary, sqlx::Error> {
         acknowledge_by: timestamp(6)?,
         completed_at: timestamp(7)?,
         place: row.try_get(8)?,
+        purpose: row.try_get(9)?,
     })
 }

@@ -29,6 +29,9 @@ pub(super) struct Guess {
 pub(super) struct Tracked {
     reference: String,
     kind: RequestKind,
+    /// Of an erasure: whose data alone are meant; none: all of hers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     status: RequestState,
     received_at: Timestamp,
     /// By when it is answered.
@@ -78,6 +81,7 @@ pub(super) async fn track(
     Ok(Json(Tracked {
         reference: tracking::reference(request_id),
         kind: request.kind,
+        purpose: request.purpose.clone(),
         status: request.state(),
         received_at: request.received_at,
         due: request.due,

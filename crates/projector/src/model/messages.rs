@@ -298,6 +298,7 @@ impl Columns {
                          $7::text[], $8::text[], $9::text[], $10::uuid[], $11::bigint[],
                          $12::bigint[], $13::timestamptz[], $14::timestamptz[])
                  AS n (i, s, d, t, p, c, m, k, r, e, o, l, a, u)
+             WHERE NOT EXISTS (SELECT FROM erased_messages x WHERE x.message_id = n.i)
              ON CONFLICT (message_id) DO UPDATE SET
                  direction = excluded.direction, status = excluded.status,
                  purpose = excluded.purpose, channel = excluded.channel,

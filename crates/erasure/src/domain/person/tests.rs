@@ -72,6 +72,7 @@ impl Story {
         Opening {
             request_id: self.id(),
             kind,
+            purpose: None,
             actor: Actor::Subject,
             origin: None,
             reason: None,
@@ -621,4 +622,133 @@ fn trap_13_with_the_fence_every_archive_ends() {
     assert_eq!(story.person.collect(request, story.now), Err(ArchiveRefusal::Erased));
     let again = prepared(&mut story);
     assert_eq!(story.person.prepare(request, again, story.now), Err(ArchiveRefusal::Erased));
+}
+
+impl Story {
+    /// A request to erase one purpose's data, of somebody who has shown who she is.
+    fn erases_purpose(&mut self, purpose: &str) -> Uuid {
+        let new = self.opening(RequestKind::Erasure);
+        let purpose = Some(purpose.to_owned());
+        let check = Some(check(IdentityMethod::Operator));
+        self.opens(Opening { purpose, check, ..new }).0
+    }
+
+    fn next_of(&self, request_id: Uuid) -> Option<Summary> {
+        self.person.next_of_purpose(request_id, &self.registry, self.now)
+    }
+
+    /// Carries the erasure of one purpose's data to its end: its steps, and what happened.
+    fn erase_purpose(&mut self, request_id: Uuid) -> (Vec<Step>, Vec<Event>) {
+        let (mut steps, mut all) = (Vec::new(), Vec::new());
+        while let Some(Summary::Due(step)) = self.next_of(request_id) {
+            let command_id = self.id();
+            let erasure = self.person.purposes.get(request_id).unwrap();
+            let barrier = Positions::new();
+            let events = erasure.start_step(command_id, &self.registry, barrier, false, self.now);
+            let events = events.unwrap();
+            self.happens(&events);
+            all.extend(events);
+            steps.push(step);
+            for participant in self.registry.keys().cloned().collect::<Vec<_>>() {
+                let evidence = Evidence { digest: "0".repeat(64), ..Evidence::default() };
+                let ack = Ack { command_id, step, participant, evidence };
+                let erasure = self.person.purposes.get(request_id).unwrap();
+                let answer = Command::Acknowledge { request_id, ack };
+                let events = erasure.decide(answer, self.now).unwrap();
+                self.happens(&events);
+                all.extend(events);
+            }
+        }
+        assert_eq!(self.next_of(request_id), Some(Summary::Proved));
+        let erasure = self.person.purposes.get(request_id).unwrap();
+        let events = erasure.complete(&self.registry, "f".repeat(64), self.now).unwrap();
+        self.happens(&events);
+        all.extend(events);
+        (steps, all)
+    }
+}
+
+#[test]
+fn the_erasure_of_one_purpose_destroys_no_key_and_begins_no_erasure_of_the_person() {
+    let mut story = Story::new();
+    let request = story.erases_purpose("newsletter");
+    assert_eq!(story.status(request), Status::Requested);
+    assert_eq!((story.person.saga.clone(), story.next()), (Saga::default(), None));
+    let (steps, events) = story.erase_purpose(request);
+    assert_eq!(steps, [Step::Fence, Step::Delete, Step::Sweep], "the vault keeps her key");
+    assert_eq!(story.status(request), Status::Completed);
+    assert_eq!(story.person.saga, Saga::default(), "she is not erased");
+
+    // A replica of before knows none of these types: for it nothing has happened that begins an erasure.
+    let known_before = |event: &Event| {
+        let new = event.to_new(Uuid::nil()).unwrap();
+        !new.event_type.contains(".purpose_")
+    };
+    assert_eq!(events.iter().filter(|event| known_before(event)).count(), 0, "{events:?}");
+    // She may ask again: what was recorded since is erased by another.
+    let again = story.erases_purpose("newsletter");
+    assert_eq!(story.next_of(again), Some(Summary::Due(Step::Fence)));
+}
+
+#[test]
+fn a_hold_on_one_purpose_keeps_the_erasure_of_that_purpose_waiting_and_of_no_other() {
+    let mut story = Story::new();
+    let place = |hold: u128, purpose: &str| HoldCommand::Place {
+        hold_id: Uuid::from_u128(hold),
+        purpose: Some(purpose.to_owned()),
+        reason: "litigation".to_owned(),
+        review_on: "2027-01-31".parse().unwrap(),
+        ends_at: None,
+    };
+    story.holds(place(1, "orders")).unwrap();
+    let orders = story.erases_purpose("orders");
+    let newsletter = story.erases_purpose("newsletter");
+    assert_eq!(story.next_of(orders), Some(Summary::Held));
+    assert_eq!(story.status(orders), Status::OnHold);
+    assert_eq!(story.next_of(newsletter), Some(Summary::Due(Step::Fence)));
+    // On hold it can be refused, and then it never begins.
+    assert_eq!(story.refuse(orders, RefusalGround::LegalClaims), Ok(1));
+    let over = HoldCommand::Release { hold_id: Uuid::from_u128(1), reason: "settled".to_owned() };
+    story.holds(over).unwrap();
+    assert_eq!(story.next_of(orders), None);
+
+    let erasure = story.person.purposes.get(newsletter).unwrap();
+    let id = Uuid::from_u128(500);
+    let fence = erasure.start_step(id, &story.registry, Positions::new(), false, story.now);
+    story.happens(&fence.unwrap());
+    assert_eq!(
+        story.refuse(newsletter, RefusalGround::LegalClaims),
+        Err(RequestRefusal::ErasureUnderway)
+    );
+    let refused = |events: &[Event]| matches!(events, [Event::HoldRefused(_)]);
+    assert!(refused(&story.holds(place(2, "newsletter")).unwrap()), "it has begun");
+    assert!(!refused(&story.holds(place(3, "orders")).unwrap()), "that one hasn't");
+}
+
+#[test]
+fn the_erasure_of_the_person_neither_waits_for_one_purpose_nor_is_begun_or_ended_by_it() {
+    let mut story = Story::new();
+    let purpose = story.erases_purpose("newsletter");
+    let whole = story.open(RequestKind::Erasure);
+    assert_eq!(story.next(), None, "it isn't shown yet that she asks herself");
+    story.confirm(whole).unwrap();
+    story.erase(whole);
+    assert_eq!(story.status(whole), Status::Completed);
+    assert_eq!(story.status(purpose), Status::Requested, "its own proof is still to come");
+    story.erase_purpose(purpose);
+    assert_eq!(story.status(purpose), Status::Completed);
+}
+
+#[test]
+fn trap_19_nobody_unproved_erases_a_purpose() {
+    let mut story = Story::new();
+    let new = story.opening(RequestKind::Erasure);
+    let (request, events) = story.opens(Opening { purpose: Some("orders".to_owned()), ..new });
+    assert!(matches!(events[..], [Event::PurposeRequestOpened(_)]));
+    assert_eq!((story.next_of(request), story.next()), (None, None));
+    assert_eq!(story.confirm(request), Ok(2), "the check, and the beginning");
+    assert_eq!(story.next_of(request), Some(Summary::Due(Step::Fence)));
+    assert_eq!(story.next(), None);
+    let answered = story.when(request, RequestCommand::Answer);
+    assert_eq!(answered, Err(RequestRefusal::ErasureUnderway));
 }
