@@ -9,6 +9,7 @@ use assent_contracts::topics::CONSENT_EVENTS;
 use assent_runtime::{Clock as _, LeaseTerms, SystemClock};
 use assent_tests::cluster::Cluster;
 use assent_tests::whatsapp::rest;
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -27,7 +28,7 @@ const MESSAGES: usize = 10;
 /// Erased one after another, before the others.
 const ALONE: usize = 20;
 /// Requests under way: each waits one lease for the stop that it begins with.
-const REQUESTERS: usize = 600;
+const REQUESTERS: usize = 400;
 const GRANTERS: usize = 32;
 /// Leases that one erasure waits out, one after another: of its stop, of the fence, of the gate that closes before
 /// her addresses go, of the deletion, of her key.
@@ -134,7 +135,8 @@ pub async fn ask_all(cluster: &Cluster, people: &[Uuid]) {
     post_all(cluster, ("erasure", "/v1/requests"), REQUESTERS, bodies).await;
 }
 
-/// Posts these bodies over so many connections.
+/// Posts these bodies over so many connections. What is turned away because too much is under way is asked again, as
+/// any client does.
 async fn post_all(
     cluster: &Cluster,
     (service, path): (&'static str, &'static str),
@@ -142,17 +144,35 @@ async fn post_all(
     bodies: Vec<String>,
 ) {
     let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
+    let turned_away = Arc::new(AtomicUsize::new(0));
     let mut posters = JoinSet::new();
     for _ in 0..connections.min(bodies.len()) {
         let mut client = Client::connect(&cluster.url(service), cluster.token()).await;
         let (bodies, next) = (Arc::clone(&bodies), Arc::clone(&next));
+        let turned_away = Arc::clone(&turned_away);
         posters.spawn(async move {
             while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                client.post(path, body.clone().into_bytes()).await;
+                let mut pause = LOOK;
+                loop {
+                    let asked = client.ask(Method::POST, path, body.clone().into_bytes());
+                    let (status, answer) = asked.await;
+                    if status != StatusCode::SERVICE_UNAVAILABLE {
+                        let answer = String::from_utf8_lossy(&answer);
+                        assert!(status.is_success(), "{path}: {status}: {answer}");
+                        break;
+                    }
+                    turned_away.fetch_add(1, Ordering::Relaxed);
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                    tokio::time::sleep(pause).await;
+                }
             }
         });
     }
     posters.join_all().await;
+    let turned_away = turned_away.load(Ordering::Relaxed);
+    if turned_away > 0 {
+        println!("  {path}: turned away and asked again: {turned_away}");
+    }
 }
 
 fn body(subject: Uuid) -> String {

@@ -69,21 +69,24 @@ async fn measure(names: &[String]) -> Vec<Row> {
     let mut rows = Vec::new();
     for name in names {
         println!("\n{name}");
-        match name.as_str() {
-            "append" => rows.extend(append::run().await),
-            "relay" => rows.push(relay::run().await),
-            "projection" => rows.extend(projection::run().await),
-            "freshness" => rows.push(freshness::run().await),
-            "permit" => rows.push(permit::run().await),
-            "dispatch" => rows.extend(dispatch::run().await),
-            "webhook" => rows.extend(webhook::run().await),
-            "erasure" => rows.extend(erasure::run().await),
-            "restore" => rows.push(restore::run().await),
-            "verdict" => rows.push(verdict::run().await),
-            "import" => rows.push(import::run().await),
-            LONG => rows.extend(growth::run().await),
-            _ => rows.push(screen::run().await),
-        }
+        let measured: Vec<Row> = match name.as_str() {
+            "append" => append::run().await.into(),
+            "relay" => vec![relay::run().await],
+            "projection" => projection::run().await.into(),
+            "freshness" => vec![freshness::run().await],
+            "permit" => vec![permit::run().await],
+            "dispatch" => dispatch::run().await.into(),
+            "webhook" => webhook::run().await.into(),
+            "erasure" => erasure::run().await.into(),
+            "restore" => vec![restore::run().await],
+            "verdict" => vec![verdict::run().await],
+            "import" => vec![import::run().await],
+            LONG => growth::run().await,
+            _ => vec![screen::run().await],
+        };
+        // The table comes at the end: what is measured is told also if a later one fails.
+        measured.iter().for_each(|row| println!("  {}", report::line(row)));
+        rows.extend(measured);
     }
     rows
 }

@@ -76,6 +76,18 @@ pub fn median(figures: &[f64]) -> f64 {
     }
 }
 
+/// One row in a line.
+pub fn line(row: &Row) -> String {
+    let mut line = format!("{}: {} {}", row.name, spread(&row.ours), row.unit);
+    if let Some(ratio) = row.ratio() {
+        line.push_str(&format!(", {ratio:.2} of {}", spread(&row.baseline)));
+    }
+    if let (Some(p50), Some(p99)) = (row.percentile(0.5), row.percentile(0.99)) {
+        line.push_str(&format!(", p50 {p50:.1} ms, p99 {p99:.1} ms"));
+    }
+    line
+}
+
 /// Medians with their spread.
 pub fn table(rows: &[Row]) -> String {
     let mut lines = vec![
