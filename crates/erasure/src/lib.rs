@@ -8,6 +8,7 @@
 mod archive;
 mod archivist;
 mod barrier;
+mod bulk;
 
 pub mod certificate;
 mod come_back;

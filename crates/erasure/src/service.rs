@@ -23,12 +23,12 @@ use crate::archivist::{Archivist, Holders};
 use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
-use crate::http::{self, App, router};
+use crate::http::{App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
 use crate::webhooks::secret::Secrets;
 use crate::webhooks::{CALL_TIMEOUT, Messenger};
-use crate::{barrier, due};
+use crate::{barrier, bulk, due};
 use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
@@ -362,7 +362,7 @@ pub async fn serve_by(
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
     let (public_key, own) = (public_key.into(), Arc::new(config.participants));
     let app = App { sagas, wake, archivist, consent, public_key, webhooks, own };
-    let bulks = http::work_on_bulks(app.clone(), lifecycle.stopping());
+    let bulks = bulk::run(app.clone(), lifecycle.stopping());
     lifecycle.spawn("erasure.bulks", bulks);
     let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
     let router = router_layers(router(app, config.keys), limits);
