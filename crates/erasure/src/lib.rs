@@ -24,6 +24,7 @@ mod rows;
 mod service;
 mod store;
 pub mod tracking;
+mod turns;
 pub mod webhooks;
 
 pub use driver::Pace;

@@ -26,6 +26,7 @@ use crate::driver::{Driver, Pace};
 use crate::http::{App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
+use crate::turns::BULK_WINDOW_MAX;
 use crate::webhooks::secret::Secrets;
 use crate::webhooks::{CALL_TIMEOUT, Messenger};
 use crate::{barrier, bulk, due};
@@ -137,8 +138,8 @@ impl Config {
             poll: erasure.millis("poll_ms", default.poll),
             bulk_window: erasure.default("bulk_window", default.bulk_window),
         };
-        if pace.bulk_window < 1 {
-            erasure.invalid("bulk_window", "must be at least 1");
+        if !(1..=BULK_WINDOW_MAX).contains(&pace.bulk_window) {
+            erasure.invalid("bulk_window", format!("must be 1 to {BULK_WINDOW_MAX}"));
         }
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
