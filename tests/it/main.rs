@@ -22,6 +22,7 @@ mod identities;
 mod interleavings;
 mod judge;
 mod kafka_security;
+mod long_away;
 mod messaging;
 mod module_keys;
 mod policy;

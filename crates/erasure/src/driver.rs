@@ -1,6 +1,7 @@
 //! Moves sagas on: issues what is due, sends again what is not answered, notes what is overdue,
 //! certifies what is proved. It guarantees that a saga goes on after any restart and with any
-//! number of replicas, because all that it knows is in the store; the rules are the domain's.
+//! number of replicas, because all that it knows is in the store; the rules are the domain's, and whose turn it is
+//! says `turns`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use assent_contracts::erasure::{Positions, Step};
 use assent_eventstore::{StoreError, to_the_end};
 use assent_runtime::failpoint;
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::ToSqlx as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +22,12 @@ use crate::certificate;
 use crate::domain::{Command, Issued, Refusal, Summary};
 use crate::metrics;
 use crate::store::{Held, Sagas};
+use crate::turns::{self, TOGETHER};
 use assent_signing::Issuer;
 use assent_signing::canonical::CanonicalError;
 
 mod purposes;
 
-/// Most sagas that are moved on in one transaction.
-const TOGETHER: i64 = 100;
-/// Most sagas that are under way before another is begun.
-const UNDER_WAY_MAX: i64 = 2_000;
 /// With each further so many under way an answer takes as long again.
 const UNDER_WAY_EASY: u32 = 250;
 /// Sagas that are worked on alone, at the same time.
@@ -102,7 +99,7 @@ impl Driver {
     /// Never; the type is the lifecycle's.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         while !stopping.is_cancelled() {
-            let (due, under_way) = match self.due().await {
+            let (due, under_way) = match turns::due(&self.sagas).await {
                 Ok(due) => due,
                 Err(error) => {
                     tracing::warn!(%error, "due erasures can't be read");
@@ -131,27 +128,6 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    /// Who is due, those who are under way first, and how many are. Of those who wait for their first step none is
-    /// begun while too many are under way: their commands would be repeated before they can be answered. Those that
-    /// are overdue don't count: whoever is silent keeps nobody from being fenced.
-    async fn due(&self) -> Result<(Vec<SubjectId>, u32), sqlx::Error> {
-        const UNDER_WAY: &str = "
-            SELECT count(*) FROM requests
-            WHERE look_at IS NOT NULL AND status NOT IN ('requested', 'on_hold', 'incomplete')";
-        const DUE: &str = "
-            SELECT subject_id FROM requests WHERE look_at <= $1 AND (status <> 'requested' OR $3)
-            ORDER BY status = 'requested', look_at LIMIT $2";
-        let pool = self.sagas.store.pool();
-        let under_way: i64 = sqlx::query_scalar(UNDER_WAY).fetch_one(pool).await?;
-        let due = sqlx::query_scalar(DUE)
-            .bind(self.sagas.clock.now().to_sqlx())
-            .bind(TOGETHER)
-            .bind(under_way < UNDER_WAY_MAX)
-            .fetch_all(pool)
-            .await?;
-        Ok((due, u32::try_from(under_way).unwrap_or(u32::MAX)))
     }
 
     /// Issues what is due for many, in one transaction or two. Gives those that are to be looked at alone: what else

@@ -8,6 +8,7 @@
 mod archive;
 mod archivist;
 mod barrier;
+mod bulk;
 
 pub mod certificate;
 mod come_back;
@@ -23,6 +24,7 @@ mod rows;
 mod service;
 mod store;
 pub mod tracking;
+mod turns;
 pub mod webhooks;
 
 pub use driver::Pace;

@@ -23,12 +23,13 @@ use crate::archivist::{Archivist, Holders};
 use crate::come_back::ComeBack;
 use crate::domain::{Participant, Registry};
 use crate::driver::{Driver, Pace};
-use crate::http::{self, App, router};
+use crate::http::{App, router};
 use crate::store::Sagas;
 use crate::tracking::Tracking;
+use crate::turns::BULK_WINDOW_MAX;
 use crate::webhooks::secret::Secrets;
 use crate::webhooks::{CALL_TIMEOUT, Messenger};
-use crate::{barrier, due};
+use crate::{barrier, bulk, due};
 use assent_signing::{Issuer, KeyError};
 
 /// The services of a deployment that hold data of people; the vault keeps their keys.
@@ -137,8 +138,8 @@ impl Config {
             poll: erasure.millis("poll_ms", default.poll),
             bulk_window: erasure.default("bulk_window", default.bulk_window),
         };
-        if pace.bulk_window < 1 {
-            erasure.invalid("bulk_window", "must be at least 1");
+        if !(1..=BULK_WINDOW_MAX).contains(&pace.bulk_window) {
+            erasure.invalid("bulk_window", format!("must be 1 to {BULK_WINDOW_MAX}"));
         }
         let bus = BusConfig::read(settings);
         let keys = Keys::read(settings);
@@ -362,7 +363,7 @@ pub async fn serve_by(
     lifecycle.spawn("erasure.archivist", archivist.clone().run(lifecycle.stopping()));
     let (public_key, own) = (public_key.into(), Arc::new(config.participants));
     let app = App { sagas, wake, archivist, consent, public_key, webhooks, own };
-    let bulks = http::work_on_bulks(app.clone(), lifecycle.stopping());
+    let bulks = bulk::run(app.clone(), lifecycle.stopping());
     lifecycle.spawn("erasure.bulks", bulks);
     let limits = Limits { concurrency_max: config.service.requests_max, ..Limits::default() };
     let router = router_layers(router(app, config.keys), limits);

@@ -88,6 +88,7 @@ fn settings(
 ) -> String {
     let second = secured.map(|secured| format!(",{}", secured.listener())).unwrap_or_default();
     let more = secured.map(Secured::settings).unwrap_or_default();
+    // The cleaner looks each second, and not each fifteenth: a test waits until compaction has dropped a tombstone.
     format!(
         "process.roles=broker,controller
 node.id=1
@@ -109,6 +110,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.retention.ms=-1
+log.cleaner.backoff.ms=1000
 {more}",
         data.display()
     )

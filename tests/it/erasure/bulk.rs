@@ -1,10 +1,12 @@
-//! Many erasures asked for at once: nothing begins by halves, single requests aren't behind all of them, and a restart
-//! makes nobody's twice. Against real Postgres and Kafka.
+//! Many erasures asked for at once: nothing begins by halves, single requests aren't behind them, and a restart makes
+//! nobody's twice. Against real Postgres and Kafka.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use assent_contracts::erasure::Command;
 use assent_contracts::rights::REQUEST_OPENED;
+use assent_erasure::Pace;
 use assent_runtime::{Ids as _, SystemIds};
 use assent_tests::cluster::until;
 use reqwest::StatusCode;
@@ -104,4 +106,62 @@ async fn a_bulk_begins_whole_leaves_room_for_single_requests_and_outlives_a_rest
     .await;
     assert_eq!(world.events(REQUEST_OPENED).await, 13, "one each, whoever died");
     world.stop().await;
+}
+
+/// How many sagas are moved on in one round.
+const ROUND: i64 = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_alone_is_not_behind_a_bulk_that_fills_every_round() {
+    const PEOPLE: i64 = 300;
+    const UNDER_WAY: i64 = 150;
+    // What isn't answered is due again at once: with nobody answering, the bulk alone is more than any round takes.
+    let again = Duration::from_millis(1);
+    let restless = Pace {
+        step_timeout: Duration::from_secs(600),
+        retry: again,
+        retry_max: again,
+        bulk_window: UNDER_WAY,
+        ..pace()
+    };
+    let world = World::new("vault:keys", restless).await;
+    let everybody: Vec<Uuid> = (0..PEOPLE).map(|_| SystemIds.v4()).collect();
+    let (_, opened) = world.bulk("", &json!({"people": PEOPLE, "reason": "paper_forms"})).await;
+    let bulk = opened["bulk_id"].as_str().unwrap().to_owned();
+    world.bulk(&format!("/{bulk}/people"), &people(1..=PEOPLE, &everybody)).await;
+    let (status, view) = world.bulk(&format!("/{bulk}/submit"), &json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{view}");
+    until("the window is full", async || world.progress(&bulk).await["requested"] == UNDER_WAY)
+        .await;
+    until("a whole round of them is under way", async || begun(&world).await >= ROUND).await;
+
+    let (status, single) = world.request("key-1").await;
+    assert_eq!(status, StatusCode::CREATED);
+    let mut answered = HashSet::new();
+    until("hers is through", async || {
+        world.answers(&mut answered, |it| it.request_id == single).await;
+        world.view(single).await["status"] == "completed"
+    })
+    .await;
+    let (status, certificate) = world.get(&format!("/v1/requests/{single}/certificate")).await;
+    assert_eq!(status, StatusCode::OK, "{certificate}");
+    let meanwhile = world.progress(&bulk).await;
+    assert_eq!(
+        (&meanwhile["requested"], &meanwhile["completed"]),
+        (&json!(UNDER_WAY), &json!(0)),
+        "half of the bulk is under way, and half waits: {meanwhile}"
+    );
+    // All the time there was more to do for the bulk than fits into a round: each was asked again and again.
+    let heard = world.heard();
+    let mut of_bulk = heard.iter().filter(|it| it.request_id != single);
+    let first = of_bulk.next().expect("the bulk's people were asked").command_id;
+    assert!(of_bulk.any(|it| it.command_id == first), "and asked again");
+    assert!(begun(&world).await >= ROUND);
+    world.stop().await;
+}
+
+/// How many of those who wait for answers have had their first step.
+async fn begun(world: &World) -> i64 {
+    let sql = "SELECT count(*) FROM requests WHERE status = 'fencing' AND look_at IS NOT NULL";
+    sqlx::query_scalar(sql).fetch_one(&world.pool).await.unwrap()
 }

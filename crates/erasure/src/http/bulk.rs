@@ -1,6 +1,6 @@
 //! `/v1/bulk-erasures`: many people's erasures, asked for at once. It guarantees that nothing begins before all who
 //! were announced are here and it is submitted, and that each piece may be sent again; how they become requests, a few
-//! at a time, is `bulk_work`'s.
+//! at a time, is `crate::bulk`'s.
 
 use assent_contracts::SubjectId;
 use assent_http::{Caller, Code, Json, Path, Problem};

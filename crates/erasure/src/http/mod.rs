@@ -20,7 +20,6 @@ use crate::store::Sagas;
 mod acknowledge;
 mod archive;
 mod bulk;
-mod bulk_work;
 mod certificate;
 mod decisions;
 mod erased;
@@ -35,8 +34,8 @@ mod requests;
 mod restriction;
 mod tracking;
 
-pub use bulk_work::run as work_on_bulks;
 pub use participants::is_participant_name;
+pub(crate) use request::{NewRequest, stop_marketing, terms};
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -138,7 +137,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// What a failure of the store means to the caller.
-fn store_problem(error: StoreError) -> Problem {
+pub(crate) fn store_problem(error: StoreError) -> Problem {
     match error {
         StoreError::KeyReused => Code::IdempotencyKeyReused.into(),
         error if error.is_transient() => Problem::unavailable("database", error),

@@ -35,7 +35,7 @@ const ADDRESSES_MAX: usize = 32;
 /// A request of a person.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewRequest {
+pub(crate) struct NewRequest {
     /// Whom it concerns; none: whoever asks is not known here.
     #[serde(default)]
     #[schema(value_type = Option<Uuid>)]
@@ -80,7 +80,7 @@ pub(super) struct NewRequest {
 
 impl NewRequest {
     /// One of many erasures that an operator brought together.
-    pub(super) fn of_bulk(
+    pub(crate) fn of_bulk(
         subject_id: SubjectId,
         place: Option<String>,
         number_country: Option<String>,
@@ -259,7 +259,7 @@ pub(super) async fn request(
 
 /// A stop on every purpose (or the one that is meant) and channel, settled before this returns. Each asks anew: the answer to
 /// an earlier one would not speak of what was granted since.
-pub(super) async fn stop_marketing(
+pub(crate) async fn stop_marketing(
     app: &App,
     new: &NewRequest,
     subject_id: SubjectId,
@@ -315,7 +315,7 @@ fn failed(error: ClientError) -> Problem {
 }
 
 /// The dates by law, from the service that knows the rules.
-pub(super) async fn terms(
+pub(crate) async fn terms(
     app: &App,
     new: &NewRequest,
     received_at: Timestamp,

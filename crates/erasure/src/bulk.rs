@@ -18,10 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::request::{NewRequest, stop_marketing, terms};
-use super::{App, store_problem};
 use crate::domain::Opening;
 use crate::domain::request::Check;
+use crate::http::{App, NewRequest, stop_marketing, store_problem, terms};
 
 /// Taken by the one replica that works on bulks.
 const LOCK: i64 = 0x0062_756c_6b31;
