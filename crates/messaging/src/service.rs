@@ -14,7 +14,7 @@ use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
-use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore};
+use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore, KeyStoreError};
 use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -58,6 +58,9 @@ pub enum StartError {
     /// The key-encryption key.
     #[error("messaging's wrapping key: {0}")]
     Kek(#[from] KekError),
+    /// The key store, or a wrapping key that its keys still need.
+    #[error("messaging's {0}")]
+    Keys(#[from] KeyStoreError),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -161,6 +164,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    messaging.hour_keys.check().await?;
     checks(&messaging, &health);
     let bus = messaging.config.bus.clone();
     let arrival = Arrival::at("messaging", messaging.pool(), &bus, &lifecycle).await?;
@@ -255,6 +259,11 @@ fn serve_and_send(
     let (keys_of, until) = (messaging.clone(), stopping.clone());
     lifecycle.spawn("messaging.keys-log", async move {
         until.run_until_cancelled(keys_of.hour_keys.keep_out_of_wal()).await;
+        Ok::<_, Infallible>(())
+    });
+    let (counted, until) = (messaging.clone(), stopping.clone());
+    lifecycle.spawn("messaging.keys-wrapped", async move {
+        until.run_until_cancelled(counted.hour_keys.count_wrapped()).await;
         Ok::<_, Infallible>(())
     });
     let (store, clock) = (messaging.store.clone(), Arc::clone(&messaging.clock));

@@ -13,6 +13,7 @@ pub mod link;
 pub mod pkcs11;
 pub mod spelling;
 pub mod wal;
+mod wrapping;
 
 pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
 pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeys};

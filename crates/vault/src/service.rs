@@ -16,7 +16,7 @@ use assent_participant::{Arrival, ArrivalError, Participant, reader};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
-use assent_sealing::{IndexKeys, KekConfig, KekError, KeyFileError, KeyStore};
+use assent_sealing::{IndexKeys, KekConfig, KekError, KeyFileError, KeyStore, KeyStoreError};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -122,6 +122,9 @@ pub enum StartError {
     /// The key-encryption key.
     #[error("the vault's wrapping key: {0}")]
     Kek(#[from] KekError),
+    /// The key store, or a wrapping key that its keys still need.
+    #[error("the vault's {0}")]
+    Keys(#[from] KeyStoreError),
     /// The index keys are those of messaging.
     #[error("the index keys file has no [[fingerprint]] key")]
     NoFingerprintKey,
@@ -198,6 +201,7 @@ pub async fn serve(
     // nothing for a secret to protect.
     let store = EventStore::new(database.clone(), b"");
     let keys = KeyStore::new(keys_pool, keks, Arc::clone(&clock), Arc::clone(&ids));
+    keys.check_wrapping_keys().await?;
     let looked_at = keys.clone();
     health.ready_check("wrapping_key", move || {
         let keys = looked_at.clone();
@@ -206,6 +210,11 @@ pub async fn serve(
     let (log_of, stopping) = (keys.clone(), lifecycle.stopping());
     lifecycle.spawn("vault.keys-log", async move {
         stopping.run_until_cancelled(log_of.keep_out_of_wal()).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let (counted, stopping) = (keys.clone(), lifecycle.stopping());
+    lifecycle.spawn("vault.keys-wrapped", async move {
+        stopping.run_until_cancelled(counted.count_wrapped()).await;
         Ok::<_, std::convert::Infallible>(())
     });
     let app = Arc::new(App {

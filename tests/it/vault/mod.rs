@@ -6,6 +6,7 @@ pub mod keys;
 mod people;
 mod rectifying;
 mod retention;
+mod rotating;
 mod wal;
 
 use std::collections::BTreeMap;
