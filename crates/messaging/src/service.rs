@@ -14,7 +14,9 @@ use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
-use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore, KeyStoreError};
+use assent_sealing::{
+    IndexKeys, IndexKeysError, KekError, KeyFileError, KeyStore, KeyStoreError, index_keys,
+};
 use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -61,6 +63,9 @@ pub enum StartError {
     /// The key store, or a wrapping key that its keys still need.
     #[error("messaging's {0}")]
     Keys(#[from] KeyStoreError),
+    /// An index key is missing, or another one.
+    #[error("messaging's {0}")]
+    IndexKeys(#[from] IndexKeysError),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -165,6 +170,8 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
     messaging.hour_keys.check().await?;
+    let hashing = IndexKeys::load(&messaging.config.index_keys_file)?;
+    index_keys::check(messaging.pool(), &hashing.names(), messaging.clock.now()).await?;
     checks(&messaging, &health);
     let bus = messaging.config.bus.clone();
     let arrival = Arrival::at("messaging", messaging.pool(), &bus, &lifecycle).await?;

@@ -2,7 +2,7 @@
 //! Address tokens link people to the gate; suppression fingerprints outlive an erasure. They are
 //! made under separate keys, so that neither can be matched with the other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assent_contracts::address::AddressToken;
 use assent_runtime::Ids;
@@ -16,8 +16,8 @@ use crate::key_file::{self, KeyFileError};
 use crate::spelling::spellings;
 
 /// The index keys of a deployment, as their file holds them. The vault has both kinds; messaging
-/// has address keys only. The first key of a list makes no difference to the others: tokens are
-/// made under each, so that a new key can be added before an old one is dropped.
+/// has address keys only. Hashes are made under each key, and looked for under each, so that a new key can be
+/// added beside an old one; where one hash is stored only, it is the first key's.
 pub struct IndexKeys {
     address: Vec<Keyed>,
     fingerprint: Vec<Keyed>,
@@ -41,6 +41,23 @@ struct KeyEntry {
 struct Keyed {
     id: u8,
     key: DataKey,
+}
+
+impl Keyed {
+    fn name(&self) -> String {
+        key_file::name_of(&self.key, "assent index key id")
+    }
+}
+
+/// Which index key it is; nothing here tells anything about the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IndexKeyName {
+    /// `address` or `fingerprint`.
+    pub kind: &'static str,
+    /// Its id among those of its kind, which stands in front of each of its hashes.
+    pub id: u8,
+    /// Its name: another key has another one.
+    pub name: String,
 }
 
 impl IndexKeys {
@@ -95,7 +112,61 @@ impl IndexKeys {
         self.write_file(path, false)
     }
 
+    /// Adds a key to files that share their address keys (the vault's and messaging's): all get the same new address
+    /// key behind the others, and those that have fingerprint keys a new one of these too, under an id that no key has.
+    /// Gives the keys of the first file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when a file can't be read or written, or when their address keys differ. Only where one of them
+    /// can't be written the others may have it already.
+    pub fn add(files: &[PathBuf], ids: &dyn Ids) -> Result<Vec<IndexKeyName>, KeyFileError> {
+        let wrong = |path: &Path, expected| {
+            Err(KeyFileError::Malformed { path: path.to_owned(), expected })
+        };
+        let mut all = Vec::with_capacity(files.len());
+        for path in files {
+            all.push(Self::load(path)?);
+        }
+        let addresses = |keys: &Self| -> Vec<(u8, String)> {
+            keys.address.iter().map(|keyed| (keyed.id, keyed.name())).collect()
+        };
+        for (path, keys) in files.iter().zip(&all) {
+            if addresses(keys) != addresses(&all[0]) {
+                return wrong(path, "the same [[address]] keys in each of the files");
+            }
+        }
+        let taken = all.iter().flat_map(|keys| keys.address.iter().chain(&keys.fingerprint));
+        let last = taken.map(|keyed| keyed.id).max().unwrap_or_default();
+        let (address, fingerprint) = (DataKey::generate(ids), DataKey::generate(ids));
+        let copy = |key: &DataKey| DataKey::from_bytes(*key.expose());
+        for (path, keys) in files.iter().zip(&mut all) {
+            let Some(id) = last.checked_add(1) else { return wrong(path, "ids below 255") };
+            keys.address.push(Keyed { id, key: copy(&address) });
+            if !keys.fingerprint.is_empty() {
+                keys.fingerprint.push(Keyed { id, key: copy(&fingerprint) });
+            }
+        }
+        for (path, keys) in files.iter().zip(&all) {
+            key_file::replace(path, &keys.text(true))?;
+        }
+        Ok(all.first().map(Self::names).unwrap_or_default())
+    }
+
+    /// The keys by their names, each kind in its order.
+    #[must_use]
+    pub fn names(&self) -> Vec<IndexKeyName> {
+        let of = |kind: &'static str, keys: &[Keyed]| -> Vec<IndexKeyName> {
+            let name = |keyed: &Keyed| IndexKeyName { kind, id: keyed.id, name: keyed.name() };
+            keys.iter().map(name).collect()
+        };
+        [of("address", &self.address), of("fingerprint", &self.fingerprint)].concat()
+    }
+
     fn write_file(&self, path: &Path, fingerprints: bool) -> Result<(), KeyFileError> {
+        key_file::create(path, &self.text(fingerprints))
+    }
+
+    fn text(&self, fingerprints: bool) -> Zeroizing<String> {
         let entries = |keys: &[Keyed]| {
             let entry = |keyed: &Keyed| KeyEntry {
                 id: keyed.id,
@@ -107,8 +178,7 @@ impl IndexKeys {
             address: entries(&self.address),
             fingerprint: if fingerprints { entries(&self.fingerprint) } else { Vec::new() },
         };
-        let text = Zeroizing::new(toml::to_string(&file).expect("plain tables are TOML"));
-        key_file::create(path, &text)
+        Zeroizing::new(toml::to_string(&file).expect("plain tables are TOML"))
     }
 
     /// The index of addresses.
@@ -134,6 +204,12 @@ impl AddressIndex {
     #[must_use]
     pub fn tokens(&self, e164: &str) -> Vec<AddressToken> {
         self.0.hash(e164).map(|(key_id, mac)| AddressToken { key_id, mac }).collect()
+    }
+
+    /// The ids of its keys.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<u8> {
+        self.0.0.iter().map(|(id, _)| *id).collect()
     }
 }
 
@@ -215,6 +291,38 @@ mod tests {
         assert_eq!(messaging.addresses().tokens("+33612345678"), tokens);
         assert!(vault.fingerprints().is_some());
         assert!(messaging.fingerprints().is_none());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn files_that_share_address_keys_get_the_same_new_one() {
+        const NUMBER: &str = "+33612345678";
+        let folder = std::env::temp_dir().join(SystemIds.v4().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let files = ["vault.toml", "messaging.toml"].map(|name| folder.join(name));
+        let before = IndexKeys::generate(&SystemIds);
+        before.write(&files[0]).unwrap();
+        before.write_address_only(&files[1]).unwrap();
+        let load = || [0, 1].map(|n: usize| IndexKeys::load(&files[n]).unwrap());
+        let old = before.addresses().tokens(NUMBER);
+
+        let added = IndexKeys::add(&files, &SystemIds).unwrap();
+        let [vault, messaging] = load();
+        assert_eq!(added, vault.names());
+        assert_eq!(added[..1], before.names()[..1], "the old one is first, as it was");
+        let both = vault.addresses().tokens(NUMBER);
+        assert_eq!((both[0], both[1].key_id, both.len()), (old[0], 2, 2));
+        assert_eq!(messaging.addresses().tokens(NUMBER), both);
+        assert_eq!(vault.addresses().key_ids(), [1, 2]);
+        let prints = vault.fingerprints().unwrap().fingerprints(NUMBER);
+        assert_eq!(prints.len(), 2);
+        assert_eq!(prints[0], before.fingerprints().unwrap().fingerprints(NUMBER)[0]);
+        assert!(messaging.fingerprints().is_none());
+
+        // One file that was forgotten is found out before anything is written.
+        IndexKeys::add(&files[..1], &SystemIds).unwrap();
+        assert!(matches!(IndexKeys::add(&files, &SystemIds), Err(KeyFileError::Malformed { .. })));
+        assert_eq!(load()[1].addresses().tokens(NUMBER), both);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -17,6 +17,7 @@ mod lookup;
 mod people;
 pub mod phone;
 mod rectify;
+mod renew;
 mod resolve;
 pub mod retention;
 mod router;

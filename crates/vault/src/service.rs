@@ -16,7 +16,10 @@ use assent_participant::{Arrival, ArrivalError, Participant, reader};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
-use assent_sealing::{IndexKeys, KekConfig, KekError, KeyFileError, KeyStore, KeyStoreError};
+use assent_sealing::{
+    IndexKeys, IndexKeysError, KekConfig, KekError, KeyFileError, KeyStore, KeyStoreError,
+    index_keys,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -125,6 +128,9 @@ pub enum StartError {
     /// The key store, or a wrapping key that its keys still need.
     #[error("the vault's {0}")]
     Keys(#[from] KeyStoreError),
+    /// An index key is missing, or another one.
+    #[error("the vault's {0}")]
+    IndexKeys(#[from] IndexKeysError),
     /// The index keys are those of messaging.
     #[error("the index keys file has no [[fingerprint]] key")]
     NoFingerprintKey,
@@ -193,7 +199,8 @@ pub async fn serve(
     let keys_pool =
         pool(config.keys_database_url.expose_secret(), config.service.database_connections).await?;
     let keks = config.kek.open(&ids)?;
-    let index_keys = IndexKeys::load(&config.index_keys_file)?;
+    let hashing = IndexKeys::load(&config.index_keys_file)?;
+    index_keys::check(&database, &hashing.names(), clock.now()).await?;
     schema::ready_check(&health, "database", &database, migrators());
     schema::ready_check(&health, "key_store", &keys_pool, [KeyStore::migrator()]);
 
@@ -220,8 +227,8 @@ pub async fn serve(
     let app = Arc::new(App {
         store: store.clone(),
         keys,
-        addresses: index_keys.addresses(),
-        fingerprints: index_keys.fingerprints().ok_or(StartError::NoFingerprintKey)?,
+        addresses: hashing.addresses(),
+        fingerprints: hashing.fingerprints().ok_or(StartError::NoFingerprintKey)?,
         clock: Arc::clone(&clock),
         ids,
         screening_rows_per_hour: config.screening_rows_per_hour,

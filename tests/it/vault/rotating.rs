@@ -5,17 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use assent_runtime::{Ids, SystemClock, SystemIds};
-use assent_sealing::{DataKey, FileKek, Keks, KeyState, KeyStore, KeyStoreError};
+use assent_contracts::api::vault::{
+    ImportOutcome, LookupRequest, LookupResponse, RenewRequest, RenewResponse,
+};
+use assent_contracts::vault::Origin;
+use assent_http::Code;
+use assent_runtime::{Clock as _, Ids, SystemClock, SystemIds};
+use assent_sealing::{
+    DataKey, FileKek, IndexKeys, IndexKeysError, Keks, KeyState, KeyStore, KeyStoreError,
+    index_keys,
+};
 use assent_tests::cluster::client::Client;
 use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, Wishes, until};
+use assent_tests::harness::unique;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::vault;
+use super::{Vault, code, number, row, vault, vault_with};
 
 #[tokio::test]
 async fn a_wrapping_key_may_go_when_no_key_is_left_under_it() {
@@ -127,17 +136,28 @@ async fn answered(client: &Client, path: &str, body: &Value) -> Value {
     panic!("{path}: no answer");
 }
 
-/// Changes a key file and replaces those who read it, one after the other.
-async fn roll(cluster: &mut Cluster, step: &str, file: &Path, replicas: &[&str]) {
-    change(cluster, step, file);
+/// Changes key files and replaces those who read them, one after the other.
+async fn roll(cluster: &mut Cluster, step: &str, files: &[&Path], replicas: &[&str]) {
+    change(cluster, step, files);
     for replica in replicas {
         cluster.replace(replica).await;
     }
 }
 
-fn change(cluster: &Cluster, step: &str, file: &Path) {
-    let changed = cluster.assent(&["keys", "change", step, file.to_str().unwrap()]);
+fn change(cluster: &Cluster, step: &str, files: &[&Path]) {
+    let files = files.iter().map(|file| file.to_str().unwrap());
+    let arguments: Vec<&str> = ["keys", "change", step].into_iter().chain(files).collect();
+    let changed = cluster.assent(&arguments);
     assert_eq!(changed.status, 0, "{}", changed.text);
+}
+
+async fn does_not_start(cluster: &mut Cluster, name: &str, says: &str) {
+    cluster.begin_again(name);
+    until("it ends, and says what to do", async || {
+        let process = cluster.process(name);
+        process.ended().is_some_and(|status| !status.success()) && process.tail().contains(says)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +171,7 @@ async fn the_root_key_changes_while_people_are_registered_and_written_to() {
     traffic.goes_on(&cluster, &subject).await;
 
     for step in ["add", "turn"] {
-        roll(&mut cluster, step, &file, &vaults).await;
+        roll(&mut cluster, step, &[&file], &vaults).await;
         traffic.goes_on(&cluster, &subject).await;
     }
     let shown = cluster.assent(&["keys", "status", "vault"]);
@@ -160,14 +180,8 @@ async fn the_root_key_changes_while_people_are_registered_and_written_to() {
 
     // Too early: the replica that lacks the old key doesn't start, and says why; the other one serves.
     let both = std::fs::read(&file).unwrap();
-    change(&cluster, "drop", &file);
-    cluster.begin_again("vault-2");
-    until("it ends, and says what to do", async || {
-        let process = cluster.process("vault-2");
-        process.ended().is_some_and(|status| !status.success())
-            && process.tail().contains("assent keys rewrap")
-    })
-    .await;
+    change(&cluster, "drop", &[&file]);
+    does_not_start(&mut cluster, "vault-2", "assent keys rewrap").await;
     traffic.goes_on(&cluster, &subject).await;
     std::fs::write(&file, both).unwrap();
     cluster.restart("vault-2").await;
@@ -176,11 +190,168 @@ async fn the_root_key_changes_while_people_are_registered_and_written_to() {
     assert_eq!((rewrapped.status, &rewrapped.json["left"]), (0, &json!(0)), "{}", rewrapped.text);
     assert!(rewrapped.json["rewrapped"].as_u64().is_some_and(|it| it > 0), "{}", rewrapped.text);
     assert_eq!(cluster.assent(&["keys", "status", "vault"]).status, 0);
-    roll(&mut cluster, "drop", &file, &vaults).await;
+    roll(&mut cluster, "drop", &[&file], &vaults).await;
     traffic.goes_on(&cluster, &subject).await;
 
     for person in traffic.end().await {
         assert!(cluster.subject(&person).await.is_some(), "who was registered is known");
     }
     assert_eq!(cluster.delivered_to(&her).await.len(), 5, "each message once");
+}
+
+/// Index keys, and the same with one more, as `assent keys change add` makes it.
+fn one_and_two_keys() -> (IndexKeys, IndexKeys) {
+    let folder = std::env::temp_dir().join(unique("index"));
+    std::fs::create_dir(&folder).unwrap();
+    let files = [folder.join("index.toml")];
+    let one = IndexKeys::generate(&SystemIds);
+    one.write(&files[0]).unwrap();
+    IndexKeys::add(&files, &SystemIds).unwrap();
+    let two = IndexKeys::load(&files[0]).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    (one, two)
+}
+
+/// Hashes everybody by every key; gives how many lacked one.
+async fn renew(vault: &Vault) -> u64 {
+    let mut request = RenewRequest::default();
+    let mut renewed = 0;
+    loop {
+        let answer: RenewResponse =
+            vault.all.post("/v1/index/renew", &request, None).await.unwrap();
+        renewed += answer.renewed;
+        request.after = answer.last;
+        if answer.last.is_none() {
+            return renewed;
+        }
+    }
+}
+
+#[tokio::test]
+async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile() {
+    let (one, two) = one_and_two_keys();
+    let vault = vault_with(&one).await;
+    let [before, gone] = [vault.register(&number(1)).await, vault.register(&number(2)).await];
+    vault.erase(gone).await;
+    vault.suppress(&[&number(3)]).await.unwrap();
+
+    // Side by side, whichever of them registers her: she is one person, and both find her.
+    let added = vault.replica_with(&two).await;
+    let late = vault.register(&number(4)).await;
+    let fresh = added.register(&number(5)).await;
+    for replica in [&vault, &added] {
+        for (n, subject) in [(1, before), (4, late), (5, fresh)] {
+            assert_eq!(replica.lookup(&number(n)).await.subject_id, Some(subject), "{n}");
+            let again = replica.import(Origin::Import, vec![row(&number(n))]).await;
+            assert_eq!(again, [ImportOutcome::Existing { subject_id: subject }]);
+        }
+        for (n, reason) in [(2, "erased"), (3, "suppressed")] {
+            let refused = replica.import(Origin::Import, vec![row(&number(n))]).await;
+            assert_eq!(refused, [ImportOutcome::Refused { reason: reason.to_owned() }]);
+        }
+    }
+    let by_new = async |n| {
+        let addresses = vec![two.addresses().tokens(&number(n))[1]];
+        let request = LookupRequest { addresses, ..LookupRequest::default() };
+        let answer: LookupResponse =
+            added.all.post("/v1/subjects/lookup", &request, None).await.unwrap();
+        answer.subject_id
+    };
+    assert_eq!((by_new(1).await, by_new(4).await), (None, None), "the control");
+
+    // Without the gate nobody gets a token: by it she would be free.
+    added.consent_is_down.store(true, Ordering::SeqCst);
+    let request = RenewRequest::default();
+    let refused = added.all.post::<_, RenewResponse>("/v1/index/renew", &request, None).await;
+    assert_eq!(code(refused), Some(Code::DependencyUnavailable));
+    assert_eq!((by_new(1).await, by_new(4).await), (None, None));
+    added.consent_is_down.store(false, Ordering::SeqCst);
+
+    assert_eq!(renew(&added).await, 2, "not her who had both, nor who is erased");
+    for (n, subject) in [(1, before), (4, late), (5, fresh)] {
+        assert_eq!(by_new(n).await, Some(subject), "{n}");
+        assert_eq!(vault.lookup(&number(n)).await.subject_id, Some(subject), "by the old one too");
+    }
+    let told = added.retold.lock().unwrap().clone();
+    for n in [1, 4] {
+        let tokens = two.addresses().tokens(&number(n));
+        assert!(
+            told.contains(&json!({"known": [tokens[0]], "more": [tokens[1]]})),
+            "{n}: {told:?}"
+        );
+    }
+    let records = "SELECT count(*) FROM access_records WHERE subject_id = $1 AND field = 'phone'
+                   AND reason = 'index_renewed'";
+    let records: i64 =
+        sqlx::query_scalar(records).bind(before).fetch_one(&vault.data).await.unwrap();
+    assert!(records > 0, "her number was read");
+    assert_eq!(renew(&added).await, 0, "a repeat finds nobody");
+
+    // An erasure leaves nothing of either key's, and both keep her out.
+    added.erase(before).await;
+    assert_eq!(by_new(1).await, None);
+    let refused = added.import(Origin::Import, vec![row(&number(1))]).await;
+    assert_eq!(refused, [ImportOutcome::Refused { reason: "erased".to_owned() }]);
+}
+
+#[tokio::test]
+async fn an_index_key_that_is_missing_or_another_one_stops_the_start() {
+    let (one, two) = one_and_two_keys();
+    let vault = vault_with(&one).await;
+    let check = async |keys: &IndexKeys| {
+        index_keys::check(&vault.data, &keys.names(), SystemClock.now()).await
+    };
+    check(&one).await.unwrap();
+    check(&two).await.unwrap();
+    check(&two).await.unwrap();
+    let refused = check(&one).await.unwrap_err();
+    assert!(matches!(refused, IndexKeysError::Missing { id: 2, .. }), "{refused}");
+    assert!(refused.to_string().contains("put it back"), "{refused}");
+    let refused = check(&IndexKeys::generate(&SystemIds)).await.unwrap_err();
+    assert!(matches!(refused, IndexKeysError::Other { id: 1, .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_key_is_added_while_people_are_registered_and_a_stop_holds_by_both() {
+    let replicated = vec!["vault"];
+    let mut cluster = Cluster::with(Wishes { replicated, ..Wishes::default() }).await;
+    let files =
+        ["index.toml", "index-address.toml"].map(|name| cluster.dir.join("keys").join(name));
+    let before = std::fs::read(&files[0]).unwrap();
+    let (her, subject) = cluster.willing().await;
+    let mut traffic = Traffic::start(&cluster);
+    traffic.goes_on(&cluster, &subject).await;
+
+    let replicas = ["messaging", "vault", "vault-2"];
+    roll(&mut cluster, "add", &[&files[0], &files[1]], &replicas).await;
+    traffic.goes_on(&cluster, &subject).await;
+    let reindexed = cluster.assent(&["keys", "reindex"]);
+    assert_eq!(
+        (reindexed.status, &reindexed.json["complete"]),
+        (0, &json!(true)),
+        "{}",
+        reindexed.text
+    );
+    assert!(reindexed.json["reindexed"].as_u64().is_some_and(|it| it > 0), "{}", reindexed.text);
+    traffic.goes_on(&cluster, &subject).await;
+
+    assert_eq!(cluster.hears(&her, "STOP").await, 200);
+    cluster.declared().await;
+    let sent = cluster.send(&her);
+    assert!(sent.status == 1 && sent.text.contains("stopped"), "{}", sent.text);
+    let by = "SELECT count(DISTINCT get_byte(r.token, 0)) FROM gate_rows r JOIN gate_links l USING (token)
+              WHERE l.subject_id = $1::text::uuid AND r.stopped_by IS NOT NULL";
+    let consent = cluster.pool("consent").await;
+    let keys: i64 = sqlx::query_scalar(by).bind(&subject).fetch_one(&consent).await.unwrap();
+    assert_eq!(keys, 2, "the stop stands by the tokens of both keys");
+
+    // A replica with the file of before would find nobody who is known by the new key only.
+    let now = std::fs::read(&files[0]).unwrap();
+    std::fs::write(&files[0], before).unwrap();
+    does_not_start(&mut cluster, "vault-2", "put it back").await;
+    std::fs::write(&files[0], now).unwrap();
+    cluster.restart("vault-2").await;
+    for person in traffic.end().await {
+        assert!(cluster.subject(&person).await.is_some(), "who was registered is known");
+    }
 }

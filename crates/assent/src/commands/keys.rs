@@ -17,7 +17,10 @@ use super::callers;
 use crate::outcome::{Failure, Output, Status};
 
 mod change;
+mod reindex;
 mod rewrap;
+
+pub use reindex::run as reindex;
 
 /// `assent keys …`
 #[derive(Debug, Subcommand)]
@@ -57,11 +60,23 @@ Examples:
   assent keys change add /etc/assent/keys/vault.kek
   assent keys change turn /etc/assent/keys/vault.kek
   assent keys change drop /etc/assent/keys/vault.kek
+  assent keys change add /etc/assent/keys/index.toml /etc/assent/keys/index-address.toml
 
 add: a new key comes behind the others, known and not in use. turn: the last key becomes the first, which is in use.
-drop: the last key goes; the only one stays. Files are read at the start: replace the replicas one after the other
-between two steps, and drop nothing before `assent keys status` says that nothing needs it.")]
+drop: the last key goes; the only one stays. Index keys can be added only, to both files at once. Files are read at
+the start: replace the replicas one after the other between two steps, and drop nothing before `assent keys status`
+says that nothing needs it.")]
     Change(change::Change),
+    /// Hash everybody under an index key that was added.
+    #[command(after_help = "\
+Examples:
+  assent keys reindex
+
+Beside the running services, once every replica of the vault and of messaging has the new key. It goes through all
+people by pieces of a hundred, puts each reading of a number on record (index_renewed), and may be interrupted and
+repeated. Exit status: 0 nobody is left who lacks a key, 1 somebody is, 2 the token may not do it, 3 a service didn't
+answer.")]
+    Reindex,
     /// Wrap every key of a service again, under the wrapping key that is in use now.
     #[command(after_help = "\
 Examples:
@@ -117,6 +132,8 @@ impl Keys {
             Self::Change(change) => return change.run(output),
             Self::Rewrap(rewrap) => return rewrap.run(output).await,
             Self::Status(status) => return status.run(output).await,
+            // It calls the services: see [`reindex`].
+            Self::Reindex => return Ok(Status::Done),
             Self::Init { dir, sandbox } => (dir, sandbox),
         };
         let made = init(dir, *sandbox)?;

@@ -1,13 +1,13 @@
 //! `assent keys change`: which keys a key file holds, and which of them is in use. It guarantees that a file is whole
-//! at every moment, and that its last key never goes; that each step has reached every replica before the next is the
-//! operator's.
+//! at every moment, that its last key never goes, and no index key at all; that each step has reached every replica
+//! before the next is the operator's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assent_runtime::{Ids, SystemIds};
-use assent_sealing::FileKek;
 use assent_sealing::key_file::Change as How;
+use assent_sealing::{FileKek, IndexKeys};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -40,15 +40,16 @@ impl From<Step> for How {
 pub struct Change {
     /// What is done.
     step: Step,
-    /// The key file.
-    file: PathBuf,
+    /// The key file; index keys: those of the vault and of messaging together
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
 }
 
-/// A file as it is now.
+/// The files as they are now.
 #[derive(Debug, Serialize)]
 struct Changed {
-    file: PathBuf,
-    /// The names of its keys, which tell nothing about them; the first is in use.
+    files: Vec<PathBuf>,
+    /// The names of the first one's keys, which tell nothing about them.
     keys: Vec<String>,
 }
 
@@ -58,18 +59,34 @@ impl Change {
     /// # Errors
     /// When the file can't be read or written, or its only key would go.
     pub fn run(&self, output: Output) -> Result<Status, Failure> {
-        FileKek::change(&self.file, self.step.into(), &SystemIds).map_err(failed)?;
-        let changed = Changed { file: self.file.clone(), keys: names(&self.file)? };
-        output.print(&changed, |it| {
-            let line = |(n, key): (usize, &String)| {
-                format!("{} {key}", if n == 0 { "in use" } else { "known " })
-            };
-            it.keys.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
-        });
+        let (Some(first), files) = (self.files.first(), self.files.clone()) else {
+            return Err(Failure::wrong_use("name the key file"));
+        };
+        let keys = if IndexKeys::load(first).is_ok() {
+            self.index_keys()?
+        } else if files.len() == 1 {
+            FileKek::change(first, self.step.into(), &SystemIds).map_err(failed)?;
+            names(first)?
+        } else {
+            return Err(Failure::wrong_use("wrapping keys are changed file by file"));
+        };
+        output.print(&Changed { files, keys }, |changed| changed.keys.join("\n"));
         Ok(Status::Done)
+    }
+
+    fn index_keys(&self) -> Result<Vec<String>, Failure> {
+        if !matches!(self.step, Step::Add) {
+            return Err(Failure::wrong_use(
+                "index keys are added and stay: what can't be hashed again (erased people, lists of opt-outs, stops of \
+                 strangers) is found by them",
+            ));
+        }
+        let added = IndexKeys::add(&self.files, &SystemIds).map_err(failed)?;
+        Ok(added.iter().map(|key| format!("{} {} {}", key.kind, key.id, key.name)).collect())
     }
 }
 
+/// The names of the wrapping keys of a file, the first of which is in use.
 fn names(file: &Path) -> Result<Vec<String>, Failure> {
     use assent_sealing::Kek as _;
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
