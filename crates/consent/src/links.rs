@@ -278,6 +278,7 @@ pub async fn retell(pool: &PgPool, addresses: &[SameAddress]) -> Result<Retold, 
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = l.subject_id)
         GROUP BY l.subject_id, t.more ORDER BY l.subject_id, t.more
         ON CONFLICT (subject_id, token) DO NOTHING";
+    // What was lifted by a further token since it was barred by a known one stays lifted.
     const BAR: &str = "
         INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
         SELECT t.more, (array_agg(r.stopped_by) FILTER (WHERE r.stopped_by IS NOT NULL))[1],
@@ -293,9 +294,11 @@ pub async fn retell(pool: &PgPool, addresses: &[SameAddress]) -> Result<Retold, 
             suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
             erased_by = coalesce(g.erased_by, excluded.erased_by),
             changed_at = greatest(g.changed_at, excluded.changed_at)
-        WHERE (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
-           OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
-           OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)";
+        WHERE (num_nonnulls(g.stopped_by, g.suppressed_by, g.erased_by) > 0
+               OR g.changed_at < excluded.changed_at)
+          AND ((g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
+               OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
+               OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL))";
     let (mut known, mut more) = (Vec::new(), Vec::new());
     for address in addresses {
         for before in &address.known {

@@ -234,6 +234,9 @@ async fn an_address_is_barred_by_its_new_tokens_as_by_the_known_ones() {
     assert_eq!(world.reasons(stopped, &[11]).await, ["consent_given"]);
     assert_eq!(retell(&world, &all).await, (0, 0));
     assert_eq!(world.reasons(stopped, &[11]).await, ["consent_given"]);
+    world.stop(&[1, 11], StopKind::Stopped).await;
+    world.opt_in(stopped, &[11]).await.unwrap();
+    assert_eq!(retell(&world, &all).await, (0, 0), "what was lifted by the new one stays lifted");
     let heard = world.stop(&[12], StopKind::Stopped).await;
     assert_eq!(heard.subjects, [vec![free]]);
 

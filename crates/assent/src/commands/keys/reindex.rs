@@ -54,13 +54,13 @@ pub async fn run(api: &Api, output: Output) -> Result<Status, Failure> {
         }
     }
     output.print(&done, |done| {
-            let Reindexed { looked_at, reindexed, complete } = done;
-            let left = if *complete {
-                "nobody is left who lacks a key"
-            } else {
-                "a replica of the vault registers people without one of the keys: replace it, and repeat this"
-            };
-            format!("{looked_at} people, {reindexed} hashed again; {left}")
-        });
+        let Reindexed { looked_at, reindexed, complete } = done;
+        let left = if *complete {
+            "nobody is left who lacks a key"
+        } else {
+            "a replica of the vault registers people without one of the keys: replace it, and repeat"
+        };
+        format!("{looked_at} people, {reindexed} hashed again; {left}")
+    });
     Ok(if done.complete { Status::Done } else { Status::Refused })
 }

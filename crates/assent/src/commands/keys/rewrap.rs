@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_key_that_is_needed_and_not_there_is_shown() {
         let configured = ["new", "old", "old"].map(str::to_owned);
-        let found = [("old", 3), ("lost", 2)].map(|(id, keys)| (id.to_owned(), keys));
+        let found = [("old", 3_u64), ("lost", 2)].map(|(id, keys)| (id.to_owned(), keys));
         let shown = wrapping_keys(&configured, found.into());
         let shown: Vec<_> = shown.iter().map(|it| (it.id.as_str(), it.role, it.keys)).collect();
         assert_eq!(shown, [("new", "wraps", 0), ("old", "opens", 3), ("lost", "missing", 2)]);
