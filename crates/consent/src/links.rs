@@ -260,12 +260,27 @@ pub struct Retold {
 /// Gives addresses more tokens: whoever has an address by a known one has it by the further ones too, and what stands
 /// against it stands against these. One transaction, so at no moment an address is less barred by one of its tokens.
 ///
+/// `instead`: nobody gets the known tokens any more, and they go where the further ones are known.
+///
 /// Nobody has to wait a lease: what stands did so before, by the tokens by which permits are asked for. A new link is as
 /// old as the one that it is made from: nothing was heard of her by it.
 ///
 /// # Errors
 /// When the database fails; a repeat is harmless.
-pub async fn retell(pool: &PgPool, addresses: &[SameAddress]) -> Result<Retold, sqlx::Error> {
+pub async fn retell(
+    pool: &PgPool,
+    addresses: &[SameAddress],
+    instead: bool,
+) -> Result<Retold, sqlx::Error> {
+    const UNLINK: &str = "
+        DELETE FROM gate_links AS l
+        USING unnest($1::bytea[], $2::bytea[]) AS t (known, more)
+              JOIN gate_links n ON n.token = t.more
+        WHERE l.token = t.known AND l.subject_id = n.subject_id";
+    // Where somebody still has it, because her erasure has begun, it stands.
+    const CLEAR: &str = "
+        DELETE FROM gate_rows AS r WHERE r.token = ANY($1)
+          AND NOT EXISTS (SELECT 1 FROM gate_links l WHERE l.token = r.token)";
     // What is lifted or closed meanwhile is waited for, and read as it is then.
     const HOLD: &str = "
         SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR SHARE";
@@ -317,6 +332,10 @@ pub async fn retell(pool: &PgPool, addresses: &[SameAddress]) -> Result<Retold, 
     let linked = sqlx::query(LINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
     sqlx::query(HOLD).bind(&known).execute(&mut *transaction).await?;
     let barred = sqlx::query(BAR).bind(&known).bind(&more).execute(&mut *transaction).await?;
+    if instead {
+        sqlx::query(UNLINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
+        sqlx::query(CLEAR).bind(&known).execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     Ok(Retold { linked: linked.rows_affected(), barred: barred.rows_affected() })
 }

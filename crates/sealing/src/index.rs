@@ -16,8 +16,8 @@ use crate::key_file::{self, KeyFileError};
 use crate::spelling::spellings;
 
 /// The index keys of a deployment, as their file holds them. The vault has both kinds; messaging
-/// has address keys only. Hashes are made under each key, and looked for under each, so that a new key can be
-/// added beside an old one; where one hash is stored only, it is the first key's.
+/// has address keys only. Hashes are made under each key and looked for under each, so that a new key can be
+/// added beside an old one; under one that looks only none is made any more.
 pub struct IndexKeys {
     address: Vec<Keyed>,
     fingerprint: Vec<Keyed>,
@@ -36,11 +36,15 @@ struct KeysFile {
 struct KeyEntry {
     id: u8,
     key: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    looks_only: bool,
 }
 
 struct Keyed {
     id: u8,
     key: DataKey,
+    /// Nothing new is hashed under it: it finds what was.
+    looks_only: bool,
 }
 
 impl Keyed {
@@ -64,7 +68,7 @@ impl IndexKeys {
     /// New random keys of both kinds, each with id 1.
     #[must_use]
     pub fn generate(ids: &dyn Ids) -> Self {
-        let fresh = || vec![Keyed { id: 1, key: DataKey::generate(ids) }];
+        let fresh = || vec![Keyed { id: 1, key: DataKey::generate(ids), looks_only: false }];
         Self { address: fresh(), fingerprint: fresh() }
     }
 
@@ -83,15 +87,19 @@ impl IndexKeys {
             entries
                 .into_iter()
                 .map(|entry| {
-                    let key = key_file::from_hex(&entry.key)?;
-                    Some(Keyed { id: entry.id, key: DataKey::from_bytes(*key) })
+                    let key = DataKey::from_bytes(*key_file::from_hex(&entry.key)?);
+                    Some(Keyed { id: entry.id, key, looks_only: entry.looks_only })
                 })
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| malformed("keys of 64 hex digits"))
         };
         let keys = Self { address: read(file.address)?, fingerprint: read(file.fingerprint)? };
-        if keys.address.is_empty() {
-            return Err(malformed("at least one [[address]] key"));
+        let none_in_use = |keys: &[Keyed]| keys.iter().all(|keyed| keyed.looks_only);
+        if none_in_use(&keys.address) {
+            return Err(malformed("at least one [[address]] key that doesn't look only"));
+        }
+        if !keys.fingerprint.is_empty() && none_in_use(&keys.fingerprint) {
+            return Err(malformed("at least one [[fingerprint]] key that doesn't look only"));
         }
         Ok(keys)
     }
@@ -120,6 +128,20 @@ impl IndexKeys {
     /// [`KeyFileError`] when a file can't be read or written, or when their address keys differ. Only where one of them
     /// can't be written the others may have it already.
     pub fn add(files: &[PathBuf], ids: &dyn Ids) -> Result<Vec<IndexKeyName>, KeyFileError> {
+        Self::change(files, Some(ids))
+    }
+
+    /// From now on the last key alone makes hashes, and the others look only: in all files that share their address
+    /// keys, as with [`Self::add`].
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn turn(files: &[PathBuf]) -> Result<Vec<IndexKeyName>, KeyFileError> {
+        Self::change(files, None)
+    }
+
+    /// Adds keys out of `new`; without it the last ones stay alone in use.
+    fn change(files: &[PathBuf], new: Option<&dyn Ids>) -> Result<Vec<IndexKeyName>, KeyFileError> {
         let wrong = |path: &Path, expected| {
             Err(KeyFileError::Malformed { path: path.to_owned(), expected })
         };
@@ -127,8 +149,8 @@ impl IndexKeys {
         for path in files {
             all.push(Self::load(path)?);
         }
-        let addresses = |keys: &Self| -> Vec<(u8, String)> {
-            keys.address.iter().map(|keyed| (keyed.id, keyed.name())).collect()
+        let addresses = |keys: &Self| -> Vec<(u8, String, bool)> {
+            keys.address.iter().map(|keyed| (keyed.id, keyed.name(), keyed.looks_only)).collect()
         };
         for (path, keys) in files.iter().zip(&all) {
             if addresses(keys) != addresses(&all[0]) {
@@ -137,13 +159,22 @@ impl IndexKeys {
         }
         let taken = all.iter().flat_map(|keys| keys.address.iter().chain(&keys.fingerprint));
         let last = taken.map(|keyed| keyed.id).max().unwrap_or_default();
-        let (address, fingerprint) = (DataKey::generate(ids), DataKey::generate(ids));
-        let copy = |key: &DataKey| DataKey::from_bytes(*key.expose());
-        for (path, keys) in files.iter().zip(&mut all) {
-            let Some(id) = last.checked_add(1) else { return wrong(path, "ids below 255") };
-            keys.address.push(Keyed { id, key: copy(&address) });
+        let Some(id) = last.checked_add(1) else { return wrong(&files[0], "ids below 255") };
+        let made = new.map(|ids| (DataKey::generate(ids), DataKey::generate(ids)));
+        for keys in &mut all {
+            let Some((address, fingerprint)) = &made else {
+                only_the_last(&mut keys.address);
+                only_the_last(&mut keys.fingerprint);
+                continue;
+            };
+            let keyed = |key: &DataKey| Keyed {
+                id,
+                key: DataKey::from_bytes(*key.expose()),
+                looks_only: false,
+            };
+            keys.address.push(keyed(address));
             if !keys.fingerprint.is_empty() {
-                keys.fingerprint.push(Keyed { id, key: copy(&fingerprint) });
+                keys.fingerprint.push(keyed(fingerprint));
             }
         }
         for (path, keys) in files.iter().zip(&all) {
@@ -171,6 +202,7 @@ impl IndexKeys {
             let entry = |keyed: &Keyed| KeyEntry {
                 id: keyed.id,
                 key: key_file::to_hex(keyed.key.expose()).to_string(),
+                looks_only: keyed.looks_only,
             };
             keys.iter().map(entry).collect()
         };
@@ -194,23 +226,48 @@ impl IndexKeys {
     }
 }
 
+fn only_the_last(keys: &mut [Keyed]) {
+    if let Some((last, others)) = keys.split_last_mut() {
+        last.looks_only = false;
+        others.iter_mut().for_each(|keyed| keyed.looks_only = true);
+    }
+}
+
 /// Makes address tokens.
 #[derive(Clone)]
 pub struct AddressIndex(Macs);
 
 impl AddressIndex {
-    /// The tokens of all spellings of a number in E.164, under every key. The same number gives
-    /// the same tokens in the same order, whichever spelling it came in.
+    /// The tokens of all spellings of a number in E.164, under every key in use: those to store. The same number
+    /// gives the same tokens in the same order, whichever spelling it came in.
     #[must_use]
     pub fn tokens(&self, e164: &str) -> Vec<AddressToken> {
-        self.0.hash(e164).map(|(key_id, mac)| AddressToken { key_id, mac }).collect()
+        self.0.hash(e164, |looks_only| !looks_only).map(token).collect()
     }
 
-    /// The ids of its keys.
+    /// The same under every key: those to look for, and to compare with what is stored.
     #[must_use]
-    pub fn key_ids(&self) -> Vec<u8> {
-        self.0.0.iter().map(|(id, _)| *id).collect()
+    pub fn all(&self, e164: &str) -> Vec<AddressToken> {
+        self.0.hash(e164, |_| true).map(token).collect()
     }
+
+    /// The same under the keys that look only: those that nobody gets any more.
+    #[must_use]
+    pub fn former(&self, e164: &str) -> Vec<AddressToken> {
+        self.0.hash(e164, |looks_only| looks_only).map(token).collect()
+    }
+
+    /// The ids of the keys in use, and of those that look only.
+    #[must_use]
+    pub fn key_ids(&self) -> (Vec<u8>, Vec<u8>) {
+        let (former, used): (Vec<_>, Vec<_>) = self.0.0.iter().partition(|it| it.looks_only);
+        let ids = |macs: Vec<&KeyedMac>| macs.into_iter().map(|it| it.id).collect();
+        (ids(used), ids(former))
+    }
+}
+
+fn token((key_id, mac): (u8, [u8; 32])) -> AddressToken {
+    AddressToken { key_id, mac }
 }
 
 /// Makes suppression fingerprints.
@@ -222,31 +279,52 @@ pub struct FingerprintIndex(Macs);
 pub struct Fingerprint(pub [u8; 33]);
 
 impl FingerprintIndex {
-    /// The fingerprints of all spellings of a number in E.164, under every key.
+    /// The fingerprints of all spellings of a number in E.164, under every key in use: those to store.
     #[must_use]
     pub fn fingerprints(&self, e164: &str) -> Vec<Fingerprint> {
-        let join = |(key_id, mac)| Fingerprint(AddressToken { key_id, mac }.to_bytes());
-        self.0.hash(e164).map(join).collect()
+        let hashes = self.0.hash(e164, |looks_only| !looks_only);
+        hashes.map(|hash| Fingerprint(token(hash).to_bytes())).collect()
+    }
+
+    /// The same under every key: those to look for.
+    #[must_use]
+    pub fn all(&self, e164: &str) -> Vec<Fingerprint> {
+        let hashes = self.0.hash(e164, |_| true);
+        hashes.map(|hash| Fingerprint(token(hash).to_bytes())).collect()
     }
 }
 
 /// Keyed hash states, so that a hash costs two blocks instead of four. `Hmac` wipes nothing on
 /// drop; index keys live as long as the process anyway.
 #[derive(Clone)]
-struct Macs(Vec<(u8, Hmac<Sha256>)>);
+struct Macs(Vec<KeyedMac>);
+
+#[derive(Clone)]
+struct KeyedMac {
+    id: u8,
+    mac: Hmac<Sha256>,
+    looks_only: bool,
+}
 
 impl Macs {
     fn new(keys: &[Keyed]) -> Self {
-        Self(keys.iter().map(|keyed| (keyed.id, keyed.key.hmac())).collect())
+        let mac = |keyed: &Keyed| KeyedMac {
+            id: keyed.id,
+            mac: keyed.key.hmac(),
+            looks_only: keyed.looks_only,
+        };
+        Self(keys.iter().map(mac).collect())
     }
 
-    fn hash(&self, e164: &str) -> impl Iterator<Item = (u8, [u8; 32])> {
+    /// Under those keys for which `wanted` is so, asked whether they look only; in the order of the file.
+    fn hash(&self, e164: &str, wanted: fn(bool) -> bool) -> impl Iterator<Item = (u8, [u8; 32])> {
         let spellings = spellings(e164);
-        self.0.iter().flat_map(move |(id, mac)| {
+        let keys = self.0.iter().filter(move |it| wanted(it.looks_only));
+        keys.flat_map(move |keyed| {
             let hash = |spelling: &String| {
-                let mut mac = mac.clone();
+                let mut mac = keyed.mac.clone();
                 mac.update(spelling.as_bytes());
-                (*id, mac.finalize().into_bytes().into())
+                (keyed.id, mac.finalize().into_bytes().into())
             };
             spellings.iter().map(hash).collect::<Vec<_>>()
         })
@@ -313,16 +391,29 @@ mod tests {
         let both = vault.addresses().tokens(NUMBER);
         assert_eq!((both[0], both[1].key_id, both.len()), (old[0], 2, 2));
         assert_eq!(messaging.addresses().tokens(NUMBER), both);
-        assert_eq!(vault.addresses().key_ids(), [1, 2]);
+        assert_eq!(vault.addresses().key_ids(), (vec![1, 2], vec![]));
         let prints = vault.fingerprints().unwrap().fingerprints(NUMBER);
         assert_eq!(prints.len(), 2);
         assert_eq!(prints[0], before.fingerprints().unwrap().fingerprints(NUMBER)[0]);
         assert!(messaging.fingerprints().is_none());
 
+        // The old one looks only: it makes nothing new, and finds what it made.
+        IndexKeys::turn(&files).unwrap();
+        for keys in load() {
+            let index = keys.addresses();
+            assert_eq!(index.tokens(NUMBER), both[1..]);
+            assert_eq!((index.all(NUMBER), index.former(NUMBER)), (both.clone(), old.clone()));
+            assert_eq!(index.key_ids(), (vec![2], vec![1]));
+            if let Some(index) = keys.fingerprints() {
+                assert_eq!(index.fingerprints(NUMBER), prints[1..]);
+                assert_eq!(index.all(NUMBER), prints);
+            }
+        }
+
         // One file that was forgotten is found out before anything is written.
         IndexKeys::add(&files[..1], &SystemIds).unwrap();
         assert!(matches!(IndexKeys::add(&files, &SystemIds), Err(KeyFileError::Malformed { .. })));
-        assert_eq!(load()[1].addresses().tokens(NUMBER), both);
+        assert_eq!(load()[1].addresses().all(NUMBER), both);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::SameAddress;
 use assent_eventstore::EventStore;
 use assent_http::ServiceClient;
 use assent_runtime::{Clock, Ids, LeaseTerms};
@@ -48,6 +49,12 @@ pub struct App {
 impl App {
     pub(crate) fn pool(&self) -> &PgPool {
         self.store.pool()
+    }
+
+    /// By which tokens that nobody gets any more the gate may know a name; none where each key is in use.
+    pub(crate) fn former(&self, name: &str) -> Option<SameAddress> {
+        let known = self.addresses.former(name);
+        (!known.is_empty()).then(|| SameAddress { known, more: self.addresses.tokens(name) })
     }
 }
 

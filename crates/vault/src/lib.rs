@@ -31,6 +31,7 @@ mod who;
 pub use access::AccessRecord;
 pub use app::App;
 pub use error::VaultError;
+pub use renew::TurnedTooEarly;
 pub use router::{openapi, router};
 pub use screen::Screening;
 pub use service::{Config, StartError, access, migrators, pool, serve};

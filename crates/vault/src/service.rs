@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::erasure::ComeBack;
+use crate::renew::{self, TurnedTooEarly};
 use crate::retention;
 use crate::router::router;
 
@@ -131,6 +132,9 @@ pub enum StartError {
     /// An index key is missing, or another one.
     #[error("the vault's {0}")]
     IndexKeys(#[from] IndexKeysError),
+    /// An index key looks only before its time.
+    #[error(transparent)]
+    Turned(#[from] TurnedTooEarly),
     /// The index keys are those of messaging.
     #[error("the index keys file has no [[fingerprint]] key")]
     NoFingerprintKey,
@@ -201,6 +205,7 @@ pub async fn serve(
     let keks = config.kek.open(&ids)?;
     let hashing = IndexKeys::load(&config.index_keys_file)?;
     index_keys::check(&database, &hashing.names(), clock.now()).await?;
+    renew::check(&database, &hashing.addresses()).await?;
     schema::ready_check(&health, "database", &database, migrators());
     schema::ready_check(&health, "key_store", &keys_pool, [KeyStore::migrator()]);
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assent_contracts::api::vault::{
-    ImportOutcome, LookupRequest, LookupResponse, RenewRequest, RenewResponse,
+    ImportOutcome, ImportRequest, ImportResponse, LookupRequest, LookupResponse, RenewRequest,
+    RenewResponse,
 };
 use assent_contracts::vault::Origin;
 use assent_http::Code;
@@ -20,6 +21,7 @@ use assent_tests::cluster::person::Person;
 use assent_tests::cluster::{Cluster, Wishes, until};
 use assent_tests::harness::unique;
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -199,8 +201,8 @@ async fn the_root_key_changes_while_people_are_registered_and_written_to() {
     assert_eq!(cluster.delivered_to(&her).await.len(), 5, "each message once");
 }
 
-/// Index keys, and the same with one more, as `assent keys change add` makes it.
-fn one_and_two_keys() -> (IndexKeys, IndexKeys) {
+/// Index keys, the same with one more, and the same when the first looks only, as `assent keys change` makes them.
+fn steps() -> [IndexKeys; 3] {
     let folder = std::env::temp_dir().join(unique("index"));
     std::fs::create_dir(&folder).unwrap();
     let files = [folder.join("index.toml")];
@@ -208,8 +210,10 @@ fn one_and_two_keys() -> (IndexKeys, IndexKeys) {
     one.write(&files[0]).unwrap();
     IndexKeys::add(&files, &SystemIds).unwrap();
     let two = IndexKeys::load(&files[0]).unwrap();
+    IndexKeys::turn(&files).unwrap();
+    let turned = IndexKeys::load(&files[0]).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    (one, two)
+    [one, two, turned]
 }
 
 /// Hashes everybody by every key; gives how many lacked one.
@@ -229,7 +233,7 @@ async fn renew(vault: &Vault) -> u64 {
 
 #[tokio::test]
 async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile() {
-    let (one, two) = one_and_two_keys();
+    let [one, two, _] = steps();
     let vault = vault_with(&one).await;
     let [before, gone] = [vault.register(&number(1)).await, vault.register(&number(2)).await];
     vault.erase(gone).await;
@@ -295,8 +299,57 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
 }
 
 #[tokio::test]
+async fn a_key_that_looks_only_hashes_nobody_and_finds_who_is_barred() {
+    let [one, two, turned] = steps();
+    let vault = vault_with(&one).await;
+    let [before, gone] = [vault.register(&number(1)).await, vault.register(&number(2)).await];
+    vault.erase(gone).await;
+    vault.suppress(&[&number(3)]).await.unwrap();
+    assert_eq!(renew(&vault.replica_with(&two).await).await, 1);
+    let old = async |table: &str, column: &str| -> i64 {
+        let count = format!("SELECT count(*) FROM {table} WHERE get_byte({column}, 0) = 1");
+        sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&vault.data).await.unwrap()
+    };
+    let barred = old("suppressions", "fingerprint").await;
+    assert!(barred > 0 && old("addresses", "token").await == 1, "the control");
+
+    let turned_vault = vault.replica_with(&turned).await;
+    for (n, reason) in [(2, "erased"), (3, "suppressed")] {
+        let refused = turned_vault.import(Origin::Import, vec![row(&number(n))]).await;
+        assert_eq!(refused, [ImportOutcome::Refused { reason: reason.to_owned() }]);
+    }
+    assert_eq!(turned_vault.suppress(&[&number(3)]).await.unwrap(), ["already_suppressed"]);
+    assert_eq!(turned_vault.lookup(&number(1)).await.subject_id, Some(before));
+
+    // Whoever comes brings what the gate has by the former token, or doesn't come in.
+    vault.consent_is_down.store(true, Ordering::SeqCst);
+    let rows = vec![row(&number(5))];
+    let request = ImportRequest { origin: Origin::Import, acted_at: None, rows };
+    let refused =
+        turned_vault.all.post::<_, ImportResponse>("/v1/subjects/import", &request, None).await;
+    assert_eq!(code(refused), Some(Code::DependencyUnavailable));
+    vault.consent_is_down.store(false, Ordering::SeqCst);
+    turned_vault.register(&number(5)).await;
+    turned_vault.suppress(&[&number(6)]).await.unwrap();
+    let tokens = two.addresses().tokens(&number(5));
+    let told = json!({"known": [tokens[0]], "more": [tokens[1]]});
+    assert!(vault.retold.lock().unwrap().contains(&told));
+    assert_eq!(old("suppressions", "fingerprint").await, barred, "no new one is made");
+
+    assert_eq!(renew(&turned_vault).await, 1, "her who had a token of both");
+    assert_eq!(old("addresses", "token").await, 0);
+    assert_eq!(old("people", "tokens").await, 0);
+    assert_eq!(turned_vault.lookup(&number(1)).await.subject_id, Some(before));
+    assert_eq!(turned_vault.resolve(before).await, Some(number(1)));
+    assert_eq!(renew(&turned_vault).await, 0);
+    turned_vault.erase(before).await;
+    let refused = turned_vault.import(Origin::Import, vec![row(&number(1))]).await;
+    assert_eq!(refused, [ImportOutcome::Refused { reason: "erased".to_owned() }]);
+}
+
+#[tokio::test]
 async fn an_index_key_that_is_missing_or_another_one_stops_the_start() {
-    let (one, two) = one_and_two_keys();
+    let [one, two, _] = steps();
     let vault = vault_with(&one).await;
     let check = async |keys: &IndexKeys| {
         index_keys::check(&vault.data, &keys.names(), SystemClock.now()).await
@@ -312,46 +365,67 @@ async fn an_index_key_that_is_missing_or_another_one_stops_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_key_is_added_while_people_are_registered_and_a_stop_holds_by_both() {
+async fn the_index_key_changes_while_people_are_registered_and_a_stop_holds_by_every_key() {
     let replicated = vec!["vault"];
     let mut cluster = Cluster::with(Wishes { replicated, ..Wishes::default() }).await;
     let files =
         ["index.toml", "index-address.toml"].map(|name| cluster.dir.join("keys").join(name));
-    let before = std::fs::read(&files[0]).unwrap();
+    let [index, addresses] = [files[0].as_path(), files[1].as_path()];
+    let replicas = ["vault", "vault-2", "messaging"];
+    let first = std::fs::read(index).unwrap();
     let (her, subject) = cluster.willing().await;
+    let (_, other) = cluster.willing().await;
     let mut traffic = Traffic::start(&cluster);
-    traffic.goes_on(&cluster, &subject).await;
+    traffic.goes_on(&cluster, &other).await;
 
-    let replicas = ["messaging", "vault", "vault-2"];
-    roll(&mut cluster, "add", &[&files[0], &files[1]], &replicas).await;
-    traffic.goes_on(&cluster, &subject).await;
-    let reindexed = cluster.assent(&["keys", "reindex"]);
-    assert_eq!(
-        (reindexed.status, &reindexed.json["complete"]),
-        (0, &json!(true)),
-        "{}",
-        reindexed.text
-    );
-    assert!(reindexed.json["reindexed"].as_u64().is_some_and(|it| it > 0), "{}", reindexed.text);
-    traffic.goes_on(&cluster, &subject).await;
+    roll(&mut cluster, "add", &[index, addresses], &replicas).await;
+    traffic.goes_on(&cluster, &other).await;
 
+    // Too early: a stop that is heard by the new key alone would not be hers.
+    let added = [index, addresses].map(|file| std::fs::read(file).unwrap());
+    change(&cluster, "turn", &[index, addresses]);
+    does_not_start(&mut cluster, "vault-2", "assent keys reindex").await;
+    for (file, content) in files.iter().zip(&added) {
+        std::fs::write(file, content).unwrap();
+    }
+    cluster.restart("vault-2").await;
+
+    reindex(&cluster);
+    traffic.goes_on(&cluster, &other).await;
     assert_eq!(cluster.hears(&her, "STOP").await, 200);
     cluster.declared().await;
+    let consent = cluster.pool("consent").await;
+    assert_eq!(stopped_by(&consent, &subject).await, [1, 2], "it stands by the tokens of both");
+
+    roll(&mut cluster, "turn", &[index, addresses], &replicas).await;
+    traffic.goes_on(&cluster, &other).await;
+    reindex(&cluster);
     let sent = cluster.send(&her);
     assert!(sent.status == 1 && sent.text.contains("stopped"), "{}", sent.text);
-    let by = "SELECT count(DISTINCT get_byte(r.token, 0)) FROM gate_rows r JOIN gate_links l USING (token)
-              WHERE l.subject_id = $1::text::uuid AND r.stopped_by IS NOT NULL";
-    let consent = cluster.pool("consent").await;
-    let keys: i64 = sqlx::query_scalar(by).bind(&subject).fetch_one(&consent).await.unwrap();
-    assert_eq!(keys, 2, "the stop stands by the tokens of both keys");
+    assert_eq!(stopped_by(&consent, &subject).await, [2]);
+    traffic.goes_on(&cluster, &other).await;
 
-    // A replica with the file of before would find nobody who is known by the new key only.
-    let now = std::fs::read(&files[0]).unwrap();
-    std::fs::write(&files[0], before).unwrap();
+    // A replica with the file of the beginning would find nobody.
+    let now = std::fs::read(index).unwrap();
+    std::fs::write(index, first).unwrap();
     does_not_start(&mut cluster, "vault-2", "put it back").await;
-    std::fs::write(&files[0], now).unwrap();
+    std::fs::write(index, now).unwrap();
     cluster.restart("vault-2").await;
     for person in traffic.end().await {
         assert!(cluster.subject(&person).await.is_some(), "who was registered is known");
     }
+}
+
+fn reindex(cluster: &Cluster) {
+    let done = cluster.assent(&["keys", "reindex"]);
+    assert_eq!((done.status, &done.json["complete"]), (0, &json!(true)), "{}", done.text);
+    assert!(done.json["reindexed"].as_u64().is_some_and(|it| it > 0), "{}", done.text);
+}
+
+/// Under which keys a stop stands against her.
+async fn stopped_by(consent: &PgPool, subject: &str) -> Vec<i32> {
+    const BY: &str = "
+        SELECT DISTINCT get_byte(r.token, 0) AS key FROM gate_rows r JOIN gate_links l USING (token)
+        WHERE l.subject_id = $1::text::uuid AND r.stopped_by IS NOT NULL ORDER BY key";
+    sqlx::query_scalar(BY).bind(subject).fetch_all(consent).await.unwrap()
 }

@@ -63,16 +63,18 @@ Examples:
   assent keys change add /etc/assent/keys/index.toml /etc/assent/keys/index-address.toml
 
 add: a new key comes behind the others, known and not in use. turn: the last key becomes the first, which is in use.
-drop: the last key goes; the only one stays. Index keys can be added only, to both files at once. Files are read at
-the start: replace the replicas one after the other between two steps, and drop nothing before `assent keys status`
-says that nothing needs it.")]
+drop: the last key goes; the only one stays. Of index keys, which are changed in both files at once, a turn lets the
+last one hash alone and the others look; none of them goes. Files are read at the start: replace the replicas one after
+the other between two steps; drop nothing before `assent keys status`, and turn no index keys before `assent keys
+reindex` says that nobody is left.")]
     Change(change::Change),
-    /// Hash everybody under an index key that was added.
+    /// Hash everybody under the index keys in use, and under no other.
     #[command(after_help = "\
 Examples:
   assent keys reindex
 
-Beside the running services, once every replica of the vault and of messaging has the new key. It goes through all
+Beside the running services, once every replica of the vault and of messaging has the new key, and once more after the
+turn. It goes through all
 people by pieces of a hundred, puts each reading of a number on record (index_renewed), and may be interrupted and
 repeated. Exit status: 0 nobody is left who lacks a key, 1 somebody is, 2 the token may not do it, 3 a service didn't
 answer.")]

@@ -40,8 +40,9 @@ pub(super) async fn retell(
             .detail("at most 500 addresses, of 1 to 100 known and 1 to 100 further tokens each"));
     }
     let parts = app.0.clone();
-    let retold =
-        to_the_end(async move { links::retell(parts.store.pool(), &request.addresses).await });
+    let retold = to_the_end(async move {
+        links::retell(parts.store.pool(), &request.addresses, request.instead).await
+    });
     let links::Retold { linked, barred } = retold.await.map_err(database)?;
     Ok(Json(TokensResponse { linked, barred }))
 }

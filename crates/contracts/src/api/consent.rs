@@ -479,6 +479,9 @@ pub struct TokensRequest {
     /// The addresses.
     #[schema(max_items = 500)]
     pub addresses: Vec<SameAddress>,
+    /// Nobody gets the known tokens any more: what stands against them and whose they are moves to the further ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub instead: bool,
 }
 
 /// One address by the tokens that are known and by those that are new.

@@ -218,7 +218,7 @@ pub enum Standing {
     InDoubt,
 }
 
-/// `POST /v1/index/renew`: hashes the next people by every index key that is configured, where one is missing.
+/// `POST /v1/index/renew`: hashes the next people by every index key in use, and by no other.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
@@ -237,7 +237,7 @@ pub struct RenewResponse {
     pub last: Option<SubjectId>,
     /// How many people were looked at.
     pub looked_at: u64,
-    /// How many of them were hashed by a key that was missing.
+    /// How many of them lacked a hash, or had one of a key that looks only.
     pub renewed: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::outcome::{Failure, Output, Status};
 enum Step {
     /// A new key comes behind the others: it is known, and not in use yet.
     Add,
-    /// The last key becomes the first, which is in use.
+    /// The last key becomes the one in use; of index keys the others look only.
     Turn,
     /// The last key goes.
     Drop,
@@ -75,14 +75,18 @@ impl Change {
     }
 
     fn index_keys(&self) -> Result<Vec<String>, Failure> {
-        if !matches!(self.step, Step::Add) {
-            return Err(Failure::wrong_use(
-                "index keys are added and stay: what can't be hashed again (erased people, lists of opt-outs, stops of \
-                 strangers) is found by them",
-            ));
-        }
-        let added = IndexKeys::add(&self.files, &SystemIds).map_err(failed)?;
-        Ok(added.iter().map(|key| format!("{} {} {}", key.kind, key.id, key.name)).collect())
+        let changed = match self.step {
+            Step::Add => IndexKeys::add(&self.files, &SystemIds),
+            Step::Turn => IndexKeys::turn(&self.files),
+            Step::Drop => {
+                return Err(Failure::wrong_use(
+                    "index keys stay: what can't be hashed again (erased people, lists of opt-outs, stops of strangers) \
+                     is found by them",
+                ));
+            }
+        };
+        let changed = changed.map_err(failed)?;
+        Ok(changed.iter().map(|key| format!("{} {} {}", key.kind, key.id, key.name)).collect())
     }
 }
 

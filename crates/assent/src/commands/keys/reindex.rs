@@ -1,4 +1,4 @@
-//! `assent keys reindex`: everybody is hashed under an index key that was added. It guarantees that "nobody is left" was
+//! `assent keys reindex`: everybody is hashed under the index keys in use, and under no other. It guarantees that "nobody is left" was
 //! looked for after the last one was hashed; it may be interrupted and repeated at any moment.
 
 use assent_contracts::api::vault::{RenewRequest, RenewResponse};
@@ -18,7 +18,7 @@ const PIECES: u64 = 100;
 struct Reindexed {
     /// People who were looked at in the last round.
     looked_at: u64,
-    /// People who were hashed by a key that was missing, in all rounds.
+    /// People whose hashes were not those of the keys in use, in all rounds.
     reindexed: u64,
     /// Whether the last round found nobody any more.
     complete: bool,
@@ -56,9 +56,9 @@ pub async fn run(api: &Api, output: Output) -> Result<Status, Failure> {
     output.print(&done, |done| {
         let Reindexed { looked_at, reindexed, complete } = done;
         let left = if *complete {
-            "nobody is left who lacks a key"
+            "nobody is left"
         } else {
-            "a replica of the vault registers people without one of the keys: replace it, and repeat"
+            "a replica of the vault has other keys: replace it, and repeat"
         };
         format!("{looked_at} people, {reindexed} hashed again; {left}")
     });
