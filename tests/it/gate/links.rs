@@ -250,8 +250,10 @@ async fn an_address_is_barred_by_its_new_tokens_as_by_the_known_ones() {
         code(&answer.unwrap_err())
     };
     assert_eq!(post(&world.operator, Vec::new()).await, "forbidden");
-    let empty = vec![SameAddress { known: tokens(&[1]), more: Vec::new() }];
-    assert_eq!(post(&world.client, empty).await, "validation_failed");
+    for (known, more) in [(tokens(&[1]), Vec::new()), (tokens(&[1, 2]), tokens(&[11, 2]))] {
+        let wrong = vec![SameAddress { known, more }];
+        assert_eq!(post(&world.client, wrong).await, "validation_failed");
+    }
 }
 
 /// Tokens that nobody gets any more go, and nothing that stood by them is lost: not of whom they were, not of a

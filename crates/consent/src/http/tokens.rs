@@ -1,6 +1,8 @@
 //! `POST /v1/gate/tokens`: more tokens of addresses that the gate knows, when the vault has one more key to make them
 //! with. It guarantees that an answer means: by each of its tokens an address is barred as it is by the others.
 
+use std::collections::HashSet;
+
 use assent_contracts::api::consent::{SameAddress, TokensRequest, TokensResponse};
 use assent_eventstore::to_the_end;
 use assent_http::{Caller, Code, Json, Problem};
@@ -22,7 +24,7 @@ const SAME_MAX: usize = 500;
     request_body = TokensRequest,
     responses(
         (status = 200, description = "They hold", body = TokensResponse),
-        (status = 422, description = "validation_failed: more than 500 addresses, or 100 tokens of one"),
+        (status = 422, description = "validation_failed: more than 500 addresses, or 100 tokens of one, or a token that is both"),
     ),
     security(("bearer" = []))
 )]
@@ -38,6 +40,12 @@ pub(super) async fn retell(
     if request.addresses.len() > SAME_MAX || !request.addresses.iter().all(fits) {
         return Err(Problem::new(Code::ValidationFailed)
             .detail("at most 500 addresses, of 1 to 100 known and 1 to 100 further tokens each"));
+    }
+    let more: HashSet<_> = request.addresses.iter().flat_map(|it| &it.more).collect();
+    if request.addresses.iter().flat_map(|it| &it.known).any(|token| more.contains(token)) {
+        // What is moved away from it would be lost.
+        return Err(Problem::new(Code::ValidationFailed)
+            .detail("a token is a known one or a further one, not both"));
     }
     let parts = app.0.clone();
     let retold = to_the_end(async move {
