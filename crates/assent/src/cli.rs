@@ -199,7 +199,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
     match &cli.command {
-        Command::Keys(keys) => return keys.run(output).await,
+        Command::Keys(keys) if !matches!(keys, Keys::Reindex) => return keys.run(output).await,
         Command::Migrate(migrate) => return migrate.run(output).await,
         Command::Backup(backup) => return backup.run(output).await,
         Command::Restore(restore) => return restore.run(output).await,
@@ -237,6 +237,7 @@ async fn run(cli: &Cli, output: Output) -> Result<Status, Failure> {
         Command::Participant(participant) => participant.run(api, output).await,
         Command::Parked(parked) => parked.run(api, output).await,
         Command::Projection(projection) => projection.run(api, output).await,
+        Command::Keys(Keys::Reindex) => crate::commands::keys::reindex(api, output).await,
         Command::Verify(_)
         | Command::Rules(_)
         | Command::Bot(_)

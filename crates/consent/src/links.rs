@@ -11,7 +11,7 @@ use std::sync::Arc;
 use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
 use assent_contracts::SubjectId;
 use assent_contracts::address::AddressToken;
-use assent_contracts::api::consent::{Link, StopKind};
+use assent_contracts::api::consent::{Link, SameAddress, StopKind};
 use assent_contracts::topics::{Topic, VAULT_EVENTS};
 use assent_contracts::vault::{
     ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED,
@@ -246,6 +246,98 @@ pub async fn link_settled(
         settle(clock, terms).await;
     }
     Ok(linked)
+}
+
+/// What came of more tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retold {
+    /// Links that are new.
+    pub linked: u64,
+    /// Tokens against which something stands since.
+    pub barred: u64,
+}
+
+/// Gives addresses more tokens: whoever has an address by a known one has it by the further ones too, and what stands
+/// against it stands against these. One transaction, so at no moment an address is less barred by one of its tokens.
+///
+/// `instead`: nobody gets the known tokens any more, and they go where the further ones are known.
+///
+/// Nobody has to wait a lease: what stands did so before, by the tokens by which permits are asked for. A new link is as
+/// old as the one that it is made from: nothing was heard of her by it.
+///
+/// # Errors
+/// When the database fails; a repeat is harmless.
+pub async fn retell(
+    pool: &PgPool,
+    addresses: &[SameAddress],
+    instead: bool,
+) -> Result<Retold, sqlx::Error> {
+    const UNLINK: &str = "
+        DELETE FROM gate_links AS l
+        USING unnest($1::bytea[], $2::bytea[]) AS t (known, more)
+              JOIN gate_links n ON n.token = t.more
+        WHERE l.token = t.known AND l.subject_id = n.subject_id";
+    // Where somebody still has it, because her erasure has begun, it stands.
+    const CLEAR: &str = "
+        DELETE FROM gate_rows AS r WHERE r.token = ANY($1)
+          AND NOT EXISTS (SELECT 1 FROM gate_links l WHERE l.token = r.token)";
+    // What is lifted or closed meanwhile is waited for, and read as it is then.
+    const HOLD: &str = "
+        SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR SHARE";
+    const LINK: &str = "
+        INSERT INTO gate_links AS g (subject_id, token, region, region_at, linked_at, own)
+        SELECT l.subject_id, t.more, max(l.region), max(l.region_at), min(l.linked_at),
+               bool_or(l.own)
+        FROM unnest($1::bytea[], $2::bytea[]) AS t (known, more)
+             JOIN gate_links l ON l.token = t.known
+        WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = l.subject_id)
+        GROUP BY l.subject_id, t.more ORDER BY l.subject_id, t.more
+        ON CONFLICT (subject_id, token) DO NOTHING";
+    // What was lifted by a further token since it was barred by a known one stays lifted.
+    const BAR: &str = "
+        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
+        SELECT t.more, (array_agg(r.stopped_by) FILTER (WHERE r.stopped_by IS NOT NULL))[1],
+               (array_agg(r.suppressed_by) FILTER (WHERE r.suppressed_by IS NOT NULL))[1],
+               (array_agg(r.erased_by) FILTER (WHERE r.erased_by IS NOT NULL))[1],
+               max(r.changed_at)
+        FROM unnest($1::bytea[], $2::bytea[]) AS t (known, more)
+             JOIN gate_rows r ON r.token = t.known
+        WHERE num_nonnulls(r.stopped_by, r.suppressed_by, r.erased_by) > 0
+        GROUP BY t.more ORDER BY t.more
+        ON CONFLICT (token) DO UPDATE SET
+            stopped_by = coalesce(g.stopped_by, excluded.stopped_by),
+            suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
+            erased_by = coalesce(g.erased_by, excluded.erased_by),
+            changed_at = greatest(g.changed_at, excluded.changed_at)
+        WHERE (num_nonnulls(g.stopped_by, g.suppressed_by, g.erased_by) > 0
+               OR g.changed_at < excluded.changed_at)
+          AND ((g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
+               OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
+               OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL))";
+    let (mut known, mut more) = (Vec::new(), Vec::new());
+    for address in addresses {
+        for before in &address.known {
+            for further in &address.more {
+                known.push(before.to_bytes().to_vec());
+                more.push(further.to_bytes().to_vec());
+            }
+        }
+    }
+    let mut transaction = pool.begin().await?;
+    // As with every link: none slips past a fence.
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(LINKING_LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    let linked = sqlx::query(LINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
+    sqlx::query(HOLD).bind(&known).execute(&mut *transaction).await?;
+    let barred = sqlx::query(BAR).bind(&known).bind(&more).execute(&mut *transaction).await?;
+    if instead {
+        sqlx::query(UNLINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
+        sqlx::query(CLEAR).bind(&known).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(Retold { linked: linked.rows_affected(), barred: barred.rows_affected() })
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

@@ -122,6 +122,19 @@ impl HourKeys {
         self.store.keep_out_of_wal().await;
     }
 
+    /// Whether every key that lives can be opened with a wrapping key that is configured.
+    ///
+    /// # Errors
+    /// When not, or the key store fails.
+    pub async fn check(&self) -> Result<(), KeyStoreError> {
+        self.store.check_wrapping_keys().await
+    }
+
+    /// Counts for ever how many are wrapped by another key than the one in use.
+    pub async fn count_wrapped(&self) {
+        self.store.count_wrapped().await;
+    }
+
     /// The database of the key store.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {

@@ -14,7 +14,9 @@ use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Limits, ServiceClient, router_layers};
 use assent_participant::{Arrival, Follows, Participant, reader};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, SystemClock, SystemIds};
-use assent_sealing::{IndexKeys, KekError, KeyFileError, KeyStore};
+use assent_sealing::{
+    IndexKeys, IndexKeysError, KekError, KeyFileError, KeyStore, KeyStoreError, index_keys,
+};
 use axum::Router;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::Migrator;
@@ -58,6 +60,12 @@ pub enum StartError {
     /// The key-encryption key.
     #[error("messaging's wrapping key: {0}")]
     Kek(#[from] KekError),
+    /// The key store, or a wrapping key that its keys still need.
+    #[error("messaging's {0}")]
+    Keys(#[from] KeyStoreError),
+    /// An index key is missing, or another one.
+    #[error("messaging's {0}")]
+    IndexKeys(#[from] IndexKeysError),
     /// Kafka's client.
     #[error("kafka: {0}")]
     Kafka(String),
@@ -162,6 +170,9 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
     let messaging = build(config, Arc::new(SystemClock), Arc::new(SystemIds)).await?;
+    messaging.hour_keys.check().await?;
+    let hashing = IndexKeys::load(&messaging.config.index_keys_file)?;
+    index_keys::check(messaging.pool(), &hashing.names(), messaging.clock.now()).await?;
     checks(&messaging, &health);
     let bus = messaging.config.bus.clone();
     let arrival = Arrival::at("messaging", messaging.pool(), &bus, &lifecycle).await?;
@@ -260,6 +271,11 @@ fn serve_and_send(
     let (keys_of, until) = (messaging.clone(), stopping.clone());
     lifecycle.spawn("messaging.keys-log", async move {
         until.run_until_cancelled(keys_of.hour_keys.keep_out_of_wal()).await;
+        Ok::<_, Infallible>(())
+    });
+    let (counted, until) = (messaging.clone(), stopping.clone());
+    lifecycle.spawn("messaging.keys-wrapped", async move {
+        until.run_until_cancelled(counted.hour_keys.count_wrapped()).await;
         Ok::<_, Infallible>(())
     });
     let (store, clock) = (messaging.store.clone(), Arc::clone(&messaging.clock));

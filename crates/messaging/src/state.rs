@@ -117,14 +117,14 @@ impl Parts {
     /// may be the stored one.
     #[must_use]
     pub fn keyed_hashes(&self, labelled: &str) -> Vec<Vec<u8>> {
-        self.index.tokens(labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
+        self.index.all(labelled).into_iter().map(|token| token.to_bytes().to_vec()).collect()
     }
 
     /// The question who is meant by these names.
     #[must_use]
     pub fn asked(&self, address: &Address, answers: Option<SubjectId>) -> Asked {
         let tokens = |form: &Option<String>| -> Vec<AddressToken> {
-            form.as_deref().map(|form| self.index.tokens(form)).unwrap_or_default()
+            form.as_deref().map(|form| self.index.all(form)).unwrap_or_default()
         };
         Asked {
             phones: tokens(&address.phone),

@@ -1,6 +1,9 @@
 //! The key-encryption key above the key store: it wraps each person's key, so that the store's
 //! bytes alone open nothing. A file holds it, or a module that never hands it out ([`crate::pkcs11`]).
 //!
+//! Several may be known, each by its id: one wraps, the others open what they have wrapped until that is wrapped
+//! again. So a key is changed while replicas with the old order and with the new one serve side by side.
+//!
 //! Calls may take their time (a module may be a machine elsewhere): keep them off the threads of async
 //! code, and ask for many keys at once.
 
@@ -13,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::DataKey;
 use crate::envelope::{SealError, open_bytes, seal_bytes};
-use crate::key_file::{self, KeyFileError};
+use crate::key_file::{self, Change, KeyFileError};
 use crate::pkcs11::{Module, ModuleKek};
 
 /// Wraps and unwraps the keys of people.
@@ -89,26 +92,23 @@ pub enum KekError {
     Call(String),
 }
 
-/// Where the key-encryption key of a service is.
+/// Where the key-encryption keys of a service are. The label of the module wraps; none: the first of the file. All
+/// others only open what they have wrapped.
 #[derive(Debug, Clone)]
 pub struct KekConfig {
-    /// A file that holds it. Beside a module it only opens what it has wrapped, until that is wrapped again.
+    /// A file that holds some, one a line.
     file: Option<PathBuf>,
-    /// A module that holds it.
+    /// The key in a module that wraps.
     module: Option<Module>,
+    /// Keys in a module that only open.
+    others: Vec<Module>,
 }
 
 impl KekConfig {
     /// In a file.
     #[must_use]
     pub const fn file(path: PathBuf) -> Self {
-        Self { file: Some(path), module: None }
-    }
-
-    /// In a module, beside the file from before, if there was one.
-    #[must_use]
-    pub const fn module(module: Module, file: Option<PathBuf>) -> Self {
-        Self { file, module: Some(module) }
+        Self { file: Some(path), module: None, others: Vec::new() }
     }
 
     /// Reads it from a service's section; what is wrong is recorded in the settings, and then the answer
@@ -116,12 +116,14 @@ impl KekConfig {
     #[must_use]
     pub fn read(section: &Section) -> Option<Self> {
         let module = section.optional::<PathBuf>("kek_module");
-        let rest = ["kek_token", "kek_label"].map(|key| section.optional::<String>(key));
+        let [token, label, others] = ["kek_token", "kek_label", "kek_other_labels"]
+            .map(|key| section.optional::<String>(key));
         let pin_file = section.optional::<PathBuf>("kek_pin_file");
         let Some(path) = module else {
             for (name, given) in [
-                ("kek_token", rest[0].is_some()),
-                ("kek_label", rest[1].is_some()),
+                ("kek_token", token.is_some()),
+                ("kek_label", label.is_some()),
+                ("kek_other_labels", others.is_some()),
                 ("kek_pin_file", pin_file.is_some()),
             ] {
                 if given {
@@ -130,31 +132,36 @@ impl KekConfig {
             }
             return section.required("kek_file").map(Self::file);
         };
-        let [token, key] = rest;
+        let file = section.optional::<PathBuf>("kek_file");
+        let others: Vec<String> = others.as_deref().map(names).unwrap_or_default();
+        // Before a move into the module each replica must open what others wrap there already.
+        let file_wraps = file.is_some() && !others.is_empty();
         for (name, missing) in [
             ("kek_token", token.is_none()),
-            ("kek_label", key.is_none()),
+            ("kek_label", label.is_none() && !file_wraps),
             ("kek_pin_file", pin_file.is_none()),
         ] {
             if missing {
                 section.invalid(name, "must be set beside kek_module");
             }
         }
-        let file = section.optional("kek_file");
-        let module = Module { path, token: token?, key: key?, pin_file: pin_file? };
-        Some(Self::module(module, file))
+        if label.is_none() && !file_wraps {
+            return None;
+        }
+        let (token, pin_file) = (token?, pin_file?);
+        let of = |key| Module {
+            path: path.clone(),
+            token: token.clone(),
+            key,
+            pin_file: pin_file.clone(),
+        };
+        Some(Self { file, module: label.map(of), others: others.into_iter().map(of).collect() })
     }
 
-    /// The module, if there is one.
+    /// A key of the module, if there is one.
     #[must_use]
-    pub const fn in_module(&self) -> Option<&Module> {
-        self.module.as_ref()
-    }
-
-    /// Whether keys may still be wrapped by a file beside the module.
-    #[must_use]
-    pub const fn moves(&self) -> bool {
-        self.module.is_some() && self.file.is_some()
+    pub fn in_module(&self) -> Option<&Module> {
+        self.module.as_ref().or(self.others.first())
     }
 
     /// Opens all that is configured. It may block.
@@ -162,36 +169,54 @@ impl KekConfig {
     /// # Errors
     /// [`KekError`] when one of them can't be used.
     pub fn open(&self, ids: &Arc<dyn Ids>) -> Result<Keks, KekError> {
-        let file = self.file.as_deref().map(|path| FileKek::load(path, Arc::clone(ids)));
-        let file = file.transpose()?.map(|kek| Arc::new(kek) as Arc<dyn Kek>);
-        let module = self.module.clone().map(|module| ModuleKek::open(module, Arc::clone(ids)));
-        let module = module.transpose()?.map(|kek| Arc::new(kek) as Arc<dyn Kek>);
-        let mut all = module.into_iter().chain(file);
+        let mut all: Vec<Arc<dyn Kek>> = Vec::new();
+        let open = |module: &Module| ModuleKek::open(module.clone(), Arc::clone(ids));
+        if let Some(module) = &self.module {
+            all.push(Arc::new(open(module)?));
+        }
+        if let Some(path) = &self.file {
+            for kek in FileKek::load(path, ids)? {
+                all.push(Arc::new(kek));
+            }
+        }
+        for module in &self.others {
+            all.push(Arc::new(open(module)?));
+        }
+        let mut all = all.into_iter();
         let nothing = || KekError::Call("no wrapping key is configured".to_owned());
-        Ok(Keks { current: all.next().ok_or_else(nothing)?, former: all.next() })
+        Ok(Keks { current: all.next().ok_or_else(nothing)?, others: all.collect() })
     }
 }
 
-/// The key that wraps, and the one from before that still opens.
+/// The names of a list with commas between them.
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+}
+
+/// The key that wraps, and those that still open, or open already.
 #[derive(Clone)]
 pub struct Keks {
     /// It wraps.
     pub(crate) current: Arc<dyn Kek>,
-    /// It only opens what it wrapped.
-    pub(crate) former: Option<Arc<dyn Kek>>,
+    /// They only open what they wrapped.
+    pub(crate) others: Vec<Arc<dyn Kek>>,
 }
 
 impl<K: Kek> From<K> for Keks {
     fn from(kek: K) -> Self {
-        Self { current: Arc::new(kek), former: None }
+        Self { current: Arc::new(kek), others: Vec::new() }
     }
 }
 
 impl Keks {
-    /// One that wraps from now on, and the one from before that still opens what it wrapped.
+    /// One that wraps from now on, and one that opens what it wrapped.
     #[must_use]
-    pub fn moving(current: impl Kek, former: impl Kek) -> Self {
-        Self { current: Arc::new(current), former: Some(Arc::new(former)) }
+    pub fn moving(current: impl Kek, other: impl Kek) -> Self {
+        Self { current: Arc::new(current), others: vec![Arc::new(other)] }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Kek>> {
+        std::iter::once(&self.current).chain(&self.others)
     }
 
     /// Whether all of them can be used now. It may block.
@@ -199,15 +224,18 @@ impl Keks {
     /// # Errors
     /// [`KekError`] of the first that can't.
     pub fn look(&self) -> Result<(), KekError> {
-        [Some(&self.current), self.former.as_ref()]
-            .into_iter()
-            .flatten()
-            .try_for_each(|kek| kek.look())
+        self.all().try_for_each(|kek| kek.look())
+    }
+
+    /// Their ids; the first is of the one that wraps.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.all().map(|kek| kek.id().to_owned()).collect()
     }
 
     /// The one of this id.
     pub(crate) fn of(&self, id: &str) -> Option<&Arc<dyn Kek>> {
-        [Some(&self.current), self.former.as_ref()].into_iter().flatten().find(|kek| kek.id() == id)
+        self.all().find(|kek| kek.id() == id)
     }
 }
 
@@ -219,12 +247,13 @@ pub struct FileKek {
 }
 
 impl FileKek {
-    /// Reads the key from its file.
+    /// Reads the keys of a file, one a line.
     ///
     /// # Errors
     /// [`KeyFileError`] when it can't be read, is no key or is open to others.
-    pub fn load(path: &Path, ids: Arc<dyn Ids>) -> Result<Self, KeyFileError> {
-        Ok(Self::new(key_file::data_key(path)?, ids))
+    pub fn load(path: &Path, ids: &Arc<dyn Ids>) -> Result<Vec<Self>, KeyFileError> {
+        let keys = key_file::data_keys(path)?;
+        Ok(keys.into_iter().map(|key| Self::new(key, Arc::clone(ids))).collect())
     }
 
     /// Makes a new key and writes it to `path`, which must not exist.
@@ -235,6 +264,29 @@ impl FileKek {
         let key = DataKey::generate(ids);
         let text = Zeroizing::new(format!("{}\n", key_file::to_hex(key.expose()).as_str()));
         key_file::create(path, &text)
+    }
+
+    /// Changes which keys a file holds, and which of them wraps.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when it can't be read or written, or its only key would go; then it is as it was.
+    pub fn change(path: &Path, change: Change, ids: &dyn Ids) -> Result<(), KeyFileError> {
+        let mut keys = key_file::data_keys(path)?;
+        match change {
+            Change::Add => keys.push(DataKey::generate(ids)),
+            Change::Turn => keys.rotate_right(1),
+            Change::Drop => drop(keys.pop()),
+        }
+        if keys.is_empty() {
+            let expected = "another key beside the one that is to go";
+            return Err(KeyFileError::Malformed { path: path.to_owned(), expected });
+        }
+        let mut text = Zeroizing::new(String::with_capacity(keys.len() * 65));
+        for key in &keys {
+            text.push_str(&key_file::to_hex(key.expose()));
+            text.push('\n');
+        }
+        key_file::replace(path, &text)
     }
 
     /// A key that is already in memory.
@@ -305,12 +357,15 @@ mod tests {
             (config, settings.finish().err().map(|error| error.to_string()))
         };
         let (config, error) = read(whole);
-        assert!(error.is_none() && !config.unwrap().moves());
-        assert!(read(&format!("{whole}kek_file = \"/k\"")).0.unwrap().moves());
+        let config = config.unwrap();
+        assert!(error.is_none() && config.in_module().is_some() && config.file.is_none());
+        assert!(read(&format!("{whole}kek_file = \"/k\"")).0.unwrap().file.is_some());
         assert!(read("[vault]\nkek_file = \"/k\"").0.unwrap().in_module().is_none());
-        for (line, named) in
-            [("kek_token = \"t\"\n", "kek_token"), ("kek_pin_file = \"/pin\"\n", "kek_pin_file")]
-        {
+        for (line, named) in [
+            ("kek_token = \"t\"\n", "kek_token"),
+            ("kek_label = \"k\"\n", "kek_label"),
+            ("kek_pin_file = \"/pin\"\n", "kek_pin_file"),
+        ] {
             let (config, error) = read(&whole.replace(line, ""));
             assert!(config.is_none() && error.unwrap().contains(named));
         }
@@ -318,5 +373,56 @@ mod tests {
         assert!(error.unwrap().contains("kek_label"), "it would be taken for used");
         assert!(config.is_some());
         assert!(read("[vault]").0.is_none());
+
+        // The file wraps while the module's keys are only known; they wrap where one has the label.
+        let only_known = whole.replace("kek_label", "kek_other_labels");
+        let (config, error) = read(&format!("{only_known}kek_file = \"/k\""));
+        assert!(error.is_none() && config.is_some_and(|it| it.module.is_none()));
+        let (config, error) = read(&only_known);
+        assert!(config.is_none() && error.unwrap().contains("kek_label"), "nothing would wrap");
+        let (config, _) = read(&format!("{whole}kek_other_labels = \"a, b\""));
+        let keys: Vec<String> = config.unwrap().others.into_iter().map(|it| it.key).collect();
+        assert_eq!(keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn the_first_key_of_a_file_wraps_and_the_others_open() {
+        let path = std::env::temp_dir().join(format!("assent-keks-{}", SystemIds.v4()));
+        let hex = |byte: u8| key_file::to_hex(&[byte; 32]).to_string();
+        key_file::create(&path, &format!("{}\n", hex(1))).unwrap();
+        let open = || KekConfig::file(path.clone()).open(&system_ids()).ok().unwrap();
+        let before = open();
+        let wrapped = before
+            .current
+            .wrap(&[(&DataKey::from_bytes([9; 32]), b"her".as_slice())])
+            .ok()
+            .unwrap()
+            .remove(0);
+        key_file::replace(&path, &format!("{}\n\n{}\n", hex(2), hex(1))).unwrap();
+        let now = open();
+        assert_eq!(now.ids()[1..], before.ids());
+        assert_ne!(now.current.id(), before.current.id());
+        let kek = now.of(before.current.id()).unwrap();
+        let opened = kek.unwrap(&[(wrapped.as_slice(), b"her".as_slice())]).ok().unwrap().remove(0);
+        assert_eq!(opened.ok().unwrap().expose(), &[9; 32]);
+        // The same by steps: first everybody knows it, then it wraps, then the old one goes.
+        let change = |change| FileKek::change(&path, change, &SystemIds);
+        change(Change::Add).unwrap();
+        let three = open().ids();
+        assert_eq!(three[..2], now.ids(), "it isn't in use yet");
+        change(Change::Turn).unwrap();
+        let [first, second, third] = [0, 1, 2].map(|n: usize| three[n].as_str());
+        assert_eq!(open().ids(), [third, first, second]);
+        change(Change::Drop).unwrap();
+        change(Change::Drop).unwrap();
+        assert_eq!(open().ids(), [third]);
+        assert!(change(Change::Drop).is_err(), "the only one stays");
+        assert_eq!(open().ids(), [third]);
+        for wrong in [String::new(), format!("{}\nno key\n", hex(1))] {
+            key_file::replace(&path, &wrong).unwrap();
+            let opened = KekConfig::file(path.clone()).open(&system_ids());
+            assert!(matches!(opened, Err(KekError::File(KeyFileError::Malformed { .. }))));
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

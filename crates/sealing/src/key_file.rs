@@ -39,6 +39,17 @@ pub enum KeyFileError {
     },
 }
 
+/// How the keys of a file are changed, one step after the other: each must have reached every replica before the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A new key comes behind the others: everybody knows it, and it isn't the one in use.
+    Add,
+    /// The last key becomes the first: it is in use from now on, and the others still do for what they made.
+    Turn,
+    /// The last key goes. What it made must be gone.
+    Drop,
+}
+
 /// Reads a key file.
 ///
 /// # Errors
@@ -53,6 +64,21 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(failed)?;
     Ok(text)
+}
+
+/// Reads the keys of a file that may hold several: 64 hex digits on each line, the first of which is the one in use.
+///
+/// # Errors
+/// [`KeyFileError`] when it can't be read, a line is no key, there is none, or it is open to others.
+pub fn data_keys(path: &Path) -> Result<Vec<DataKey>, KeyFileError> {
+    let text = read(path)?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(|line| from_hex(line).map(|bytes| DataKey::from_bytes(*bytes)));
+    let keys = keys.collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty());
+    keys.ok_or_else(|| KeyFileError::Malformed {
+        path: path.to_owned(),
+        expected: "64 hex digits on each line",
+    })
 }
 
 /// Reads a key from its file: 64 hex digits.
@@ -84,10 +110,31 @@ pub fn create(path: &Path, content: &str) -> Result<(), KeyFileError> {
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    // Else its name may be gone after a loss of power, and with it everything sealed under it.
+    sync_folder(path).map_err(failed)
+}
+
+/// Puts another content in the place of a key file, with its mode: what is read is the one or the other, whole, also
+/// after a loss of power. Whoever calls this keeps the keys that are still needed in it.
+///
+/// # Errors
+/// [`KeyFileError::Io`] when there is none, or it can't be written; then it is as it was.
+pub fn replace(path: &Path, content: &str) -> Result<(), KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions();
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    create(&beside, content)?;
+    std::fs::set_permissions(&beside, mode)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .and_then(|()| sync_folder(path))
+        .map_err(failed)
+}
+
+/// Else a file's name may be gone after a loss of power, and with it everything sealed under it.
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new(".")));
-    folder.and_then(|folder| folder.sync_all()).map_err(failed)
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
 /// 64 hex digits.

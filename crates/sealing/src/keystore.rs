@@ -60,6 +60,17 @@ pub enum KeyStoreError {
         /// What wrapped it.
         kek_id: String,
     },
+    /// Stored keys need a wrapping key that isn't configured.
+    #[error(
+        "key store: {keys} keys are wrapped by {kek_id}, which is not configured: put it back until `assent keys rewrap` \
+         says that none is left"
+    )]
+    Missing {
+        /// What wraps them.
+        kek_id: String,
+        /// How many there are.
+        keys: u64,
+    },
     /// Keys are destroyed, but a transaction that began before keeps their bytes on disk: one of
     /// this database that may still read them, or one of any database of the server that wrote
     /// and goes on. Repeat.
@@ -122,6 +133,10 @@ impl KeyStore {
 
     pub(crate) fn destroyed(&self) -> &AtomicBool {
         &self.destroyed
+    }
+
+    pub(crate) const fn keks(&self) -> &Keks {
+        &self.keks
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

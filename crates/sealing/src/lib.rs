@@ -5,6 +5,7 @@
 
 pub mod envelope;
 pub mod index;
+pub mod index_keys;
 pub mod kek;
 mod key;
 pub mod key_file;
@@ -13,9 +14,11 @@ pub mod link;
 pub mod pkcs11;
 pub mod spelling;
 pub mod wal;
+mod wrapping;
 
 pub use envelope::{Aad, SealError, from_text, open, seal, to_text};
-pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeys};
+pub use index::{AddressIndex, Fingerprint, FingerprintIndex, IndexKeyName, IndexKeys};
+pub use index_keys::IndexKeysError;
 pub use kek::{FileKek, Kek, KekConfig, KekError, Keks};
 pub use key::DataKey;
 pub use key_file::KeyFileError;

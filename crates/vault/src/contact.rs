@@ -3,6 +3,7 @@
 //! thread that may be busy.
 
 use assent_contracts::address::AddressToken;
+use assent_contracts::api::consent::SameAddress;
 use assent_contracts::api::vault::ImportRow;
 use assent_contracts::vault::Origin;
 use assent_runtime::Ids;
@@ -31,6 +32,10 @@ pub(crate) struct Contact {
     pub(crate) region: Option<String>,
     /// Tokens of all that she is known by, in all spellings; never empty.
     pub(crate) tokens: Vec<AddressToken>,
+    /// The same by all keys, also by those that look only: by what she may be known already.
+    pub(crate) looked_for: Vec<AddressToken>,
+    /// What the gate knows of her addresses by tokens that nobody gets any more.
+    pub(crate) former: Vec<SameAddress>,
     /// What would bar her.
     pub(crate) marks: Vec<Fingerprint>,
 }
@@ -82,10 +87,14 @@ pub(crate) fn read(app: &App, row: ImportRow) -> Result<Contact, Rejected> {
     let parent_user_id = parent.map(|it| it.text);
     let names = || [&phone, &user_id, &parent_user_id].into_iter().flatten();
     let tokens: Vec<_> = names().flat_map(|name| app.addresses.tokens(name)).collect();
-    let fingerprints = names().flat_map(|name| app.fingerprints.fingerprints(name)).collect();
+    let looked_for: Vec<_> = names().flat_map(|name| app.addresses.all(name)).collect();
+    let fingerprints = names().flat_map(|name| app.fingerprints.all(name)).collect();
+    let former = names().filter_map(|name| app.former(name)).collect();
     Ok(Contact {
-        marks: marks(fingerprints, &tokens),
+        marks: marks(fingerprints, &looked_for),
         tokens,
+        looked_for,
+        former,
         phone,
         user_id,
         parent_user_id,

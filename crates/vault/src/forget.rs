@@ -61,7 +61,7 @@ async fn forget_names(app: &App, caller: &str, subject: Uuid) -> Result<Option<b
         return Ok(Some(false));
     };
     let Some(phone) = open_phone(&person, &key)? else { return Ok(Some(false)) };
-    let numbers = app.addresses.tokens(&phone);
+    let numbers = app.addresses.all(&phone);
     let others = others(app.pool(), subject).await?;
 
     let mut session = app.store.begin().await?;

@@ -32,7 +32,7 @@ use crate::domain::{self, Command, Event};
 use crate::error::VaultError;
 use crate::people::{self, Additions, SealedPerson};
 use crate::who::{Found, Question};
-use crate::{phone, user_id};
+use crate::{phone, renew, user_id};
 
 /// Most people of one request.
 const TOLD_MAX: usize = 100;
@@ -96,6 +96,8 @@ struct Name {
     text: Zeroizing<String>,
     region: Option<String>,
     tokens: Vec<AddressToken>,
+    /// By all keys: by what somebody may be known.
+    looked_for: Vec<AddressToken>,
 }
 
 /// All that one person was told to be known by.
@@ -108,8 +110,8 @@ impl Names {
     fn read(app: &App, told: ToldIdentity) -> Result<Self, &'static str> {
         let mut names = Vec::new();
         let mut push = |kind, text: Zeroizing<String>, region| {
-            let tokens = app.addresses.tokens(&text);
-            names.push(Name { kind, text, region, tokens });
+            let (tokens, looked_for) = (app.addresses.tokens(&text), app.addresses.all(&text));
+            names.push(Name { kind, text, region, tokens, looked_for });
         };
         if let Some(text) = told.phone {
             let phone =
@@ -142,7 +144,7 @@ async fn note(
     told: &[Result<Names, &'static str>],
 ) -> Result<Option<Noted>, VaultError> {
     let names = || told.iter().filter_map(|it| it.as_ref().ok());
-    let tokens = names().flat_map(|it| &it.names).flat_map(|it| it.tokens.iter().copied());
+    let tokens = names().flat_map(|it| &it.names).flat_map(|it| it.looked_for.iter().copied());
     let tokens: Vec<AddressToken> = tokens.collect();
     let known = people::known(app.pool(), &tokens).await?;
     let concerned = known.values().map(|it| it.subject).chain(names().filter_map(|it| it.answers));
@@ -180,7 +182,7 @@ async fn one(
 ) -> Result<Option<IdentityOutcome>, VaultError> {
     let tokens: Vec<AddressToken> =
         told.names.iter().flat_map(|name| name.tokens.iter().copied()).collect();
-    let names = told.names.iter().map(|it| (it.kind, it.tokens.as_slice())).collect();
+    let names = told.names.iter().map(|it| (it.kind, it.looked_for.as_slice())).collect();
     let question = Question { names, answers: told.answers };
     let found = Found::by(session.conn(), question).await?;
     let everybody: Vec<Uuid> = found.everybody().into_iter().collect();
@@ -227,7 +229,7 @@ async fn add(
     let mut additions = Additions::default();
     let mut fields = Vec::new();
     for name in new {
-        let prints = people::marks(app.fingerprints.fingerprints(&name.text), &name.tokens);
+        let prints = people::marks(app.fingerprints.all(&name.text), &name.looked_for);
         if !people::barred(&mut *session.conn(), &prints, Timestamp::UNIX_EPOCH).await?.is_empty() {
             continue;
         }
@@ -244,6 +246,9 @@ async fn add(
     if fields.is_empty() {
         return Ok(true);
     }
+    // What stands against a name by its former tokens stands by those that she gets.
+    let former = new.iter().filter_map(|name| app.former(&name.text)).collect();
+    renew::tell_gate(app, former, true).await?;
     if !people::add(session.conn(), subject, &additions).await? {
         return Ok(false);
     }

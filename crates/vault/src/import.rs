@@ -25,6 +25,7 @@ use crate::contact::{self, Contact, Rejected};
 use crate::domain::{self, Command, Event, Registration};
 use crate::error::VaultError;
 use crate::people::{self, Barred, SealedPerson};
+use crate::renew;
 
 /// Most rows of one request.
 pub const ROWS_MAX: usize = 2_000;
@@ -191,12 +192,12 @@ async fn standing(
     contacts: &[Contact],
 ) -> Result<Vec<Option<Fate>>, VaultError> {
     let tokens: Vec<AddressToken> =
-        contacts.iter().flat_map(|contact| contact.tokens.iter().copied()).collect();
+        contacts.iter().flat_map(|contact| contact.looked_for.iter().copied()).collect();
     let known = people::known(app.pool(), &tokens).await?;
     let mut fates: Vec<Option<Fate>> = contacts
         .iter()
         .map(|contact| {
-            let known = contact.tokens.iter().find_map(|token| known.get(token))?;
+            let known = contact.looked_for.iter().find_map(|token| known.get(token))?;
             Some(if known.fenced {
                 Fate::Refused(Barred::Erased)
             } else {
@@ -233,6 +234,9 @@ async fn write(
         return Ok(false);
     };
     let people = sealed(app, road.origin, contacts, new, subjects, keys).await;
+    // What stands against an address by its former tokens stands by those under which she comes in.
+    let former = new.iter().flat_map(|&index| contacts[index].former.iter().cloned()).collect();
+    renew::tell_gate(app, former, true).await?;
 
     let mut session = app.store.begin().await?;
     let done = async {

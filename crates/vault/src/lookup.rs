@@ -39,15 +39,15 @@ pub(crate) async fn lookup(
             let text = Zeroizing::new(text);
             let phone = phone::parse(&text, request.country.as_deref())
                 .map_err(|invalid| Problem::new(Code::PhoneInvalid).detail(invalid.reason()))?;
-            let fingerprints = app.fingerprints.fingerprints(&phone.e164);
-            (app.addresses.tokens(&phone.e164), fingerprints, phone.region)
+            let fingerprints = app.fingerprints.all(&phone.e164);
+            (app.addresses.all(&phone.e164), fingerprints, phone.region)
         }
         (None, Some(text)) if told == 0 => {
             let user_id = user_id::parse(&Zeroizing::new(text)).ok_or_else(|| {
                 Problem::new(Code::ValidationFailed).detail("user_id: CC. and letters or digits")
             })?;
-            let fingerprints = app.fingerprints.fingerprints(&user_id.text);
-            (app.addresses.tokens(&user_id.text), fingerprints, None)
+            let fingerprints = app.fingerprints.all(&user_id.text);
+            (app.addresses.all(&user_id.text), fingerprints, None)
         }
         (None, None) if (1..=100).contains(&told) => (request.addresses, Vec::new(), None),
         _ => {

@@ -360,6 +360,27 @@ pub(crate) async fn forget_user_ids(
     Ok(())
 }
 
+/// Takes tokens away by which nobody is looked for any more, under her stream's lock. `kept` and `gone` are hers.
+pub(crate) async fn leave_tokens(
+    connection: &mut PgConnection,
+    subject: Uuid,
+    kept: &[AddressToken],
+    gone: &[AddressToken],
+) -> Result<(), VaultError> {
+    let gone: Vec<[u8; 33]> = gone.iter().map(|token| token.to_bytes()).collect();
+    sqlx::query("DELETE FROM addresses WHERE token = ANY($2) AND subject_id = $1")
+        .bind(subject)
+        .bind(slices(&gone))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE people SET tokens = $2 WHERE subject_id = $1")
+        .bind(subject)
+        .bind(join_tokens(kept))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// What a person's row is to hold instead, sealed. The outer `None`: it stays.
 #[derive(Default)]
 pub(crate) struct Corrections {

@@ -26,8 +26,8 @@ use crate::forget::{others, unlink};
 use crate::identities::{Links, append, link_at_the_gate};
 use crate::lookup::require_open;
 use crate::people::{self, Corrections, SealedPerson};
-use crate::phone;
 use crate::resolve::{open_field, recorded};
+use crate::{phone, renew};
 
 /// Why her fields are opened, in access records.
 const REASON: &str = "rectification";
@@ -78,6 +78,8 @@ struct Number {
     text: Zeroizing<String>,
     region: Option<String>,
     tokens: Vec<AddressToken>,
+    /// By all keys: by what somebody may be known.
+    looked_for: Vec<AddressToken>,
 }
 
 /// What is to be held instead; a text's inner `None`: nothing. No `Debug`: it holds plaintext.
@@ -101,7 +103,8 @@ impl Wanted {
             let phone = phone::parse(&Zeroizing::new(text), request.country.as_deref())
                 .map_err(|invalid| Problem::new(Code::PhoneInvalid).detail(invalid.reason()))?;
             let tokens = app.addresses.tokens(&phone.e164);
-            Ok::<_, Problem>(Number { text: phone.e164, region: phone.region, tokens })
+            let looked_for = app.addresses.all(&phone.e164);
+            Ok::<_, Problem>(Number { text: phone.e164, region: phone.region, tokens, looked_for })
         };
         let mut texts = Vec::new();
         type Read =
@@ -150,6 +153,9 @@ async fn correct(
     {
         return Ok(Outcome::Refused(refused(reason)));
     }
+    // What stands against the number by its former tokens stands by those that she gets.
+    let former = changes.number.and_then(|number| app.former(&number.text));
+    renew::tell_gate(app, former.into_iter().collect(), true).await?;
     let linked = others(app.pool(), subject).await?;
 
     let mut session = app.store.begin().await?;
@@ -266,11 +272,11 @@ async fn stands_against(
     subject: Uuid,
     number: &Number,
 ) -> Result<Option<&'static str>, VaultError> {
-    let known = people::known(app.pool(), &number.tokens).await?;
+    let known = people::known(app.pool(), &number.looked_for).await?;
     if known.values().any(|known| known.subject != subject) {
         return Ok(Some("number_taken"));
     }
-    let marks = people::marks(app.fingerprints.fingerprints(&number.text), &number.tokens);
+    let marks = people::marks(app.fingerprints.all(&number.text), &number.looked_for);
     let barred = people::barred(app.pool(), &marks, Timestamp::UNIX_EPOCH).await?;
     Ok((!barred.is_empty()).then_some("number_barred"))
 }

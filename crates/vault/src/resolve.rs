@@ -152,7 +152,7 @@ fn open_addresses(
         let phone = open_phone(person, key)?;
         let user_id = open_field(person, key, USER_ID, person.user_id.as_deref())?;
         // Of those that are in the index: a newer index key makes more.
-        let used = phone.as_ref().or(user_id.as_ref()).map(|used| app.addresses.tokens(used));
+        let used = phone.as_ref().or(user_id.as_ref()).map(|used| app.addresses.all(used));
         let used = used.unwrap_or_default();
         let (tokens, others): (Vec<AddressToken>, Vec<AddressToken>) =
             person.tokens.iter().partition(|token| used.contains(token));

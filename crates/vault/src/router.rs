@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::{
-    access, forget, holdings, identities, import, lookup, rectify, resolve, retention, screen,
-    suppress, texts, who,
+    access, forget, holdings, identities, import, lookup, rectify, renew, resolve, retention,
+    screen, suppress, texts, who,
 };
 
 #[derive(OpenApi)]
@@ -41,6 +41,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(screen::list, screen::screen))
         .routes(routes!(access::list))
         .routes(routes!(retention::retention))
+        .routes(routes!(renew::renew))
 }
 
 /// The API without its edge.

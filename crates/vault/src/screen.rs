@@ -93,9 +93,9 @@ fn read_rows(app: &App, rows: Vec<ScreenRow>) -> Vec<ReadRow> {
     let read = |row: ScreenRow| {
         let text = Zeroizing::new(row.phone);
         let phone = phone::parse(&text, row.country.as_deref())?;
-        let tokens = app.addresses.tokens(&phone.e164);
+        let tokens = app.addresses.all(&phone.e164);
         Ok(Number {
-            marks: people::marks(app.fingerprints.fingerprints(&phone.e164), &tokens),
+            marks: people::marks(app.fingerprints.all(&phone.e164), &tokens),
             tokens,
             flaws: flaws(&phone, row.country.as_deref()),
         })

@@ -16,7 +16,10 @@ use assent_participant::{Arrival, ArrivalError, Participant, reader};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
-use assent_sealing::{IndexKeys, KekConfig, KekError, KeyFileError, KeyStore};
+use assent_sealing::{
+    IndexKeys, IndexKeysError, KekConfig, KekError, KeyFileError, KeyStore, KeyStoreError,
+    index_keys,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
@@ -24,6 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::erasure::ComeBack;
+use crate::renew::{self, TurnedTooEarly};
 use crate::retention;
 use crate::router::router;
 
@@ -122,6 +126,15 @@ pub enum StartError {
     /// The key-encryption key.
     #[error("the vault's wrapping key: {0}")]
     Kek(#[from] KekError),
+    /// The key store, or a wrapping key that its keys still need.
+    #[error("the vault's {0}")]
+    Keys(#[from] KeyStoreError),
+    /// An index key is missing, or another one.
+    #[error("the vault's {0}")]
+    IndexKeys(#[from] IndexKeysError),
+    /// An index key looks only before its time.
+    #[error(transparent)]
+    Turned(#[from] TurnedTooEarly),
     /// The index keys are those of messaging.
     #[error("the index keys file has no [[fingerprint]] key")]
     NoFingerprintKey,
@@ -190,7 +203,9 @@ pub async fn serve(
     let keys_pool =
         pool(config.keys_database_url.expose_secret(), config.service.database_connections).await?;
     let keks = config.kek.open(&ids)?;
-    let index_keys = IndexKeys::load(&config.index_keys_file)?;
+    let hashing = IndexKeys::load(&config.index_keys_file)?;
+    index_keys::check(&database, &hashing.names(), clock.now()).await?;
+    renew::check(&database, &hashing.addresses()).await?;
     schema::ready_check(&health, "database", &database, migrators());
     schema::ready_check(&health, "key_store", &keys_pool, [KeyStore::migrator()]);
 
@@ -198,6 +213,7 @@ pub async fn serve(
     // nothing for a secret to protect.
     let store = EventStore::new(database.clone(), b"");
     let keys = KeyStore::new(keys_pool, keks, Arc::clone(&clock), Arc::clone(&ids));
+    keys.check_wrapping_keys().await?;
     let looked_at = keys.clone();
     health.ready_check("wrapping_key", move || {
         let keys = looked_at.clone();
@@ -208,11 +224,16 @@ pub async fn serve(
         stopping.run_until_cancelled(log_of.keep_out_of_wal()).await;
         Ok::<_, std::convert::Infallible>(())
     });
+    let (counted, stopping) = (keys.clone(), lifecycle.stopping());
+    lifecycle.spawn("vault.keys-wrapped", async move {
+        stopping.run_until_cancelled(counted.count_wrapped()).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
     let app = Arc::new(App {
         store: store.clone(),
         keys,
-        addresses: index_keys.addresses(),
-        fingerprints: index_keys.fingerprints().ok_or(StartError::NoFingerprintKey)?,
+        addresses: hashing.addresses(),
+        fingerprints: hashing.fingerprints().ok_or(StartError::NoFingerprintKey)?,
         clock: Arc::clone(&clock),
         ids,
         screening_rows_per_hour: config.screening_rows_per_hour,

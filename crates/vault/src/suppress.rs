@@ -55,6 +55,8 @@ pub(crate) async fn suppress(
 
 struct Address {
     tokens: Vec<AddressToken>,
+    /// By all keys, so that its ids stay the same when one looks only.
+    named_by: Vec<AddressToken>,
     fingerprints: Vec<Fingerprint>,
     /// The stream of its event, and whether that is there already.
     stream: Uuid,
@@ -69,18 +71,18 @@ async fn suppress_rows(app: &App, request: SuppressRequest) -> Result<Vec<String
             Err(reason) => Err(reason),
             Ok(name) => {
                 let tokens = app.addresses.tokens(&name);
-                let stream = derived_id("suppression", &tokens);
+                let named_by = app.addresses.all(&name);
+                let stream = derived_id("suppression", &named_by);
                 Ok(*seen.entry(stream).or_insert_with(|| {
                     let fingerprints = app.fingerprints.fingerprints(&name);
-                    addresses.push(Address { tokens, fingerprints, stream });
+                    addresses.push(Address { tokens, named_by, fingerprints, stream });
                     addresses.len() - 1
                 }))
             }
         });
     }
     let new = record(app, &addresses).await?;
-    let tokens = addresses.iter().map(|address| address.tokens.as_slice());
-    close_gate(app, StopKind::Suppressed, "stop:suppressed", tokens).await?;
+    close_gate(app, &addresses).await?;
 
     let mut told = vec![false; addresses.len()];
     let outcome = |place: Result<usize, &'static str>| match place {
@@ -142,23 +144,16 @@ async fn record(app: &App, addresses: &[Address]) -> Result<Vec<bool>, VaultErro
 
 /// Tells the gate that addresses may not be used; returns when it has settled. The id of a stop is
 /// derived from its occasion and its address, so repeating it changes nothing.
-pub(crate) async fn close_gate<'a>(
-    app: &App,
-    kind: StopKind,
-    occasion: &str,
-    addresses: impl Iterator<Item = &'a [AddressToken]>,
-) -> Result<(), VaultError> {
+async fn close_gate(app: &App, addresses: &[Address]) -> Result<(), VaultError> {
     let heard_at = app.clock.now();
-    let stops: Vec<Stop> = addresses
-        .map(|tokens| Stop {
-            stop_id: derived_id(occasion, tokens),
-            addresses: tokens.to_vec(),
-            kind,
-            method: None,
-            heard_at,
-        })
-        .collect();
-    post_stops(app, &stops).await
+    let stop = |address: &Address| Stop {
+        stop_id: derived_id("stop:suppressed", &address.named_by),
+        addresses: address.tokens.clone(),
+        kind: StopKind::Suppressed,
+        method: None,
+        heard_at,
+    };
+    post_stops(app, &addresses.iter().map(stop).collect::<Vec<_>>()).await
 }
 
 /// Brings stops to the gate, and waits for their settlement.

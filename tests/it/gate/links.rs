@@ -1,7 +1,9 @@
 //! Addresses and people that hang together: the most restrictive answer counts.
 
 use assent_contracts::SubjectId;
-use assent_contracts::api::consent::{Link, LinksRequest, LinksResponse, StopKind};
+use assent_contracts::api::consent::{
+    Link, LinksRequest, LinksResponse, SameAddress, StopKind, TokensRequest, TokensResponse,
+};
 use assent_contracts::vault::{
     ADDRESS_SUPPRESSED, AddressSuppressed, IDENTIFIERS_ADDED, IDENTIFIERS_REMOVED,
     IdentifiersAdded, IdentifiersRemoved, SUBJECT_LINKED, SubjectLinked,
@@ -197,4 +199,93 @@ async fn an_erasure_closes_her_own_addresses_and_nobody_elses() {
     let owns = "SELECT count(*) FROM gate_links WHERE subject_id = $1 AND own";
     let owns: i64 = sqlx::query_scalar(owns).bind(one).fetch_one(&world.pool).await.unwrap();
     assert_eq!(owns, 2, "1 and 3");
+}
+
+async fn retell(world: &World, addresses: &[(u16, u16)], instead: bool) -> (u64, u64) {
+    let same = |&(known, more): &(u16, u16)| SameAddress {
+        known: tokens(&[known]),
+        more: tokens(&[more]),
+    };
+    let request = TokensRequest { addresses: addresses.iter().map(same).collect(), instead };
+    let answer: TokensResponse =
+        world.client.post("/v1/gate/tokens", &request, None).await.expect("tokens are taken");
+    (answer.linked, answer.barred)
+}
+
+/// The vault has one more key: what stands against an address stands by its new tokens too, whosever it is.
+#[tokio::test]
+async fn an_address_is_barred_by_its_new_tokens_as_by_the_known_ones() {
+    let world = world().await;
+    let (stopped, free) = (world.consenting(1).await, world.consenting(2).await);
+    world.stop(&[1], StopKind::Stopped).await;
+    // Of a stranger.
+    world.stop(&[3], StopKind::Stopped).await;
+    let all = [(1, 11), (2, 12), (3, 13)];
+    assert_eq!(retell(&world, &all, false).await, (2, 2));
+    assert!(world.reasons(stopped, &[11]).await.contains(&"stopped".to_owned()));
+    assert_eq!(world.reasons(free, &[12]).await, ["consent_given"]);
+    let comes = world.consenting(4).await;
+    assert_eq!(world.reasons(comes, &[4]).await, ["consent_given"], "the control");
+    world.link(comes, &[13]).await;
+    assert_eq!(world.reasons(comes, &[4]).await, ["stopped"]);
+
+    // What she says from then on counts by each of them, and a repeat brings nothing back.
+    world.opt_in(stopped, &[1, 11]).await.unwrap();
+    assert_eq!(world.reasons(stopped, &[11]).await, ["consent_given"]);
+    assert_eq!(retell(&world, &all, false).await, (0, 0));
+    assert_eq!(world.reasons(stopped, &[11]).await, ["consent_given"]);
+    world.stop(&[1, 11], StopKind::Stopped).await;
+    world.opt_in(stopped, &[11]).await.unwrap();
+    assert_eq!(
+        retell(&world, &all, false).await,
+        (0, 0),
+        "what was lifted by the new one stays lifted"
+    );
+    let heard = world.stop(&[12], StopKind::Stopped).await;
+    assert_eq!(heard.subjects, [vec![free]]);
+
+    let post = async |client: &ServiceClient, addresses: Vec<SameAddress>| {
+        let request = TokensRequest { addresses, instead: false };
+        let answer = client.post::<_, TokensResponse>("/v1/gate/tokens", &request, None).await;
+        code(&answer.unwrap_err())
+    };
+    assert_eq!(post(&world.operator, Vec::new()).await, "forbidden");
+    for (known, more) in [(tokens(&[1]), Vec::new()), (tokens(&[1, 2]), tokens(&[11, 2]))] {
+        let wrong = vec![SameAddress { known, more }];
+        assert_eq!(post(&world.client, wrong).await, "validation_failed");
+    }
+}
+
+/// Tokens that nobody gets any more go, and nothing that stood by them is lost: not of whom they were, not of a
+/// stranger, not of whoever has them still because her erasure has begun.
+#[tokio::test]
+async fn what_stands_by_former_tokens_moves_to_those_that_are_in_use() {
+    let world = world().await;
+    let (one, other) = (world.consenting(1).await, world.consenting(2).await);
+    let gone = world.consenting(4).await;
+    world.stop(&[3], StopKind::Stopped).await;
+    retell(&world, &[(1, 11), (2, 12)], false).await;
+    // One said stop by both and took it back by the new one alone.
+    world.stop(&[1, 11], StopKind::Stopped).await;
+    world.opt_in(one, &[11]).await.unwrap();
+    let still = world.reasons(one, &[11]).await;
+    assert!(still.contains(&"stopped".to_owned()), "the former one is hers still: {still:?}");
+    let fence = "INSERT INTO fences (subject_id, request_id, fenced_at) VALUES ($1, $1, now())";
+    sqlx::query(fence).bind(gone).execute(&world.pool).await.unwrap();
+    world.stop(&[4], StopKind::Stopped).await;
+
+    let all = [(1, 11), (2, 12), (3, 13), (4, 14)];
+    assert_eq!(retell(&world, &all, true).await, (0, 2), "the stranger's and hers who is going");
+    assert_eq!(world.reasons(one, &[11]).await, ["consent_given"]);
+    assert_eq!(world.reasons(other, &[12]).await, ["consent_given"]);
+    let comes = world.consenting(5).await;
+    world.link(comes, &[13]).await;
+    assert_eq!(world.reasons(comes, &[5]).await, ["stopped"]);
+    let left = "SELECT (SELECT count(*) FROM gate_links WHERE token = ANY($1)),
+                       (SELECT count(*) FROM gate_rows WHERE token = ANY($1))";
+    let former: Vec<Vec<u8>> =
+        tokens(&[1, 2, 3, 4]).iter().map(|token| token.to_bytes().to_vec()).collect();
+    let left: (i64, i64) = sqlx::query_as(left).bind(former).fetch_one(&world.pool).await.unwrap();
+    assert_eq!(left, (1, 1), "hers who is going");
+    assert_eq!(retell(&world, &all, true).await, (0, 0), "a repeat changes nothing");
 }

@@ -6,6 +6,7 @@ pub mod keys;
 mod people;
 mod rectifying;
 mod retention;
+mod rotating;
 mod wal;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ struct Vault {
     plain: ServiceClient,
     stops: Arc<Mutex<Vec<Value>>>,
     links: Arc<Mutex<Vec<Value>>>,
+    retold: Arc<Mutex<Vec<Value>>>,
     consent_is_down: Arc<AtomicBool>,
 }
 
@@ -78,17 +80,19 @@ async fn listen(router: Router) -> String {
     address
 }
 
-/// A consent service that notes stops and links.
+/// A consent service that notes stops, links and further tokens.
 struct Consent {
     url: String,
     stops: Arc<Mutex<Vec<Value>>>,
     links: Arc<Mutex<Vec<Value>>>,
+    retold: Arc<Mutex<Vec<Value>>>,
     is_down: Arc<AtomicBool>,
 }
 
 async fn consent() -> Consent {
     let stops = Arc::new(Mutex::new(Vec::new()));
     let links = Arc::new(Mutex::new(Vec::new()));
+    let retold = Arc::new(Mutex::new(Vec::new()));
     let down = Arc::new(AtomicBool::new(false));
     let (noted, is_down) = (Arc::clone(&stops), Arc::clone(&down));
     let (noted_links, links_down) = (Arc::clone(&links), Arc::clone(&down));
@@ -100,6 +104,17 @@ async fn consent() -> Consent {
             }
             noted_links.lock().unwrap().extend(body["links"].as_array().unwrap().clone());
             Ok(axum::Json(json!({"linked": 0})))
+        }),
+    );
+    let (noted_tokens, tokens_down) = (Arc::clone(&retold), Arc::clone(&down));
+    let router = router.route(
+        "/v1/gate/tokens",
+        post(move |axum::Json(body): axum::Json<Value>| async move {
+            if tokens_down.load(Ordering::SeqCst) {
+                return Err(axum::http::StatusCode::SERVICE_UNAVAILABLE);
+            }
+            noted_tokens.lock().unwrap().extend(body["addresses"].as_array().unwrap().clone());
+            Ok(axum::Json(json!({"linked": 0, "barred": 0})))
         }),
     );
     let router = router.route(
@@ -114,10 +129,14 @@ async fn consent() -> Consent {
             Ok(axum::Json(answer))
         }),
     );
-    Consent { url: listen(router).await, stops, links, is_down: down }
+    Consent { url: listen(router).await, stops, links, retold, is_down: down }
 }
 
 async fn vault() -> Vault {
+    vault_with(&IndexKeys::generate(&SystemIds)).await
+}
+
+async fn vault_with(index_keys: &IndexKeys) -> Vault {
     let pool = async |area| assent_vault::pool(&harness::database_url(area).await, 10).await;
     let data = pool("vault").await.unwrap();
     let keys = pool("vault_keys").await.unwrap();
@@ -126,10 +145,7 @@ async fn vault() -> Vault {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let kek = FileKek::new(DataKey::generate(&SystemIds), Arc::clone(&ids));
-    let index_keys = IndexKeys::generate(&SystemIds);
-    let Consent { url, stops, links, is_down: consent_is_down } = consent().await;
-    let client =
-        |base: &str, token: &str| ServiceClient::new(base, &token.to_owned().into()).unwrap();
+    let Consent { url, stops, links, retold, is_down: consent_is_down } = consent().await;
     let app = Arc::new(App {
         store: EventStore::new(data.clone(), b""),
         keys: KeyStore::new(keys.clone(), kek, Arc::clone(&clock), Arc::clone(&ids)),
@@ -143,12 +159,22 @@ async fn vault() -> Vault {
         consent: client(&url, "t"),
         erasure: client("http://127.0.0.1:1", "t"),
     });
-    let parked = ParkedMessages::new(data.clone(), BusConfig::new("127.0.0.1:1", "t."));
-    let router = assent_vault::router(Arc::clone(&app), parked, api_keys());
+    let (all, plain) = clients(&app).await;
+    Vault { app, data, keys, all, plain, stops, links, retold, consent_is_down }
+}
+
+fn client(base: &str, token: &str) -> ServiceClient {
+    ServiceClient::new(base, &token.to_owned().into()).unwrap()
+}
+
+/// Serves it; gives the clients with the tokens `all` and `plain`.
+async fn clients(app: &Arc<App>) -> (ServiceClient, ServiceClient) {
+    let data = app.store.pool().clone();
+    let parked = ParkedMessages::new(data, BusConfig::new("127.0.0.1:1", "t."));
+    let router = assent_vault::router(Arc::clone(app), parked, api_keys());
     let limits = Limits { body_bytes_max: 4 << 20, ..Limits::default() };
     let base = listen(router_layers(router, limits)).await;
-    let (all, plain) = (client(&base, "all"), client(&base, "plain"));
-    Vault { app, data, keys, all, plain, stops, links, consent_is_down }
+    (client(&base, "all"), client(&base, "plain"))
 }
 
 fn row(phone: &str) -> ImportRow {
@@ -160,6 +186,27 @@ fn number(n: usize) -> String {
 }
 
 impl Vault {
+    /// A replica of it, on the same databases, with other index keys.
+    async fn replica_with(&self, index_keys: &IndexKeys) -> Self {
+        let app = Arc::new(App {
+            addresses: index_keys.addresses(),
+            fingerprints: index_keys.fingerprints().unwrap(),
+            ..App::clone(&self.app)
+        });
+        let (all, plain) = clients(&app).await;
+        Self {
+            app,
+            data: self.data.clone(),
+            keys: self.keys.clone(),
+            all,
+            plain,
+            stops: Arc::clone(&self.stops),
+            links: Arc::clone(&self.links),
+            retold: Arc::clone(&self.retold),
+            consent_is_down: Arc::clone(&self.consent_is_down),
+        }
+    }
+
     async fn import(&self, origin: Origin, rows: Vec<ImportRow>) -> Vec<ImportOutcome> {
         let request = ImportRequest { origin, acted_at: None, rows };
         let answer: ImportResponse =

@@ -1,5 +1,5 @@
-//! `assent keys …`: the secrets that a deployment is born with, mode 0600, and the wrapping key's move into a module
-//! (`rewrap`). What exists is kept: overwriting a key would lose everything sealed under it.
+//! `assent keys …`: the secrets that a deployment is born with, mode 0600, and how they are changed while it serves
+//! (`change`, `rewrap`, `status`). What exists is kept: overwriting a key would lose everything sealed under it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,7 +16,11 @@ use serde::Serialize;
 use super::callers;
 use crate::outcome::{Failure, Output, Status};
 
+mod change;
+mod reindex;
 mod rewrap;
+
+pub use reindex::run as reindex;
 
 /// `assent keys …`
 #[derive(Debug, Subcommand)]
@@ -45,18 +49,54 @@ sandbox/whatsapp-access-token, whatsapp-app-secret and whatsapp-verify-token.")]
 Examples:
   assent keys generate vault --config /etc/assent/assent.toml
 
-Needs kek_module, kek_token, kek_label and kek_pin_file of the service. A key of that label that is there stays:
-then the exit status is 2.")]
+  assent keys generate vault --label assent-vault-2 --config /etc/assent/assent.toml
+
+Needs kek_module, kek_token, kek_label (or kek_other_labels) and kek_pin_file of the service. A key of that label that
+is there stays: then the exit status is 2.")]
     Generate(rewrap::Generate),
-    /// Wrap every key of a service again, under the wrapping key that is configured now.
+    /// Change which keys a key file holds, one step at a time.
+    #[command(after_help = "\
+Examples:
+  assent keys change add /etc/assent/keys/vault.kek
+  assent keys change turn /etc/assent/keys/vault.kek
+  assent keys change drop /etc/assent/keys/vault.kek
+  assent keys change add /etc/assent/keys/index.toml /etc/assent/keys/index-address.toml
+
+add: a new key comes behind the others, known and not in use. turn: the last key becomes the first, which is in use.
+drop: the last key goes; the only one stays. Of index keys, which are changed in both files at once, a turn lets the
+last one hash alone and the others look; none of them goes. Files are read at the start: replace the replicas one after
+the other between two steps; drop nothing before `assent keys status`, and turn no index keys before `assent keys
+reindex` says that nobody is left.")]
+    Change(change::Change),
+    /// Hash everybody under the index keys in use, and under no other.
+    #[command(after_help = "\
+Examples:
+  assent keys reindex
+
+Beside the running services, once every replica of the vault and of messaging has the new key, and once more after the
+turn. It goes through all
+people by pieces of a hundred, puts each reading of a number on record (index_renewed), and may be interrupted and
+repeated. Exit status: 0 nobody is left who lacks a key, 1 somebody is, 2 the token may not do it, 3 a service didn't
+answer.")]
+    Reindex,
+    /// Wrap every key of a service again, under the wrapping key that is in use now.
     #[command(after_help = "\
 Examples:
   assent keys rewrap vault --config /etc/assent/assent.toml
 
-For the move from a file into a module, with kek_file and kek_module both set, beside the running service. Keys that
-were destroyed stay destroyed; backups aren't touched. Repeat it until it says that none is left; then take kek_file
-out of the settings. Exit status: 0 none is left, 2 wrong configuration, 3 a store or the module didn't answer.")]
+For a change of the wrapping key, or its move into a module, beside the running services, once every replica wraps
+with the new one. Keys that were destroyed stay destroyed; backups aren't touched. It may be interrupted and repeated.
+Exit status: 0 none is left that another key wraps, 1 some are, 2 wrong configuration, 3 a store or the module didn't
+answer.")]
     Rewrap(rewrap::Rewrap),
+    /// Show which wrapping keys a service has, and how many keys need each.
+    #[command(after_help = "\
+Examples:
+  assent keys status vault --config /etc/assent/assent.toml
+
+Exit status: 0 all are wrapped by the key in use, 1 some by another, 2 wrong configuration, 3 a store or the module
+didn't answer.")]
+    Status(rewrap::Show),
 }
 
 /// What became of the files.
@@ -91,7 +131,11 @@ impl Keys {
     pub async fn run(&self, output: Output) -> Result<Status, Failure> {
         let (dir, sandbox) = match self {
             Self::Generate(generate) => return generate.run(output),
+            Self::Change(change) => return change.run(output),
             Self::Rewrap(rewrap) => return rewrap.run(output).await,
+            Self::Status(status) => return status.run(output).await,
+            // It calls the services: see [`reindex`].
+            Self::Reindex => return Ok(Status::Done),
             Self::Init { dir, sandbox } => (dir, sandbox),
         };
         let made = init(dir, *sandbox)?;

@@ -65,8 +65,8 @@ fn files(settings: &Settings, service: Service) -> Vec<Finding> {
         (true, true, Kept::Both) => vec![Finding::ok(
             check,
             format!(
-                "there, closed to others; kek_file only opens what it has wrapped: `assent keys rewrap {}`, then take it \
-                 out of the settings",
+                "there, closed to others; a module and kek_file hold wrapping keys: `assent keys rewrap {0}`, and take \
+                 out of the settings what `assent keys status {0}` shows no key for",
                 service.name()
             ),
         )],

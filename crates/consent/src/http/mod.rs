@@ -57,6 +57,7 @@ mod rules;
 mod rules_answers;
 mod rules_terms;
 mod stops;
+mod tokens;
 mod verdict;
 mod verdict_as_of;
 mod verdicts;
@@ -266,6 +267,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(routes!(restrictions::lift))
         .routes(routes!(permits::give_permits))
         .routes(routes!(links::link))
+        .routes(routes!(tokens::retell))
         .routes(routes!(stops::hear_stops))
         .routes(routes!(codes::hear_code))
         .routes(routes!(preference_links::create))

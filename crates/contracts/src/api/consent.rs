@@ -471,6 +471,40 @@ pub struct LinksResponse {
     pub linked: u64,
 }
 
+/// `POST /v1/gate/tokens`: more tokens of addresses that the gate knows, at most 500 addresses at once, when the vault
+/// has one more key to make them with. Nothing is taken away or given by it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokensRequest {
+    /// The addresses.
+    #[schema(max_items = 500)]
+    pub addresses: Vec<SameAddress>,
+    /// Nobody gets the known tokens any more: what stands against them and whose they are moves to the further ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub instead: bool,
+}
+
+/// One address by the tokens that are known and by those that are new.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SameAddress {
+    /// Its tokens so far.
+    #[schema(min_items = 1, max_items = 100)]
+    pub known: Vec<AddressToken>,
+    /// Its further tokens.
+    #[schema(min_items = 1, max_items = 100)]
+    pub more: Vec<AddressToken>,
+}
+
+/// What stood against the known tokens, and whose they are, holds for the further ones too.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokensResponse {
+    /// How many links are new.
+    pub linked: u64,
+    /// Against how many tokens something stands since.
+    pub barred: u64,
+}
+
 /// The answer to stops: settled.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StopsResponse {

@@ -218,6 +218,29 @@ pub enum Standing {
     InDoubt,
 }
 
+/// `POST /v1/index/renew`: hashes the next people by every index key in use, and by no other.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// Behind whom to go on: `last` of the answer before. Not given: from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub after: Option<SubjectId>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RenewResponse {
+    /// The last person who was looked at. None: there was nobody any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub last: Option<SubjectId>,
+    /// How many people were looked at.
+    pub looked_at: u64,
+    /// How many of them lacked a hash, or had one of a key that looks only.
+    pub renewed: u64,
+}
+
 /// `POST /v1/addresses/resolve`: the numbers to send to, at most 100 at once. An access record is
 /// written before anything is decrypted.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
