@@ -4,6 +4,7 @@
 mod archives;
 mod bulk;
 mod holds;
+mod races;
 mod recipients;
 mod restrictions;
 mod rights;
