@@ -26,6 +26,7 @@ impl Subscriber for Follower {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
+        // What no fold refuses by itself can be parked by a test.
         if failpoint::fails("projector.refuse").await {
             return Err(ApplyError::Poison { index: 0, reason: apply::MALFORMED_DATA });
         }

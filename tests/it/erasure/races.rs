@@ -14,7 +14,7 @@ use std::io::Write as _;
 use assent_contracts::topics::{self, CONSENT_STATE};
 use assent_tests::cluster::{Cluster, Wishes};
 use assent_tests::soak::check::calls::Call;
-use assent_tests::soak::check::{Found, certificates, erasures};
+use assent_tests::soak::check::{Found, certificates, erasures, models};
 use assent_tests::soak::dice::Dice;
 use assent_tests::soak::history::{Act, History, Person, What};
 use assent_tests::topics::everything;
@@ -129,6 +129,7 @@ async fn judge(cluster: &Cluster, ran: &[Ran], witnesses: Vec<Person>) {
     // An import doesn't bring her back, nor does a read model that is built anew from its topic.
     let strangers = History { people: strangers, ..History::default() };
     sound("imported again", &erasures::stays(cluster, &strangers).await);
+    sound("rebuilt", &models::rebuilt(cluster));
     sound("tables after a rebuild", &erasures::nowhere(cluster, &history).await);
 }
 
