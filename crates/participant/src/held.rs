@@ -90,9 +90,7 @@ pub async fn delete(
     for it in held {
         add(conn, it.kind, it.deletion(), tasks).await?;
     }
-    const UNPARK: &str = "DELETE FROM eventstore.parked WHERE key = ANY($1) RETURNING key";
-    let keys: Vec<SubjectId> =
-        sqlx::query_scalar(UNPARK).bind(subjects(tasks)).fetch_all(conn).await?;
+    let keys = unpark(conn, tasks).await?;
     for task in open(tasks) {
         let subject = task.command.subject_id;
         let count = keys.iter().filter(|key| **key == subject).count();
@@ -101,7 +99,9 @@ pub async fn delete(
     Ok(())
 }
 
-/// Finds these of all who are open, one statement a kind, and what is parked of them.
+/// Finds these of all who are open, one statement a kind, and what is parked of them. A consumer that was in the middle
+/// of a batch while they were deleted may have parked a message behind those that were taken out: no deletion comes
+/// after it, so this takes it out. It is a place in a topic, and holds nothing of a person.
 ///
 /// # Errors
 /// When the database fails.
@@ -110,10 +110,17 @@ pub async fn find(
     held: &[Held],
     tasks: &mut [Task],
 ) -> Result<(), sqlx::Error> {
+    unpark(conn, tasks).await?;
     for it in held.iter().chain(&[PARKED]) {
         add(conn, it.kind, it.search(), tasks).await?;
     }
     Ok(())
+}
+
+/// Takes out what is parked of all who are open, and gives the keys, each as often as a message was.
+async fn unpark(conn: &mut PgConnection, tasks: &[Task]) -> Result<Vec<SubjectId>, sqlx::Error> {
+    const UNPARK: &str = "DELETE FROM eventstore.parked WHERE key = ANY($1) RETURNING key";
+    sqlx::query_scalar(UNPARK).bind(subjects(tasks)).fetch_all(conn).await
 }
 
 /// Runs a statement that gives people and names, and notes the names with each.

@@ -2,6 +2,7 @@
 
 use assent_bus::{ApplyError, Received, Sequencing, Skipped, Subscriber};
 use assent_contracts::topics::Topic;
+use assent_runtime::failpoint;
 use sqlx::PgConnection;
 
 use crate::apply::{self, Item};
@@ -25,6 +26,10 @@ impl Subscriber for Follower {
     }
 
     async fn apply(&self, conn: &mut PgConnection, batch: &[Received]) -> Result<(), ApplyError> {
+        // What no fold refuses by itself can be parked by a test.
+        if failpoint::fails("projector.refuse").await {
+            return Err(ApplyError::Poison { index: 0, reason: apply::MALFORMED_DATA });
+        }
         let items: Vec<Item<'_>> =
             batch.iter().map(|event| Item { event, discarded: false }).collect();
         apply::apply(self.0, conn, Schema::Live, &items).await

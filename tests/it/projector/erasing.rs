@@ -13,6 +13,7 @@ use assent_runtime::{Clock, Health, Ids, Lifecycle, ServiceConfig, SystemClock, 
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use tokio::net::TcpListener;
 
 use super::stage::{Stage, TERMS, command, eventually, granted, keys};
@@ -44,6 +45,33 @@ async fn a_fenced_subject_is_not_brought_back_by_a_late_event() {
     let swept = stage.erase(her, Step::Sweep).await;
     assert!(swept.counts.values().all(|count| *count == 0), "{swept:?}");
     assert_eq!(stage.number("SELECT count(*) FROM live.consents").await, 2);
+    assert!(life.stop_and_wait(Duration::from_secs(10)).await);
+}
+
+/// A consumer that had read what is parked of her before she was deleted parks one more behind it: the sweep takes
+/// that out, or it would find it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_while_she_is_deleted_is_gone_after_the_sweep() {
+    // What the consumer commits, with a position that is of no matter here.
+    const BEHIND: &str = "
+        INSERT INTO eventstore.parked
+            (consumer, topic, partition, message_offset, key, sequence, event_type, reason, parked_at)
+        VALUES ('projector.consents', 'consent.events.v1', 0, 7, $1, 2, 'late', 'behind', now())";
+    let stage = Stage::new().await;
+    let life = stage.follow();
+    let (her, other) = (keys(1)[0], keys(1)[0]);
+    stage.publish(&[granted(her, 1, "news")]).await;
+    stage.drained().await;
+    stage.erase(her, Step::Fence).await;
+    stage.erase(her, Step::Delete).await;
+    for (key, offset) in [(her, 7), (other, 8)] {
+        let behind = BEHIND.replace("0, 7", &format!("0, {offset}"));
+        sqlx::query(AssertSqlSafe(behind)).bind(key).execute(&stage.pool).await.unwrap();
+    }
+    let swept = stage.erase(her, Step::Sweep).await;
+    assert!(swept.counts.values().all(|count| *count == 0), "{swept:?}");
+    let left = "SELECT count(*) FROM eventstore.parked";
+    assert_eq!(stage.number(left).await, 1, "the other's waits on");
     assert!(life.stop_and_wait(Duration::from_secs(10)).await);
 }
 

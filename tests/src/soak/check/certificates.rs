@@ -17,7 +17,7 @@ const PARTICIPANTS: [&str; 4] = ["consent", "messaging", "projector", "vault"];
 const KEEPERS: [&str; 1] = ["vault"];
 
 /// Looks at the certificate of everybody whose erasure was asked for.
-pub(super) async fn check(cluster: &Cluster, history: &History) -> Found {
+pub async fn check(cluster: &Cluster, history: &History) -> Found {
     let certificates: Vec<(String, String)> =
         sqlx::query_as("SELECT request_id::text, jws FROM certificates")
             .fetch_all(&cluster.pool("erasure").await)
