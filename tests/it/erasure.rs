@@ -4,12 +4,9 @@
 mod archives;
 mod bulk;
 mod holds;
-<<<<<<< HEAD
 mod own;
 mod purposes;
-=======
 mod races;
->>>>>>> 9a09d2f73aeed1721a4581cd86294dd2de5ee550
 mod recipients;
 mod restrictions;
 mod rights;
