@@ -1,0 +1,104 @@
+//! For how long what keeps somebody out after she has gone is kept: keyed hashes of her numbers, with a date on which
+//! they are destroyed. It guarantees that every service reads the same term; ending what is over is each
+//! service's, and what is anybody's who is still here has no term.
+
+use assent_runtime::Settings;
+use jiff::{SignedDuration, Timestamp};
+
+/// Ten years: more than three times what any rule of law that comes with Assent asks for, since what ends too early
+/// writes to somebody who said no, and what ends later writes to nobody.
+const SUPPRESSION_DAYS: u32 = 3_650;
+/// France wants lists of opposition kept for three years (CNIL; `fr.toml`).
+const SUPPRESSION_DAYS_MIN: u32 = 1_095;
+/// How long something may outlive its term before somebody is told: it is looked every hour.
+const LATE: SignedDuration = SignedDuration::from_hours(24);
+
+/// For how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// Days since the last reason to keep somebody out.
+    pub suppression_days: u32,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { suppression_days: SUPPRESSION_DAYS }
+    }
+}
+
+impl Keeping {
+    /// Reads `[retention] suppression_days`; errors are recorded in the settings.
+    #[must_use]
+    pub fn read(settings: &Settings) -> Self {
+        let section = settings.section("retention");
+        let suppression_days = section.default("suppression_days", SUPPRESSION_DAYS);
+        if suppression_days < SUPPRESSION_DAYS_MIN {
+            section.invalid(
+                "suppression_days",
+                "must be at least 1095: laws want lists of opposition kept for three years",
+            );
+        }
+        Self { suppression_days }
+    }
+
+    /// By when what is kept since `at` is destroyed, the time in which it is looked for included; none: no calendar
+    /// reaches as far.
+    #[must_use]
+    pub fn suppression_until(self, at: Timestamp) -> Option<Timestamp> {
+        at.checked_add(days(self.suppression_days)).ok()?.checked_add(LATE).ok()
+    }
+
+    /// What was recorded before this is kept no longer when it is so many days.
+    #[must_use]
+    pub fn over(suppression_days: u32, now: Timestamp) -> Timestamp {
+        // Nobody was here before; Postgres knows no times as old as a year of millions would give.
+        let before = now.checked_sub(days(suppression_days)).unwrap_or(Timestamp::UNIX_EPOCH);
+        before.max(Timestamp::UNIX_EPOCH)
+    }
+
+    /// What was recorded before this should have gone more than a day ago.
+    #[must_use]
+    pub fn overdue(self, now: Timestamp) -> Timestamp {
+        let yesterday = now.checked_sub(LATE).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self::over(self.suppression_days, yesterday)
+    }
+}
+
+fn days(days: u32) -> SignedDuration {
+    SignedDuration::from_hours(24 * i64::from(days))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_certified_to_end_is_overdue_only_after_its_date() {
+        let at: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+        let keeping = Keeping { suppression_days: 1_095 };
+        let until = keeping.suppression_until(at).unwrap();
+        assert_eq!(until, "2029-11-27T12:00:00Z".parse().unwrap());
+        assert_eq!(keeping.overdue(until), at, "not before it");
+        assert!(keeping.overdue(until + SignedDuration::from_secs(1)) > at);
+        assert!(Keeping::over(1_095, until) > at, "and gone before it");
+    }
+
+    #[test]
+    fn a_term_without_end_has_no_date_and_ends_nothing() {
+        let now: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+        let keeping = Keeping { suppression_days: u32::MAX };
+        assert_eq!(keeping.suppression_until(now), None);
+        assert_eq!(Keeping::over(u32::MAX, now), Timestamp::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_term_shorter_than_laws_ask_for_is_refused() {
+        let settings = |text| Settings::from_parts(text, []).unwrap();
+        let short = settings("[retention]\nsuppression_days = 1094\n");
+        let _ = Keeping::read(&short);
+        assert!(short.finish().is_err());
+        let unset = settings("");
+        assert_eq!(Keeping::read(&unset), Keeping::default());
+        assert!(unset.finish().is_ok());
+    }
+}
