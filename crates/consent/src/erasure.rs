@@ -9,7 +9,7 @@ use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::StopKind;
 use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, Steps, Task, held, open, subjects};
+use assent_participant::{Held, Keeping, Steps, Task, held, open, subjects};
 use assent_runtime::{Clock, Ids};
 use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub struct Eraser {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// How long what keeps people out is kept.
+    pub keeping: Keeping,
 }
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
@@ -61,9 +63,10 @@ impl Steps for Eraser {
         match step {
             Step::Fence => {
                 self.fence(session, tasks).await?;
+                let until = self.keeping.suppression_until(self.clock.now());
                 for task in open(tasks) {
                     task.touched.keep("fence", "stays_erased", None);
-                    task.touched.keep("closed_addresses", "stays_erased", None);
+                    task.touched.keep("closed_addresses", "stays_erased", until);
                 }
             }
             Step::Delete => {

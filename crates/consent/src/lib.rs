@@ -33,6 +33,7 @@ pub mod standing;
 pub mod state_keeper;
 pub mod stops;
 pub mod stored;
+pub mod suppression;
 pub mod views;
 
 pub use http::openapi;

@@ -1,7 +1,8 @@
 //! Erases people who are kept no longer (GDPR Article 5(1)(e)): those without a consent in force or waiting,
 //! of whom nothing was heard or recorded for as long as the policy says. It guarantees that each is
 //! asked for once at the erasure service, also when that is away, and that nobody is who has agreed or
-//! written since she was found; the erasure itself, its holds and its certificate are the saga's.
+//! written since she was found; the erasure itself, its holds and its certificate are the saga's. What stands against
+//! addresses of nobody ends with the same look, by [`suppression`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_contracts::consent::Actor;
 use assent_http::ServiceClient;
+use assent_participant::Keeping;
 use assent_runtime::Clock;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{metrics, policy};
+use crate::{metrics, policy, suppression};
 
 /// How often it is looked. Days matter here.
 const PAUSE: Duration = Duration::from_secs(3_600);
@@ -93,6 +95,8 @@ pub struct Keeper {
     pub erasure: ServiceClient,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// How long what keeps people out is kept.
+    pub keeping: Keeping,
 }
 
 /// How many people are kept no longer when it is so many days.
@@ -190,8 +194,10 @@ impl Keeper {
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         loop {
             let round = self.round().await;
-            self.tell(round.is_ok()).await;
+            let ended = self.end_suppressions().await;
+            self.tell(round.is_ok() && ended).await;
             let pause = match round {
+                Ok(_) if !ended => RETRY,
                 Ok(found) if found == ROUND_MAX as usize => Duration::ZERO,
                 Ok(_) => PAUSE,
                 Err(problem) => {
@@ -211,13 +217,32 @@ impl Keeper {
         if looked {
             metrics::retention_ran(now);
         }
-        let counted = match self.pool.acquire().await {
-            Ok(mut conn) => waiting(&mut conn, now).await,
-            Err(error) => Err(error),
-        };
-        match counted {
-            Ok((_, late)) => metrics::retention_overdue(late.unsigned_abs()),
-            Err(error) => tracing::warn!(%error, "people who are kept no longer can't be counted"),
+        match self.late(now).await {
+            Ok(late) => metrics::retention_overdue(late.unsigned_abs()),
+            Err(error) => tracing::warn!(%error, "what is kept no longer can't be counted"),
+        }
+    }
+
+    /// People and closed addresses that should have gone more than a day ago.
+    async fn late(&self, now: Timestamp) -> Result<i64, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let (_, people) = waiting(&mut conn, now).await?;
+        Ok(people + suppression::due(&mut conn, self.keeping.overdue(now)).await?)
+    }
+
+    /// Whether what stands against addresses of nobody has ended where its time was over.
+    async fn end_suppressions(&self) -> bool {
+        let (days, now) = (self.keeping.suppression_days, self.clock.now());
+        match suppression::forget(&self.pool, days, now).await {
+            Ok(0) => true,
+            Ok(ended) => {
+                tracing::info!(ended, "closed addresses of nobody here were kept long enough");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "closed addresses that are kept no longer wait");
+                false
+            }
         }
     }
 

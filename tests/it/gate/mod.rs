@@ -14,6 +14,7 @@ mod restrictions;
 mod retention;
 mod rules;
 mod stops;
+mod suppression;
 mod ways;
 mod withdrawal;
 mod world;

@@ -1,0 +1,4 @@
+-- When something was last said against an address, whether or not it stood already: what is kept of an address that
+-- nobody here has ends so long after that. Null, or older than the change: a replica from before wrote it.
+ALTER TABLE gate_rows ADD COLUMN heard_at timestamptz;
+CREATE INDEX gate_rows_age ON gate_rows (greatest(heard_at, changed_at));
