@@ -26,7 +26,7 @@ pub struct Eraser {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
-    /// How long what keeps people out is kept.
+    /// How long what keeps people out, and evidence, is kept.
     pub keeping: Keeping,
 }
 

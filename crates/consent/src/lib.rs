@@ -26,6 +26,7 @@ mod metrics;
 pub mod permits;
 pub mod policy;
 pub mod preferences;
+pub mod proofs;
 pub mod restrictions;
 pub mod retention;
 pub mod service;

@@ -2,7 +2,8 @@
 //! of whom nothing was heard or recorded for as long as the policy says. It guarantees that each is
 //! asked for once at the erasure service, also when that is away, and that nobody is who has agreed or
 //! written since she was found; the erasure itself, its holds and its certificate are the saga's. What stands against
-//! addresses of nobody ends with the same look, by [`suppression`].
+//! addresses of nobody ends with the same look, by [`suppression`], and
+//! evidence by [`proofs`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{metrics, policy, suppression};
+use crate::{metrics, policy, proofs, suppression};
 
 /// How often it is looked. Days matter here.
 const PAUSE: Duration = Duration::from_secs(3_600);
@@ -95,7 +96,7 @@ pub struct Keeper {
     pub erasure: ServiceClient,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// How long what keeps people out is kept.
+    /// How long what keeps people out, and evidence, is kept.
     pub keeping: Keeping,
 }
 
@@ -194,7 +195,7 @@ impl Keeper {
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         loop {
             let round = self.round().await;
-            let ended = self.end_suppressions().await;
+            let ended = self.end_by_age().await;
             self.tell(round.is_ok() && ended).await;
             let pause = match round {
                 Ok(_) if !ended => RETRY,
@@ -223,24 +224,32 @@ impl Keeper {
         }
     }
 
-    /// People and closed addresses that should have gone more than a day ago.
+    /// People, closed addresses and evidence that should have gone more than a day ago.
     async fn late(&self, now: Timestamp) -> Result<i64, sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
         let (_, people) = waiting(&mut conn, now).await?;
-        Ok(people + suppression::due(&mut conn, self.keeping.overdue(now)).await?)
+        let Keeping { suppression_days, evidence_days } = self.keeping;
+        let older = Keeping::overdue(suppression_days, now);
+        let addresses = suppression::due(&mut conn, older).await?;
+        let evidence = proofs::due(&mut conn, Keeping::overdue(evidence_days, now)).await?;
+        Ok(people + addresses + evidence.verdicts + evidence.claims)
     }
 
-    /// Whether what stands against addresses of nobody has ended where its time was over.
-    async fn end_suppressions(&self) -> bool {
-        let (days, now) = (self.keeping.suppression_days, self.clock.now());
-        match suppression::forget(&self.pool, days, now).await {
-            Ok(0) => true,
-            Ok(ended) => {
-                tracing::info!(ended, "closed addresses of nobody here were kept long enough");
+    /// Whether what stands against addresses of nobody, and evidence, has ended where its time was over. Neither waits
+    /// for the other.
+    async fn end_by_age(&self) -> bool {
+        let Keeping { suppression_days, evidence_days } = self.keeping;
+        let now = self.clock.now();
+        let addresses = suppression::forget(&self.pool, suppression_days, now).await;
+        let evidence = proofs::forget(&self.pool, evidence_days, now).await;
+        match addresses.and_then(|addresses| Ok((addresses, evidence?))) {
+            Ok((0, 0)) => true,
+            Ok((addresses, evidence)) => {
+                tracing::info!(addresses, evidence, "what was kept long enough has ended");
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "closed addresses that are kept no longer wait");
+                tracing::warn!(%error, "what is kept no longer waits");
                 false
             }
         }

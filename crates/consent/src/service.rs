@@ -62,7 +62,7 @@ pub struct Config {
     pub rules: Arc<RuleSet>,
     /// Signs receipts.
     pub issuer: Issuer,
-    /// How long what keeps people out is kept.
+    /// How long what keeps people out, and evidence, is kept.
     pub keeping: Keeping,
     /// Makes links and codes.
     pub links: Arc<LinkKey>,

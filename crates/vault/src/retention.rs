@@ -152,7 +152,8 @@ pub(crate) async fn run(app: Arc<App>, stopping: CancellationToken) -> Result<()
         };
         let late = now.checked_sub(LATE).unwrap_or(now);
         let records = due(app.pool(), cutoff(app.access_record_days, late)).await;
-        let prints = suppressions_due(app.pool(), app.keeping.overdue(now)).await;
+        let prints =
+            suppressions_due(app.pool(), Keeping::overdue(app.keeping.suppression_days, now)).await;
         if let (Ok(records), Ok(prints)) = (records, prints) {
             OVERDUE.record((records + prints).unsigned_abs(), &[]);
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::world::{World, code, world};
 
 impl World {
-    async fn bring(&self, batch_id: Uuid, subjects: &[Uuid]) -> Result<(), ClientError> {
+    pub async fn bring(&self, batch_id: Uuid, subjects: &[Uuid]) -> Result<(), ClientError> {
         let claim = |subject_id: &Uuid| Claim {
             subject_id: *subject_id,
             acted_at: self.clock.now(),
@@ -30,12 +30,12 @@ impl World {
         self.operator.post("/v1/claims", &request, None).await
     }
 
-    async fn submit(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
+    pub async fn submit(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
         let path = format!("/v1/claims/{batch}/submit");
         self.operator.post(&path, &serde_json::json!({}), None).await
     }
 
-    async fn approve(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
+    pub async fn approve(&self, batch: Uuid) -> Result<ClaimBatch, ClientError> {
         let decision = ClaimDecision::Approve;
         let request = DecideRequest { decision, reason: "form_log_checked".to_owned() };
         self.client.post(&format!("/v1/claims/{batch}/decide"), &request, None).await

@@ -10,6 +10,7 @@ mod hours;
 mod links;
 mod permits;
 mod policy;
+mod proofs;
 mod restrictions;
 mod retention;
 mod rules;

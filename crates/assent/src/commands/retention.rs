@@ -16,7 +16,7 @@ Examples:
   assent retention plan
   assent retention plan --idle-days 1095 --ids
   assent retention plan --conversation-days 180 --access-record-days 730
-  assent retention plan --suppression-days 1095
+  assent retention plan --suppression-days 1095 --evidence-days 1095
 
 Without --idle-days by the policy that is in force, without the others by the configuration; all are applied at least every hour. Exit status: 0 shown, 2 wrong use, 3 a service didn't answer.")]
     Plan(Plan),
@@ -37,6 +37,9 @@ pub struct Plan {
     /// As if what keeps people out after they have gone were kept for so many days
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     suppression_days: Option<u32>,
+    /// As if verdicts and claims of consents were kept for so many days
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    evidence_days: Option<u32>,
     /// Each person by her id, with the reason
     #[arg(long)]
     ids: bool,
@@ -52,6 +55,9 @@ struct Shown {
     suppression_days: u32,
     suppressions_kept: i64,
     suppressions_due: i64,
+    evidence_days: u32,
+    verdicts_due: i64,
+    claims_due: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     people: Option<Vec<Due>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +105,7 @@ impl Retention {
         let Self::Plan(plan) = self;
         let idle = ("idle_days", plan.idle_days);
         let suppression = ("suppression_days", plan.suppression_days);
-        let consent = query(&[idle, suppression]);
+        let consent = query(&[idle, suppression, ("evidence_days", plan.evidence_days)]);
         let mut shown: Shown = api.get(&format!("/consent/v1/retention{consent}")).await?;
         if plan.ids {
             let people = query(&[idle]);
@@ -160,6 +166,10 @@ fn text(shown: &Shown) -> String {
     text.push_str(&format!(
         "\n  closed       {} of {} addresses that nobody here has would be forgotten, after {} days",
         shown.suppressions_due, shown.suppressions_kept, shown.suppression_days
+    ));
+    text.push_str(&format!(
+        "\n  evidence     {} verdicts and {} claims would go, after {} days",
+        shown.verdicts_due, shown.claims_due, shown.evidence_days
     ));
     text
 }

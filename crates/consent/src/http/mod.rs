@@ -97,7 +97,7 @@ pub struct Papers {
     pub links: Arc<LinkKey>,
     /// Where preference pages are, without a trailing slash.
     pub page: Option<String>,
-    /// How long what keeps people out is kept.
+    /// How long what keeps people out, and evidence, is kept.
     pub keeping: Keeping,
 }
 

@@ -1,5 +1,5 @@
 //! `GET /v1/retention` and `GET /v1/retention/due`: who would go because she is kept no longer, and why, before anybody
-//! goes, and which closed addresses would. It guarantees that looking changes nothing; erasing is the keeper's, by the
+//! goes, and which closed addresses and what evidence would. It guarantees that looking changes nothing; erasing is the keeper's, by the
 //! policy that is in force.
 
 use std::num::NonZeroU32;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::App;
 use super::refusals::database;
 use crate::retention::{self, Due};
-use crate::{policy, suppression};
+use crate::{policy, proofs, suppression};
 
 /// For how long people are kept, and what follows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,6 +34,12 @@ pub(super) struct RetentionView {
     suppressions_kept: i64,
     /// How many of them would be forgotten now.
     suppressions_due: i64,
+    /// For how many days evidence is kept.
+    evidence_days: u32,
+    /// How many verdicts that were given to who was about to send would be forgotten now.
+    verdicts_due: i64,
+    /// How many claims of consents, decided or never decided on.
+    claims_due: i64,
 }
 
 /// How many days to look by.
@@ -49,6 +55,10 @@ pub(super) struct Asked {
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1)]
     suppression_days: Option<NonZeroU32>,
+    /// Likewise.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1)]
+    evidence_days: Option<NonZeroU32>,
     /// At most this many items; 50 when not given.
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
@@ -76,6 +86,8 @@ pub(super) async fn retention(
     let policy = policy::in_force(&mut conn).await.map_err(database)?;
     let days = asked.suppression_days.map(NonZeroU32::get);
     let suppression_days = days.unwrap_or(app.0.papers.keeping.suppression_days);
+    let days = asked.evidence_days.map(NonZeroU32::get);
+    let evidence_days = days.unwrap_or(app.0.papers.keeping.evidence_days);
     let asked = asked.idle_days.map(NonZeroU32::get);
     let idle_days = asked.or_else(|| policy.and_then(|it| it.policy.retention.idle_days));
     let due = match idle_days {
@@ -86,6 +98,8 @@ pub(super) async fn retention(
     let suppressions_kept = suppression::kept(&mut conn).await.map_err(database)?;
     let older = Keeping::over(suppression_days, now);
     let suppressions_due = suppression::due(&mut conn, older).await.map_err(database)?;
+    let older = Keeping::over(evidence_days, now);
+    let evidence = proofs::due(&mut conn, older).await.map_err(database)?;
     Ok(Json(RetentionView {
         idle_days,
         due,
@@ -94,6 +108,9 @@ pub(super) async fn retention(
         suppression_days,
         suppressions_kept,
         suppressions_due,
+        evidence_days,
+        verdicts_due: evidence.verdicts,
+        claims_due: evidence.claims,
     }))
 }
 
@@ -112,7 +129,7 @@ pub(super) async fn due(
     Query(asked): Query<Asked>,
 ) -> Result<Json<Listing<Due>>, Problem> {
     caller.require("consent:read")?;
-    let Asked { idle_days, limit, cursor, suppression_days: _ } = asked;
+    let Asked { idle_days, limit, cursor, .. } = asked;
     let page = Page { limit, cursor };
     let after: Uuid = page.after()?.unwrap_or_default();
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
