@@ -196,7 +196,9 @@ impl Claims {
         const DECIDE: &str = "
             UPDATE claim_batches SET state = $2, decided_by = $3, decided_at = $4, reason = $5
             WHERE batch_id = $1";
-        const DROP: &str = "UPDATE claims SET evidence = NULL, outcome = 'refused' WHERE batch_id = $1 AND outcome IS NULL";
+        const DROP: &str = "
+            UPDATE claims SET evidence = NULL, outcome = 'refused'
+            WHERE batch_id = $1 AND outcome IS NULL";
         let mut session = self.store.begin().await?;
         session.lock_versions(&[stream_id(batch_id)]).await?;
         let batch = one(session.conn(), batch_id).await?.ok_or(ClaimError::Unknown)?;

@@ -45,7 +45,7 @@ static RAN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
 static OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.retention.overdue")
-        .with_description("People who are kept no longer, found more than a day ago, and whose erasure isn't asked for; and closed addresses that are there a day after their end.")
+        .with_description("People who are kept no longer, found more than a day ago, and whose erasure isn't asked for; and closed addresses and evidence that are there a day after their end.")
         .build()
 });
 

@@ -2,8 +2,7 @@
 //! of whom nothing was heard or recorded for as long as the policy says. It guarantees that each is
 //! asked for once at the erasure service, also when that is away, and that nobody is who has agreed or
 //! written since she was found; the erasure itself, its holds and its certificate are the saga's. What stands against
-//! addresses of nobody ends with the same look, by [`suppression`], and
-//! evidence by [`proofs`].
+//! addresses of nobody ends with the same look, by [`suppression`], and evidence by [`proofs`].
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -74,7 +74,8 @@ impl Stops {
         let now = self.clock.now();
         let mut session = self.store.begin().await?;
         let mut new = insert(session.conn(), stops, now).await?;
-        new.extend(ended(session.conn(), stops, &new).await?);
+        let again = ended(session.conn(), stops, &new).await?;
+        new.extend(again);
         let linked = linked(session.conn(), stops).await?;
         let subjects_of = |stop: &Stop| -> Vec<SubjectId> {
             let found: BTreeSet<SubjectId> = stop

@@ -89,7 +89,8 @@ mod tests {
         let at: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
         let keeping = Keeping { suppression_days: 1_095, ..Keeping::default() };
         let until = keeping.suppression_until(at).unwrap();
-        assert_eq!(until, "2029-11-27T12:00:00Z".parse().unwrap());
+        let day: Timestamp = "2029-11-27T12:00:00Z".parse().unwrap();
+        assert_eq!(until, day);
         assert_eq!(Keeping::overdue(1_095, until), at, "not before it");
         assert!(Keeping::overdue(1_095, until + SignedDuration::from_secs(1)) > at);
         assert!(Keeping::over(1_095, until) > at, "and gone before it");

@@ -1,6 +1,6 @@
 //! `GET /v1/retention` and `GET /v1/retention/due`: who would go because she is kept no longer, and why, before anybody
-//! goes, and which closed addresses and what evidence would. It guarantees that looking changes nothing; erasing is the keeper's, by the
-//! policy that is in force.
+//! goes, and which closed addresses and what evidence would. It guarantees that looking changes nothing; erasing is the
+//! keeper's, by the policy that is in force.
 
 use std::num::NonZeroU32;
 
