@@ -58,7 +58,13 @@ impl Keeping {
     /// reaches as far.
     #[must_use]
     pub fn suppression_until(self, at: Timestamp) -> Option<Timestamp> {
-        at.checked_add(days(self.suppression_days)).ok()?.checked_add(LATE).ok()
+        until(self.suppression_days, at)
+    }
+
+    /// Likewise of evidence that is no younger than `at`, while the use of nobody's data whom it names is restricted.
+    #[must_use]
+    pub fn evidence_until(self, at: Timestamp) -> Option<Timestamp> {
+        until(self.evidence_days, at)
     }
 
     /// What was recorded before this is kept no longer when it is so many days.
@@ -76,6 +82,10 @@ impl Keeping {
     }
 }
 
+fn until(kept_days: u32, at: Timestamp) -> Option<Timestamp> {
+    at.checked_add(days(kept_days)).ok()?.checked_add(LATE).ok()
+}
+
 fn days(days: u32) -> SignedDuration {
     SignedDuration::from_hours(24 * i64::from(days))
 }
@@ -87,8 +97,9 @@ mod tests {
     #[test]
     fn what_is_certified_to_end_is_overdue_only_after_its_date() {
         let at: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
-        let keeping = Keeping { suppression_days: 1_095, ..Keeping::default() };
+        let keeping = Keeping { suppression_days: 1_095, evidence_days: 1_095 };
         let until = keeping.suppression_until(at).unwrap();
+        assert_eq!(keeping.evidence_until(at), Some(until));
         let day: Timestamp = "2029-11-27T12:00:00Z".parse().unwrap();
         assert_eq!(until, day);
         assert_eq!(Keeping::overdue(1_095, until), at, "not before it");
