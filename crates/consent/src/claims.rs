@@ -18,6 +18,7 @@ use assent_contracts::sealed::Sealed;
 use assent_contracts::topics::CONSENT_EVENTS;
 use assent_eventstore::batcher::Batcher;
 use assent_eventstore::{Append, EventStore, Expected, NewEvent, Session, StoreError};
+use assent_participant::Keeping;
 use assent_runtime::{Clock, Ids};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx as _};
 use serde::Serialize;
@@ -75,10 +76,13 @@ pub struct Claims {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// How long what keeps people out, and evidence, is kept.
+    pub keeping: Keeping,
 }
 
 impl Claims {
-    /// Takes a part of a batch. Whoever is, or is being, erased is passed over.
+    /// Takes a part of a batch. Whoever is, or is being, erased is passed over. A claim that is older than what keeps
+    /// people out is kept is refused at once, and its evidence isn't kept: a no that came after it may have ended.
     ///
     /// # Errors
     /// [`ClaimError`].
@@ -91,8 +95,10 @@ impl Claims {
                           AND locale IS NOT DISTINCT FROM $4
             FROM claim_batches WHERE batch_id = $1 FOR SHARE";
         const CLAIMS: &str = "
-            INSERT INTO claims (batch_id, subject_id, acted_at, evidence)
-            SELECT DISTINCT ON (subject_id) $1, t.subject_id, t.acted_at, t.evidence
+            INSERT INTO claims (batch_id, subject_id, acted_at, evidence, outcome)
+            SELECT DISTINCT ON (subject_id) $1, t.subject_id, t.acted_at,
+                   CASE WHEN t.acted_at >= $5 THEN t.evidence END,
+                   CASE WHEN t.acted_at < $5 THEN 'too_old' END
             FROM unnest($2::uuid[], $3::timestamptz[], $4::text[])
                 AS t (subject_id, acted_at, evidence)
             WHERE NOT EXISTS (SELECT FROM fences f WHERE f.subject_id = t.subject_id)
@@ -136,6 +142,7 @@ impl Claims {
             .bind(&subjects)
             .bind(claims.iter().map(at).collect::<Vec<SqlTimestamp>>())
             .bind(claims.iter().map(|claim| &*claim.evidence.0).collect::<Vec<&str>>())
+            .bind(Keeping::over(self.keeping.suppression_days, now).to_sqlx())
             .execute(session.conn())
             .await?;
         session.commit().await?;
@@ -189,8 +196,9 @@ impl Claims {
         const DECIDE: &str = "
             UPDATE claim_batches SET state = $2, decided_by = $3, decided_at = $4, reason = $5
             WHERE batch_id = $1";
-        const DROP: &str =
-            "UPDATE claims SET evidence = NULL, outcome = 'refused' WHERE batch_id = $1";
+        const DROP: &str = "
+            UPDATE claims SET evidence = NULL, outcome = 'refused'
+            WHERE batch_id = $1 AND outcome IS NULL";
         let mut session = self.store.begin().await?;
         session.lock_versions(&[stream_id(batch_id)]).await?;
         let batch = one(session.conn(), batch_id).await?.ok_or(ClaimError::Unknown)?;

@@ -10,7 +10,9 @@ use assent_contracts::api::consent::StopKind;
 use assent_contracts::consent::{Actor, Method, State};
 use assent_contracts::erasure::Step;
 use assent_eventstore::{Session, StoreError};
-use assent_participant::{Held, PurposeRows, PurposeTask, Steps, Task, held, open, subjects};
+use assent_participant::{
+    Held, Keeping, PurposeRows, PurposeTask, Steps, Task, held, open, subjects,
+};
 use assent_runtime::{Clock, Ids};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -32,6 +34,8 @@ pub struct Eraser {
     pub clock: Arc<dyn Clock>,
     /// Where ids come from.
     pub ids: Arc<dyn Ids>,
+    /// How long what keeps people out, and evidence, is kept.
+    pub keeping: Keeping,
 }
 
 /// What this service holds of a person. The tombstone (her last event, and her fence) and the closed
@@ -83,9 +87,10 @@ impl Steps for Eraser {
         match step {
             Step::Fence => {
                 self.fence(session, tasks).await?;
+                let until = self.keeping.suppression_until(self.clock.now());
                 for task in open(tasks) {
                     task.touched.keep("fence", "stays_erased", None);
-                    task.touched.keep("closed_addresses", "stays_erased", None);
+                    task.touched.keep("closed_addresses", "stays_erased", until);
                 }
             }
             Step::Delete => {
@@ -128,7 +133,8 @@ impl Steps for Eraser {
             Step::Fence => {
                 self.say_no(session, task).await?;
                 task.touched.keep("consent_proof", "proof_of_consent", None);
-                task.touched.keep("verdicts", "proof_of_consent", None);
+                let until = self.keeping.evidence_until(self.clock.now());
+                task.touched.keep("verdicts", "proof_of_consent", until);
             }
             Step::Delete => {
                 const DELETE: &str = "

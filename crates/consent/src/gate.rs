@@ -25,17 +25,19 @@ pub struct Closing {
 }
 
 /// Closes addresses. Where an address is closed in the same way already, the earlier cause stays:
-/// its confirmation was due, and is due once.
+/// its confirmation was due, and is due once. What is said again keeps it closed for longer ([`crate::suppression`]),
+/// but for an erasure's later steps: its date is certified.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn close(conn: &mut PgConnection, closings: &[Closing]) -> Result<(), sqlx::Error> {
     const CLOSE: &str = "
-        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
+        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at,
+                                    heard_at)
         SELECT DISTINCT ON (token) token,
                CASE WHEN $3 = 'stopped' THEN by END,
                CASE WHEN $3 = 'suppressed' THEN by END,
-               CASE WHEN $3 = 'erased' THEN by END, since
+               CASE WHEN $3 = 'erased' THEN by END, since, since
         FROM unnest($1::bytea[], $2::uuid[], $4::timestamptz[])
             WITH ORDINALITY AS t (token, by, since, n)
         ORDER BY token, n
@@ -43,10 +45,13 @@ pub async fn close(conn: &mut PgConnection, closings: &[Closing]) -> Result<(), 
             stopped_by = coalesce(g.stopped_by, excluded.stopped_by),
             suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
             erased_by = coalesce(g.erased_by, excluded.erased_by),
-            changed_at = greatest(g.changed_at, excluded.changed_at)
-        WHERE (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
-           OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
-           OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)";
+            changed_at = CASE
+                WHEN (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
+                  OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
+                  OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)
+                THEN greatest(g.changed_at, excluded.changed_at) ELSE g.changed_at END,
+            heard_at = greatest(g.heard_at, g.changed_at, excluded.heard_at)
+        WHERE g.erased_by IS NULL OR excluded.erased_by IS NULL";
     for kind in [StopKind::Stopped, StopKind::Suppressed, StopKind::Erased] {
         let of_kind = || closings.iter().filter(|closing| closing.kind == kind);
         let tokens: Vec<Vec<u8>> = of_kind().map(|c| c.token.to_bytes().to_vec()).collect();

@@ -26,6 +26,7 @@ mod metrics;
 pub mod permits;
 pub mod policy;
 pub mod preferences;
+pub mod proofs;
 pub mod restrictions;
 pub mod retention;
 pub mod service;
@@ -33,6 +34,7 @@ pub mod standing;
 pub mod state_keeper;
 pub mod stops;
 pub mod stored;
+pub mod suppression;
 pub mod views;
 
 pub use http::openapi;

@@ -1,4 +1,4 @@
-//! What operators count here: what the gate answers, when it was last looked for people who are kept no longer, and who is late.
+//! What operators count here: what the gate answers, when it was last looked for what is kept no longer, and what is late.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -38,16 +38,14 @@ pub fn answered(permits: &[Permit]) {
 static RAN: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.retention.ran")
-        .with_description(
-            "When people who are kept no longer were last looked for, in seconds since 1970.",
-        )
+        .with_description("When what is kept no longer was last looked for, in seconds since 1970.")
         .build()
 });
 
 static OVERDUE: LazyLock<Gauge<u64>> = LazyLock::new(|| {
     global::meter("assent")
         .u64_gauge("assent.retention.overdue")
-        .with_description("People who are kept no longer, found more than a day ago, and whose erasure isn't asked for.")
+        .with_description("People who are kept no longer, found more than a day ago, and whose erasure isn't asked for; and closed addresses and evidence that are there a day after their end.")
         .build()
 });
 

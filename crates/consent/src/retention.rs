@@ -1,7 +1,8 @@
 //! Erases people who are kept no longer (GDPR Article 5(1)(e)): those without a consent in force or waiting,
 //! of whom nothing was heard or recorded for as long as the policy says. It guarantees that each is
 //! asked for once at the erasure service, also when that is away, and that nobody is who has agreed or
-//! written since she was found; the erasure itself, its holds and its certificate are the saga's.
+//! written since she was found; the erasure itself, its holds and its certificate are the saga's. What stands against
+//! addresses of nobody ends with the same look, by [`suppression`], and evidence by [`proofs`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use assent_contracts::SubjectId;
 use assent_contracts::consent::Actor;
 use assent_http::ServiceClient;
+use assent_participant::Keeping;
 use assent_runtime::Clock;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{metrics, policy};
+use crate::{metrics, policy, proofs, suppression};
 
 /// How often it is looked. Days matter here.
 const PAUSE: Duration = Duration::from_secs(3_600);
@@ -93,6 +95,8 @@ pub struct Keeper {
     pub erasure: ServiceClient,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// How long what keeps people out, and evidence, is kept.
+    pub keeping: Keeping,
 }
 
 /// How many people are kept no longer when it is so many days.
@@ -190,8 +194,10 @@ impl Keeper {
     pub async fn run(self, stopping: CancellationToken) -> Result<(), std::convert::Infallible> {
         loop {
             let round = self.round().await;
-            self.tell(round.is_ok()).await;
+            let ended = self.end_by_age().await;
+            self.tell(round.is_ok() && ended).await;
             let pause = match round {
+                Ok(_) if !ended => RETRY,
                 Ok(found) if found == ROUND_MAX as usize => Duration::ZERO,
                 Ok(_) => PAUSE,
                 Err(problem) => {
@@ -211,13 +217,40 @@ impl Keeper {
         if looked {
             metrics::retention_ran(now);
         }
-        let counted = match self.pool.acquire().await {
-            Ok(mut conn) => waiting(&mut conn, now).await,
-            Err(error) => Err(error),
-        };
-        match counted {
-            Ok((_, late)) => metrics::retention_overdue(late.unsigned_abs()),
-            Err(error) => tracing::warn!(%error, "people who are kept no longer can't be counted"),
+        match self.late(now).await {
+            Ok(late) => metrics::retention_overdue(late.unsigned_abs()),
+            Err(error) => tracing::warn!(%error, "what is kept no longer can't be counted"),
+        }
+    }
+
+    /// People, closed addresses and evidence that should have gone more than a day ago.
+    async fn late(&self, now: Timestamp) -> Result<i64, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let (_, people) = waiting(&mut conn, now).await?;
+        let Keeping { suppression_days, evidence_days } = self.keeping;
+        let older = Keeping::overdue(suppression_days, now);
+        let addresses = suppression::due(&mut conn, older).await?;
+        let evidence = proofs::due(&mut conn, Keeping::overdue(evidence_days, now)).await?;
+        Ok(people + addresses + evidence.verdicts + evidence.claims)
+    }
+
+    /// Whether what stands against addresses of nobody, and evidence, has ended where its time was over. Neither waits
+    /// for the other.
+    async fn end_by_age(&self) -> bool {
+        let Keeping { suppression_days, evidence_days } = self.keeping;
+        let now = self.clock.now();
+        let addresses = suppression::forget(&self.pool, suppression_days, now).await;
+        let evidence = proofs::forget(&self.pool, evidence_days, now).await;
+        match addresses.and_then(|addresses| Ok((addresses, evidence?))) {
+            Ok((0, 0)) => true,
+            Ok((addresses, evidence)) => {
+                tracing::info!(addresses, evidence, "what was kept long enough has ended");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is kept no longer waits");
+                false
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, Follows, Participant, reader};
+use assent_participant::{Arrival, Follows, Keeping, Participant, reader};
 use assent_rules::{Place, RuleSet};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
@@ -62,6 +62,8 @@ pub struct Config {
     pub rules: Arc<RuleSet>,
     /// Signs receipts.
     pub issuer: Issuer,
+    /// How long what keeps people out, and evidence, is kept.
+    pub keeping: Keeping,
     /// Makes links and codes.
     pub links: Arc<LinkKey>,
     /// Where preference pages are.
@@ -105,6 +107,7 @@ impl Config {
                 .ok()
         });
         let page: Option<String> = services.optional("public_url");
+        let keeping = Keeping::read(settings);
         let service = service?;
         Some(Self {
             // The token is as secret and as stable; losing it only forgets first answers.
@@ -117,6 +120,7 @@ impl Config {
             erasure_url: erasure_url?,
             rules: Arc::new(rules?),
             issuer: issuer?,
+            keeping,
             links: Arc::new(links?),
             page: page.map(|url| url.trim_end_matches('/').to_owned()),
             service,
@@ -199,7 +203,7 @@ pub async fn serve(
     let arrival = Arrival::at("consent", &pool, &config.bus, &lifecycle).await?;
     arrival.own_log(&store, OWN_LOG, ComeBack, "consent.own-log").await?;
     let participant = Participant {
-        steps: Eraser { clock: Arc::clone(&clock), ids: Arc::clone(&ids) },
+        steps: Eraser { clock: Arc::clone(&clock), ids: Arc::clone(&ids), keeping: config.keeping },
         store: store.clone(),
         clock: Arc::clone(&clock),
         terms: config.terms,
@@ -223,6 +227,7 @@ pub async fn serve(
             issuer: Arc::new(config.issuer.clone()),
             links: Arc::clone(&config.links),
             page: config.page.clone(),
+            keeping: config.keeping,
         },
     );
     lifecycle.spawn(
@@ -241,8 +246,6 @@ pub async fn serve(
         "consent.standing",
         standing::run(store.clone(), Arc::clone(&clock), Arc::clone(&ids), lifecycle.stopping()),
     );
-    let keeper = Keeper { pool: pool.clone(), erasure: saga.clone(), clock: Arc::clone(&clock) };
-    lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
     reach::watch(&config.bus, &lifecycle);
     let producer =
         Producer::new(&config.bus).map_err(|error| StartError::Kafka(error.to_string()))?;
@@ -254,6 +257,14 @@ pub async fn serve(
     let (parked, follows) =
         follow(&config, &store, participant, &health, &lifecycle, (clock.clone(), ids, batcher));
     arrival.caught_up(&follows, &*clock).await?;
+    // Not before it is known again whose address is which.
+    let keeper = Keeper {
+        pool: pool.clone(),
+        erasure: saga.clone(),
+        clock: Arc::clone(&clock),
+        keeping: config.keeping,
+    };
+    lifecycle.spawn("consent.retention", keeper.run(lifecycle.stopping()));
     let cleaned = store.clone();
     let stopping = lifecycle.stopping();
     lifecycle.spawn("consent.cleaning", async move {

@@ -73,7 +73,9 @@ impl Stops {
     ) -> Result<StopsResponse, StoreError> {
         let now = self.clock.now();
         let mut session = self.store.begin().await?;
-        let new = insert(session.conn(), stops, now).await?;
+        let mut new = insert(session.conn(), stops, now).await?;
+        let again = ended(session.conn(), stops, &new).await?;
+        new.extend(again);
         let linked = linked(session.conn(), stops).await?;
         let subjects_of = |stop: &Stop| -> Vec<SubjectId> {
             let found: BTreeSet<SubjectId> = stop
@@ -198,6 +200,30 @@ async fn insert(
         .iter()
         .map(|row| row.try_get(0))
         .collect()
+}
+
+/// Which of the stops that were heard before stand against none of their addresses any more, because they were kept
+/// long enough ([`crate::suppression`]): said again, they are new. What was lifted leaves its row.
+async fn ended(
+    conn: &mut PgConnection,
+    stops: &[Stop],
+    new: &HashSet<Uuid>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    const ENDED: &str = "
+        SELECT t.stop_id FROM unnest($1::uuid[], $2::bytea[]) AS t (stop_id, token)
+             LEFT JOIN gate_rows g USING (token)
+        GROUP BY t.stop_id HAVING count(g.changed_at) = 0";
+    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+    for stop in stops.iter().filter(|stop| !new.contains(&stop.stop_id)) {
+        for token in &stop.addresses {
+            ids.push(stop.stop_id);
+            tokens.push(token.to_bytes().to_vec());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(ENDED).bind(&ids).bind(&tokens).fetch_all(conn).await
 }
 
 /// Who is linked to the addresses of these stops.

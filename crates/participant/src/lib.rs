@@ -6,13 +6,15 @@
 //! who must answer are the saga's business.
 //!
 //! Files: `arrival` is how a service comes to its database, `commands` hears, `work` does, `answer` answers, `barrier` knows what was consumed, `touched`
-//! makes evidence, `purposes` is all that is done for one purpose's data, `redo` does again what a restored database lost, `held` deletes and finds rows about people, `task` is one command of a batch.
+//! makes evidence, `purposes` is all that is done for one purpose's data, `redo` does again what a restored database lost, `held` deletes and finds rows about people, `task` is one command of a batch,
+//! `keeping` knows for how long what keeps somebody out is kept.
 
 mod answer;
 mod arrival;
 mod barrier;
 mod commands;
 pub mod held;
+mod keeping;
 mod purposes;
 mod redo;
 mod task;
@@ -27,6 +29,7 @@ pub use arrival::{Arrival, ArrivalError, Stopped};
 pub use barrier::{Follows, reaches};
 pub use commands::{Commands, hear, reader};
 pub use held::Held;
+pub use keeping::Keeping;
 pub use purposes::{PurposeRows, PurposeTask};
 pub use redo::RedoError;
 pub use task::{Task, open, subjects};

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 /// The sections that a file may have. A process reads some of them; a misspelt one is an error
 /// in every process.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 14] = [
     "auth",
     "consent",
     "console",
@@ -24,6 +24,7 @@ pub const SECTIONS: [&str; 13] = [
     "lease",
     "messaging",
     "projector",
+    "retention",
     "services",
     "telemetry",
     "vault",

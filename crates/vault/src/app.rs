@@ -7,6 +7,7 @@ use assent_contracts::address::AddressToken;
 use assent_contracts::api::consent::SameAddress;
 use assent_eventstore::EventStore;
 use assent_http::ServiceClient;
+use assent_participant::Keeping;
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use assent_sealing::{Aad, AddressIndex, FingerprintIndex, KeyStore};
 use sqlx::PgPool;
@@ -38,6 +39,8 @@ pub struct App {
     pub screening_rows_per_hour: i64,
     /// How long access records are kept, in days.
     pub access_record_days: u32,
+    /// How long what keeps people out is kept.
+    pub keeping: Keeping,
     /// What holders of leased keys and addresses agreed on.
     pub lease: LeaseTerms,
     /// The consent service, whose gate learns of suppressed and erased addresses.

@@ -196,6 +196,7 @@ async fn bar_addresses(app: &App, tasks: &mut [Task]) -> Result<(), VaultError> 
     let keys = known.iter().copied().zip(app.keys.get(&known).await?);
     let keys: HashMap<Uuid, KeyState> = keys.collect();
     let mut all = Vec::new();
+    let now = app.clock.now();
     for task in open(tasks) {
         let Some(person) = held.get(&task.command.subject_id) else { continue };
         let Some(KeyState::Live(key)) = keys.get(&person.subject) else {
@@ -208,11 +209,12 @@ async fn bar_addresses(app: &App, tasks: &mut [Task]) -> Result<(), VaultError> 
         let prints = names.iter().flat_map(|name| app.fingerprints.fingerprints(name));
         let fingerprints: Vec<_> = prints.collect();
         task.touched.add("suppressions", fingerprints.iter().map(|print| hex(&print.0)));
-        task.touched.keep("suppression", "stays_erased", None);
+        let until = app.keeping.suppression_until(now);
+        task.touched.keep("suppression", "stays_erased", until);
         all.extend(fingerprints);
     }
     let mut transaction = app.pool().begin().await?;
-    people::bar(&mut transaction, &all, Barred::Erased, app.clock.now()).await?;
+    people::bar(&mut transaction, &all, Barred::Erased, now).await?;
     transaction.commit().await?;
     Ok(())
 }

@@ -1,6 +1,9 @@
-//! Access records end by age, and the vault tells what would go before it goes. It guarantees that nothing younger
-//! than the setting says goes, and that a look is told to whoever watches also where nothing went. People go by
-//! erasures, keys by their store.
+//! Access records and fingerprints of numbers end by age, and the vault tells what would go before it goes. It guarantees
+//! that nothing younger than the settings say goes, and that a look is told to whoever watches also where nothing
+//! went. People go by erasures, keys by their store.
+//!
+//! A fingerprint keeps a number out that nobody here has: whoever is here is found by the index before any fingerprint
+//! is looked for, and whether she may be written to is the gate's. So a fingerprint that ends makes nobody contactable.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -8,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use assent_http::{Caller, Json, Problem, Query};
+use assent_participant::Keeping;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
@@ -25,7 +29,7 @@ use crate::error::VaultError;
 const PAUSE: Duration = Duration::from_secs(3_600);
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
-/// Records that end in one transaction.
+/// Rows that end in one transaction.
 const TOGETHER: i64 = 1_000;
 /// How long a record may outlive its term before somebody is told.
 const LATE: SignedDuration = SignedDuration::from_hours(24);
@@ -51,8 +55,13 @@ pub struct RetentionView {
     access_record_days: u32,
     /// How many access records would go now, because they are older.
     access_records_due: i64,
-    /// Fingerprints of numbers that are on a list of opt-outs or were erased: no law ends them, and none goes.
+    /// How long fingerprints of numbers that are on a list of opt-outs or were erased are kept, in days since the last
+    /// reason for it.
+    suppression_days: u32,
+    /// How many there are.
     suppressions_kept: i64,
+    /// How many of them would go now, because they are older.
+    suppressions_due: i64,
 }
 
 /// By how many days to look.
@@ -64,6 +73,10 @@ pub struct Asked {
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1)]
     access_record_days: Option<NonZeroU32>,
+    /// Likewise.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1)]
+    suppression_days: Option<NonZeroU32>,
 }
 
 /// What ends by age here, and how much of it would go now? Nothing is done by asking.
@@ -79,19 +92,34 @@ pub(crate) async fn retention(
     Query(asked): Query<Asked>,
 ) -> Result<Json<RetentionView>, Problem> {
     caller.require("subjects:resolve")?;
-    let asked = asked.access_record_days.map(NonZeroU32::get);
-    let access_record_days = asked.unwrap_or(app.access_record_days);
-    let older = cutoff(access_record_days, app.clock.now());
-    let access_records_due = due(app.pool(), older).await?;
+    let now = app.clock.now();
+    let days = asked.access_record_days.map(NonZeroU32::get);
+    let access_record_days = days.unwrap_or(app.access_record_days);
+    let access_records_due = due(app.pool(), cutoff(access_record_days, now)).await?;
+    let days = asked.suppression_days.map(NonZeroU32::get);
+    let suppression_days = days.unwrap_or(app.keeping.suppression_days);
+    let older = Keeping::over(suppression_days, now);
+    let suppressions_due = suppressions_due(app.pool(), older).await?;
     let suppressions_kept = sqlx::query_scalar("SELECT count(*) FROM suppressions")
         .fetch_one(app.pool())
         .await
         .map_err(VaultError::from)?;
-    Ok(Json(RetentionView { access_record_days, access_records_due, suppressions_kept }))
+    Ok(Json(RetentionView {
+        access_record_days,
+        access_records_due,
+        suppression_days,
+        suppressions_kept,
+        suppressions_due,
+    }))
 }
 
 async fn due(pool: &PgPool, older: Timestamp) -> Result<i64, VaultError> {
     const DUE: &str = "SELECT count(*) FROM access_records WHERE at < $1";
+    Ok(sqlx::query_scalar(DUE).bind(older.to_sqlx()).fetch_one(pool).await?)
+}
+
+async fn suppressions_due(pool: &PgPool, older: Timestamp) -> Result<i64, VaultError> {
+    const DUE: &str = "SELECT count(*) FROM suppressions WHERE recorded_at < $1";
     Ok(sqlx::query_scalar(DUE).bind(older.to_sqlx()).fetch_one(pool).await?)
 }
 
@@ -108,20 +136,26 @@ fn cutoff(days: u32, now: Timestamp) -> Timestamp {
 pub(crate) async fn run(app: Arc<App>, stopping: CancellationToken) -> Result<(), Infallible> {
     loop {
         let now = app.clock.now();
-        let ended = forget(app.pool(), app.access_record_days, now).await;
+        let records = forget(app.pool(), app.access_record_days, now).await;
+        // Neither waits for the other.
+        let prints = forget_suppressions(app.pool(), app.keeping.suppression_days, now).await;
+        let ended = records.and(prints);
         let pause = match ended {
             Ok(_) => {
                 RAN.record(u64::try_from(now.as_second()).unwrap_or_default(), &[]);
                 PAUSE
             }
             Err(error) => {
-                tracing::warn!(%error, "access records can't be ended yet");
+                tracing::warn!(%error, "what is kept no longer can't be ended yet");
                 RETRY
             }
         };
         let late = now.checked_sub(LATE).unwrap_or(now);
-        if let Ok(overdue) = due(app.pool(), cutoff(app.access_record_days, late)).await {
-            OVERDUE.record(overdue.unsigned_abs(), &[]);
+        let records = due(app.pool(), cutoff(app.access_record_days, late)).await;
+        let prints =
+            suppressions_due(app.pool(), Keeping::overdue(app.keeping.suppression_days, now)).await;
+        if let (Ok(records), Ok(prints)) = (records, prints) {
+            OVERDUE.record((records + prints).unsigned_abs(), &[]);
         }
         if stopping.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return Ok(());
@@ -129,7 +163,7 @@ pub(crate) async fn run(app: Arc<App>, stopping: CancellationToken) -> Result<()
     }
 }
 
-/// Ends the records that are older than so many days; gives how many.
+/// Ends the records of who opened what that are older than so many days; gives how many.
 ///
 /// # Errors
 /// When the database fails; what has ended stays so.
@@ -138,11 +172,35 @@ pub async fn forget(pool: &PgPool, days: u32, now: Timestamp) -> Result<u64, Vau
         DELETE FROM access_records WHERE id IN (
             SELECT id FROM access_records WHERE at < $1 ORDER BY at LIMIT $2
             FOR UPDATE SKIP LOCKED)";
-    let older = cutoff(days, now).to_sqlx();
+    piece_by_piece(pool, FORGET, cutoff(days, now)).await
+}
+
+/// Ends the fingerprints to which nothing was added for so many days; gives how many.
+///
+/// # Errors
+/// When the database fails; what has ended stays so.
+pub async fn forget_suppressions(
+    pool: &PgPool,
+    days: u32,
+    now: Timestamp,
+) -> Result<u64, VaultError> {
+    const FORGET: &str = "
+        DELETE FROM suppressions WHERE fingerprint IN (
+            SELECT fingerprint FROM suppressions WHERE recorded_at < $1
+            ORDER BY recorded_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    piece_by_piece(pool, FORGET, Keeping::over(days, now)).await
+}
+
+/// No lock is held for long, and replicas share the work.
+async fn piece_by_piece(
+    pool: &PgPool,
+    forget: &'static str,
+    older: Timestamp,
+) -> Result<u64, VaultError> {
+    let older = older.to_sqlx();
     let mut all = 0;
-    // Piece by piece: no lock is held for long, and replicas share the work.
     loop {
-        let piece = sqlx::query(FORGET).bind(older).bind(TOGETHER).execute(pool).await?;
+        let piece = sqlx::query(forget).bind(older).bind(TOGETHER).execute(pool).await?;
         all += piece.rows_affected();
         if piece.rows_affected() < TOGETHER.unsigned_abs() {
             return Ok(all);

@@ -12,7 +12,7 @@ use assent_contracts::topics::{Topic, VAULT_EVENTS};
 use assent_eventstore::relay::{self, RelayConfig};
 use assent_eventstore::{EventStore, connect, connect_options, schema};
 use assent_http::{Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Arrival, ArrivalError, Participant, reader};
+use assent_participant::{Arrival, ArrivalError, Keeping, Participant, reader};
 use assent_runtime::{
     Clock, Health, Ids, LeaseTerms, Lifecycle, ServiceConfig, Settings, SystemClock, SystemIds,
 };
@@ -64,6 +64,8 @@ pub struct Config {
     pub screening_rows_per_hour: i64,
     /// How long access records are kept, in days.
     pub access_record_days: u32,
+    /// How long what keeps people out is kept.
+    pub keeping: Keeping,
     /// The lease.
     pub terms: LeaseTerms,
     /// The consent service.
@@ -93,6 +95,7 @@ impl Config {
             vault
                 .invalid("access_record_days", "must be at least 365: laws ask for a year of logs");
         }
+        let keeping = Keeping::read(settings);
         let consent_url = services.required("consent_url");
         let erasure_url = services.required("erasure_url");
         Some(Self {
@@ -104,6 +107,7 @@ impl Config {
             keys: keys?,
             screening_rows_per_hour,
             access_record_days,
+            keeping,
             terms,
             consent_url: consent_url?,
             erasure_url: erasure_url?,
@@ -238,6 +242,7 @@ pub async fn serve(
         ids,
         screening_rows_per_hour: config.screening_rows_per_hour,
         access_record_days: config.access_record_days,
+        keeping: config.keeping,
         lease: config.terms,
         consent: ServiceClient::new(&config.consent_url, &config.service.token)?,
         erasure: ServiceClient::new(&config.erasure_url, &config.service.token)?,

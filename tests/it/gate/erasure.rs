@@ -17,7 +17,7 @@ use assent_contracts::vault::{
     IDENTIFIERS_REMOVED, IdentifiersRemoved, SUBJECT_LINKED, SubjectLinked,
 };
 use assent_http::{Listing, ServiceClient};
-use assent_participant::{Commands, Participant};
+use assent_participant::{Commands, Keeping, Participant};
 use assent_runtime::{Clock, Lifecycle, SystemClock};
 use assent_tests::cluster::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,7 +84,7 @@ impl<'a> Erasure<'a> {
         let (client, answers) = saga(refuse_first).await;
         let (clock, ids) = (Arc::clone(&world.clock), Arc::clone(&world.ids));
         let participant = Participant {
-            steps: Eraser { clock: Arc::clone(&clock), ids },
+            steps: Eraser { clock: Arc::clone(&clock), ids, keeping: Keeping::default() },
             store: world.store.clone(),
             clock,
             terms: world.terms,
@@ -146,6 +146,10 @@ async fn after_the_fence_nothing_is_recorded_or_permitted_and_its_answer_has_set
     let (answered, ack) = erasure.command(command_id, Step::Fence).await;
     assert!(answered - asked >= LEASE, "a fence is answered one lease after its commit");
     assert_eq!(ack.evidence.counts["fences"], 1);
+    // What keeps her out has a date, and it isn't before its term is over.
+    let kept = ack.evidence.kept.iter().find(|kept| kept.what == "closed_addresses").unwrap();
+    let fenced = world.clock.now() - jiff::SignedDuration::from_hours(1);
+    assert!(kept.until > Keeping::default().suppression_until(fenced), "{kept:?}");
     assert_eq!(world.reasons(subject, &[1]).await, ["erased"]);
     for refused in [world.prove(subject).await, world.withdraw(subject, None).await] {
         assert_eq!(code(&refused.unwrap_err()), "subject_erased");

@@ -9,6 +9,7 @@ use assent_consent::retention::{self, Keeper, Why};
 use assent_contracts::SubjectId;
 use assent_contracts::policy::Retention;
 use assent_http::ServiceClient;
+use assent_participant::Keeping;
 use assent_rules::RuleSet;
 use assent_tests::cluster::until;
 use axum::Router;
@@ -89,7 +90,8 @@ async fn whoever_never_agreed_nor_wrote_is_erased_when_her_time_is_over() {
     let world = world_at(clock.clone()).await;
     let erasure = Erasure::default();
     let (pool, by) = (world.pool.clone(), world.clock.clone());
-    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by };
+    let keeping = Keeping::default();
+    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by, keeping };
     let silent = world.person(&[1, 2]).await;
     let agreed = world.consenting(3).await;
     let wrote = world.person(&[4]).await;
@@ -139,7 +141,8 @@ async fn who_waits_for_an_erasure_service_that_is_away_is_asked_for_later_unless
     let world = world_at(clock.clone()).await;
     let erasure = Erasure::default();
     let (pool, by) = (world.pool.clone(), world.clock.clone());
-    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by };
+    let keeping = Keeping::default();
+    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by, keeping };
     let [silent, back, wrote] =
         [world.person(&[1]).await, world.person(&[2]).await, world.person(&[3]).await];
     world.kept_for(Some(30)).await;
@@ -175,7 +178,8 @@ async fn who_comes_back_while_others_are_asked_for_is_kept() {
     let world = world_at(clock.clone()).await;
     let erasure = Erasure::default();
     let (pool, by) = (world.pool.clone(), world.clock.clone());
-    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by };
+    let keeping = Keeping::default();
+    let keeper = Keeper { pool, erasure: erasure.serve().await, clock: by, keeping };
     let both = [world.person(&[1]).await, world.person(&[2]).await];
     world.kept_for(Some(30)).await;
     clock.advance(DAY * 31);

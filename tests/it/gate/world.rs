@@ -26,6 +26,7 @@ use assent_eventstore::batcher::BatcherConfig;
 use assent_eventstore::{EventStore, connect, schema};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Keys, ServiceClient};
+use assent_participant::Keeping;
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms, Lifecycle, ManualClock, SystemClock, SystemIds};
 use assent_sealing::{DataKey, LinkKey};
@@ -104,6 +105,7 @@ pub async fn world_at(clock: Arc<dyn Clock>) -> World {
             issuer: Arc::new(Issuer::from_seed(&[7; 32])),
             links: Arc::new(links()),
             page: Some("https://acme.example".to_owned()),
+            keeping: Keeping::default(),
         },
     );
 

@@ -11,7 +11,7 @@ use assent_contracts::topics::{ERASURE_COMMANDS, VAULT_EVENTS};
 use assent_contracts::vault::Origin;
 use assent_eventstore::schema;
 use assent_http::{Code, ServiceClient};
-use assent_participant::Open;
+use assent_participant::{Keeping, Open};
 use assent_runtime::{Clock, Health, Ids, Lifecycle, ServiceConfig, SystemClock, SystemIds};
 use assent_sealing::{FileKek, IndexKeys, KeyState, KeyStore};
 use assent_tests::cluster::until;
@@ -162,6 +162,7 @@ async fn the_vault_answers_the_sagas_commands_over_kafka_and_answers_a_repeat_al
     let [database_url, keys_database_url] = databases;
     let config = assent_vault::Config {
         access_record_days: 1095,
+        keeping: Keeping::default(),
         service: ServiceConfig {
             listen: address,
             ops_listen: address,

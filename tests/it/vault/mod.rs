@@ -26,7 +26,7 @@ use assent_contracts::vault::Origin;
 use assent_eventstore::{EventStore, schema};
 use assent_http::auth::key_entry;
 use assent_http::{ClientError, Code, Keys, Limits, ServiceClient, router_layers};
-use assent_participant::{Participant, Steps as _, hear};
+use assent_participant::{Keeping, Participant, Steps as _, hear};
 use assent_runtime::{Clock, Ids, LeaseTerms, SystemClock, SystemIds};
 use assent_sealing::{DataKey, FileKek, IndexKeys, KeyStore};
 use assent_tests::harness;
@@ -155,6 +155,7 @@ async fn vault_with(index_keys: &IndexKeys) -> Vault {
         ids,
         screening_rows_per_hour: 5_000_000,
         access_record_days: 1095,
+        keeping: Keeping::default(),
         lease: TERMS,
         consent: client(&url, "t"),
         erasure: client("http://127.0.0.1:1", "t"),

@@ -10,6 +10,7 @@ use assent_contracts::sealed::Sealed;
 use assent_eventstore::batcher::{Batcher, BatcherConfig};
 use assent_eventstore::{EventStore, Session, to_the_end};
 use assent_http::{Caller, Code, IdempotencyKey, Keys, Problem, protected};
+use assent_participant::Keeping;
 use assent_rules::RuleSet;
 use assent_runtime::{Clock, Ids, LeaseTerms};
 use assent_sealing::LinkKey;
@@ -97,6 +98,8 @@ pub struct Papers {
     pub links: Arc<LinkKey>,
     /// Where preference pages are, without a trailing slash.
     pub page: Option<String>,
+    /// How long what keeps people out, and evidence, is kept.
+    pub keeping: Keeping,
 }
 
 impl App {
@@ -141,6 +144,7 @@ impl App {
                 store: store.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
+                keeping: papers.keeping,
             },
             papers,
             store,

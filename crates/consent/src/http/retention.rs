@@ -1,9 +1,11 @@
 //! `GET /v1/retention` and `GET /v1/retention/due`: who would go because she is kept no longer, and why, before anybody
-//! goes. It guarantees that looking changes nothing; erasing is the keeper's, by the policy that is in force.
+//! goes, and which closed addresses and what evidence would. It guarantees that looking changes nothing; erasing is the
+//! keeper's, by the policy that is in force.
 
 use std::num::NonZeroU32;
 
 use assent_http::{Caller, Json, Limit, Listing, Page, Problem, Query};
+use assent_participant::Keeping;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,8 +13,8 @@ use uuid::Uuid;
 
 use super::App;
 use super::refusals::database;
-use crate::policy;
 use crate::retention::{self, Due};
+use crate::{policy, proofs, suppression};
 
 /// For how long people are kept, and what follows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +28,18 @@ pub(super) struct RetentionView {
     waiting: i64,
     /// Those of them who were found more than a day ago.
     overdue: i64,
+    /// After how many days without a word what stands against an address ends that nobody here has.
+    suppression_days: u32,
+    /// How many such addresses there are.
+    suppressions_kept: i64,
+    /// How many of them would be forgotten now.
+    suppressions_due: i64,
+    /// For how many days evidence is kept.
+    evidence_days: u32,
+    /// How many verdicts that were given to who was about to send would be forgotten now.
+    verdicts_due: i64,
+    /// How many claims of consents, decided or never decided on.
+    claims_due: i64,
 }
 
 /// How many days to look by.
@@ -37,6 +51,14 @@ pub(super) struct Asked {
     #[serde(default)]
     #[param(value_type = Option<u32>, minimum = 1)]
     idle_days: Option<NonZeroU32>,
+    /// As if the configuration said so; not given: what it says. A list of people doesn't depend on it.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1)]
+    suppression_days: Option<NonZeroU32>,
+    /// Likewise.
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1)]
+    evidence_days: Option<NonZeroU32>,
     /// At most this many items; 50 when not given.
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
@@ -62,6 +84,10 @@ pub(super) async fn retention(
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;
     let now = app.0.clock.now();
     let policy = policy::in_force(&mut conn).await.map_err(database)?;
+    let days = asked.suppression_days.map(NonZeroU32::get);
+    let suppression_days = days.unwrap_or(app.0.papers.keeping.suppression_days);
+    let days = asked.evidence_days.map(NonZeroU32::get);
+    let evidence_days = days.unwrap_or(app.0.papers.keeping.evidence_days);
     let asked = asked.idle_days.map(NonZeroU32::get);
     let idle_days = asked.or_else(|| policy.and_then(|it| it.policy.retention.idle_days));
     let due = match idle_days {
@@ -69,7 +95,23 @@ pub(super) async fn retention(
         None => 0,
     };
     let (waiting, overdue) = retention::waiting(&mut conn, now).await.map_err(database)?;
-    Ok(Json(RetentionView { idle_days, due, waiting, overdue }))
+    let suppressions_kept = suppression::kept(&mut conn).await.map_err(database)?;
+    let older = Keeping::over(suppression_days, now);
+    let suppressions_due = suppression::due(&mut conn, older).await.map_err(database)?;
+    let older = Keeping::over(evidence_days, now);
+    let evidence = proofs::due(&mut conn, older).await.map_err(database)?;
+    Ok(Json(RetentionView {
+        idle_days,
+        due,
+        waiting,
+        overdue,
+        suppression_days,
+        suppressions_kept,
+        suppressions_due,
+        evidence_days,
+        verdicts_due: evidence.verdicts,
+        claims_due: evidence.claims,
+    }))
 }
 
 /// Who would go now, and why?
@@ -87,7 +129,7 @@ pub(super) async fn due(
     Query(asked): Query<Asked>,
 ) -> Result<Json<Listing<Due>>, Problem> {
     caller.require("consent:read")?;
-    let Asked { idle_days, limit, cursor } = asked;
+    let Asked { idle_days, limit, cursor, .. } = asked;
     let page = Page { limit, cursor };
     let after: Uuid = page.after()?.unwrap_or_default();
     let mut conn = app.0.store.pool().acquire().await.map_err(database)?;

@@ -87,7 +87,7 @@ pub struct ClaimBatch {
     pub reason: Option<String>,
     /// How many claims there are.
     pub claims: i64,
-    /// How many came to what: `granted`, `unconfirmed`, or why not.
+    /// How many came to what: `granted`, `unconfirmed`, or why not, such as `too_old`.
     pub outcomes: std::collections::BTreeMap<String, i64>,
 }
 
@@ -99,7 +99,7 @@ pub struct ClaimView {
     pub subject_id: SubjectId,
     /// When she agreed.
     pub acted_at: Timestamp,
-    /// The evidence; none once the batch was refused.
+    /// The evidence; none once the claim came to something, as one that is too old does at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sealed>,
     /// What it came to.

@@ -91,9 +91,9 @@ const KEPT: &[(&str, [&str; 3])] = &[
     (
         "events",
         [
-            "The fact that somebody was registered and erased, under that random number, without your data",
-            "Le fait que quelqu’un a été enregistré puis effacé, sous ce numéro aléatoire, sans vos données",
-            "Факт, что кто-то был записан и удалён, под этим случайным номером и без ваших данных",
+            "The fact that somebody was registered and erased, under that random number, with a keyed hash of each of your numbers and nothing else of yours",
+            "Le fait que quelqu’un a été enregistré puis effacé, sous ce numéro aléatoire, avec une empreinte à clé de chacun de vos numéros et rien d’autre de vous",
+            "Факт, что кто-то был записан и удалён, под этим случайным номером, с хешем каждого вашего номера на ключе и ничем больше о вас",
         ],
     ),
     (

@@ -1,0 +1,2 @@
+-- Fingerprints end by age.
+CREATE INDEX suppressions_recorded_at ON suppressions (recorded_at);
