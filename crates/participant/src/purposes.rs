@@ -80,7 +80,7 @@ impl PurposeTask {
     ) -> Result<(), sqlx::Error> {
         for PurposeRows { kind, rows, name } in rows {
             let names = self.names(conn, format!("DELETE FROM {rows} RETURNING {name}")).await?;
-            self.touched.add(*kind, names);
+            self.touched.add(kind, names);
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl PurposeTask {
     ) -> Result<(), sqlx::Error> {
         for PurposeRows { kind, rows, name } in rows {
             let names = self.names(conn, format!("SELECT {name} FROM {rows}")).await?;
-            self.touched.add(*kind, names);
+            self.touched.add(kind, names);
         }
         Ok(())
     }
