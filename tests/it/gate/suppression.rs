@@ -45,7 +45,7 @@ async fn what_stands_against_a_number_ends_with_its_last_reason_and_never_of_som
     assert_eq!((world.forgets(1_095).await, world.forgets(1_095).await), (2, 0), "each once");
     assert_eq!(look(1_095).await, (1, 0));
 
-    assert_eq!(world.reasons(present, &[1]).await, ["no_consent", "stopped"]);
+    assert_eq!(world.reasons(present, &[1]).await, ["consent_withdrawn", "stopped"]);
     let [two, three, four] =
         [world.person(&[2]).await, world.person(&[3]).await, world.person(&[4]).await];
     assert_eq!(world.reasons(three, &[3]).await, ["no_consent", "suppressed"]);
@@ -54,7 +54,7 @@ async fn what_stands_against_a_number_ends_with_its_last_reason_and_never_of_som
     assert_eq!(world.reasons(four, &[4]).await, ["no_consent"]);
     clock.advance(DAY * 10_000);
     assert_eq!(world.forgets(1_095).await, 0, "however old it is");
-    assert_eq!(world.reasons(present, &[1]).await, ["no_consent", "stopped"]);
+    assert_eq!(world.reasons(present, &[1]).await, ["consent_withdrawn", "stopped"]);
     assert_eq!(world.reasons(three, &[3]).await, ["no_consent", "suppressed"]);
 }
 
