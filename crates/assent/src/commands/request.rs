@@ -1,24 +1,25 @@
 //! `assent request`: what people ask for about their data, from the intake to the answer.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use assent_contracts::rights::{ExtensionReason, IdentityMethod, RefusalGround, RequestKind, Term};
+use assent_contracts::rights::{ExtensionReason, IdentityMethod, RefusalGround};
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::collect::collect;
+use self::open::Open;
+use self::shown::{Listed, line, show};
 use super::upload::country;
-use crate::api::{Api, idempotency_key};
+use crate::api::Api;
 use crate::outcome::{Failure, Output, Status};
 use crate::phone::Phone;
 
 mod bulk;
+mod collect;
+mod open;
+mod shown;
 
 /// `assent request …`
 #[derive(Debug, Subcommand)]
@@ -201,173 +202,6 @@ pub struct One {
     request: Uuid,
 }
 
-/// `assent request open`
-#[derive(Debug, Args)]
-pub struct Open {
-    /// Phone number in any spelling; `-` reads it from standard input.
-    phone: Phone,
-    /// erasure, access, portability, rectification, restriction, objection or opt_out
-    #[arg(long, value_parser = named::<RequestKind>)]
-    kind: RequestKind,
-    /// Of an erasure: the one purpose whose data are meant, as the policy names it. Without it all of hers are
-    #[arg(long, value_name = "PURPOSE")]
-    purpose: Option<String>,
-    /// Where she says that she is (FR, US-CA): whose law counts beside yours. Without it the country of her number does
-    #[arg(long, value_name = "PLACE")]
-    place: Option<String>,
-    /// When it was received, where that was before now: its terms are counted from there
-    #[arg(long, value_name = "TIME")]
-    received: Option<Timestamp>,
-    /// The ground, as a code of yours
-    #[arg(long, value_name = "CODE")]
-    reason: Option<String>,
-    /// What showed you that she asks herself, as a code of yours; without it that is still to be shown
-    #[arg(long, value_name = "CODE")]
-    checked: Option<String>,
-    /// Country of a number without a country code.
-    #[arg(long, value_name = "CC", env = "ASSENT_COUNTRY", value_parser = country)]
-    country: Option<String>,
-}
-
-/// The answer to an intake.
-#[derive(Debug, Serialize, Deserialize)]
-struct Opened {
-    request_id: Uuid,
-    status: String,
-    due: Timestamp,
-    reference: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-/// A request in a listing.
-#[derive(Debug, Serialize, Deserialize)]
-struct Listed {
-    request_id: Uuid,
-    kind: RequestKind,
-    /// Of an erasure: whose data alone are meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    purpose: Option<String>,
-    status: String,
-    reference: String,
-    due: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    acknowledge_by: Option<Timestamp>,
-}
-
-/// What text shows of a request; machines get all of it.
-#[derive(Debug, Deserialize)]
-struct Shown {
-    kind: RequestKind,
-    #[serde(default)]
-    purpose: Option<String>,
-    status: String,
-    #[serde(default)]
-    origin: Option<String>,
-    reference: String,
-    requested_at: Timestamp,
-    due: Timestamp,
-    #[serde(default)]
-    extension: Option<ShownExtension>,
-    #[serde(default)]
-    terms: Option<ShownTerms>,
-    #[serde(default)]
-    acknowledged_at: Option<Timestamp>,
-    #[serde(default)]
-    identity: Option<ShownIdentity>,
-    held: bool,
-    #[serde(default)]
-    completed_at: Option<Timestamp>,
-    #[serde(default)]
-    refusal: Option<ShownRefusal>,
-    #[serde(default)]
-    archive: Option<ShownArchive>,
-    #[serde(default)]
-    rectification: Option<ShownRectification>,
-    #[serde(default)]
-    restriction: Option<ShownRestriction>,
-    #[serde(default)]
-    inquiries: Vec<ShownInquiry>,
-    #[serde(default)]
-    missing: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownRectification {
-    fields: Vec<String>,
-    letter: ShownLetter,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownRestriction {
-    since: Timestamp,
-    #[serde(default)]
-    told_how: Option<String>,
-    #[serde(default)]
-    released_for: Option<String>,
-    letter: ShownLetter,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownInquiry {
-    task: String,
-    answer_by: Timestamp,
-    recipients: Vec<ShownRecipient>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownRecipient {
-    name: String,
-    #[serde(default)]
-    owner: Option<String>,
-    #[serde(default)]
-    answered_at: Option<Timestamp>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownTerms {
-    #[serde(default)]
-    acknowledge: Option<Term>,
-    answer: Term,
-    #[serde(default)]
-    extended: Option<Term>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownIdentity {
-    method: String,
-    reason: String,
-    by: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownExtension {
-    reasons: Vec<String>,
-    letter: ShownLetter,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownArchive {
-    expires_at: Timestamp,
-    #[serde(default)]
-    collected_at: Option<Timestamp>,
-    #[serde(default)]
-    removed: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownRefusal {
-    ground: String,
-    letter: ShownLetter,
-}
-
-#[derive(Debug, Deserialize)]
-struct ShownLetter {
-    en: String,
-    fr: String,
-    ru: String,
-}
-
 impl Request {
     /// Runs it.
     ///
@@ -434,70 +268,6 @@ impl Request {
     }
 }
 
-impl Open {
-    async fn run(&self, api: &Api, output: Output) -> Result<(), Failure> {
-        let found = api.lookup(self.phone.read()?, self.country.clone()).await?;
-        let identity = self.checked.as_ref().map(|it| json!({"method": "operator", "reason": it}));
-        let mut request = json!({
-            "subject_id": found.subject_id,
-            "kind": self.kind,
-            "actor": "subject",
-            "reason": self.reason,
-            "place": self.place,
-            "received_at": self.received,
-            "addresses": found.addresses,
-            "number_country": found.number_country,
-            "identity": identity,
-        });
-        // A service of before refuses the member: it never takes this for the erasure of the whole person.
-        if let Some(purpose) = &self.purpose {
-            request["purpose"] = json!(purpose);
-        }
-        let opened: Opened =
-            api.post("/erasure/v1/requests", &request, Some(&idempotency_key())).await?;
-        output.print(&opened, |it| {
-            let mut text = format!("{}\n  request    {}", it.status, it.request_id);
-            text.push_str(&format!("\n  due        {}", it.due));
-            text.push_str(&format!("\n  reference  {}", it.reference));
-            if let Some(secret) = &it.secret {
-                text.push_str(&format!("\n  secret     {secret}"));
-            }
-            text
-        });
-        Ok(())
-    }
-}
-
-/// The file is made before anything is asked for: what is handed out once must have its place.
-async fn collect(api: &Api, output: Output, reference: &str, file: &Path) -> Result<(), Failure> {
-    let mut secret = String::new();
-    std::io::stdin()
-        .read_line(&mut secret)
-        .map_err(|error| Failure::wrong_use(format!("the secret can't be read: {error}")))?;
-    let mut written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(|error| Failure::file(file, error))?;
-    let guess = json!({"reference": reference, "secret": secret.trim()});
-    let archive = match api.post_for_bytes("/erasure/v1/tracking/archive", &guess).await {
-        Ok(archive) => archive,
-        Err(error) => {
-            // Nothing was written into it.
-            let _ = std::fs::remove_file(file);
-            return Err(error.into());
-        }
-    };
-    written.write_all(&archive).map_err(|error| Failure::file(file, error))?;
-    written.sync_all().map_err(|error| Failure::file(file, error))?;
-    let bytes = archive.len();
-    output.print(&json!({"file": file, "bytes": bytes}), |_| {
-        format!("{} written, {bytes} bytes", file.display())
-    });
-    Ok(())
-}
-
 async fn act(
     api: &Api,
     output: Output,
@@ -508,103 +278,6 @@ async fn act(
     let path = format!("/erasure/v1/requests/{request}/{what}");
     let shown: Value = api.post(&path, body, None).await?;
     show(output, &shown)
-}
-
-fn show(output: Output, shown: &Value) -> Result<(), Failure> {
-    let request = Shown::deserialize(shown)
-        .map_err(|error| Failure::wrong_use(format!("the answer isn't understood: {error}")))?;
-    output.print(shown, |_| text(&request));
-    Ok(())
-}
-
-fn text(request: &Shown) -> String {
-    let mut text = format!("{} {}", request.kind.name(), request.status);
-    let mut add = |name: &str, value: String| text.push_str(&format!("\n  {name:<13}{value}"));
-    if let Some(purpose) = &request.purpose {
-        add("purpose", format!("{purpose}: its data alone"));
-    }
-    add("reference", request.reference.clone());
-    add("requested", request.requested_at.to_string());
-    if let Some(origin) = &request.origin {
-        add("came by", format!("her own {origin}"));
-    }
-    add("due", request.due.to_string());
-    if let Some(ShownExtension { reasons, letter }) = &request.extension {
-        add("extended", reasons.join(", "));
-        for letter in [&letter.en, &letter.fr, &letter.ru] {
-            add("letter", letter.clone());
-        }
-    }
-    if let Some(terms) = &request.terms {
-        let told = request.acknowledged_at.map(|at| format!(", done {at}")).unwrap_or_default();
-        let term = |term: &Term| format!("{}, {} ({})", term.last_day, term.article, term.rule);
-        if let Some(acknowledge) = &terms.acknowledge {
-            add("acknowledge", format!("by {}{told}", term(acknowledge)));
-        }
-        add("answer", format!("by {}", term(&terms.answer)));
-        if let Some(longest) = &terms.extended {
-            add("extendable", format!("to {}", term(longest)));
-        }
-    }
-    if let Some(identity) = &request.identity {
-        add("identity", format!("{}: {}, by {}", identity.method, identity.reason, identity.by));
-    }
-    if request.held {
-        add("on hold", "a legal hold keeps her data".to_owned());
-    }
-    if !request.missing.is_empty() {
-        add("missing", request.missing.join(", "));
-    }
-    if let Some(at) = request.completed_at {
-        add("over", at.to_string());
-    }
-    if let Some(archive) = &request.archive {
-        let ShownArchive { expires_at, collected_at, removed } = archive;
-        let waits = || format!("can be collected until {expires_at}");
-        let gone = || removed.as_ref().map(|why| format!("destroyed uncollected: {why}"));
-        let text = collected_at.map(|at| format!("collected {at}")).or_else(gone);
-        add("archive", text.unwrap_or_else(waits));
-    }
-    if let Some(ShownRefusal { ground, letter }) = &request.refusal {
-        add("refused", ground.clone());
-        for letter in [&letter.en, &letter.fr, &letter.ru] {
-            add("letter", letter.clone());
-        }
-    }
-    if let Some(ShownRectification { fields, letter }) = &request.rectification {
-        add("rectified", fields.join(", "));
-        for letter in [&letter.en, &letter.fr, &letter.ru] {
-            add("letter", letter.clone());
-        }
-    }
-    if let Some(ShownRestriction { since, told_how, released_for, letter }) = &request.restriction {
-        let how = told_how.as_ref().map(|how| format!(", end announced: {how}"));
-        let over = released_for.as_ref().map(|why| format!(", released: {why}"));
-        let (how, over) = (how.unwrap_or_default(), over.unwrap_or_default());
-        add("restricted", format!("since {since}{how}{over}"));
-        for letter in [&letter.en, &letter.fr, &letter.ru] {
-            add("letter", letter.clone());
-        }
-    }
-    for ShownInquiry { task, answer_by, recipients } in &request.inquiries {
-        for ShownRecipient { name, owner, answered_at } in recipients {
-            let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
-            let answer = match answered_at {
-                Some(at) => format!("answered {at}"),
-                None => format!("not answered, waited for until {answer_by}"),
-            };
-            add("recipient", format!("{name}{owner}: {task}, {answer}"));
-        }
-    }
-    text
-}
-
-fn line(request: &Listed) -> String {
-    let Listed { request_id, kind, purpose, status, reference, due, acknowledge_by } = request;
-    let acknowledge = acknowledge_by.map(|by| format!("  acknowledge by {by}")).unwrap_or_default();
-    let purpose = purpose.as_ref().map(|it| format!("  of {it} alone")).unwrap_or_default();
-    let kind = kind.name();
-    format!("{due}  {kind:<13} {status:<16} {reference}  {request_id}{purpose}{acknowledge}")
 }
 
 /// A value by its name in JSON.

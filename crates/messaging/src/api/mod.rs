@@ -57,16 +57,16 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         .route("/v1/sender/trust", post(sender::trust))
         .route("/v1/tasks", get(tasks::list))
         .route("/v1/tasks/{task_id}/close", post(tasks::close))
-        .route("/v1/campaigns", get(campaigns::list).post(campaigns::draft))
-        .route("/v1/campaigns/{campaign_id}", get(campaigns::show))
-        .route("/v1/campaigns/{campaign_id}/dry-run", post(campaigns::try_dry))
-        .route("/v1/campaigns/{campaign_id}/approve", post(campaigns::approve))
-        .route("/v1/campaigns/{campaign_id}/start", post(campaigns::start))
-        .route("/v1/campaigns/{campaign_id}/pause", post(campaigns::pause))
-        .route("/v1/campaigns/{campaign_id}/resume", post(campaigns::resume))
-        .route("/v1/campaigns/{campaign_id}/cancel", post(campaigns::cancel))
-        .route("/v1/campaigns/{campaign_id}/members", get(campaigns::members))
-        .route("/v1/campaigns/{campaign_id}/report", get(campaigns::report))
+        .route("/v1/campaigns", get(campaigns::read::list).post(campaigns::draft::draft))
+        .route("/v1/campaigns/{campaign_id}", get(campaigns::read::show))
+        .route("/v1/campaigns/{campaign_id}/dry-run", post(campaigns::acts::try_dry))
+        .route("/v1/campaigns/{campaign_id}/approve", post(campaigns::acts::approve))
+        .route("/v1/campaigns/{campaign_id}/start", post(campaigns::acts::start))
+        .route("/v1/campaigns/{campaign_id}/pause", post(campaigns::acts::pause))
+        .route("/v1/campaigns/{campaign_id}/resume", post(campaigns::acts::resume))
+        .route("/v1/campaigns/{campaign_id}/cancel", post(campaigns::acts::cancel))
+        .route("/v1/campaigns/{campaign_id}/members", get(campaigns::read::members))
+        .route("/v1/campaigns/{campaign_id}/report", get(campaigns::read::report))
         .route("/v1/templates", get(templates::list).post(templates::put))
         .route("/v1/templates/examples", post(media::example))
         .route("/v1/templates/create", post(template_changes::create))
@@ -88,17 +88,17 @@ pub fn router(messaging: Messaging, operations: Router) -> Router {
         description = "Messages through the gate; conversations; the WhatsApp webhook."
     ),
     paths(
-        campaigns::list,
-        campaigns::draft,
-        campaigns::show,
-        campaigns::try_dry,
-        campaigns::approve,
-        campaigns::start,
-        campaigns::pause,
-        campaigns::resume,
-        campaigns::cancel,
-        campaigns::members,
-        campaigns::report,
+        campaigns::read::list,
+        campaigns::draft::draft,
+        campaigns::read::show,
+        campaigns::acts::try_dry,
+        campaigns::acts::approve,
+        campaigns::acts::start,
+        campaigns::acts::pause,
+        campaigns::acts::resume,
+        campaigns::acts::cancel,
+        campaigns::read::members,
+        campaigns::read::report,
         conversations::list::list,
         conversations::list::show,
         conversations::read::read,
