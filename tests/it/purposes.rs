@@ -119,14 +119,16 @@ async fn one_purposes_data_go_and_stay_gone_while_the_other_purpose_goes_on() {
     cluster.rebuilt_the_same("messages");
     assert_eq!(shown(&cluster, &subject).await, after);
 
-    // A database of before the erasure, as a restored backup is: the erasure is done again before anything is answered.
+    // A database of before the erasure, as a restored backup is: the erasure is done again before anything is answered, also
+    // where the backup was made while a message was being called. Whoever would say how that ended begins later.
     cluster.kill("messaging");
     let again = "
         WITH forgotten AS (DELETE FROM participant.purpose_commands)
         INSERT INTO intents
-            (id, subject_id, purpose, channel, template, state, requested_at, changed_at)
-        VALUES (gen_random_uuid(), $1::uuid, 'marketing', 'whatsapp', 'hello', 'accepted',
-                now() - interval '1 day', now())";
+            (id, subject_id, purpose, channel, template, state, requested_at, changed_at, claim_id,
+             claim_until)
+        VALUES (gen_random_uuid(), $1::uuid, 'marketing', 'whatsapp', 'hello', 'calling',
+                now() - interval '1 day', now(), gen_random_uuid(), now() - interval '1 hour')";
     sqlx::query(again).bind(&subject).execute(&pool).await.unwrap();
     assert_eq!(count(&pool, MARKETING, &subject).await, 2, "it is back, beside the refused one");
     cluster.restart("messaging").await;

@@ -200,11 +200,13 @@ async fn take_out_late(
     Ok(())
 }
 
-/// Whether one of the purpose's messages is in a dispatcher's hands.
+/// Whether one of the purpose's messages is in a dispatcher's hands. One whose claim has lapsed is in nobody's: in a restored
+/// database it would stay so until the service serves, and the service waits for this step.
 async fn is_called(conn: &mut PgConnection, command: &PurposeCommand) -> Result<bool, sqlx::Error> {
     const CALLED: &str = "
         SELECT EXISTS (SELECT FROM intents WHERE subject_id = $1 AND purpose = $2
-                       AND requested_at <= $3 AND state IN ('claimed', 'calling'))";
+                       AND requested_at <= $3 AND state IN ('claimed', 'calling')
+                       AND claim_until > now())";
     sqlx::query_scalar(CALLED)
         .bind(command.subject_id)
         .bind(&command.purpose)
