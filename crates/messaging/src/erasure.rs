@@ -75,10 +75,14 @@ static OF_PURPOSE: [PurposeRows; 3] = [
         "intents WHERE subject_id = $1 AND purpose = $2 AND requested_at <= $3",
         "id::text",
     ),
+    // Who has agreed anew may be sent what was drafted before: her place there is that message's.
     PurposeRows::new(
         "campaign_members",
         "campaign_members WHERE subject_id = $1 AND campaign_id IN
-            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)",
+            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)
+            AND NOT EXISTS (SELECT FROM intents WHERE intents.subject_id = $1
+                AND intents.campaign_id = campaign_members.campaign_id
+                AND intents.requested_at > $3)",
         "campaign_id::text",
     ),
     // Not before it has reached the consent service: until then it is what she wants.
