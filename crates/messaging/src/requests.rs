@@ -219,7 +219,10 @@ async fn settle(
     id: Uuid,
     request_id: Option<Uuid>,
 ) -> Result<(), sqlx::Error> {
-    const SETTLE: &str = "UPDATE asked_requests SET settled_at = $2, request_id = $3 WHERE id = $1";
+    // Whoever took it when its hold had lapsed may have been faster: what it opened is on record.
+    const SETTLE: &str = "
+        UPDATE asked_requests SET settled_at = $2, request_id = $3
+        WHERE id = $1 AND settled_at IS NULL";
     sqlx::query(SETTLE)
         .bind(id)
         .bind(messaging.clock.now().to_sqlx())
@@ -289,17 +292,19 @@ async fn confirm(messaging: &Messaging, request_id: Uuid) -> Result<(), ClientEr
     }
 }
 
-/// What she asked for, of this kind, within the day before.
+/// What she asked for, of this kind, within the day before by another message: by one that was brought twice she has said
+/// nothing twice.
 async fn asked_before(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, sqlx::Error> {
     const BEFORE: &str = "
         SELECT request_id FROM asked_requests
-        WHERE subject_id = $1 AND kind = $2 AND request_id IS NOT NULL
+        WHERE subject_id = $1 AND kind = $2 AND request_id IS NOT NULL AND id <> $4
           AND asked_at BETWEEN $3 - interval '1 day' AND $3
         ORDER BY position DESC LIMIT 1";
     sqlx::query_scalar(BEFORE)
         .bind(it.subject)
         .bind(it.kind.name())
         .bind(it.asked_at.to_sqlx())
+        .bind(it.id)
         .fetch_optional(messaging.pool())
         .await
 }
