@@ -34,6 +34,10 @@ static UNFENCED: Held = Held::new(
 static ERASED_MESSAGES: Held =
     Held::new("erased_messages", "erased_messages WHERE subject_id = $1", "message_id::text");
 
+/// Likewise the purposes.
+static ERASED_PURPOSES: Held =
+    Held::new("erased_purposes", "erased_purposes WHERE subject_id = $1", "purpose");
+
 impl Steps for Eraser {
     const PARTICIPANT: &'static str = "projector";
     const CONSUMER: &'static str = "projector.erasure";
@@ -72,7 +76,7 @@ impl Steps for Eraser {
         Ok(())
     }
 
-    /// What consents say stays as the proof of them. Messages go, and their ids keep them from being written again.
+    /// What consents say stays as the proof of them. Messages go, and are not written again.
     async fn carry_out_for_purpose(
         &self,
         session: &mut Session,
@@ -98,12 +102,18 @@ impl Steps for Eraser {
     }
 }
 
-/// Messages of this purpose are not written again, whatever comes late and whatever is rebuilt.
+/// Messages of this purpose are not written again, whatever comes late and whatever is rebuilt: what was never written here
+/// is known by its purpose and moment, and what is here by its id, since what speaks of it later names no purpose.
 async fn bar_messages(
     conn: &mut PgConnection,
     command: &PurposeCommand,
 ) -> Result<(), sqlx::Error> {
     const BAR: &str = "
+        WITH purpose AS (
+            INSERT INTO erased_purposes AS held (subject_id, purpose, until)
+            SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM fences WHERE fences.subject_id = $1)
+            ON CONFLICT (subject_id, purpose) DO UPDATE
+                SET until = greatest(held.until, excluded.until))
         INSERT INTO erased_messages (message_id, subject_id)
         SELECT message_id, subject_id FROM live.messages
         WHERE subject_id = $1 AND purpose = $2 AND created_at <= $3
@@ -169,6 +179,6 @@ async fn rows(conn: &mut PgConnection) -> Result<Vec<Held>, sqlx::Error> {
         .flat_map(|&table| [(Schema::Live, table), (Schema::Next, table)])
         .filter(|(schema, table)| *schema == Schema::Live || building.iter().any(|b| b == table))
         .map(|(schema, table)| Held::table(table, &format!("{}.{table}", schema.name())))
-        .chain([ERASED_MESSAGES.clone()])
+        .chain([ERASED_MESSAGES.clone(), ERASED_PURPOSES.clone()])
         .collect())
 }
