@@ -121,6 +121,7 @@ impl Steps for Messaging {
             Step::DestroyKeys => {}
             Step::Sweep => {
                 all_processed(session.conn(), tasks).await?;
+                forget_asked(session.conn(), &subjects(tasks)).await?;
                 held::find(session.conn(), &HELD, tasks).await?;
             }
         }
@@ -293,6 +294,13 @@ async fn all_processed(conn: &mut PgConnection, tasks: &mut [Task]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// A replica of the version before deletes all but what she asked for by messages, of which it knows nothing: the sweep of
+/// one that does would find that for ever. Behind her fence nothing of it is written again.
+async fn forget_asked(conn: &mut PgConnection, people: &[SubjectId]) -> Result<(), sqlx::Error> {
+    const FORGET: &str = "DELETE FROM asked_requests WHERE subject_id = ANY($1)";
+    sqlx::query(FORGET).bind(people).execute(conn).await.map(|_| ())
 }
 
 async fn delete(
