@@ -260,9 +260,11 @@ struct Opened {
 /// Opens a request, or shows that she means the erasure that she asked for. Gives the request that it opened.
 async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Failure> {
     if let Some(request_id) = asked_before(messaging, it).await? {
-        // Asked again it is the same; only who says that she is sure has said something new.
-        if it.sure && it.by_number {
-            confirm(messaging, request_id).await?;
+        // Asked again it is the same. An erasure is shown by who says that she is sure; what else came from a user id alone by
+        // her number now.
+        let shows = if it.sure { SHOWN_TWICE } else { SHOWN_BY };
+        if it.by_number && (it.sure || it.kind != RequestKind::Erasure) {
+            confirm(messaging, request_id, shows).await?;
         }
         return Ok(None);
     }
@@ -281,8 +283,12 @@ async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Fail
     Ok(Some(opened.request_id))
 }
 
-async fn confirm(messaging: &Messaging, request_id: Uuid) -> Result<(), ClientError> {
-    let shown = Shown { method: RequestOrigin::WhatsappMessage.proof(), reason: SHOWN_TWICE };
+async fn confirm(
+    messaging: &Messaging,
+    request_id: Uuid,
+    reason: &'static str,
+) -> Result<(), ClientError> {
+    let shown = Shown { method: RequestOrigin::WhatsappMessage.proof(), reason };
     let path = format!("/v1/requests/{request_id}/identity");
     let confirmed: Result<Value, ClientError> = messaging.erasure.post(&path, &shown, None).await;
     match confirmed {
