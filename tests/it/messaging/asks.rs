@@ -173,9 +173,9 @@ async fn without_her_number_a_request_is_taken_in_and_shown_by_nothing() {
     replica.stop().await;
 }
 
-/// What was asked for from a user id alone is shown as soon as it comes from her number.
+/// Asked again from her number it is shown by that, also where it came from a user id alone before; an erasure isn't.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_from_a_user_id_alone_is_shown_by_her_number_when_she_asks_again() {
+async fn what_is_asked_again_from_her_number_is_shown_by_it() {
     let home = Home::new().await;
     let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
     let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
@@ -184,8 +184,6 @@ async fn what_came_from_a_user_id_alone_is_shown_by_her_number_when_she_asks_aga
     handed_over(&replica).await;
     let asked = neighbours.requests();
     let [(request, _)] = &asked[..] else { panic!("{asked:?}") };
-    // As if that had come without it.
-    replica.sql("UPDATE asked_requests SET by_number = false").await;
     assert_eq!(replica.hears(1, "show me my data").await, 200);
     handed_over(&replica).await;
     let confirmed = neighbours.confirmed();
