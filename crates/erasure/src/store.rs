@@ -8,6 +8,7 @@ use std::sync::Arc;
 use assent_contracts::SubjectId;
 use assent_contracts::envelope::{Structured, source};
 use assent_contracts::erasure::{COMMAND, Command as SagaCommand};
+use assent_contracts::purposes::PURPOSE_COMMAND;
 use assent_contracts::topics::{ERASURE_COMMANDS, ERASURE_EVENTS};
 use assent_eventstore::{
     Append, EventStore, Expected, FirstAnswer, Idempotency, Message, Session, StoreError, Stream,
@@ -150,7 +151,8 @@ pub(crate) async fn queue_calls(
     };
     let body = event.body().map_err(|error| sqlx::Error::Encode(error.into()))?;
     let (subject, event_id, at) = (message.key, message.id, message.at);
-    let told = Told { message_id, event_id, subject, body: &body, at };
+    let of_purpose = message.event_type == PURPOSE_COMMAND;
+    let told = Told { message_id, event_id, subject, body: &body, of_purpose, at };
     Ok(calls::queue(session.conn(), callees, &told).await?)
 }
 

@@ -151,12 +151,13 @@ pub async fn find(
     row.as_ref().map(parked).transpose()
 }
 
-/// Up to `limit` parked messages of one key, oldest first, locked until the transaction ends, so
-/// that two replays of a key don't meet.
+/// Up to `limit` parked messages of one key, oldest first. They are not locked: two replays of a key meet at the row of
+/// the partition's position, and whoever deletes a person takes her parked messages out under locks that a replay may be
+/// waiting for.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lock_key(
+pub async fn of_key(
     conn: &mut PgConnection,
     consumer: &str,
     topic: &str,
@@ -166,7 +167,7 @@ pub async fn lock_key(
     let rows = sqlx::query(
         "SELECT consumer, topic, partition, message_offset, key, sequence, event_type, reason, parked_at
          FROM eventstore.parked WHERE consumer = $1 AND topic = $2 AND key = $3
-         ORDER BY message_offset LIMIT $4 FOR UPDATE",
+         ORDER BY message_offset LIMIT $4",
     )
     .bind(consumer)
     .bind(topic)

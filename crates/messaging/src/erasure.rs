@@ -75,10 +75,14 @@ static OF_PURPOSE: [PurposeRows; 3] = [
         "intents WHERE subject_id = $1 AND purpose = $2 AND requested_at <= $3",
         "id::text",
     ),
+    // Who has agreed anew may be sent what was drafted before: her place there is that message's.
     PurposeRows::new(
         "campaign_members",
         "campaign_members WHERE subject_id = $1 AND campaign_id IN
-            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)",
+            (SELECT campaign_id FROM campaigns WHERE purpose = $2 AND drafted_at <= $3)
+            AND NOT EXISTS (SELECT FROM intents WHERE intents.subject_id = $1
+                AND intents.campaign_id = campaign_members.campaign_id
+                AND intents.requested_at > $3)",
         "campaign_id::text",
     ),
     // Not before it has reached the consent service: until then it is what she wants.
@@ -117,6 +121,7 @@ impl Steps for Messaging {
             Step::DestroyKeys => {}
             Step::Sweep => {
                 all_processed(session.conn(), tasks).await?;
+                forget_asked(session.conn(), &subjects(tasks)).await?;
                 held::find(session.conn(), &HELD, tasks).await?;
             }
         }
@@ -200,11 +205,13 @@ async fn take_out_late(
     Ok(())
 }
 
-/// Whether one of the purpose's messages is in a dispatcher's hands.
+/// Whether one of the purpose's messages is in a dispatcher's hands. One whose claim has lapsed is in nobody's: in a restored
+/// database it would stay so until the service serves, and the service waits for this step.
 async fn is_called(conn: &mut PgConnection, command: &PurposeCommand) -> Result<bool, sqlx::Error> {
     const CALLED: &str = "
         SELECT EXISTS (SELECT FROM intents WHERE subject_id = $1 AND purpose = $2
-                       AND requested_at <= $3 AND state IN ('claimed', 'calling'))";
+                       AND requested_at <= $3 AND state IN ('claimed', 'calling')
+                       AND claim_until > now())";
     sqlx::query_scalar(CALLED)
         .bind(command.subject_id)
         .bind(&command.purpose)
@@ -287,6 +294,13 @@ async fn all_processed(conn: &mut PgConnection, tasks: &mut [Task]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// A replica of the version before deletes all but what she asked for by messages, of which it knows nothing: the sweep of
+/// one that does would find that for ever. Behind her fence nothing of it is written again.
+async fn forget_asked(conn: &mut PgConnection, people: &[SubjectId]) -> Result<(), sqlx::Error> {
+    const FORGET: &str = "DELETE FROM asked_requests WHERE subject_id = ANY($1)";
+    sqlx::query(FORGET).bind(people).execute(conn).await.map(|_| ())
 }
 
 async fn delete(

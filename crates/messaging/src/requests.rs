@@ -219,7 +219,10 @@ async fn settle(
     id: Uuid,
     request_id: Option<Uuid>,
 ) -> Result<(), sqlx::Error> {
-    const SETTLE: &str = "UPDATE asked_requests SET settled_at = $2, request_id = $3 WHERE id = $1";
+    // Whoever took it when its hold had lapsed may have been faster: what it opened is on record.
+    const SETTLE: &str = "
+        UPDATE asked_requests SET settled_at = $2, request_id = $3
+        WHERE id = $1 AND settled_at IS NULL";
     sqlx::query(SETTLE)
         .bind(id)
         .bind(messaging.clock.now().to_sqlx())
@@ -257,9 +260,11 @@ struct Opened {
 /// Opens a request, or shows that she means the erasure that she asked for. Gives the request that it opened.
 async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Failure> {
     if let Some(request_id) = asked_before(messaging, it).await? {
-        // Asked again it is the same; only who says that she is sure has said something new.
-        if it.sure && it.by_number {
-            confirm(messaging, request_id).await?;
+        // Asked again it is the same. An erasure is shown by who says that she is sure; what else came from a user id alone by
+        // her number now.
+        let shows = if it.sure { SHOWN_TWICE } else { SHOWN_BY };
+        if it.by_number && (it.sure || it.kind != RequestKind::Erasure) {
+            confirm(messaging, request_id, shows).await?;
         }
         return Ok(None);
     }
@@ -278,8 +283,12 @@ async fn bring(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, Fail
     Ok(Some(opened.request_id))
 }
 
-async fn confirm(messaging: &Messaging, request_id: Uuid) -> Result<(), ClientError> {
-    let shown = Shown { method: RequestOrigin::WhatsappMessage.proof(), reason: SHOWN_TWICE };
+async fn confirm(
+    messaging: &Messaging,
+    request_id: Uuid,
+    reason: &'static str,
+) -> Result<(), ClientError> {
+    let shown = Shown { method: RequestOrigin::WhatsappMessage.proof(), reason };
     let path = format!("/v1/requests/{request_id}/identity");
     let confirmed: Result<Value, ClientError> = messaging.erasure.post(&path, &shown, None).await;
     match confirmed {
@@ -289,17 +298,19 @@ async fn confirm(messaging: &Messaging, request_id: Uuid) -> Result<(), ClientEr
     }
 }
 
-/// What she asked for, of this kind, within the day before.
+/// What she asked for, of this kind, within the day before by another message: by one that was brought twice she has said
+/// nothing twice.
 async fn asked_before(messaging: &Messaging, it: &Pending) -> Result<Option<Uuid>, sqlx::Error> {
     const BEFORE: &str = "
         SELECT request_id FROM asked_requests
-        WHERE subject_id = $1 AND kind = $2 AND request_id IS NOT NULL
+        WHERE subject_id = $1 AND kind = $2 AND request_id IS NOT NULL AND id <> $4
           AND asked_at BETWEEN $3 - interval '1 day' AND $3
         ORDER BY position DESC LIMIT 1";
     sqlx::query_scalar(BEFORE)
         .bind(it.subject)
         .bind(it.kind.name())
         .bind(it.asked_at.to_sqlx())
+        .bind(it.id)
         .fetch_optional(messaging.pool())
         .await
 }

@@ -34,6 +34,10 @@ static UNFENCED: Held = Held::new(
 static ERASED_MESSAGES: Held =
     Held::new("erased_messages", "erased_messages WHERE subject_id = $1", "message_id::text");
 
+/// Likewise the purposes.
+static ERASED_PURPOSES: Held =
+    Held::new("erased_purposes", "erased_purposes WHERE subject_id = $1", "purpose");
+
 impl Steps for Eraser {
     const PARTICIPANT: &'static str = "projector";
     const CONSUMER: &'static str = "projector.erasure";
@@ -64,6 +68,7 @@ impl Steps for Eraser {
             // The projector keeps no keys.
             Step::DestroyKeys => {}
             Step::Sweep => {
+                forget_bars(conn, &subjects(tasks)).await?;
                 let mut held = rows(conn).await?;
                 held.push(UNFENCED.clone());
                 held::find(conn, &held, tasks).await?;
@@ -72,7 +77,7 @@ impl Steps for Eraser {
         Ok(())
     }
 
-    /// What consents say stays as the proof of them. Messages go, and their ids keep them from being written again.
+    /// What consents say stays as the proof of them. Messages go, and are not written again.
     async fn carry_out_for_purpose(
         &self,
         session: &mut Session,
@@ -98,12 +103,18 @@ impl Steps for Eraser {
     }
 }
 
-/// Messages of this purpose are not written again, whatever comes late and whatever is rebuilt.
+/// Messages of this purpose are not written again, whatever comes late and whatever is rebuilt: what was never written here
+/// is known by its purpose and moment, and what is here by its id, since what speaks of it later names no purpose.
 async fn bar_messages(
     conn: &mut PgConnection,
     command: &PurposeCommand,
 ) -> Result<(), sqlx::Error> {
     const BAR: &str = "
+        WITH purpose AS (
+            INSERT INTO erased_purposes AS held (subject_id, purpose, until)
+            SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM fences WHERE fences.subject_id = $1)
+            ON CONFLICT (subject_id, purpose) DO UPDATE
+                SET until = greatest(held.until, excluded.until))
         INSERT INTO erased_messages (message_id, subject_id)
         SELECT message_id, subject_id FROM live.messages
         WHERE subject_id = $1 AND purpose = $2 AND created_at <= $3
@@ -116,6 +127,17 @@ async fn bar_messages(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// A replica of the version before deletes all but these, of which it knows nothing: the sweep of one that does would find
+/// them for ever. Her fence does the same for all.
+async fn forget_bars(conn: &mut PgConnection, people: &[Uuid]) -> Result<(), sqlx::Error> {
+    const FORGET: &str = "
+        WITH fenced AS (SELECT subject_id FROM fences WHERE subject_id = ANY($1)),
+             messages AS (
+                 DELETE FROM erased_messages WHERE subject_id IN (SELECT subject_id FROM fenced))
+        DELETE FROM erased_purposes WHERE subject_id IN (SELECT subject_id FROM fenced)";
+    sqlx::query(FORGET).bind(people).execute(conn).await.map(|_| ())
 }
 
 /// The messages of a purpose: the live ones, and those of a rebuild.
@@ -169,6 +191,6 @@ async fn rows(conn: &mut PgConnection) -> Result<Vec<Held>, sqlx::Error> {
         .flat_map(|&table| [(Schema::Live, table), (Schema::Next, table)])
         .filter(|(schema, table)| *schema == Schema::Live || building.iter().any(|b| b == table))
         .map(|(schema, table)| Held::table(table, &format!("{}.{table}", schema.name())))
-        .chain([ERASED_MESSAGES.clone()])
+        .chain([ERASED_MESSAGES.clone(), ERASED_PURPOSES.clone()])
         .collect())
 }

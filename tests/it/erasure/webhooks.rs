@@ -357,6 +357,22 @@ async fn an_address_that_the_operator_did_not_allow_is_refused() {
     world.stop().await;
 }
 
+/// Who knows the erasure of whole persons alone may not take what it doesn't know.
+#[tokio::test]
+async fn a_call_about_one_purpose_that_is_not_taken_holds_up_no_call_about_the_person() {
+    let (world, team) = (World::new("vault", pace()).await, Team::start().await);
+    world.calls(&team).await;
+    team.refuses("of a purpose", 400);
+    let ada = Uuid::from_u128(1);
+    queue(&world, Uuid::from_u128(11), ada, "of a purpose").await;
+    sqlx::query("UPDATE webhooks SET of_purpose = true").execute(&world.pool).await.unwrap();
+    team.hears("of a purpose", 1).await;
+    queue(&world, Uuid::from_u128(12), ada, "of all of her").await;
+    team.hears("of all of her", 1).await;
+    until("the other alone comes again", async || waiting(&world).await == 1).await;
+    world.stop().await;
+}
+
 /// Queues a call to `crm` as the saga does.
 async fn queue(world: &World, message: Uuid, person: Uuid, body: &str) {
     let sql = "INSERT INTO webhooks (participant, message_id, event_id, subject_id, body, look_at)

@@ -172,3 +172,40 @@ async fn without_her_number_a_request_is_taken_in_and_shown_by_nothing() {
     assert!(neighbours.confirmed().is_empty());
     replica.stop().await;
 }
+
+/// Asked again from her number it is shown by that, also where it came from a user id alone before; an erasure isn't.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_again_from_her_number_is_shown_by_it() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    assert_eq!(replica.hears(1, "show me my data").await, 200);
+    handed_over(&replica).await;
+    let asked = neighbours.requests();
+    let [(request, _)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(replica.hears(1, "show me my data").await, 200);
+    handed_over(&replica).await;
+    let confirmed = neighbours.confirmed();
+    let [(of, check)] = &confirmed[..] else { panic!("{confirmed:?}") };
+    assert_eq!((of, &check["reason"]), (request, &json!("message_from_number")));
+    assert_eq!(neighbours.requests().len(), 1);
+    replica.stop().await;
+}
+
+/// Where a hold lapsed two replicas bring the same message: that is nobody who says it twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_is_brought_twice_confirms_no_erasure() {
+    let home = Home::new().await;
+    let (neighbours, provider) = (neighbours(&home).await, Provider::serve().await);
+    let replica = home.start(&Setup::new(neighbours.address, provider.address)).await;
+    neighbours.person(1);
+    assert_eq!(replica.hears(1, "yes, delete my data").await, 200);
+    handed_over(&replica).await;
+    replica.sql("UPDATE asked_requests SET settled_at = NULL, not_before = now()").await;
+    handed_over(&replica).await;
+    assert_eq!((neighbours.requests().len(), neighbours.confirmed().len()), (1, 0));
+    let noted = "SELECT count(*) FROM asked_requests WHERE request_id IS NOT NULL";
+    assert_eq!(replica.count(noted).await, 1);
+    replica.stop().await;
+}

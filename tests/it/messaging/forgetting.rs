@@ -226,6 +226,17 @@ async fn g4_one_purposes_messages_go_and_what_is_of_another_or_came_since_stays(
         SELECT gen_random_uuid(), subject_id, 'marketing', 'whatsapp', 'accepted',
                now() - interval '1 day', now() FROM intents LIMIT 1";
     replica.sql(back).await;
+    // What was drafted before goes to her if she has agreed anew: no sweep waits for that.
+    let fed = [
+        "INSERT INTO campaign_members (campaign_id, subject_id, state)
+        SELECT DISTINCT '00000000-0000-0000-0000-000000000001'::uuid, subject_id, 'started' FROM intents",
+        "INSERT INTO intents (id, subject_id, purpose, channel, state, requested_at, changed_at, campaign_id)
+        SELECT gen_random_uuid(), subject_id, 'marketing', 'whatsapp', 'accepted', now(), now(),
+               '00000000-0000-0000-0000-000000000001' FROM intents LIMIT 1",
+    ];
+    for statement in fed {
+        replica.sql(statement).await;
+    }
     for_purpose(&bus, &of_step(Step::Sweep)).await;
     let heard = "SELECT count(*) FROM participant.purpose_commands
         WHERE command->>'purpose_step' = 'sweep'";

@@ -260,11 +260,12 @@ impl ParkedMessages {
         }
         let at = SystemClock.now();
         let Id { consumer, topic, partition, offset } = id;
-        if !store::discard(&mut tx, consumer, topic, *partition, *offset, reason, by, at).await? {
-            return Err(ParkedError::Unknown);
-        }
+        // Before the row is touched: what a handler locks to skip, an erasure holds while it takes parked messages out.
         if let Some(sequence) = parked.sequence {
             advance(&*handler, &mut tx, &parked.topic, parked.key, sequence).await?;
+        }
+        if !store::discard(&mut tx, consumer, topic, *partition, *offset, reason, by, at).await? {
+            return Err(ParkedError::Unknown);
         }
         tx.commit().await?;
         tracing::info!(consumer, topic, partition, offset, reason, by, "parked message discarded");
@@ -323,7 +324,7 @@ async fn in_order(conn: &mut PgConnection, id: &Id, key: Uuid) -> Result<Vec<Par
         // What has no key has no order either.
         find(conn, id).await.map(|parked| vec![parked])?
     } else {
-        store::lock_key(conn, &id.consumer, &id.topic, key, KEY_MAX).await?
+        store::of_key(conn, &id.consumer, &id.topic, key, KEY_MAX).await?
     };
     parked.sort_by_key(|parked| (parked.sequence, parked.offset));
     Ok(parked)

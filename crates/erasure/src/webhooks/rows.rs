@@ -1,6 +1,6 @@
 //! Calls that were not taken yet, in Postgres. It guarantees that a call is queued in the transaction of what it
-//! tells, that of two calls about one person the earlier goes first, and that no two replicas make the same call at
-//! once.
+//! tells, that of two calls about one person the earlier goes first (those about one purpose's data beside the others: whoever
+//! doesn't take them still hears that the whole person is erased), and that no two replicas make the same call at once.
 
 use assent_contracts::SubjectId;
 use jiff::{SignedDuration, Timestamp};
@@ -49,6 +49,8 @@ pub struct Told<'a> {
     pub subject: SubjectId,
     /// The event.
     pub body: &'a str,
+    /// Whether it is a command about one purpose's data.
+    pub of_purpose: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -63,8 +65,8 @@ pub async fn queue(
     told: &Told<'_>,
 ) -> Result<(), sqlx::Error> {
     const QUEUE: &str = "
-        INSERT INTO webhooks (participant, message_id, event_id, subject_id, body, look_at)
-        SELECT name, $2, $3, $4, $5, $6 FROM participants
+        INSERT INTO webhooks (participant, message_id, event_id, subject_id, body, look_at, of_purpose)
+        SELECT name, $2, $3, $4, $5, $6, $7 FROM participants
         WHERE name = ANY($1) AND webhook_url IS NOT NULL ORDER BY name
         ON CONFLICT (participant, message_id) DO NOTHING";
     sqlx::query(QUEUE)
@@ -74,6 +76,7 @@ pub async fn queue(
         .bind(told.subject)
         .bind(told.body)
         .bind(told.at.to_sqlx())
+        .bind(told.of_purpose)
         .execute(conn)
         .await?;
     Ok(())
@@ -110,7 +113,8 @@ pub async fn callees(pool: &PgPool, now: Timestamp) -> Result<Vec<Callee>, sqlx:
                 AND NOT EXISTS (
                     SELECT FROM webhooks earlier
                     WHERE earlier.participant = due.participant
-                      AND earlier.subject_id = due.subject_id AND earlier.place < due.place))
+                      AND earlier.subject_id = due.subject_id
+                      AND earlier.of_purpose = due.of_purpose AND earlier.place < due.place))
         ORDER BY name";
     let callee = |row: &PgRow| -> Result<Callee, sqlx::Error> {
         let secrets: [Option<Uuid>; 2] = [row.try_get(2)?, row.try_get(3)?];
@@ -140,7 +144,8 @@ pub async fn claim(
               AND NOT EXISTS (
                   SELECT FROM webhooks earlier
                   WHERE earlier.participant = w.participant
-                    AND earlier.subject_id = w.subject_id AND earlier.place < w.place)
+                    AND earlier.subject_id = w.subject_id
+                    AND earlier.of_purpose = w.of_purpose AND earlier.place < w.place)
             ORDER BY w.look_at, w.place LIMIT $4 FOR UPDATE OF w SKIP LOCKED)
         UPDATE webhooks SET look_at = $3, tries = webhooks.tries + 1
         FROM due

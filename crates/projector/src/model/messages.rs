@@ -290,15 +290,24 @@ impl Columns {
             return Ok(());
         }
         sqlx::query(AssertSqlSafe(format!(
-            "INSERT INTO {}.messages
+            // What speaks of a message later names no purpose: the id of one that is barred by its purpose bars that too.
+            "WITH n AS (
+                 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
+                                      $7::text[], $8::text[], $9::text[], $10::uuid[], $11::bigint[],
+                                      $12::bigint[], $13::timestamptz[], $14::timestamptz[])
+                     AS n (i, s, d, t, p, c, m, k, r, e, o, l, a, u)),
+             barred AS (
+                 INSERT INTO erased_messages (message_id, subject_id)
+                 SELECT n.i, n.s FROM n JOIN erased_purposes x
+                     ON x.subject_id = n.s AND x.purpose = n.p AND n.a <= x.until
+                 ORDER BY n.i ON CONFLICT DO NOTHING)
+             INSERT INTO {}.messages
                  (message_id, subject_id, direction, status, purpose, channel, template, kind,
                   reasons, permit_id, provider_code, lease_overrun_ms, created_at, updated_at)
-             SELECT i, s, d, t, p, c, m, k, r::jsonb, e, o, l, a, u
-             FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::text[], $8::text[], $9::text[], $10::uuid[], $11::bigint[],
-                         $12::bigint[], $13::timestamptz[], $14::timestamptz[])
-                 AS n (i, s, d, t, p, c, m, k, r, e, o, l, a, u)
+             SELECT i, s, d, t, p, c, m, k, r::jsonb, e, o, l, a, u FROM n
              WHERE NOT EXISTS (SELECT FROM erased_messages x WHERE x.message_id = n.i)
+               AND NOT EXISTS (SELECT FROM erased_purposes x
+                               WHERE x.subject_id = n.s AND x.purpose = n.p AND n.a <= x.until)
              ON CONFLICT (message_id) DO UPDATE SET
                  direction = excluded.direction, status = excluded.status,
                  purpose = excluded.purpose, channel = excluded.channel,
