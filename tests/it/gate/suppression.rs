@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::Subscriber as _;
-use assent_consent::links::Links;
+use assent_consent::links::{Links, retell};
 use assent_consent::suppression::forget;
-use assent_contracts::api::consent::{Stop, StopKind, StopsRequest};
+use assent_contracts::api::consent::{SameAddress, Stop, StopKind, StopsRequest};
 use assent_tests::cluster::until;
 use serde_json::Value;
 
@@ -83,6 +83,43 @@ async fn a_stop_that_is_said_again_after_its_end_is_new_and_after_it_was_lifted_
     world.opt_in(subject, &[1, 2]).await.unwrap();
     assert_eq!(say().await, 0);
     assert_eq!(world.reasons(subject, &[1]).await, ["consent_given"]);
+}
+
+/// The index key changes: what moves to new tokens is no older than it was, and what was lifted isn't said anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_to_new_tokens_keeps_its_age_and_that_it_was_lifted() {
+    let clock = ticking("2026-01-01T12:00:00Z");
+    let world = world_at(clock.clone()).await;
+    let moves = async |known: u16, more: u16| {
+        let same = SameAddress { known: tokens(&[known]), more: tokens(&[more]) };
+        retell(&world.pool, &[same], true).await.unwrap()
+    };
+    let stop_id = world.ids.v4();
+    let say = async |addresses: &[u16]| {
+        let stop = Stop {
+            stop_id,
+            addresses: tokens(addresses),
+            kind: StopKind::Suppressed,
+            method: None,
+            heard_at: world.clock.now(),
+        };
+        world.stops(&StopsRequest { stops: vec![stop] }).await.recorded
+    };
+    let subject = world.person(&[1]).await;
+    assert_eq!(say(&[1]).await, 1);
+    world.opt_in(subject, &[1]).await.unwrap();
+    assert_eq!(moves(1, 11).await.barred, 0, "it was lifted");
+    assert_eq!(say(&[11]).await, 0);
+    assert_eq!(world.reasons(subject, &[11]).await, ["consent_given"]);
+
+    world.stop(&[2], StopKind::Stopped).await;
+    clock.advance(DAY * 1_000);
+    world.stop(&[2], StopKind::Stopped).await;
+    assert_eq!(moves(2, 12).await.barred, 1);
+    clock.advance(DAY * 96);
+    assert_eq!(world.forgets(1_095).await, 0, "it was said again");
+    clock.advance(DAY * 1_000);
+    assert_eq!(world.forgets(1_095).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
