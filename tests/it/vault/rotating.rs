@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assent_contracts::api::vault::{
-    ImportOutcome, ImportRequest, ImportResponse, LookupRequest, LookupResponse, RenewRequest,
-    RenewResponse,
+    IdentitiesRequest, IdentitiesResponse, IdentityOutcome, ImportOutcome, ImportRequest,
+    ImportResponse, LookupRequest, LookupResponse, RenewRequest, RenewResponse, SuppressRequest,
+    SuppressResponse, SuppressRow, ToldIdentity,
 };
 use assent_contracts::vault::Origin;
 use assent_http::Code;
@@ -305,6 +306,9 @@ async fn a_key_that_looks_only_hashes_nobody_and_finds_who_is_barred() {
     let [before, gone] = [vault.register(&number(1)).await, vault.register(&number(2)).await];
     vault.erase(gone).await;
     vault.suppress(&[&number(3)]).await.unwrap();
+    let name = SuppressRow { user_id: Some("FR.9".to_owned()), ..SuppressRow::default() };
+    let request = SuppressRequest { rows: vec![name] };
+    let _: SuppressResponse = vault.all.post("/v1/suppressions", &request, None).await.unwrap();
     assert_eq!(renew(&vault.replica_with(&two).await).await, 1);
     let old = async |table: &str, column: &str| -> i64 {
         let count = format!("SELECT count(*) FROM {table} WHERE get_byte({column}, 0) = 1");
@@ -332,6 +336,20 @@ async fn a_key_that_looks_only_hashes_nobody_and_finds_who_is_barred() {
     turned_vault.register(&number(5)).await;
     turned_vault.suppress(&[&number(6)]).await.unwrap();
     let tokens = two.addresses().tokens(&number(5));
+    let told = json!({"known": [tokens[0]], "more": [tokens[1]]});
+    assert!(vault.retold.lock().unwrap().contains(&told));
+    // A name that is barred isn't kept, and what bars it stands against who is told to have it.
+    let names = ToldIdentity {
+        answers: None,
+        phone: Some(number(5)),
+        user_id: Some("FR.9".to_owned()),
+        parent_user_id: None,
+    };
+    let request = IdentitiesRequest { told: vec![names] };
+    let answer: IdentitiesResponse =
+        turned_vault.all.post("/v1/identities", &request, None).await.unwrap();
+    assert!(matches!(answer.outcomes[..], [IdentityOutcome::Known { .. }]));
+    let tokens = two.addresses().tokens("FR.9");
     let told = json!({"known": [tokens[0]], "more": [tokens[1]]});
     assert!(vault.retold.lock().unwrap().contains(&told));
     assert_eq!(old("suppressions", "fingerprint").await, barred, "no new one is made");
