@@ -244,6 +244,15 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
     let added = vault.replica_with(&two).await;
     let late = vault.register(&number(4)).await;
     let fresh = added.register(&number(5)).await;
+    // One name of hers is added by the one that doesn't know the new key.
+    let names = ToldIdentity {
+        answers: None,
+        phone: Some(number(5)),
+        user_id: Some("FR.5".to_owned()),
+        parent_user_id: None,
+    };
+    let request = IdentitiesRequest { told: vec![names] };
+    let _: IdentitiesResponse = vault.all.post("/v1/identities", &request, None).await.unwrap();
     for replica in [&vault, &added] {
         for (n, subject) in [(1, before), (4, late), (5, fresh)] {
             assert_eq!(replica.lookup(&number(n)).await.subject_id, Some(subject), "{n}");
@@ -255,14 +264,16 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
             assert_eq!(refused, [ImportOutcome::Refused { reason: reason.to_owned() }]);
         }
     }
-    let by_new = async |n| {
-        let addresses = vec![two.addresses().tokens(&number(n))[1]];
+    let by_new_name = async |name: &str| {
+        let addresses = vec![two.addresses().tokens(name)[1]];
         let request = LookupRequest { addresses, ..LookupRequest::default() };
         let answer: LookupResponse =
             added.all.post("/v1/subjects/lookup", &request, None).await.unwrap();
         answer.subject_id
     };
+    let by_new = async |n| by_new_name(&number(n)).await;
     assert_eq!((by_new(1).await, by_new(4).await), (None, None), "the control");
+    assert_eq!((by_new(5).await, by_new_name("FR.5").await), (Some(fresh), None));
 
     // Without the gate nobody gets a token: by it she would be free.
     added.consent_is_down.store(true, Ordering::SeqCst);
@@ -272,7 +283,8 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
     assert_eq!((by_new(1).await, by_new(4).await), (None, None));
     added.consent_is_down.store(false, Ordering::SeqCst);
 
-    assert_eq!(renew(&added).await, 2, "not her who had both, nor who is erased");
+    assert_eq!(renew(&added).await, 3, "also who had both of one name, not who is erased");
+    assert_eq!(by_new_name("FR.5").await, Some(fresh));
     for (n, subject) in [(1, before), (4, late), (5, fresh)] {
         assert_eq!(by_new(n).await, Some(subject), "{n}");
         assert_eq!(vault.lookup(&number(n)).await.subject_id, Some(subject), "by the old one too");
