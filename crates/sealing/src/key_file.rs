@@ -113,8 +113,8 @@ pub fn create(path: &Path, content: &str) -> Result<(), KeyFileError> {
     sync_folder(path).map_err(failed)
 }
 
-/// Puts another content in the place of a key file, with its owner, group and mode: what is read is the one or the other, whole, also
-/// after a loss of power. Whoever calls this keeps the keys that are still needed in it.
+/// Puts another content in the place of a key file, with its owner, group and mode: what is read is the one or the other,
+/// whole, also after a loss of power. Whoever calls this keeps the keys that are still needed in it.
 ///
 /// # Errors
 /// [`KeyFileError::Io`] when there is none, or it can't be written; then it is as it was.
