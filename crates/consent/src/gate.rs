@@ -71,6 +71,32 @@ pub async fn close(conn: &mut PgConnection, closings: &[Closing]) -> Result<(), 
     standing::mark_tokens(conn, &tokens).await
 }
 
+/// What is said again under the id of before keeps closed for longer what is closed ([`crate::suppression`]): a list of
+/// opt-outs has no other id. It closes nothing, and an erasure counts once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hear_again(conn: &mut PgConnection, closings: &[Closing]) -> Result<(), sqlx::Error> {
+    const HEARD: &str = "
+        WITH said AS (
+            SELECT token, max(since) AS since
+            FROM unnest($1::bytea[], $2::timestamptz[]) AS t (token, since) GROUP BY token
+        ), held AS (
+            SELECT g.token, said.since FROM gate_rows g JOIN said USING (token)
+            WHERE num_nonnulls(g.stopped_by, g.suppressed_by, g.erased_by) > 0
+              AND greatest(g.heard_at, g.changed_at) < said.since
+            ORDER BY g.token FOR UPDATE OF g
+        )
+        UPDATE gate_rows SET heard_at = held.since FROM held WHERE gate_rows.token = held.token";
+    let again = || closings.iter().filter(|closing| closing.kind != StopKind::Erased);
+    let tokens: Vec<Vec<u8>> = again().map(|c| c.token.to_bytes().to_vec()).collect();
+    let since: Vec<SqlTimestamp> = again().map(|c| c.since.to_sqlx()).collect();
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(HEARD).bind(&tokens).bind(&since).execute(conn).await.map(|_| ())
+}
+
 /// Lifts everything that stands against these addresses: the person herself has acted from them;
 /// where it is known when, only what stood by then.
 ///

@@ -6,6 +6,7 @@
 //! is told, so nobody has to wait for it; whoever needs it settled (an erasure's fence) names the position
 //! in its barrier and waits the lease after it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use assent_bus::{ApplyError, Reader, Received, Sequencing, Subscriber};
@@ -280,10 +281,12 @@ pub async fn retell(
     // Where somebody still has it, because her erasure has begun, it stands.
     const CLEAR: &str = "
         DELETE FROM gate_rows AS r WHERE r.token = ANY($1)
-          AND NOT EXISTS (SELECT 1 FROM gate_links l WHERE l.token = r.token)";
-    // What is lifted or closed meanwhile is waited for, and read as it is then.
+          AND NOT EXISTS (SELECT 1 FROM gate_links l WHERE l.token = r.token)
+        RETURNING r.token";
+    // What is lifted or closed meanwhile is waited for, and read as it is then. Not shared: two that both take a row
+    // away would wait for each other.
     const HOLD: &str = "
-        SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR SHARE";
+        SELECT token FROM gate_rows WHERE token = ANY($1) ORDER BY token FOR UPDATE";
     const LINK: &str = "
         INSERT INTO gate_links AS g (subject_id, token, region, region_at, linked_at, own)
         SELECT l.subject_id, t.more, max(l.region), max(l.region_at), min(l.linked_at),
@@ -293,13 +296,15 @@ pub async fn retell(
         WHERE NOT EXISTS (SELECT 1 FROM fences f WHERE f.subject_id = l.subject_id)
         GROUP BY l.subject_id, t.more ORDER BY l.subject_id, t.more
         ON CONFLICT (subject_id, token) DO NOTHING";
-    // What was lifted by a further token since it was barred by a known one stays lifted.
+    // What was lifted by a further token since it was barred by a known one stays lifted. What ends by age counts from
+    // when it was last said ([`crate::suppression`]), by whichever token.
     const BAR: &str = "
-        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at)
+        INSERT INTO gate_rows AS g (token, stopped_by, suppressed_by, erased_by, changed_at,
+                                    heard_at)
         SELECT t.more, (array_agg(r.stopped_by) FILTER (WHERE r.stopped_by IS NOT NULL))[1],
                (array_agg(r.suppressed_by) FILTER (WHERE r.suppressed_by IS NOT NULL))[1],
                (array_agg(r.erased_by) FILTER (WHERE r.erased_by IS NOT NULL))[1],
-               max(r.changed_at)
+               max(r.changed_at), max(greatest(r.heard_at, r.changed_at))
         FROM unnest($1::bytea[], $2::bytea[]) AS t (known, more)
              JOIN gate_rows r ON r.token = t.known
         WHERE num_nonnulls(r.stopped_by, r.suppressed_by, r.erased_by) > 0
@@ -308,12 +313,29 @@ pub async fn retell(
             stopped_by = coalesce(g.stopped_by, excluded.stopped_by),
             suppressed_by = coalesce(g.suppressed_by, excluded.suppressed_by),
             erased_by = coalesce(g.erased_by, excluded.erased_by),
-            changed_at = greatest(g.changed_at, excluded.changed_at)
+            changed_at = CASE
+                WHEN (g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
+                  OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
+                  OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)
+                THEN greatest(g.changed_at, excluded.changed_at) ELSE g.changed_at END,
+            heard_at = greatest(g.heard_at, g.changed_at, excluded.heard_at)
         WHERE (num_nonnulls(g.stopped_by, g.suppressed_by, g.erased_by) > 0
                OR g.changed_at < excluded.changed_at)
           AND ((g.stopped_by IS NULL AND excluded.stopped_by IS NOT NULL)
                OR (g.suppressed_by IS NULL AND excluded.suppressed_by IS NOT NULL)
-               OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL))";
+               OR (g.erased_by IS NULL AND excluded.erased_by IS NOT NULL)
+               OR excluded.heard_at > greatest(g.heard_at, g.changed_at))
+        RETURNING token";
+    // A row without a bar says that it was lifted: without it a list that is said again would count as new
+    // ([`crate::stops`]).
+    const LIFTED: &str = "
+        INSERT INTO gate_rows (token, changed_at, heard_at)
+        SELECT t.more, max(r.changed_at), max(greatest(r.heard_at, r.changed_at))
+        FROM unnest($1::bytea[], $2::bytea[]) AS t (known, more)
+             JOIN gate_rows r ON r.token = t.known
+        WHERE num_nonnulls(r.stopped_by, r.suppressed_by, r.erased_by) = 0
+        GROUP BY t.more ORDER BY t.more
+        ON CONFLICT (token) DO NOTHING";
     let (mut known, mut more) = (Vec::new(), Vec::new());
     for address in addresses {
         for before in &address.known {
@@ -330,14 +352,27 @@ pub async fn retell(
         .execute(&mut *transaction)
         .await?;
     let linked = sqlx::query(LINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
-    sqlx::query(HOLD).bind(&known).execute(&mut *transaction).await?;
-    let barred = sqlx::query(BAR).bind(&known).bind(&more).execute(&mut *transaction).await?;
+    let held: Vec<Vec<u8>> =
+        sqlx::query_scalar(HOLD).bind(&known).fetch_all(&mut *transaction).await?;
+    let barred: Vec<Vec<u8>> =
+        sqlx::query_scalar(BAR).bind(&known).bind(&more).fetch_all(&mut *transaction).await?;
+    sqlx::query(LIFTED).bind(&known).bind(&more).execute(&mut *transaction).await?;
+    let mut changed = barred.clone();
     if instead {
         sqlx::query(UNLINK).bind(&known).bind(&more).execute(&mut *transaction).await?;
-        sqlx::query(CLEAR).bind(&known).execute(&mut *transaction).await?;
+        // Only what was held and so read: what is closed by a known token since then stays.
+        let cleared: Vec<Vec<u8>> =
+            sqlx::query_scalar(CLEAR).bind(&held).fetch_all(&mut *transaction).await?;
+        let cleared: HashSet<Vec<u8>> = cleared.into_iter().collect();
+        let moved = known.iter().zip(&more).filter(|pair| cleared.contains(pair.0));
+        changed.extend(moved.map(|(_, further)| further.clone()));
+    }
+    // What stands against people is in their streams too: less may stand where a bar went that was lifted since.
+    if !changed.is_empty() {
+        standing::mark_linked(&mut transaction, &changed).await?;
     }
     transaction.commit().await?;
-    Ok(Retold { linked: linked.rows_affected(), barred: barred.rows_affected() })
+    Ok(Retold { linked: linked.rows_affected(), barred: barred.len() as u64 })
 }
 
 fn decode<T: DeserializeOwned>(index: usize, event: &Received) -> Result<T, ApplyError> {

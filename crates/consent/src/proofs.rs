@@ -1,5 +1,5 @@
-//! Evidence that may be wanted in a dispute ends when a dispute is no longer possible: what the gate answered to who
-//! was about to send, and claims of consents with what became of them. It guarantees that nothing younger than the
+//! Evidence that may be wanted in a dispute ends after the term that the configuration sets: what the gate answered to
+//! who was about to send, and claims of consents with what became of them. It guarantees that nothing younger than the
 //! configuration says goes, nor anything of somebody who had its use restricted, who may need it herself (GDPR
 //! Article 18(1)(c)). Her words with their evidence are her ledger: they go with her.
 

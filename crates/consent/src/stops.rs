@@ -90,13 +90,9 @@ impl Stops {
             recorded: new.len() as u64,
             subjects: stops.iter().map(subjects_of).collect(),
         };
-        if new.is_empty() {
-            session.rollback().await?;
-            return Ok(response);
-        }
-        let fresh = || stops.iter().filter(|stop| new.contains(&stop.stop_id));
-        let closings: Vec<Closing> = fresh()
-            .flat_map(|stop| {
+        let closings = |is_new: bool| -> Vec<Closing> {
+            let of = stops.iter().filter(|stop| new.contains(&stop.stop_id) == is_new);
+            of.flat_map(|stop| {
                 stop.addresses.iter().map(|token| Closing {
                     token: *token,
                     kind: stop.kind,
@@ -104,7 +100,14 @@ impl Stops {
                     since: stop.heard_at.min(now),
                 })
             })
-            .collect();
+            .collect()
+        };
+        if new.is_empty() {
+            gate::hear_again(session.conn(), &closings(false)).await?;
+            session.commit().await?;
+            return Ok(response);
+        }
+        let fresh = || stops.iter().filter(|stop| new.contains(&stop.stop_id));
         // An erasure is the saga's to record; who said it last gives a withdrawal its road.
         let mut said: BTreeMap<SubjectId, Said> = BTreeMap::new();
         for stop in fresh().filter(|stop| stop.kind != StopKind::Erased) {
@@ -119,7 +122,8 @@ impl Stops {
         }
         self.withdraw(&mut session, &said, now, traceparent).await?;
         // Rows after streams: everyone takes these locks in this order.
-        gate::close(session.conn(), &closings).await?;
+        gate::close(session.conn(), &closings(true)).await?;
+        gate::hear_again(session.conn(), &closings(false)).await?;
         session.commit().await?;
         Ok(response)
     }

@@ -63,7 +63,7 @@ pub async fn look(messaging: &Messaging, moved: &Moved) -> Result<Looked, Client
     let now = messaging.clock.now();
     let said_at = said_at(moved.at, now);
     let hash = messaging.provider_hashes(&news(moved)).into_iter().next();
-    let mut tokens = messaging.tokens(&moved.before);
+    let mut tokens = messaging.looked_for(&moved.before);
     tokens.extend(found.hers.iter().filter(|it| !tokens.contains(it)).copied().collect::<Vec<_>>());
     let opted_out = opted_out(messaging, subject, &tokens).await?;
     let follows = follow(messaging, opted_out, &moved.after, hash.clone(), said_at);

@@ -106,6 +106,14 @@ impl Parts {
         forms.flat_map(|form| self.index.tokens(form)).collect()
     }
 
+    /// The same by all keys, also by those that look only: what stands against an address that nobody here has may
+    /// stand by these alone.
+    #[must_use]
+    pub fn looked_for(&self, address: &Address) -> Vec<AddressToken> {
+        let forms = address.phone.iter().chain(&address.user_id).chain(&address.parent_user_id);
+        forms.flat_map(|form| self.index.all(form)).collect()
+    }
+
     /// Keyed hashes of a provider's message id, one per index key. The first is the one to store, any may
     /// be the stored one.
     #[must_use]

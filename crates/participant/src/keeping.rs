@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 /// Ten years: more than three times what any rule of law that comes with Assent asks for, since what ends too early
 /// writes to somebody who said no, and what ends later writes to nobody.
 const SUPPRESSION_DAYS: u32 = 3_650;
-/// France wants lists of opposition kept for three years (CNIL; `fr.toml`).
-const SUPPRESSION_DAYS_MIN: u32 = 1_095;
-/// Five years: as long as most claims can be made in France (Code civil, Article 2224).
-const EVIDENCE_DAYS: u32 = 1_825;
+/// France wants lists of opposition kept for three years (CNIL; `fr.toml`), one of which may have a day more.
+const SUPPRESSION_DAYS_MIN: u32 = 1_096;
+/// Five years with their leap days: the ordinary term of limitation in France (Code civil, Article 2224). It begins when
+/// who claims knew or should have known the facts, so a claim may be possible for longer: a choice, as the ten years are.
+const EVIDENCE_DAYS: u32 = 1_827;
 /// Russia wants records of destruction for three years, California records of requests for two.
-const EVIDENCE_DAYS_MIN: u32 = 1_095;
+const EVIDENCE_DAYS_MIN: u32 = 1_096;
 /// How long something may outlive its term before somebody is told: it is looked every hour.
 const LATE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -41,14 +42,14 @@ impl Keeping {
         if suppression_days < SUPPRESSION_DAYS_MIN {
             section.invalid(
                 "suppression_days",
-                "must be at least 1095: laws want lists of opposition kept for three years",
+                "must be at least 1096: laws want lists of opposition kept for three years",
             );
         }
         let evidence_days = section.default("evidence_days", EVIDENCE_DAYS);
         if evidence_days < EVIDENCE_DAYS_MIN {
             section.invalid(
                 "evidence_days",
-                "must be at least 1095: laws want records kept for three years",
+                "must be at least 1096: laws want records kept for three years",
             );
         }
         Self { suppression_days, evidence_days }
@@ -119,7 +120,7 @@ mod tests {
     fn a_term_shorter_than_laws_ask_for_is_refused() {
         let settings = |text: &str| Settings::from_parts(text, []).unwrap();
         for term in ["suppression_days", "evidence_days"] {
-            let short = settings(&format!("[retention]\n{term} = 1094\n"));
+            let short = settings(&format!("[retention]\n{term} = 1095\n"));
             let _ = Keeping::read(&short);
             assert!(short.finish().is_err(), "{term}");
         }

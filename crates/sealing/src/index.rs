@@ -149,11 +149,8 @@ impl IndexKeys {
         for path in files {
             all.push(Self::load(path)?);
         }
-        let addresses = |keys: &Self| -> Vec<(u8, String, bool)> {
-            keys.address.iter().map(|keyed| (keyed.id, keyed.name(), keyed.looks_only)).collect()
-        };
         for (path, keys) in files.iter().zip(&all) {
-            if addresses(keys) != addresses(&all[0]) {
+            if !keys.has_addresses_of(&all[0]) {
                 return wrong(path, "the same [[address]] keys in each of the files");
             }
         }
@@ -181,6 +178,17 @@ impl IndexKeys {
             key_file::replace(path, &keys.text(true))?;
         }
         Ok(all.first().map(Self::names).unwrap_or_default())
+    }
+
+    /// Whether its address keys are those of another file, in the same order and used alike: else who reads the one
+    /// doesn't find what who reads the other has hashed.
+    #[must_use]
+    pub fn has_addresses_of(&self, other: &Self) -> bool {
+        let same = |one: &Keyed, other: &Keyed| {
+            (one.id, one.name(), one.looks_only) == (other.id, other.name(), other.looks_only)
+        };
+        self.address.len() == other.address.len()
+            && self.address.iter().zip(&other.address).all(|(one, other)| same(one, other))
     }
 
     /// The keys by their names, each kind in its order.

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -113,22 +113,28 @@ pub fn create(path: &Path, content: &str) -> Result<(), KeyFileError> {
     sync_folder(path).map_err(failed)
 }
 
-/// Puts another content in the place of a key file, with its mode: what is read is the one or the other, whole, also
-/// after a loss of power. Whoever calls this keeps the keys that are still needed in it.
+/// Puts another content in the place of a key file, with its owner, group and mode: what is read is the one or the other,
+/// whole, also after a loss of power. Whoever calls this keeps the keys that are still needed in it.
 ///
 /// # Errors
 /// [`KeyFileError::Io`] when there is none, or it can't be written; then it is as it was.
 pub fn replace(path: &Path, content: &str) -> Result<(), KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
-    let mode = std::fs::metadata(path).map_err(failed)?.permissions();
+    let kept = std::fs::metadata(path).map_err(failed)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     create(&beside, content)?;
-    std::fs::set_permissions(&beside, mode)
+    // Who changes keys may be somebody else than the service, which must be able to read the file.
+    let replaced = chown(&beside, Some(kept.uid()), Some(kept.gid()))
+        .and_then(|()| std::fs::set_permissions(&beside, kept.permissions()))
         .and_then(|()| std::fs::rename(&beside, path))
-        .and_then(|()| sync_folder(path))
-        .map_err(failed)
+        .and_then(|()| sync_folder(path));
+    if replaced.is_err() {
+        // No keys lie about, and the step can be repeated.
+        let _ = std::fs::remove_file(&beside);
+    }
+    replaced.map_err(failed)
 }
 
 /// Else a file's name may be gone after a loss of power, and with it everything sealed under it.

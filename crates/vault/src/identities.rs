@@ -189,7 +189,19 @@ async fn one(
     if everybody.iter().any(|it| !locked.contains(it)) {
         return Ok(None);
     }
-    Ok(Some(match found.decision() {
+    let decision = found.decision();
+    if !matches!(decision, Decision::Nobody | Decision::Doubt(_)) {
+        // What stands against a name by its former tokens stands by those that she is linked by, also where she doesn't
+        // get the name because it is barred. Of names that somebody has this is done with hers.
+        let held = |name: &Name| {
+            let mut people = found.held.values();
+            people.any(|person| person.tokens.iter().any(|it| name.looked_for.contains(it)))
+        };
+        let new = told.names.iter().filter(|name| !held(name));
+        let former = new.filter_map(|name| app.former(&name.text)).collect();
+        renew::tell_gate(app, former, true).await?;
+    }
+    Ok(Some(match decision {
         Decision::Nobody => IdentityOutcome::Nobody,
         Decision::Doubt(subjects) => IdentityOutcome::InDoubt { subjects },
         Decision::Known(subject_id) => {
@@ -246,9 +258,6 @@ async fn add(
     if fields.is_empty() {
         return Ok(true);
     }
-    // What stands against a name by its former tokens stands by those that she gets.
-    let former = new.iter().filter_map(|name| app.former(&name.text)).collect();
-    renew::tell_gate(app, former, true).await?;
     if !people::add(session.conn(), subject, &additions).await? {
         return Ok(false);
     }

@@ -64,9 +64,11 @@ async fn next(app: &App, caller: &str, after: Uuid) -> Result<RenewResponse, Vau
     let rows: Vec<(Uuid, Vec<u8>)> =
         sqlx::query_as(NEXT).bind(after).bind(TOGETHER).fetch_all(app.pool()).await?;
     let (used, former) = app.addresses.key_ids();
-    let has = |tokens: &[u8], key: &u8| tokens.chunks(33).any(|token| token.first() == Some(key));
+    // Each key makes as many of a name. One that has fewer lacks a name: a replica that didn't know the key added it.
     let is_due = |tokens: &[u8]| {
-        !used.iter().all(|key| has(tokens, key)) || former.iter().any(|key| has(tokens, key))
+        let made = |key: &u8| tokens.chunks(33).filter(|token| token.first() == Some(key)).count();
+        let most = used.iter().chain(&former).map(made).max().unwrap_or_default();
+        used.iter().any(|key| made(key) < most) || former.iter().any(|key| made(key) > 0)
     };
     let due = rows.iter().filter(|(_, tokens)| is_due(tokens));
     let due: Vec<Uuid> = due.map(|(subject, _)| *subject).collect();
@@ -97,9 +99,12 @@ async fn note_complete(app: &App, used: &[u8]) -> Result<(), VaultError> {
         WHERE kind = 'address' AND key_id = ANY($1) AND complete_at IS NULL
           AND NOT EXISTS (
               SELECT 1 FROM people p
-              WHERE NOT EXISTS (
-                        SELECT 1 FROM generate_series(0, octet_length(p.tokens) / 33 - 1) AS n
-                        WHERE get_byte(p.tokens, n * 33) = k.key_id)
+              WHERE (SELECT count(*) FROM generate_series(0, octet_length(p.tokens) / 33 - 1) AS n
+                     WHERE get_byte(p.tokens, n * 33) = k.key_id)
+                    < (SELECT coalesce(max(made), 0)
+                       FROM (SELECT count(*) AS made
+                             FROM generate_series(0, octet_length(p.tokens) / 33 - 1) AS n
+                             GROUP BY get_byte(p.tokens, n * 33)) AS by_key)
                 AND NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.subject_id = p.subject_id))";
     let used: Vec<i16> = used.iter().copied().map(i16::from).collect();
     let now = app.clock.now().to_sqlx();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assent_bus::Subscriber as _;
-use assent_consent::links::Links;
+use assent_consent::links::{Links, retell};
 use assent_consent::suppression::forget;
-use assent_contracts::api::consent::{Stop, StopKind, StopsRequest};
+use assent_contracts::api::consent::{SameAddress, Stop, StopKind, StopsRequest};
 use assent_tests::cluster::until;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::world::{World, ticking, tokens, world_at};
 
@@ -17,6 +18,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 impl World {
     async fn forgets(&self, days: u32) -> u64 {
         forget(&self.pool, days, self.clock.now()).await.unwrap()
+    }
+
+    /// A list says it, always under the same id; gives how many stops were new.
+    async fn lists(&self, stop_id: Uuid, addresses: &[u16]) -> u64 {
+        let stop = Stop {
+            stop_id,
+            addresses: tokens(addresses),
+            kind: StopKind::Suppressed,
+            method: None,
+            heard_at: self.clock.now(),
+        };
+        self.stops(&StopsRequest { stops: vec![stop] }).await.recorded
     }
 }
 
@@ -64,16 +77,7 @@ async fn a_stop_that_is_said_again_after_its_end_is_new_and_after_it_was_lifted_
     let clock = ticking("2026-01-01T12:00:00Z");
     let world = world_at(clock.clone()).await;
     let stop_id = world.ids.v4();
-    let say = async || {
-        let stop = Stop {
-            stop_id,
-            addresses: tokens(&[1, 2]),
-            kind: StopKind::Suppressed,
-            method: None,
-            heard_at: world.clock.now(),
-        };
-        world.stops(&StopsRequest { stops: vec![stop] }).await.recorded
-    };
+    let say = async || world.lists(stop_id, &[1, 2]).await;
     assert_eq!((say().await, say().await), (1, 0));
     clock.advance(DAY * 1_096);
     assert_eq!(world.forgets(1_095).await, 2, "one address, both spellings");
@@ -83,6 +87,59 @@ async fn a_stop_that_is_said_again_after_its_end_is_new_and_after_it_was_lifted_
     world.opt_in(subject, &[1, 2]).await.unwrap();
     assert_eq!(say().await, 0);
     assert_eq!(world.reasons(subject, &[1]).await, ["consent_given"]);
+}
+
+/// A list that is handed in each year counts each year, though its entries have the ids of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_list_says_again_is_kept_since_then_and_an_erasure_counts_once() {
+    let clock = ticking("2026-01-01T12:00:00Z");
+    let world = world_at(clock.clone()).await;
+    let stop_id = world.ids.v4();
+    assert_eq!(world.lists(stop_id, &[1]).await, 1);
+    let erased = Stop {
+        stop_id: world.ids.v4(),
+        addresses: tokens(&[2]),
+        kind: StopKind::Erased,
+        method: None,
+        heard_at: world.clock.now(),
+    };
+    let mut request = StopsRequest { stops: vec![erased] };
+    assert_eq!(world.stops(&request).await.recorded, 1);
+    clock.advance(DAY * 1_000);
+    request.stops[0].heard_at = world.clock.now();
+    assert_eq!(world.stops(&request).await.recorded, 0);
+    assert_eq!(world.lists(stop_id, &[1]).await, 0);
+    clock.advance(DAY * 96);
+    assert_eq!(world.forgets(1_095).await, 1, "the erasure's");
+    clock.advance(DAY * 1_000);
+    assert_eq!(world.forgets(1_095).await, 1);
+}
+
+/// The index key changes: what moves to new tokens is no older than it was, and what was lifted isn't said anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_to_new_tokens_keeps_its_age_and_that_it_was_lifted() {
+    let clock = ticking("2026-01-01T12:00:00Z");
+    let world = world_at(clock.clone()).await;
+    let moves = async |known: u16, more: u16| {
+        let same = SameAddress { known: tokens(&[known]), more: tokens(&[more]) };
+        retell(&world.pool, &[same], true).await.unwrap()
+    };
+    let stop_id = world.ids.v4();
+    let subject = world.person(&[1]).await;
+    assert_eq!(world.lists(stop_id, &[1]).await, 1);
+    world.opt_in(subject, &[1]).await.unwrap();
+    assert_eq!(moves(1, 11).await.barred, 0, "it was lifted");
+    assert_eq!(world.lists(stop_id, &[11]).await, 0);
+    assert_eq!(world.reasons(subject, &[11]).await, ["consent_given"]);
+
+    world.stop(&[2], StopKind::Stopped).await;
+    clock.advance(DAY * 1_000);
+    world.stop(&[2], StopKind::Stopped).await;
+    assert_eq!(moves(2, 12).await.barred, 1);
+    clock.advance(DAY * 96);
+    assert_eq!(world.forgets(1_095).await, 0, "it was said again");
+    clock.advance(DAY * 1_000);
+    assert_eq!(world.forgets(1_095).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assent_contracts::api::vault::{
-    ImportOutcome, ImportRequest, ImportResponse, LookupRequest, LookupResponse, RenewRequest,
-    RenewResponse,
+    IdentitiesRequest, IdentitiesResponse, IdentityOutcome, ImportOutcome, ImportRequest,
+    ImportResponse, LookupRequest, LookupResponse, RenewRequest, RenewResponse, SuppressRequest,
+    SuppressResponse, SuppressRow, ToldIdentity,
 };
 use assent_contracts::vault::Origin;
 use assent_http::Code;
@@ -243,6 +244,15 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
     let added = vault.replica_with(&two).await;
     let late = vault.register(&number(4)).await;
     let fresh = added.register(&number(5)).await;
+    // One name of hers is added by the one that doesn't know the new key.
+    let names = ToldIdentity {
+        answers: None,
+        phone: Some(number(5)),
+        user_id: Some("FR.5".to_owned()),
+        parent_user_id: None,
+    };
+    let request = IdentitiesRequest { told: vec![names] };
+    let _: IdentitiesResponse = vault.all.post("/v1/identities", &request, None).await.unwrap();
     for replica in [&vault, &added] {
         for (n, subject) in [(1, before), (4, late), (5, fresh)] {
             assert_eq!(replica.lookup(&number(n)).await.subject_id, Some(subject), "{n}");
@@ -254,14 +264,16 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
             assert_eq!(refused, [ImportOutcome::Refused { reason: reason.to_owned() }]);
         }
     }
-    let by_new = async |n| {
-        let addresses = vec![two.addresses().tokens(&number(n))[1]];
+    let by_new_name = async |name: &str| {
+        let addresses = vec![two.addresses().tokens(name)[1]];
         let request = LookupRequest { addresses, ..LookupRequest::default() };
         let answer: LookupResponse =
             added.all.post("/v1/subjects/lookup", &request, None).await.unwrap();
         answer.subject_id
     };
+    let by_new = async |n| by_new_name(&number(n)).await;
     assert_eq!((by_new(1).await, by_new(4).await), (None, None), "the control");
+    assert_eq!((by_new(5).await, by_new_name("FR.5").await), (Some(fresh), None));
 
     // Without the gate nobody gets a token: by it she would be free.
     added.consent_is_down.store(true, Ordering::SeqCst);
@@ -271,7 +283,8 @@ async fn everybody_is_found_by_an_added_index_key_and_nobody_is_lost_meanwhile()
     assert_eq!((by_new(1).await, by_new(4).await), (None, None));
     added.consent_is_down.store(false, Ordering::SeqCst);
 
-    assert_eq!(renew(&added).await, 2, "not her who had both, nor who is erased");
+    assert_eq!(renew(&added).await, 3, "also who had both of one name, not who is erased");
+    assert_eq!(by_new_name("FR.5").await, Some(fresh));
     for (n, subject) in [(1, before), (4, late), (5, fresh)] {
         assert_eq!(by_new(n).await, Some(subject), "{n}");
         assert_eq!(vault.lookup(&number(n)).await.subject_id, Some(subject), "by the old one too");
@@ -305,6 +318,9 @@ async fn a_key_that_looks_only_hashes_nobody_and_finds_who_is_barred() {
     let [before, gone] = [vault.register(&number(1)).await, vault.register(&number(2)).await];
     vault.erase(gone).await;
     vault.suppress(&[&number(3)]).await.unwrap();
+    let name = SuppressRow { user_id: Some("FR.9".to_owned()), ..SuppressRow::default() };
+    let request = SuppressRequest { rows: vec![name] };
+    let _: SuppressResponse = vault.all.post("/v1/suppressions", &request, None).await.unwrap();
     assert_eq!(renew(&vault.replica_with(&two).await).await, 1);
     let old = async |table: &str, column: &str| -> i64 {
         let count = format!("SELECT count(*) FROM {table} WHERE get_byte({column}, 0) = 1");
@@ -332,6 +348,20 @@ async fn a_key_that_looks_only_hashes_nobody_and_finds_who_is_barred() {
     turned_vault.register(&number(5)).await;
     turned_vault.suppress(&[&number(6)]).await.unwrap();
     let tokens = two.addresses().tokens(&number(5));
+    let told = json!({"known": [tokens[0]], "more": [tokens[1]]});
+    assert!(vault.retold.lock().unwrap().contains(&told));
+    // A name that is barred isn't kept, and what bars it stands against who is told to have it.
+    let names = ToldIdentity {
+        answers: None,
+        phone: Some(number(5)),
+        user_id: Some("FR.9".to_owned()),
+        parent_user_id: None,
+    };
+    let request = IdentitiesRequest { told: vec![names] };
+    let answer: IdentitiesResponse =
+        turned_vault.all.post("/v1/identities", &request, None).await.unwrap();
+    assert!(matches!(answer.outcomes[..], [IdentityOutcome::Known { .. }]));
+    let tokens = two.addresses().tokens("FR.9");
     let told = json!({"known": [tokens[0]], "more": [tokens[1]]});
     assert!(vault.retold.lock().unwrap().contains(&told));
     assert_eq!(old("suppressions", "fingerprint").await, barred, "no new one is made");

@@ -16,7 +16,7 @@ Examples:
   assent retention plan
   assent retention plan --idle-days 1095 --ids
   assent retention plan --conversation-days 180 --access-record-days 730
-  assent retention plan --suppression-days 1095 --evidence-days 1095
+  assent retention plan --suppression-days 1096 --evidence-days 1096
 
 Without --idle-days by the policy that is in force, without the others by the configuration; all are applied at least every hour. Exit status: 0 shown, 2 wrong use, 3 a service didn't answer.")]
     Plan(Plan),

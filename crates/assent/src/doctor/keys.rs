@@ -1,4 +1,4 @@
-//! The doctor's look at what must stay secret: key files that are there and closed to others, and tokens
+//! The doctor's look at what must stay secret: key files that are there, closed to others and of one mind, and tokens
 //! that somebody knows. It says names and files, never what is in them.
 
 use std::path::PathBuf;
@@ -17,6 +17,9 @@ pub fn look(settings: &Settings, services: &[Service]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for service in services.iter().filter(|it| matches!(it, Service::Vault | Service::Messaging)) {
         findings.extend(files(settings, *service));
+    }
+    if [Service::Vault, Service::Messaging].iter().all(|it| services.contains(it)) {
+        findings.extend(index_keys(settings));
     }
     let Some(keys) = Keys::read(settings) else { return findings };
     for service in services {
@@ -72,6 +75,26 @@ fn files(settings: &Settings, service: Service) -> Vec<Finding> {
         )],
         (true, false, _) => vec![Finding::unknown(check, "a key file isn't configured")],
     }
+}
+
+/// Whether messaging hashes addresses as the vault does; none where both files aren't here, or one can't be read.
+fn index_keys(settings: &Settings) -> Option<Finding> {
+    let load = |service: Service| {
+        let path = settings.section(service.name()).optional::<PathBuf>("index_keys_file")?;
+        IndexKeys::load(&path).ok()
+    };
+    let (vault, messaging) = (load(Service::Vault)?, load(Service::Messaging)?);
+    let check = "index keys";
+    Some(if messaging.has_addresses_of(&vault) {
+        Finding::ok(check, "messaging has the address keys of the vault")
+    } else {
+        Finding::wrong(
+            check,
+            "messaging and the vault have other [[address]] keys, or use them otherwise: a stop may not be found",
+            "bring the [[address]] tables of the vault's file into messaging's, in their order; `assent keys change` takes \
+             both files at once",
+        )
+    })
 }
 
 /// Where the wrapping key is kept.
@@ -159,6 +182,27 @@ mod tests {
         for service in [Service::Console, Service::Erasure] {
             assert_eq!(caller(service, Some("services")).state, State::Ok);
         }
+    }
+
+    #[test]
+    fn messaging_must_have_the_index_keys_of_the_vault() {
+        let folder = std::env::temp_dir().join(format!("assent-doctor-{}", SystemIds.v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let files = ["vault.toml", "messaging.toml"].map(|name| folder.join(name));
+        let keys = IndexKeys::generate(&SystemIds);
+        keys.write(&files[0]).unwrap();
+        let [vault, messaging] = files.each_ref().map(|path| path.display());
+        let text = format!(
+            "[vault]\nindex_keys_file = \"{vault}\"\n[messaging]\nindex_keys_file = \"{messaging}\"\n"
+        );
+        let settings = Settings::from_parts(&text, []).unwrap();
+        let state = || index_keys(&settings).map(|finding| finding.state);
+        assert_eq!(state(), None, "said by the look at the files");
+        keys.write_address_only(&files[1]).unwrap();
+        assert_eq!(state(), Some(State::Ok));
+        IndexKeys::add(&files[..1], &SystemIds).unwrap();
+        assert_eq!(state(), Some(State::Wrong));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

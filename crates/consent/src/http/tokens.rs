@@ -17,8 +17,8 @@ const SAME_MAX: usize = 500;
 
 /// Give addresses more tokens.
 ///
-/// Whoever has an address has it by its further tokens too, and what stands against it stands by these. It takes nothing
-/// away and gives nothing; repeating it is harmless.
+/// Whoever has an address has it by its further tokens too, and what stands against it stands by these. With `instead`
+/// the known tokens go, but of whoever is being erased. Nobody becomes freer by it; repeating it is harmless.
 #[utoipa::path(
     post, path = "/v1/gate/tokens", tag = "gate",
     request_body = TokensRequest,

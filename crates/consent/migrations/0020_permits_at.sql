@@ -1,0 +1,2 @@
+-- Those that replicas from before batches recorded.
+CREATE INDEX permits_at ON permits (at);
