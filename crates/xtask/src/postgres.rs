@@ -82,7 +82,7 @@ pub fn start(artifacts: &Artifacts, home: &Home, port: u16, password: &str) -> R
         &log,
     )?;
     let ready =
-        wait_until(Duration::from_secs(60), || !process.is_alive() || is_ready(artifacts, port));
+        wait_until(Duration::from_secs(60), || !process.is_alive() || is_ready(&data, process.pid));
     if ready && process.is_alive() {
         return Ok(process);
     }
@@ -90,16 +90,13 @@ pub fn start(artifacts: &Artifacts, home: &Home, port: u16, password: &str) -> R
     Err(Error::Step { what: "starting Postgres".to_owned(), hint: hint_from(&log), log })
 }
 
-fn is_ready(artifacts: &Artifacts, port: u16) -> bool {
-    program(artifacts, "pg_ctl").arg("--version").output().is_ok()
-        && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
-            // The SSLRequest message: a server that answers it at all is past its recovery.
-            use std::io::{Read, Write};
-            let mut answer = [0];
-            stream.set_read_timeout(Some(Duration::from_millis(500))).is_ok()
-                && stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).is_ok()
-                && stream.read_exact(&mut answer).is_ok()
-        })
+/// As `pg_ctl --wait` tells it: past its recovery it says so in its own file. One that was killed leaves that behind,
+/// with another process id.
+fn is_ready(data: &Path, pid: impl ToString) -> bool {
+    let told = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let mut lines = told.lines();
+    lines.next() == Some(pid.to_string().as_str())
+        && lines.nth(6).is_some_and(|state| state.trim() == "ready")
 }
 
 fn initialise(artifacts: &Artifacts, home: &Home, data: &Path, password: &str) -> Result<()> {
