@@ -343,20 +343,11 @@ pub(crate) async fn forget_user_ids(
     kept: &[AddressToken],
     gone: &[AddressToken],
 ) -> Result<(), VaultError> {
-    let gone: Vec<[u8; 33]> = gone.iter().map(|token| token.to_bytes()).collect();
-    sqlx::query("DELETE FROM addresses WHERE token = ANY($2) AND subject_id = $1")
+    leave_tokens(&mut *connection, subject, kept, gone).await?;
+    sqlx::query("UPDATE people SET user_id = NULL, parent_user_id = NULL WHERE subject_id = $1")
         .bind(subject)
-        .bind(slices(&gone))
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-    sqlx::query(
-        "UPDATE people SET user_id = NULL, parent_user_id = NULL, tokens = $2
-         WHERE subject_id = $1",
-    )
-    .bind(subject)
-    .bind(join_tokens(kept))
-    .execute(connection)
-    .await?;
     Ok(())
 }
 

@@ -9,11 +9,13 @@ use assent_contracts::erasure::{COMMAND, Command, Step};
 use assent_contracts::purposes::{PURPOSE_COMMAND, PurposeCommand};
 use assent_contracts::topics::ERASURE_COMMANDS;
 use assent_runtime::{Clock as _, Ids as _, SystemClock, SystemIds};
+use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::stand_ins::{Home, Neighbours, Provider, Setup, until};
+use super::stand_ins::{Home, Neighbours, Provider, Replica, Setup, until};
 use assent_tests::harness;
 
 pub async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step: Step) {
@@ -28,24 +30,32 @@ pub async fn command(bus: &BusConfig, subject: SubjectId, request_id: Uuid, step
         barrier: Default::default(),
         at: now,
     };
-    let payload = serde_json::to_vec(&command).unwrap();
+    publish(bus, subject, (id, COMMAND, now), &command).await;
+}
+
+async fn publish(
+    bus: &BusConfig,
+    subject: SubjectId,
+    (id, event_type, time): (Uuid, &str, Timestamp),
+    command: &impl Serialize,
+) {
+    let payload = serde_json::to_vec(command).unwrap();
     let record = Record {
         topic: ERASURE_COMMANDS.suffix,
         key: subject,
         sequence: None,
         event_sequence: None,
         id,
-        event_type: COMMAND,
-        time: now,
+        event_type,
+        time,
         traceparent: None,
         payload: Some(&payload),
     };
     Producer::new(bus).unwrap().send(&[record]).await.remove(0).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
-    let home = Home::new().await;
+/// A replica that hears commands.
+async fn hearing(home: &Home) -> (Neighbours, Provider, BusConfig, Replica) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let neighbours = Neighbours::serve(listener, home.index.clone());
     let provider = Provider::serve().await;
@@ -56,6 +66,13 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
     setup.lease = Duration::from_secs(1);
     setup.patience = Duration::from_secs(120);
     let replica = home.start(&setup).await;
+    (neighbours, provider, bus, replica)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
+    let home = Home::new().await;
+    let (neighbours, _provider, bus, replica) = hearing(&home).await;
 
     let subject = neighbours.person(1);
     let sent = replica.send(subject).await;
@@ -137,33 +154,14 @@ async fn g4_an_erasure_is_answered_only_when_nothing_is_left_or_unread() {
 }
 
 async fn for_purpose(bus: &BusConfig, command: &PurposeCommand) {
-    let payload = serde_json::to_vec(command).unwrap();
-    let record = Record {
-        topic: ERASURE_COMMANDS.suffix,
-        key: command.subject_id,
-        sequence: None,
-        event_sequence: None,
-        id: SystemIds.v7(),
-        event_type: PURPOSE_COMMAND,
-        time: command.at,
-        traceparent: None,
-        payload: Some(&payload),
-    };
-    Producer::new(bus).unwrap().send(&[record]).await.remove(0).unwrap();
+    let about = (SystemIds.v7(), PURPOSE_COMMAND, command.at);
+    publish(bus, command.subject_id, about, command).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g4_one_purposes_messages_go_and_what_is_of_another_or_came_since_stays() {
     let home = Home::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let neighbours = Neighbours::serve(listener, home.index.clone());
-    let provider = Provider::serve().await;
-    let bus = BusConfig::new(harness::kafka(), harness::topic_prefix());
-    let mut setup = Setup::new(neighbours.address, provider.address);
-    setup.bus = Some(bus.clone());
-    setup.lease = Duration::from_secs(1);
-    setup.patience = Duration::from_secs(120);
-    let replica = home.start(&setup).await;
+    let (neighbours, _provider, bus, replica) = hearing(&home).await;
     let subject = neighbours.person(1);
     let sent = replica.send(subject).await;
     assert_eq!(replica.settled(sent).await["state"], "accepted");

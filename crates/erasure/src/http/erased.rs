@@ -14,6 +14,7 @@ use jiff_sqlx::Timestamp as SqlTimestamp;
 use uuid::Uuid;
 
 use super::{App, store_problem};
+use crate::domain::Request;
 
 type Row = (SubjectId, Uuid, SqlTimestamp, bool, i64);
 
@@ -36,14 +37,7 @@ pub(super) async fn erased(
         SELECT subject_id, request_id, requested_at, completed_at IS NOT NULL, place FROM requests
         WHERE place > $1 AND ($3 OR status NOT IN ('requested', 'on_hold'))
         ORDER BY place LIMIT $2";
-    if !caller.has("erasure:ack") && !caller.has("erasure:read") {
-        return Err(Problem::new(Code::Forbidden)
-            .detail("the key needs the scope erasure:ack or erasure:read"));
-    }
-    if app.sagas.is_suspended(caller.name()).await.map_err(store_problem)? {
-        return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
-    }
-    let names = app.sagas.names_of(caller.name()).await.map_err(store_problem)?;
+    let names = names_of(&app, &caller).await?;
     // The deployment's own do nothing about these. They must see them: where the list ends for them depends on it.
     let whole = names.iter().all(|name| app.own.contains_key(name));
     let after: i64 = page.after()?.unwrap_or(0);
@@ -74,9 +68,26 @@ async fn answered(
         return Ok(Vec::new());
     }
     let person = app.sagas.load(subject).await?;
-    let commands = person.saga.request.into_iter().flat_map(|request| request.commands);
+    Ok(person.saga.request.iter().flat_map(|request| answered_by(request, names)).collect())
+}
+
+/// Which participants a caller is. Whoever is none reads as an operator does; whoever is suspended reads nothing.
+pub(super) async fn names_of(app: &App, caller: &Caller) -> Result<BTreeSet<String>, Problem> {
+    if !caller.has("erasure:ack") && !caller.has("erasure:read") {
+        return Err(Problem::new(Code::Forbidden)
+            .detail("the key needs the scope erasure:ack or erasure:read"));
+    }
+    if app.sagas.is_suspended(caller.name()).await.map_err(store_problem)? {
+        return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
+    }
+    app.sagas.names_of(caller.name()).await.map_err(store_problem)
+}
+
+/// The commands of a saga that these participants have answered.
+pub(super) fn answered_by(request: &Request, names: &BTreeSet<String>) -> Vec<AnsweredStep> {
+    let commands = request.commands.iter();
     let answered = commands.filter(|it| it.answers.keys().any(|name| names.contains(name)));
-    Ok(answered
+    answered
         .map(|it| AnsweredStep { command_id: it.command_id, step: it.step, at: it.at })
-        .collect())
+        .collect()
 }

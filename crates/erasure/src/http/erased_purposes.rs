@@ -2,12 +2,12 @@
 //! of its own: whoever is on the other one is forgotten whole.
 
 use assent_contracts::SubjectId;
-use assent_contracts::erasure::AnsweredStep;
 use assent_contracts::purposes::ErasedPurpose;
-use assent_http::{Caller, Code, Json, Listing, Page, Problem, Query};
+use assent_http::{Caller, Json, Listing, Page, Problem, Query};
 use axum::extract::State;
 use uuid::Uuid;
 
+use super::erased::{answered_by, names_of};
 use super::{App, store_problem};
 
 type Row = (SubjectId, Uuid, i64);
@@ -30,14 +30,7 @@ pub(super) async fn erased_purposes(
     const LIST: &str = "
         SELECT subject_id, request_id, place FROM purpose_erasures
         WHERE place > $1 AND status NOT IN ('requested', 'on_hold') ORDER BY place LIMIT $2";
-    if !caller.has("erasure:ack") && !caller.has("erasure:read") {
-        return Err(Problem::new(Code::Forbidden)
-            .detail("the key needs the scope erasure:ack or erasure:read"));
-    }
-    if app.sagas.is_suspended(caller.name()).await.map_err(store_problem)? {
-        return Err(Problem::new(Code::Forbidden).detail("this participant is suspended"));
-    }
-    let names = app.sagas.names_of(caller.name()).await.map_err(store_problem)?;
+    let names = names_of(&app, &caller).await?;
     let after: i64 = page.after()?.unwrap_or(0);
     let rows: Vec<Row> = sqlx::query_as(LIST)
         .bind(after)
@@ -51,11 +44,7 @@ pub(super) async fn erased_purposes(
         let person = app.sagas.load(subject_id).await.map_err(store_problem)?;
         let Some(erasure) = person.purposes.get(request_id) else { continue };
         let (Some(request), Some(until)) = (erasure.request(), erasure.until()) else { continue };
-        let commands = request.commands.iter();
-        let answered = commands.filter(|it| it.answers.keys().any(|name| names.contains(name)));
-        let acknowledged = answered
-            .map(|it| AnsweredStep { command_id: it.command_id, step: it.step, at: it.at })
-            .collect();
+        let acknowledged = answered_by(request, &names);
         let purpose = erasure.purpose.clone();
         items.push(ErasedPurpose { subject_id, request_id, purpose, until, acknowledged });
     }
